@@ -1,0 +1,31 @@
+# One training job on the CPU, `featureline train`. Build from the repository root.
+FROM python:3.11-slim AS build
+RUN python -m venv /opt/featureline
+ENV PATH=/opt/featureline/bin:$PATH
+# The CPU build of torch comes from its own index: the one on PyPI brings the CUDA libraries along.
+# First, so that a change of the code does not fetch it again.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --index-url https://download.pytorch.org/whl/cpu "torch>=2.6,<3"
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY lineage lineage
+COPY featurestore featurestore
+COPY ingest ingest
+COPY training training
+COPY featureline featureline
+# XGBoost loads NCCL only for several GPUs; left out, the image is hundreds of megabytes smaller.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install ".[training]" && pip uninstall --yes nvidia-nccl-cu12
+
+FROM python:3.11-slim
+RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin featureline \
+    && install --directory --owner=featureline --group=featureline /data
+COPY --from=build /opt/featureline /opt/featureline
+ENV PATH=/opt/featureline/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    FEATURELINE_HOME=/data
+USER featureline
+WORKDIR /data
+VOLUME ["/data"]
+ENTRYPOINT ["featureline", "train"]
+CMD ["--help"]

@@ -1,0 +1,132 @@
+"""`featureline group`: feature groups."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featureline.cli.output import emit, emit_table
+from featureline.cli.store import common_options, open_any
+from featurestore import Description, FeatureGroup
+from featurestore.schema import definitions_from_json, ttl_from_json
+
+__all__ = ["group"]
+
+
+@click.group()
+def group() -> None:
+    """Create, describe, list, update and delete feature groups."""
+
+
+@group.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@common_options
+def create(file: Path, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Create the feature group defined in FILE (JSON in SageMaker's CreateFeatureGroup shape)."""
+    definition = FeatureGroup.from_json(_read_json(file))
+    with open_any(home, connect) as store:
+        made = store.create_feature_group(definition)
+    emit(made.to_json(), as_json=as_json, text=f"created {_one_line(made)}")
+
+
+@group.command()
+@click.argument("name")
+@common_options
+def describe(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Describe the feature group NAME."""
+    with open_any(home, connect) as store:
+        found = store.describe(name)
+    if as_json:
+        emit(found.to_json(), as_json=True, text="")
+        return
+    emit(None, as_json=False, text=_one_line(found))
+    roles = {
+        found.group.record_identifier: "record identifier",
+        found.group.event_time: "event time",
+    }
+    emit_table(
+        [
+            {"feature": f.name, "type": f.type.value, "": roles.get(f.name, "")}
+            for f in found.group.features
+        ],
+        ("feature", "type", ""),
+        as_json=False,
+        empty="",
+    )
+
+
+@group.command(name="list")
+@click.option("--name-contains", default="", help="Only groups whose name has this text.")
+@common_options
+def list_(name_contains: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """List feature groups."""
+    with open_any(home, connect) as store:
+        found = store.list_feature_groups(name_contains=name_contains)
+    rows = [entry.to_json() for entry in found]
+    for row, entry in zip(rows, found, strict=True):
+        row["Features"] = len(entry.group.features)
+    emit_table(
+        rows,
+        ("FeatureGroupName", "Version", "Features", "CreationTime"),
+        as_json=as_json,
+        empty="no feature groups; make one with `featureline group create FILE.json`",
+    )
+
+
+@group.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@common_options
+def update(name: str, file: Path, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Change the feature group NAME by FILE: FeatureAdditions, or OnlineStoreConfig.TtlDuration."""
+    body = _read_json(file)
+    known = {"FeatureGroupName", "FeatureAdditions", "OnlineStoreConfig"}
+    unknown = sorted(set(body) - known)
+    changes = sorted(set(body) & {"FeatureAdditions", "OnlineStoreConfig"})
+    if unknown or len(changes) != 1:
+        raise click.UsageError(
+            f"{file}: expected one of FeatureAdditions and OnlineStoreConfig, "
+            f"got {unknown or changes or 'neither'}"
+        )
+    with open_any(home, connect) as store:
+        if changes == ["FeatureAdditions"]:
+            changed = store.add_features(
+                name, definitions_from_json(name, body["FeatureAdditions"])
+            )
+        else:
+            changed = store.set_ttl(
+                name, ttl_from_json(body["OnlineStoreConfig"].get("TtlDuration"))
+            )
+    emit(changed.to_json(), as_json=as_json, text=f"updated {_one_line(changed)}")
+
+
+@group.command()
+@click.argument("name")
+@common_options
+def delete(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Delete the feature group NAME and its online records; its offline table stays."""
+    with open_any(home, connect) as store:
+        uri = store.describe(name).offline_uri
+        store.delete_feature_group(name)
+    kept = f"; its offline table stays in {uri}" if uri else ""
+    emit({"deleted": name, "offline": uri or None}, as_json=as_json, text=f"deleted {name}{kept}")
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise click.UsageError(f"{file}: expected JSON: {error}") from error
+
+
+def _one_line(found: Description) -> str:
+    stores = " and ".join(
+        name
+        for name, has in (("online", found.group.online), ("offline", found.group.offline))
+        if has
+    )
+    count = len(found.group.features)
+    return f"{found.group.name} (version {found.version}, {count} features, {stores})"

@@ -1,0 +1,198 @@
+"""`featureline train`, `predict` and `jobs`: training jobs and models."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import training
+from featureline.cli.output import console, emit, emit_table, progress
+from featureline.cli.store import common_options, open_embedded
+
+__all__ = ["jobs", "predict", "train"]
+
+
+@click.command()
+@click.argument("algorithm", required=False)
+@click.option("--list", "list_all", is_flag=True, help="List the algorithms.")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    metavar="NAME=PATH[,OPTION=VALUE]",
+    help="Input data: label=COLUMN, features=A+B, content_type=TYPE.",
+)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A hyperparameter.")
+@click.option("--job", "name", help="The job's name.  [default: made from algorithm and time]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
+@click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="[default: the job's share of cores]"
+)
+@click.option(
+    "--max-runtime", type=click.IntRange(min=0), default=86_400, help="Seconds; 0: no limit."
+)
+@common_options
+def train(
+    algorithm: str | None,
+    list_all: bool,
+    channels: tuple[str, ...],
+    settings: tuple[str, ...],
+    name: str | None,
+    device: str,
+    threads: int,
+    max_runtime: int,
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
+) -> None:
+    """Train a model with ALGORITHM in a job of its own, recorded in lineage."""
+    if list_all:
+        names = training.list_algorithms()
+        emit(list(names), as_json=as_json, text="\n".join(names))
+        return
+    if algorithm is None:
+        raise click.UsageError("name an ALGORITHM; --list shows them")
+    job = training.TrainingJob(
+        training_job_name=name or training.job_name(algorithm),
+        algorithm_name=algorithm,
+        hyper_parameters=dict(_pair(setting) for setting in settings),
+        input_data_config=[training.Channel.parse(channel) for channel in channels],
+        stopping_condition=training.StoppingCondition(max_runtime_in_seconds=max_runtime),
+        resource_config=training.ResourceConfig(threads=threads, device=device),
+    )
+    with (
+        open_embedded(home, connect, "train") as store,
+        progress(job.training_job_name, None, "steps") as tick,
+    ):
+        result = training.train(store, job, on_progress=lambda seen: tick(seen.done))
+    _say_result(result, as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--input", "source", required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--content-type", help="By default the file's ending decides.")
+@common_options
+def predict(
+    model: str,
+    source: Path,
+    out: Path,
+    content_type: str | None,
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
+) -> None:
+    """Answer each row of --input by MODEL (a folder, a job's name or a digest), as JSON lines."""
+    if connect is not None:
+        raise click.UsageError("predict works on the files of a home; use --home")
+    loaded = training.load_model(model, home=home)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    rows = 0
+    try:
+        with part.open("w", encoding="utf-8") as file, progress(out.name, None, "rows") as tick:
+            for reply in training.predict_file(loaded, source, content_type=content_type):
+                file.write(json.dumps(reply) + "\n")
+                rows += 1
+                if rows % 1000 == 0:
+                    tick(rows)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    emit({"rows": rows, "out": str(out)}, as_json=as_json, text=f"{rows:,} replies in {out}")
+
+
+@click.group()
+def jobs() -> None:
+    """List, describe and stop training jobs, and read their logs."""
+
+
+@jobs.command(name="list")
+@click.option("--status", help="Only jobs in this status.")
+@common_options
+def list_(status: str | None, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """List training jobs, newest first."""
+    with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
+        found = [
+            entry.to_json()
+            for entry in known.list()
+            if status is None or entry.status.value == status
+        ]
+    rows = [
+        {
+            "job": entry["TrainingJobName"],
+            "algorithm": entry["AlgorithmSpecification"]["AlgorithmName"],
+            "status": entry["TrainingJobStatus"],
+            "created": entry["CreationTime"],
+        }
+        for entry in found
+    ]
+    if as_json:
+        emit(found, as_json=True, text="")
+        return
+    emit_table(
+        rows, ("job", "algorithm", "status", "created"), as_json=False, empty="no training jobs"
+    )
+
+
+@jobs.command()
+@click.argument("name")
+@common_options
+def describe(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Describe the training job NAME."""
+    with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
+        body = known.describe(name).to_json()
+    emit(body, as_json=as_json, text=json.dumps(body, indent=2, default=str))
+
+
+@jobs.command()
+@click.argument("name")
+@common_options
+def logs(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Print what the training job NAME has printed."""
+    with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
+        lines = list(known.logs(name))
+    emit(lines, as_json=as_json, text="\n".join(lines))
+
+
+@jobs.command()
+@click.argument("name")
+@common_options
+def stop(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Ask the training job NAME to stop; what it has trained so far is kept."""
+    with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
+        known.stop(name)
+    emit({"stopping": name}, as_json=as_json, text=f"{name}: asked to stop")
+
+
+def _pair(setting: str) -> tuple[str, str]:
+    name, equals, value = setting.partition("=")
+    if not equals:
+        raise click.UsageError(f"--set: expected NAME=VALUE, got {setting!r}")
+    return name, value
+
+
+def _say_result(result: training.JobResult, as_json: bool) -> None:
+    body: dict[str, Any] = {
+        "job": result.job,
+        "status": result.status.value,
+        "metrics": dict(result.metrics),
+        "model": str(result.model) if result.model is not None else None,
+        "digest": result.digest,
+    }
+    if result.failure_reason:
+        body["failure_reason"] = result.failure_reason
+    lines = [f"{result.job}: {result.status.value}"]
+    lines += [f"  {name:<24} {value:.6g}" for name, value in result.metrics.items()]
+    if result.model is not None:
+        lines += [f"  model   {result.model}", f"  digest  {result.digest}"]
+    emit(body, as_json=as_json, text="\n".join(lines))
+    if result.status.value == "Failed":
+        console.print(f"featureline: {result.failure_reason}", style="red", markup=False)
+        sys.exit(1)

@@ -1,0 +1,63 @@
+"""The command `featureline`: its groups, and how its errors end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+
+import click
+
+from featureline.cli import datasets, graph, groups, ingestion, jobs, records, serving
+from featureline.errors import EXPECTED_ERRORS
+
+__all__ = ["cli", "main"]
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("featureline"), prog_name="featureline")
+def cli() -> None:
+    """A self-hosted feature store with lineage and a training layer."""
+
+
+for command in (
+    serving.serve,
+    serving.demo,
+    groups.group,
+    records.put,
+    records.get,
+    records.delete,
+    records.records,
+    records.flush,
+    records.verify,
+    ingestion.ingest,
+    datasets.dataset,
+    jobs.train,
+    jobs.predict,
+    jobs.jobs,
+    graph.lineage_commands,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line: exit code 0, 1 for an error, 2 for wrong usage."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except EXPECTED_ERRORS as error:
+        click.echo(f"featureline: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output is gone; point stdout elsewhere so that exit does not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

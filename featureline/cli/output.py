@@ -1,0 +1,82 @@
+"""How commands print: one JSON document, or text for people with progress on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+__all__ = ["Ticker", "console", "emit", "emit_table", "progress"]
+
+# Progress and notes go to stderr: stdout has the result and nothing else.
+console = Console(stderr=True, highlight=False)
+
+
+def emit(value: Any, *, as_json: bool, text: str) -> None:
+    """Print a result: the value as one JSON document, or the text."""
+    click.echo(json.dumps(value, default=str) if as_json else text)
+
+
+def emit_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str
+) -> None:
+    """Print rows as a JSON list, or as a table for people."""
+    if as_json:
+        click.echo(json.dumps(list(rows), default=str))
+        return
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(row.get(column, "")) for column in columns))
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+class Ticker(Protocol):
+    """Told how far some work is."""
+
+    def __call__(self, done: int) -> None:
+        """Report the units done so far."""
+
+
+@contextmanager
+def progress(title: str, total: int | None, unit: str = "records") -> Iterator[Ticker]:
+    """Show how far some work is: a bar on a terminal, a plain line at the end otherwise."""
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    with Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn() if total else TextColumn("{task.completed}"),
+        TextColumn(unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(title, total=total, rate="")
+
+        def tick(done: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield tick

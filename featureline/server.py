@@ -1,0 +1,158 @@
+"""The server process: the stores of one home behind gRPC, with health and reflection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+import featurestore
+from featurestore import wire
+from featurestore.embedded import EmbeddedStore, open_store
+from featurestore.errors import FeatureStoreError, StoreUnavailable
+from featurestore.server import ControlService, RuntimeService, add_to_server
+from featurestore.v1 import control_pb2, runtime_pb2
+from lineage.service import LineageService
+from lineage.v1 import lineage_pb2, lineage_pb2_grpc
+from training.service import TrainingService
+from training.v1 import training_pb2, training_pb2_grpc
+
+__all__ = ["Settings", "serve"]
+
+_log = logging.getLogger(__name__)
+DRAIN_S: Final = 10.0
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """How a server runs.
+
+    Args:
+        home: folder of the stores.
+        grpc: `host:port`; port 0 takes a free one.
+        flush_s: how often the outbox is moved into the Delta tables, seconds.
+    """
+
+    home: Path
+    grpc: str
+    flush_s: float = 30.0
+
+
+def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM or SIGINT, then let calls in flight finish.
+
+    Prints one line of JSON on stdout when it accepts calls.
+
+    Raises:
+        FeatureStoreError: the home or the address cannot be opened.
+    """
+    with open_store(settings.home) as store:
+        asyncio.run(_serve(settings, store))
+
+
+async def _serve(settings: Settings, store: EmbeddedStore) -> None:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
+        ]
+    )
+    lane = add_to_server(server, RuntimeService(store), ControlService(store))
+    lineage_pb2_grpc.add_LineageServicer_to_server(LineageService(store.graph), server)
+    training = TrainingService(store)
+    training_pb2_grpc.add_TrainingServicer_to_server(training, server)
+    status = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    names = [
+        module.DESCRIPTOR.services_by_name[name].full_name
+        for module, name in (
+            (runtime_pb2, "FeatureStoreRuntime"),
+            (control_pb2, "FeatureStore"),
+            (lineage_pb2, "Lineage"),
+            (training_pb2, "Training"),
+            (health_pb2, "Health"),
+        )
+    ]
+    reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+    port = _bind(server, settings.grpc)
+    await server.start()
+    for name in ("", *names):
+        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+    host = settings.grpc.rpartition(":")[0]
+    ready = {
+        "ready": True,
+        "grpc": f"{host}:{port}",
+        "http": None,
+        "front": "grpc",
+        "workers": 1,
+        "pid": os.getpid(),
+    }
+    print(json.dumps(ready), flush=True)
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    flusher = asyncio.create_task(_flush_regularly(store, settings.flush_s))
+    await stop.wait()
+    await status.enter_graceful_shutdown()
+    flusher.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await flusher
+    await server.stop(DRAIN_S)
+    await asyncio.to_thread(training.close)
+    lane.close()
+
+
+def _bind(server: Any, address: str) -> int:
+    if ":" not in address:
+        raise StoreUnavailable(f"--grpc: expected HOST:PORT, got {address!r}")
+    try:
+        port = int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise StoreUnavailable(
+            f"cannot listen on {address}: {error}; is another process using the port?"
+        ) from error
+    return port
+
+
+async def _flush_regularly(store: EmbeddedStore, every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            # Shielded: a flush that has begun is finished before the store is closed.
+            await asyncio.shield(asyncio.to_thread(_flush_pending, store))
+        except FeatureStoreError as error:
+            _log.warning("flush: %s; trying again in %g s", error, every_s)
+
+
+def _flush_pending(store: EmbeddedStore) -> None:
+    if not store.online.outbox.pending():
+        return
+    for description in store.list_feature_groups():
+        name = description.group.name
+        try:
+            store.flush(name)
+        except featurestore.FeatureGroupNotFound:
+            continue  # deleted meanwhile
+
+
+def main_logging(level: int = logging.INFO) -> None:
+    """Log to stderr, one line an event."""
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

@@ -1,0 +1,97 @@
+"""The feature store: feature groups, records, and point-in-time datasets.
+
+>>> import tempfile
+>>> from featurestore import FeatureGroup, feature_definitions
+>>> store = open(tempfile.mkdtemp())
+>>> _ = store.create_feature_group(
+...     FeatureGroup(
+...         "weather",
+...         record_identifier="origin",
+...         event_time="hour",
+...         features=feature_definitions(
+...             [("origin", "String"), ("hour", "String"), ("temp", "Fractional")]
+...         ),
+...     )
+... )
+>>> store.put("weather", {"origin": "JFK", "hour": "2013-01-01T06:00:00Z", "temp": 39.0})
+>>> store.get("weather", "JFK")["temp"]
+39.0
+>>> store.close()
+"""
+
+from featurestore import aio
+from featurestore.client import connect
+from featurestore.dataset import Dataset, FeatureSelection
+from featurestore.embedded import open_store as open  # noqa: A004  # read as featurestore.open
+from featurestore.errors import (
+    DatasetNotFound,
+    FeatureGroupExists,
+    FeatureGroupNotFound,
+    FeatureNotFound,
+    FeatureStoreError,
+    InternalError,
+    InvalidFeatureGroup,
+    InvalidRecord,
+    InvalidRequest,
+    InvalidSpine,
+    PositionConflict,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+)
+from featurestore.feature import FeatureDefinition, FeatureType, Value
+from featurestore.offline.flusher import Flushed
+from featurestore.position import PartitionPosition, SourcePosition
+from featurestore.provenance import group_entity
+from featurestore.record import Put
+from featurestore.schema import FeatureGroup, Store, Ttl, TtlUnit, feature_definitions
+from featurestore.store import Description, FeatureStore, Found, Get, PutResult, WriteError
+from featurestore.verify import Difference, VerifyReport
+
+__all__ = [  # noqa: RUF022  # grouped by topic
+    # opening a store
+    "open",
+    "connect",
+    "aio",
+    "FeatureStore",
+    # feature groups
+    "FeatureGroup",
+    "FeatureDefinition",
+    "FeatureType",
+    "feature_definitions",
+    "Store",
+    "Ttl",
+    "TtlUnit",
+    "Description",
+    # records
+    "Value",
+    "Put",
+    "Get",
+    "Found",
+    "PutResult",
+    "WriteError",
+    "SourcePosition",
+    "PartitionPosition",
+    # offline store and datasets
+    "Flushed",
+    "FeatureSelection",
+    "Dataset",
+    "VerifyReport",
+    "Difference",
+    "group_entity",
+    # errors
+    "FeatureStoreError",
+    "InvalidRequest",
+    "InvalidFeatureGroup",
+    "InvalidRecord",
+    "InvalidSpine",
+    "FeatureGroupNotFound",
+    "FeatureNotFound",
+    "DatasetNotFound",
+    "FeatureGroupExists",
+    "PositionConflict",
+    "StoreFull",
+    "StoreUnavailable",
+    "StoreCorrupt",
+    "InternalError",
+]

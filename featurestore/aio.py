@@ -1,0 +1,151 @@
+"""The asynchronous client: the record verbs of a server for asyncio programs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, final
+
+import grpc
+
+from featurestore import convert, wire
+from featurestore.client import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
+from featurestore.feature import Value
+from featurestore.offline.flusher import Flushed
+from featurestore.position import SourcePosition
+from featurestore.record import Put
+from featurestore.schema import FeatureGroup, Ttl
+from featurestore.store import Description, Found, Get, WriteError
+from featurestore.v1 import control_pb2, control_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+
+__all__ = ["AsyncStore", "connect"]
+
+
+def connect(target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> AsyncStore:
+    """Connect to a server; call it inside a running event loop.
+
+    Args:
+        target: `host:port`.
+        timeout_s: deadline of each call.
+    """
+    return AsyncStore(target, timeout_s=timeout_s)
+
+
+@final
+class AsyncStore:
+    """The record verbs of `FeatureStore` as coroutines, with the same errors."""
+
+    def __init__(self, target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self.target = target
+        self._timeout_s = timeout_s
+        self._channel = grpc.aio.insecure_channel(target, options=wire.CHANNEL_OPTIONS)
+        self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
+        self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
+
+    async def create_feature_group(self, group: FeatureGroup) -> Description:
+        """See FeatureStore.create_feature_group."""
+        request = control_pb2.CreateFeatureGroupRequest(feature_group=wire.group_message(group))
+        response = await self._call(self._control.CreateFeatureGroup, request)
+        return wire.description_from(response.description)
+
+    async def describe(self, name: str) -> Description:
+        """See FeatureStore.describe."""
+        request = control_pb2.DescribeFeatureGroupRequest(feature_group_name=name)
+        response = await self._call(self._control.DescribeFeatureGroup, request)
+        return wire.description_from(response.description)
+
+    async def put(
+        self,
+        group: str,
+        record: Mapping[str, object],
+        *,
+        ttl: Ttl | None = None,
+        stores: tuple[str, ...] | None = None,
+    ) -> None:
+        """See FeatureStore.put."""
+        await self._call(self._runtime.PutRecord, wire.put_message(group, record, ttl, stores))
+
+    async def get(
+        self, group: str, identifier: object, *, features: Sequence[str] = ()
+    ) -> dict[str, Value] | None:
+        """See FeatureStore.get."""
+        request = runtime_pb2.GetRecordRequest(
+            feature_group_name=group,
+            record_identifier_value_as_string=wire.text(identifier),
+            feature_names=features,
+        )
+        response = await self._call(self._runtime.GetRecord, request)
+        return convert.message_to_values(response.record) if response.HasField("record") else None
+
+    async def batch_get(self, requests: Sequence[Get]) -> list[Found]:
+        """See FeatureStore.batch_get."""
+        if not requests:
+            return []
+        response = await self._call(self._runtime.BatchGetRecord, wire.batch_get_message(requests))
+        return wire.found_from(response)
+
+    async def batch_write(
+        self, entries: Sequence[Put], *, position: SourcePosition | None = None
+    ) -> list[WriteError]:
+        """See FeatureStore.batch_write."""
+        request = runtime_pb2.BatchWriteRecordRequest(
+            entries=map(wire.put_of, entries), position=wire.position_message(position)
+        )
+        response = await self._call(self._runtime.BatchWriteRecord, request)
+        return wire.write_errors_from(response.errors)
+
+    async def delete(
+        self, group: str, identifier: object, *, event_time: object, hard: bool = False
+    ) -> None:
+        """See FeatureStore.delete."""
+        modes = runtime_pb2.DeleteRecordRequest
+        request = runtime_pb2.DeleteRecordRequest(
+            feature_group_name=group,
+            record_identifier_value_as_string=wire.text(identifier),
+            event_time=wire.event_time_text(event_time),
+            mode=modes.HARD if hard else modes.SOFT,
+        )
+        await self._call(self._runtime.DeleteRecord, request)
+
+    async def records(self, group: str) -> AsyncIterator[str]:
+        """See FeatureStore.records."""
+        token = ""
+        while True:
+            response = await self._call(
+                self._runtime.ListRecords,
+                runtime_pb2.ListRecordsRequest(
+                    feature_group_name=group, max_results=1000, next_token=token
+                ),
+            )
+            for identifier in response.record_identifiers:
+                yield identifier
+            token = response.next_token
+            if not token:
+                return
+
+    async def flush(self, group: str | None = None) -> dict[str, Flushed]:
+        """See FeatureStore.flush."""
+        request = control_pb2.FlushRequest(feature_group_name=group or "")
+        response = await self._call(self._control.Flush, request, timeout_s=LONG_TIMEOUT_S)
+        return wire.flushed_from(response)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _call(self, method: Any, request: Any, *, timeout_s: float | None = None) -> Any:
+        try:
+            return await method(request, timeout=timeout_s or self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            wire.raise_from_rpc(error, self.target)

@@ -1,0 +1,326 @@
+"""The remote store: every verb over gRPC, with the embedded store's errors."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, final
+
+import grpc
+import pyarrow as pa
+
+import lineage
+from featurestore import convert, wire
+from featurestore.dataset import Dataset, FeatureSelection, read_spine
+from featurestore.embedded import record_batches
+from featurestore.errors import InvalidRequest
+from featurestore.feature import FeatureDefinition, Value
+from featurestore.offline.flusher import Flushed
+from featurestore.position import SourcePosition
+from featurestore.record import Put
+from featurestore.schema import FeatureGroup, Ttl
+from featurestore.store import (
+    Description,
+    FeatureStore,
+    Found,
+    Get,
+    PutResult,
+    WriteError,
+    selections,
+)
+from featurestore.v1 import control_pb2, control_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from featurestore.verify import VerifyReport
+
+__all__ = ["RemoteStore", "connect"]
+
+DEFAULT_TIMEOUT_S: Final = 30.0
+# A dataset or a verification takes as long as its data.
+LONG_TIMEOUT_S: Final = 3600.0
+_ROWS_PER_CALL: Final = 2_000
+_CALLS_IN_FLIGHT: Final = 4
+
+
+def connect(target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> RemoteStore:
+    """Connect to a server; the first call opens the connection.
+
+    Args:
+        target: `host:port`.
+        timeout_s: deadline of each short call; datasets, flushes and verifications have an hour.
+    """
+    return RemoteStore(target, timeout_s=timeout_s)
+
+
+@final
+class RemoteStore(FeatureStore):
+    """The feature store of a server.
+
+    Args:
+        target: `host:port`.
+        timeout_s: deadline of each short call.
+    """
+
+    def __init__(self, target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self.target = target
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(target, options=wire.CHANNEL_OPTIONS)
+        self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
+        self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
+
+    # -- feature groups -----------------------------------------------------------------------
+
+    def create_feature_group(self, group: FeatureGroup) -> Description:
+        """See FeatureStore.create_feature_group."""
+        request = control_pb2.CreateFeatureGroupRequest(feature_group=wire.group_message(group))
+        response = self._call(self._control.CreateFeatureGroup, request)
+        return wire.description_from(response.description)
+
+    def describe(self, name: str) -> Description:
+        """See FeatureStore.describe."""
+        request = control_pb2.DescribeFeatureGroupRequest(feature_group_name=name)
+        response = self._call(self._control.DescribeFeatureGroup, request)
+        return wire.description_from(response.description)
+
+    def list_feature_groups(self, *, name_contains: str = "") -> list[Description]:
+        """See FeatureStore.list_feature_groups."""
+        found: list[Description] = []
+        token = ""
+        while True:
+            response = self._call(
+                self._control.ListFeatureGroups,
+                control_pb2.ListFeatureGroupsRequest(name_contains=name_contains, next_token=token),
+            )
+            found.extend(map(wire.description_from, response.descriptions))
+            token = response.next_token
+            if not token:
+                return found
+
+    def add_features(self, name: str, features: Sequence[FeatureDefinition]) -> Description:
+        """See FeatureStore.add_features."""
+        request = control_pb2.UpdateFeatureGroupRequest(
+            feature_group_name=name, feature_additions=wire.definitions_message(features)
+        )
+        response = self._call(self._control.UpdateFeatureGroup, request)
+        return wire.description_from(response.description)
+
+    def set_ttl(self, name: str, ttl: Ttl | None) -> Description:
+        """See FeatureStore.set_ttl."""
+        request = control_pb2.UpdateFeatureGroupRequest(
+            feature_group_name=name,
+            ttl_change=control_pb2.UpdateFeatureGroupRequest.TtlChange(
+                ttl_duration=convert.ttl_to_message(ttl)
+            ),
+        )
+        response = self._call(self._control.UpdateFeatureGroup, request)
+        return wire.description_from(response.description)
+
+    def delete_feature_group(self, name: str) -> None:
+        """See FeatureStore.delete_feature_group."""
+        request = control_pb2.DeleteFeatureGroupRequest(feature_group_name=name)
+        self._call(self._control.DeleteFeatureGroup, request, timeout_s=LONG_TIMEOUT_S)
+
+    # -- records ------------------------------------------------------------------------------
+
+    def put(
+        self,
+        group: str,
+        record: Mapping[str, object],
+        *,
+        ttl: Ttl | None = None,
+        stores: tuple[str, ...] | None = None,
+    ) -> None:
+        """See FeatureStore.put."""
+        self._call(self._runtime.PutRecord, wire.put_message(group, record, ttl, stores))
+
+    def get(
+        self, group: str, identifier: object, *, features: Sequence[str] = ()
+    ) -> dict[str, Value] | None:
+        """See FeatureStore.get."""
+        request = runtime_pb2.GetRecordRequest(
+            feature_group_name=group,
+            record_identifier_value_as_string=wire.text(identifier),
+            feature_names=features,
+        )
+        response = self._call(self._runtime.GetRecord, request)
+        return convert.message_to_values(response.record) if response.HasField("record") else None
+
+    def batch_get(self, requests: Sequence[Get]) -> list[Found]:
+        """See FeatureStore.batch_get."""
+        if not requests:
+            return []
+        response = self._call(self._runtime.BatchGetRecord, wire.batch_get_message(requests))
+        return wire.found_from(response)
+
+    def batch_write(
+        self, entries: Sequence[Put], *, position: SourcePosition | None = None
+    ) -> list[WriteError]:
+        """See FeatureStore.batch_write."""
+        request = runtime_pb2.BatchWriteRecordRequest(
+            entries=map(wire.put_of, entries), position=wire.position_message(position)
+        )
+        response = self._call(self._runtime.BatchWriteRecord, request)
+        return wire.write_errors_from(response.errors)
+
+    def put_table(
+        self,
+        group: str,
+        table: Any,
+        *,
+        position: SourcePosition | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> PutResult:
+        """See FeatureStore.put_table. Without a position, some calls are under way at once."""
+        definition = self.describe_feature_group(group)
+        rows = 0
+        errors: list[WriteError] = []
+        if position is not None:
+            batches = list(record_batches(table))
+            request = runtime_pb2.BatchWriteRecordRequest(position=wire.position_message(position))
+            for batch in batches:
+                rows += _add_rows(request, definition, batch)
+            errors += _settled(0, self._call(self._runtime.BatchWriteRecord, request))
+        else:
+            under_way: deque[tuple[int, int, Any]] = deque()
+
+            def settle() -> None:
+                start, count, call = under_way.popleft()
+                errors.extend(_settled(start, self._result(call)))
+                if on_progress is not None:
+                    on_progress(start + count)
+
+            for batch in record_batches(table, _ROWS_PER_CALL):
+                request = runtime_pb2.BatchWriteRecordRequest()
+                count = _add_rows(request, definition, batch)
+                call = self._runtime.BatchWriteRecord.future(request, timeout=self._timeout_s)
+                under_way.append((rows, count, call))
+                rows += count
+                if len(under_way) == _CALLS_IN_FLIGHT:
+                    settle()
+            while under_way:
+                settle()
+        if rows == 0:
+            raise InvalidRequest(f"{group}: expected a table with rows, got an empty one")
+        return PutResult(rows - len(errors), errors)
+
+    def delete(
+        self, group: str, identifier: object, *, event_time: object, hard: bool = False
+    ) -> None:
+        """See FeatureStore.delete."""
+        modes = runtime_pb2.DeleteRecordRequest
+        request = runtime_pb2.DeleteRecordRequest(
+            feature_group_name=group,
+            record_identifier_value_as_string=wire.text(identifier),
+            event_time=wire.event_time_text(event_time),
+            mode=modes.HARD if hard else modes.SOFT,
+        )
+        self._call(self._runtime.DeleteRecord, request)
+
+    def records(self, group: str, *, include_soft_deleted: bool = False) -> Iterator[str]:
+        """See FeatureStore.records."""
+        token = ""
+        while True:
+            response = self._call(
+                self._runtime.ListRecords,
+                runtime_pb2.ListRecordsRequest(
+                    feature_group_name=group,
+                    max_results=1000,
+                    next_token=token,
+                    include_soft_deleted=include_soft_deleted,
+                ),
+            )
+            yield from response.record_identifiers
+            token = response.next_token
+            if not token:
+                return
+
+    def source_position(self, source: str) -> dict[str, int]:
+        """See FeatureStore.source_position."""
+        request = runtime_pb2.GetSourcePositionRequest(source=source)
+        return dict(self._call(self._runtime.GetSourcePosition, request).next)
+
+    # -- offline store and datasets -----------------------------------------------------------
+
+    def flush(self, group: str | None = None) -> dict[str, Flushed]:
+        """See FeatureStore.flush."""
+        request = control_pb2.FlushRequest(feature_group_name=group or "")
+        response = self._call(self._control.Flush, request, timeout_s=LONG_TIMEOUT_S)
+        return wire.flushed_from(response)
+
+    def verify(self, group: str) -> VerifyReport:
+        """See FeatureStore.verify."""
+        request = control_pb2.VerifyRequest(feature_group_name=group)
+        response = self._call(self._control.Verify, request, timeout_s=LONG_TIMEOUT_S)
+        return wire.verify_from(response)
+
+    def dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+    ) -> Dataset:
+        """See FeatureStore.dataset. The spine is sent to the server, the rows come back."""
+        rows = read_spine(spine)
+        name = spine_name or (str(spine) if isinstance(spine, str | Path) else "")
+        manifest: dict[str, Any] = {}
+        chunks: list[bytes] = []
+        requests = wire.dataset_requests(rows, selections(features), time, as_of, name)
+        try:
+            for response in self._control.BuildDataset(requests, timeout=LONG_TIMEOUT_S):
+                if response.WhichOneof("part") == "dataset":
+                    manifest = json.loads(response.dataset.manifest_json)
+                else:
+                    chunks.append(response.rows)
+        except grpc.RpcError as error:
+            wire.raise_from_rpc(error, self.target)
+        return Dataset(wire.table_from(chunks, "dataset"), manifest)
+
+    # -- lineage and end ----------------------------------------------------------------------
+
+    @cached_property
+    def graph(self) -> Any:
+        """The lineage graph of the server."""
+        return lineage.connect(self.target)
+
+    def close(self) -> None:
+        """See FeatureStore.close."""
+        self._channel.close()
+        graph = self.__dict__.pop("graph", None)
+        if graph is not None:
+            graph.close()
+
+    def _call(self, method: Any, request: Any, *, timeout_s: float | None = None) -> Any:
+        try:
+            return method(request, timeout=timeout_s or self._timeout_s)
+        except grpc.RpcError as error:
+            wire.raise_from_rpc(error, self.target)
+
+    def _result(self, call: Any) -> Any:
+        try:
+            return call.result()
+        except grpc.RpcError as error:
+            wire.raise_from_rpc(error, self.target)
+
+
+def _add_rows(request: Any, group: FeatureGroup, batch: pa.RecordBatch) -> int:
+    for record in convert.table_to_records(group, batch):
+        entry = request.entries.add(feature_group_name=group.name)
+        wire.add_values(entry.record, group.name, record)
+    return len(batch)
+
+
+def _settled(start: int, response: Any) -> list[WriteError]:
+    """Read a call's refused rows, numbered from the table's start."""
+    return [
+        WriteError(
+            start + error.index,
+            error.code,
+            f"{error.message.rsplit(' (record ', 1)[0]} (row {start + error.index})",
+        )
+        for error in response.errors
+    ]

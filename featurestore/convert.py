@@ -1,0 +1,279 @@
+"""Between the wire and the inside: protobuf records, Python values and Arrow tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+from featurestore import record as record_rules
+from featurestore.codec import DELETED, NEVER, OutboxEntry
+from featurestore.errors import InvalidRecord
+from featurestore.feature import FeatureType, Value
+from featurestore.schema import FeatureGroup, Ttl, TtlUnit
+from featurestore.v1 import record_pb2
+
+__all__ = [
+    "ARROW_TYPES",
+    "INTERNAL_COLUMNS",
+    "check_message",
+    "decode_record",
+    "encode_record",
+    "entries_to_table",
+    "offline_schema",
+    "select_features",
+    "table_to_records",
+    "ttl_from_message",
+    "ttl_to_message",
+]
+
+ARROW_TYPES: Final = {
+    FeatureType.INTEGRAL: pa.int64(),
+    FeatureType.FRACTIONAL: pa.float64(),
+    FeatureType.STRING: pa.string(),
+}
+_FIELDS: Final = {
+    FeatureType.INTEGRAL: "integral_value",
+    FeatureType.FRACTIONAL: "fractional_value",
+    FeatureType.STRING: "string_value",
+}
+_TIME: Final = pa.timestamp("us", "UTC")
+INTERNAL_COLUMNS: Final = {
+    "_event_time": _TIME,
+    "write_time": _TIME,
+    "api_invocation_time": _TIME,
+    "is_deleted": pa.bool_(),
+    "_expires_at": _TIME,  # when the record's ttl ends; verify needs it, datasets do not see it
+    "_sequence": pa.int64(),  # the store's running number: the total order of its writes
+    "_event_date": pa.date32(),
+}
+_EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
+_DAY_US: Final = 86_400_000_000
+
+
+def encode_record(values: Mapping[str, Value]) -> bytes:
+    """Write typed values as the bytes of a `featurestore.v1.Record`."""
+    message = record_pb2.Record()
+    add = message.values.add
+    for name, value in values.items():
+        entry = add()
+        entry.feature_name = name
+        if isinstance(value, str):
+            entry.value.string_value = value
+        elif isinstance(value, float):
+            entry.value.fractional_value = value
+        else:
+            entry.value.integral_value = value
+    return message.SerializeToString()
+
+
+def decode_record(data: bytes, names: Sequence[str] | None = None) -> dict[str, Value]:
+    """Read the bytes of a record as feature name → value; with `names`, only those.
+
+    >>> decode_record(encode_record({"origin": "JFK", "temp": 39.0}))
+    {'origin': 'JFK', 'temp': 39.0}
+    """
+    message = record_pb2.Record.FromString(data)
+    return message_to_values(message, names)
+
+
+def message_to_values(
+    message: record_pb2.Record, names: Sequence[str] | None = None
+) -> dict[str, Value]:
+    """Read a record message as feature name → value; with `names`, only those."""
+    values: dict[str, Value] = {}
+    for entry in message.values:
+        if names is None or entry.feature_name in names:
+            kind = entry.value.WhichOneof("kind")
+            if kind is not None:
+                values[entry.feature_name] = getattr(entry.value, kind)
+    return values
+
+
+def select_features(data: bytes, names: Sequence[str]) -> bytes:
+    """Return the record's bytes with only the named features."""
+    message = record_pb2.Record.FromString(data)
+    kept = record_pb2.Record()
+    kept.values.extend(entry for entry in message.values if entry.feature_name in names)
+    return kept.SerializeToString()
+
+
+def check_message(
+    group: FeatureGroup, message: record_pb2.Record, *, now: int, tolerance_us: int
+) -> tuple[str, int, bytes]:
+    """Check a record as it came over the wire.
+
+    When every value has its declared type, the message's own bytes are what is stored; otherwise
+    the values go through the same rules as a Python record.
+
+    Returns:
+        Identifier as text, event time in µs, the record's bytes.
+
+    Raises:
+        InvalidRecord: as for `featurestore.record.validate`.
+    """
+    types = group.types
+    identifier_name, time_name = group.record_identifier, group.event_time
+    identifier: Any = None
+    moment: Any = None
+    exact = True
+    seen = set()
+    for entry in message.values:
+        name = entry.feature_name
+        kind = types.get(name)
+        if kind is None or name in seen:
+            return _check_slowly(group, message, now, tolerance_us)
+        seen.add(name)
+        field = _FIELDS[kind]
+        value = entry.value
+        if value.WhichOneof("kind") != field:
+            exact = False
+            break
+        if name == identifier_name:
+            identifier = getattr(value, field)
+        elif name == time_name:
+            moment = getattr(value, field)
+        elif kind is FeatureType.FRACTIONAL:
+            number = value.fractional_value
+            if number != number:
+                exact = False
+                break
+    if not exact or identifier is None or moment is None or identifier != identifier:
+        return _check_slowly(group, message, now, tolerance_us)
+    return (
+        record_rules.checked_identifier(group, identifier),
+        record_rules.event_time_us(group, moment, now=now, tolerance_us=tolerance_us),
+        checked_size(group, message.SerializeToString()),
+    )
+
+
+def checked_size(group: FeatureGroup, data: bytes) -> bytes:
+    """Return the record's bytes when they are within the size limit.
+
+    Raises:
+        InvalidRecord: they are not.
+    """
+    if len(data) > record_rules.MAX_RECORD_BYTES:
+        raise InvalidRecord(
+            f"{group.name}: expected a record of at most {record_rules.MAX_RECORD_BYTES} bytes, "
+            f"got {len(data)}",
+            group=group.name,
+            feature=None,
+        )
+    return data
+
+
+def offline_schema(group: FeatureGroup) -> pa.Schema:
+    """Return the columns of the group's offline table."""
+    return pa.schema(
+        [
+            *((feature.name, ARROW_TYPES[feature.type]) for feature in group.features),
+            *INTERNAL_COLUMNS.items(),
+        ]
+    )
+
+
+def entries_to_table(
+    group: FeatureGroup, entries: Sequence[OutboxEntry], *, write_time_us: int
+) -> pa.Table:
+    """Turn outbox entries into rows of the group's offline table, in their order."""
+    n = len(entries)
+    columns: dict[str, list[Any]] = {name: [None] * n for name in group.types}
+    fields = {name: _FIELDS[kind] for name, kind in group.types.items()}
+    parse = record_pb2.Record.FromString
+    for row, entry in enumerate(entries):
+        for value in parse(entry.record).values:
+            name = value.feature_name
+            columns[name][row] = getattr(value.value, fields[name])
+    event_times = [entry.event_time_us for entry in entries]
+    arrays = [
+        *(pa.array(columns[f.name], ARROW_TYPES[f.type]) for f in group.features),
+        pa.array(event_times, pa.int64()).cast(_TIME),
+        pa.array([write_time_us] * n, pa.int64()).cast(_TIME),
+        pa.array([entry.invocation_us for entry in entries], pa.int64()).cast(_TIME),
+        pa.array([bool(entry.flags & DELETED) for entry in entries], pa.bool_()),
+        pa.array(
+            [None if entry.expires_us == NEVER else entry.expires_us for entry in entries],
+            pa.int64(),
+        ).cast(_TIME),
+        pa.array([entry.sequence for entry in entries], pa.int64()),
+        pa.array([us // _DAY_US for us in event_times], pa.int32()).cast(pa.date32()),
+    ]
+    return pa.Table.from_arrays(arrays, schema=offline_schema(group))
+
+
+def table_to_records(group: FeatureGroup, batch: pa.RecordBatch) -> Iterator[dict[str, object]]:
+    """Read an Arrow batch as records, one per row; nulls and NaN are left out later.
+
+    Timestamps with a zone become datetimes, so that they fit an event time of either type;
+    columns of other types pass as their Python values and are checked with the record.
+
+    Raises:
+        InvalidRecord: a column is not a feature of the group.
+    """
+    columns: list[list[Any]] = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name not in group.types:
+            group.feature_type(name)  # raises FeatureNotFound with the nearest name
+        if pa.types.is_timestamp(column.type):
+            if column.type.tz is None:
+                raise InvalidRecord(
+                    f"{group.name}.{name}: expected timestamps with a zone, got {column.type}; "
+                    f"cast the column to timestamp[us, UTC]",
+                    group=group.name,
+                    feature=name,
+                )
+            column = column.cast(_TIME)
+        columns.append(column.to_pylist())
+    names = batch.schema.names
+    for row in zip(*columns, strict=True):
+        yield dict(zip(names, row, strict=True))
+
+
+def ttl_to_message(ttl: Ttl | None) -> record_pb2.TtlDuration | None:
+    """Write a ttl as its message; None stays None."""
+    if ttl is None:
+        return None
+    unit = record_pb2.TtlDuration.Unit.Value(ttl.unit.value.upper())
+    return record_pb2.TtlDuration(unit=unit, value=ttl.value)
+
+
+def ttl_from_message(message: record_pb2.TtlDuration) -> Ttl:
+    """Read a ttl from its message.
+
+    Raises:
+        InvalidFeatureGroup: no unit, or a value below 1.
+    """
+    names = {unit.value.upper(): unit for unit in TtlUnit}
+    name = record_pb2.TtlDuration.Unit.Name(message.unit)
+    unit = names.get(name)
+    if unit is None:
+        raise InvalidRecord(
+            f"ttl_duration.unit: expected one of {sorted(names)}, got {name}", feature=None
+        )
+    return Ttl(unit, message.value)
+
+
+def _check_slowly(
+    group: FeatureGroup, message: record_pb2.Record, now: int, tolerance_us: int
+) -> tuple[str, int, bytes]:
+    values: dict[str, object] = {}
+    for entry in message.values:
+        name = entry.feature_name
+        if name in values:
+            raise InvalidRecord(
+                f"{group.name}.{name}: the feature is given twice",
+                group=group.name,
+                feature=name,
+            )
+        kind = entry.value.WhichOneof("kind")
+        value = getattr(entry.value, kind) if kind is not None else None
+        values[name] = list(value.values) if hasattr(value, "values") else value
+    checked = record_rules.check(group, values, now=now, tolerance_us=tolerance_us)
+    return (
+        checked.identifier,
+        checked.event_time_us,
+        checked_size(group, encode_record(checked.values)),
+    )

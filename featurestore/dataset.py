@@ -1,0 +1,379 @@
+"""Datasets: a spine with features as they were known, and everything needed to build it again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from featurestore import eventtime, pointintime
+from featurestore.digest import table_digest
+from featurestore.errors import InternalError, InvalidRequest, InvalidSpine
+from featurestore.offline.base import Snapshot
+from featurestore.schema import FeatureGroup
+
+__all__ = ["METADATA_KEY", "Dataset", "FeatureSelection", "Resolved", "build", "read_spine"]
+
+METADATA_KEY: Final = b"featureline.dataset"
+_SELECTION: Final = re.compile(r"([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*\Z")
+
+
+@final
+@dataclass(frozen=True)
+class FeatureSelection:
+    """Features of one group in a dataset.
+
+    Args:
+        group: the feature group.
+        features: their names; none: all but the record identifier and the event time.
+        key: the spine column that holds the identifier; None: named as the record identifier.
+        prefix: put before every feature's name; None: `group__`, only where names collide.
+        lookback: how old a value may be; None: any age.
+        version: the Delta table version to read; None: the newest.
+
+    >>> FeatureSelection("weather")["temp", "wind"].features
+    ('temp', 'wind')
+    """
+
+    group: str
+    features: tuple[str, ...] = ()
+    key: str | None = None
+    prefix: str | None = None
+    lookback: dt.timedelta | None = None
+    version: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.lookback is not None and self.lookback < dt.timedelta(0):
+            raise InvalidRequest(f"{self.group}: expected a lookback >= 0, got {self.lookback}")
+
+    def __getitem__(self, features: str | tuple[str, ...]) -> FeatureSelection:
+        return replace(self, features=(features,) if isinstance(features, str) else features)
+
+    def with_key(self, column: str) -> FeatureSelection:
+        """Take the identifier from another spine column."""
+        return replace(self, key=column)
+
+    def with_prefix(self, prefix: str) -> FeatureSelection:
+        """Put a prefix before every feature's name."""
+        return replace(self, prefix=prefix)
+
+    def with_lookback(self, lookback: dt.timedelta) -> FeatureSelection:
+        """See values no older than this."""
+        return replace(self, lookback=lookback)
+
+    @property
+    def lookback_us(self) -> int | None:
+        """The lookback in microseconds."""
+        return None if self.lookback is None else self.lookback // dt.timedelta(microseconds=1)
+
+    @classmethod
+    def parse(cls, text: str) -> FeatureSelection:
+        """Read `group` or `group[feature,feature]`.
+
+        Raises:
+            InvalidRequest: another form.
+
+        >>> FeatureSelection.parse("weather[temp, wind]").features
+        ('temp', 'wind')
+        """
+        found = _SELECTION.match(text.strip())
+        if found is None:
+            raise InvalidRequest(f"expected GROUP or GROUP[FEATURE,…], got {text!r}")
+        names = found.group(2)
+        features = tuple(name.strip() for name in names.split(",")) if names is not None else ()
+        if names is not None and not all(features):
+            raise InvalidRequest(f"expected GROUP or GROUP[FEATURE,…], got {text!r}")
+        return cls(found.group(1), features)
+
+
+@final
+@dataclass(frozen=True)
+class Resolved:
+    """A selection with what it refers to."""
+
+    selection: FeatureSelection
+    group: FeatureGroup
+    snapshot: Snapshot | None
+
+
+@final
+@dataclass(frozen=True)
+class Dataset:
+    """The result of a point-in-time join.
+
+    Args:
+        table: the spine's columns, then the features; one row per spine row, in its order.
+        manifest: JSON values that name how it was made: `fingerprint`, `spine_digest`,
+            `rows_digest`, `rows`, `versions` (group → Delta version), `tables` (group → uri,
+            version, content hash), `selections`, `time`, `keys`, `columns` (name → origin),
+            `as_of`, `rule_version`, `proof` (group → rows matched and the youngest age seen).
+    """
+
+    table: pa.Table
+    manifest: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the content: equal spine, selections, rule and rows give an equal fingerprint."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def versions(self) -> dict[str, int | None]:
+        """The Delta table version that was read of each group."""
+        return dict(self.manifest["versions"])
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The feature columns of the table."""
+        return tuple(name for name, origin in self.manifest["columns"].items() if origin != "spine")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def filter(self, mask: Any) -> Dataset:
+        """Return the rows where a boolean mask is true, as a part of this dataset.
+
+        The part keeps the manifest, which still names the whole: `rows` and `rows_digest` tell
+        that it is not it.
+        """
+        return replace(self, table=self.table.filter(mask))
+
+    def write(self, path: str | Path) -> Path:
+        """Write a Parquet file that carries the manifest; it appears whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {**(self.table.schema.metadata or {}), METADATA_KEY: json.dumps(self.manifest)}
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            pq.write_table(self.table.replace_schema_metadata(metadata), part, compression="zstd")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> Dataset:
+        """Read what `write` wrote.
+
+        Raises:
+            InvalidRequest: the file carries no manifest.
+        """
+        table = pq.read_table(path)
+        metadata = dict(table.schema.metadata or {})
+        manifest = metadata.pop(METADATA_KEY, None)
+        if manifest is None:
+            raise InvalidRequest(
+                f"{path}: expected a dataset written by Featureline, got a plain file"
+            )
+        return cls(table.replace_schema_metadata(metadata or None), json.loads(manifest))
+
+
+def build(
+    spine: pa.Table,
+    resolved: Sequence[Resolved],
+    *,
+    time: str,
+    as_of_us: int | None = None,
+    threads: int | None = None,
+) -> Dataset:
+    """Join a spine with feature groups as they were known at each row's time.
+
+    Args:
+        spine: n rows with the time column and one key column per selection.
+        resolved: the selections; their order is the order of the columns.
+        time: the spine's time column.
+        as_of_us: only records written offline at or before it count; None: all.
+        threads: for DuckDB; the result does not depend on it.
+
+    Raises:
+        InvalidSpine: a column is missing, has the wrong type, or a time is null.
+        FeatureNotFound: a selection names no feature of its group.
+    """
+    times = pointintime.spine_times(spine, time)
+    names = _output_names(spine, resolved)
+    columns: dict[str, Any] = dict(zip(spine.schema.names, spine.columns, strict=True))
+    origins = dict.fromkeys(spine.schema.names, "spine")
+    proof: dict[str, Any] = {}
+    connection = pointintime.connect(threads=threads)
+    try:
+        for index, entry in enumerate(resolved):
+            key = entry.selection.key or entry.group.record_identifier
+            keys = pointintime.spine_keys(spine, key, entry.group)
+            features = list(names[index])
+            joined = pointintime.as_of_join(
+                pa.table({"key": keys, "time": times}),
+                entry.snapshot,
+                entry.group,
+                features,
+                lookback_us=entry.selection.lookback_us,
+                as_of_us=as_of_us,
+                connection=connection,
+            )
+            proof.setdefault(entry.group.name, []).append(
+                _prove(entry.group.name, times, joined["_event_time"])
+            )
+            for feature, output in names[index].items():
+                columns[output] = joined[feature]
+                origins[output] = f"{entry.group.name}.{feature}"
+    finally:
+        connection.close()
+    table = pa.table(columns)
+    body: dict[str, Any] = {
+        "rule_version": pointintime.RULE_VERSION,
+        "spine_digest": table_digest(spine),
+        "rows_digest": table_digest(table),
+        "time": time,
+        "as_of": None if as_of_us is None else eventtime.format_iso(as_of_us),
+        "selections": [
+            {
+                "group": entry.group.name,
+                "features": dict(names[index]),
+                "key": entry.selection.key or entry.group.record_identifier,
+                "prefix": entry.selection.prefix,
+                "lookback_us": entry.selection.lookback_us,
+            }
+            for index, entry in enumerate(resolved)
+        ],
+    }
+    # Version numbers and uris are named beside the fingerprint, not in it: a table that came to
+    # the same content by other commits gives the same dataset.
+    fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    manifest = {
+        "fingerprint": fingerprint,
+        **body,
+        "rows": len(table),
+        "versions": {
+            entry.group.name: entry.snapshot.version if entry.snapshot else None
+            for entry in resolved
+        },
+        "tables": {
+            entry.group.name: {
+                "uri": entry.snapshot.uri,
+                "version": entry.snapshot.version,
+                "content_hash": entry.snapshot.content_hash,
+            }
+            for entry in resolved
+            if entry.snapshot is not None
+        },
+        "keys": sorted({e.selection.key or e.group.record_identifier for e in resolved}),
+        "columns": origins,
+        "proof": proof,
+    }
+    return Dataset(table, manifest)
+
+
+def read_spine(spine: object) -> pa.Table:
+    """Take a spine in any form: Arrow, pandas, Polars, or a Parquet, CSV or Arrow file.
+
+    Raises:
+        InvalidSpine: none of these, or no rows.
+    """
+    table = _to_table(spine)
+    if not table.schema.names:
+        raise InvalidSpine("expected a spine with columns, got a table without any")
+    if len(set(table.schema.names)) != len(table.schema.names):
+        raise InvalidSpine(f"expected distinct column names, got {table.schema.names}")
+    return table.replace_schema_metadata(None)
+
+
+def _to_table(spine: object) -> pa.Table:
+    if isinstance(spine, pa.Table):
+        return spine
+    if isinstance(spine, pa.RecordBatch):
+        return pa.Table.from_batches([spine])
+    if isinstance(spine, str | Path):
+        return _read_file(Path(spine))
+    if isinstance(spine, Mapping):
+        return pa.table(dict(spine))
+    if hasattr(spine, "__arrow_c_stream__"):
+        return pa.table(spine)
+    raise InvalidSpine(
+        f"expected a spine as Arrow, pandas, Polars or a file's path, got {type(spine).__name__}"
+    )
+
+
+def _read_file(path: Path) -> pa.Table:
+    if not path.exists():
+        raise InvalidSpine(f"spine file {path} does not exist")
+    ending = path.suffix.lower()
+    try:
+        if ending == ".parquet":
+            return pq.read_table(path)
+        if ending == ".csv":
+            return pyarrow.csv.read_csv(path)
+        if ending in (".arrow", ".feather"):
+            return pyarrow.ipc.open_file(path).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidSpine(f"spine file {path} cannot be read: {error}") from error
+    raise InvalidSpine(f"spine file {path}: expected .parquet, .csv or .arrow, got {ending!r}")
+
+
+def _output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[str, str]]:
+    """Choose the column name of each selected feature: its own, or `group__feature` on a clash."""
+    if not resolved:
+        raise InvalidRequest("expected at least one selection of features, got none")
+    wanted: list[list[str]] = []
+    for entry in resolved:
+        group = entry.group
+        features = list(entry.selection.features) or [
+            name
+            for name in group.feature_names
+            if name not in (group.record_identifier, group.event_time)
+        ]
+        for name in features:
+            group.feature_type(name)
+        if len(set(features)) != len(features):
+            raise InvalidRequest(f"{group.name}: a feature is selected twice in {features}")
+        wanted.append(features)
+    plain = [
+        name
+        for entry, features in zip(resolved, wanted, strict=True)
+        if entry.selection.prefix is None
+        for name in features
+    ]
+    clashing = {name for name in plain if plain.count(name) > 1 or name in spine.schema.names}
+    taken = set(spine.schema.names)
+    names: list[dict[str, str]] = []
+    for entry, features in zip(resolved, wanted, strict=True):
+        prefix = entry.selection.prefix
+        chosen = {}
+        for name in features:
+            output = name
+            if prefix is not None:
+                output = prefix + name
+            elif name in clashing:
+                output = f"{entry.group.name}__{name}"
+            if output in taken:
+                raise InvalidRequest(
+                    f"two columns of the dataset would be called {output!r}; give the selection "
+                    f"of {entry.group.name!r} a prefix"
+                )
+            taken.add(output)
+            chosen[name] = output
+        names.append(chosen)
+    return names
+
+
+def _prove(group: str, times: pa.Array, event_times: pa.ChunkedArray) -> dict[str, int | None]:
+    """Check on the result that no value is newer than its row."""
+    matched = event_times.combine_chunks().is_valid().to_numpy(zero_copy_only=False)
+    seen = event_times.cast(pa.int64()).to_numpy()[matched].astype(np.int64)
+    ages = times.cast(pa.int64()).to_numpy()[matched] - seen
+    if len(ages) and ages.min() < 0:
+        raise InternalError(f"{group}: the join saw a value newer than its row; please report it")
+    return {
+        "matched": int(matched.sum()),
+        "youngest_us": int(ages.min()) if len(ages) else None,
+    }

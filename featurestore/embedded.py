@@ -1,0 +1,525 @@
+"""The embedded store: every verb on the files of one home folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, final
+
+import pyarrow as pa
+
+import lineage
+from featurestore import convert, eventtime, verify
+from featurestore import record as record_rules
+from featurestore.codec import DELETED, HARD, NEVER
+from featurestore.dataset import Dataset, FeatureSelection, Resolved, build, read_spine
+from featurestore.errors import (
+    FeatureStoreError,
+    InvalidRecord,
+    InvalidRequest,
+    StoreFull,
+    StoreUnavailable,
+)
+from featurestore.feature import FeatureDefinition, Value
+from featurestore.offline import DeltaOfflineTable, Flushed, Flusher, OfflineTable, Snapshot
+from featurestore.online import Batch, Committer, LmdbStore, OnlineStore, Outcome, Write
+from featurestore.position import SourcePosition
+from featurestore.provenance import record_dataset, record_feature_group
+from featurestore.record import Put
+from featurestore.registry import Registered, Registry
+from featurestore.schema import FeatureGroup, Store, Ttl
+from featurestore.store import (
+    Description,
+    FeatureStore,
+    Found,
+    Get,
+    PutResult,
+    WriteError,
+    selections,
+)
+
+__all__ = ["EmbeddedStore", "open_store"]
+
+TABLE_CHUNK: Final = 5_000
+_LIST_CHUNK: Final = 1_000
+
+
+def open_store(home: str | Path | None = None) -> EmbeddedStore:
+    """Open the store in a home folder, making it when absent.
+
+    Several processes may have one home open at once.
+
+    Args:
+        home: default `$FEATURELINE_HOME`, else `./.featureline`.
+
+    Raises:
+        StoreCorrupt: a file in the folder is damaged or belongs to another program.
+        StoreUnavailable: the folder cannot be opened.
+    """
+    chosen = Path(home or os.environ.get("FEATURELINE_HOME") or ".featureline")
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the home {chosen} cannot be opened: {error.strerror}; choose a folder this process "
+            f"may write to"
+        ) from error
+    return EmbeddedStore(chosen.resolve())
+
+
+@final
+class EmbeddedStore(FeatureStore):
+    """The feature store of one home folder, in this process.
+
+    Args:
+        home: an existing folder.
+        online: the online store; by default LMDB in `home/online`.
+        now: the clock, µs since the epoch.
+        future_tolerance_us: how far ahead of the clock an event time may lie.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        online: OnlineStore | None = None,
+        now: Callable[[], int] = record_rules.now_us,
+        future_tolerance_us: int = record_rules.FUTURE_TOLERANCE_US,
+    ) -> None:
+        self.home = home
+        self._now = now
+        self._tolerance_us = future_tolerance_us
+        self.registry = Registry(home / "meta.db")
+        self.online = online or LmdbStore(home / "online")
+        self._committer = Committer(self.online)
+        self._flusher = Flusher(
+            self.online.outbox,
+            application=f"featureline:{self.online.store_id}",
+            locks=home / "locks",
+            now=now,
+        )
+
+    # -- feature groups -----------------------------------------------------------------------
+
+    def create_feature_group(self, group: FeatureGroup) -> Description:
+        """See FeatureStore.create_feature_group."""
+        return self._described(
+            self.registry.create(group, now=self._now(), also=self._record_group)
+        )
+
+    def describe(self, name: str) -> Description:
+        """See FeatureStore.describe."""
+        return self._described(self.registry.get(name))
+
+    def list_feature_groups(self, *, name_contains: str = "") -> list[Description]:
+        """See FeatureStore.list_feature_groups."""
+        return [
+            self._described(entry)
+            for entry in self.registry.list()
+            if name_contains in entry.group.name
+        ]
+
+    def add_features(self, name: str, features: Sequence[FeatureDefinition]) -> Description:
+        """See FeatureStore.add_features."""
+        return self._described(
+            self.registry.update(
+                name,
+                lambda group: group.with_features(features),
+                now=self._now(),
+                also=self._record_group,
+            )
+        )
+
+    def set_ttl(self, name: str, ttl: Ttl | None) -> Description:
+        """See FeatureStore.set_ttl."""
+        return self._described(
+            self.registry.update(
+                name, lambda group: group.with_ttl(ttl), now=self._now(), also=self._record_group
+            )
+        )
+
+    def delete_feature_group(self, name: str) -> None:
+        """See FeatureStore.delete_feature_group."""
+        entry = self.registry.get(name)
+        self._flush(entry)  # acknowledged records reach the offline table, which stays
+        self.registry.delete(name, now=self._now())
+        self.online.drop(entry.number)
+
+    # -- records ------------------------------------------------------------------------------
+
+    def put(
+        self,
+        group: str,
+        record: Mapping[str, object],
+        *,
+        ttl: Ttl | None = None,
+        stores: tuple[str, ...] | None = None,
+    ) -> None:
+        """See FeatureStore.put."""
+        self._committer.put(Batch([self.prepare(Put(group, record, ttl, stores))]))
+
+    def get(
+        self, group: str, identifier: object, *, features: Sequence[str] = ()
+    ) -> dict[str, Value] | None:
+        """See FeatureStore.get."""
+        found = self.batch_get([Get(group, [identifier], tuple(features))])
+        return found[0].record if found else None
+
+    def batch_get(self, requests: Sequence[Get]) -> list[Found]:
+        """See FeatureStore.batch_get."""
+        now = self._now()
+        found: list[Found] = []
+        for request in requests:
+            entry = self.readable(request.group, request.features)
+            texts = [record_rules.identifier_text(entry.group, i) for i in request.identifiers]
+            values = self.online.get(entry.number, [text.encode() for text in texts])
+            names = request.features or None
+            found.extend(
+                Found(request.group, text, convert.decode_record(value.record, names))
+                for text, value in zip(texts, values, strict=True)
+                if value is not None and value.is_readable(now)
+            )
+        return found
+
+    def batch_write(
+        self, entries: Sequence[Put], *, position: SourcePosition | None = None
+    ) -> list[WriteError]:
+        """See FeatureStore.batch_write."""
+        if not entries and position is None:
+            raise InvalidRequest("expected at least one record in the batch, got none")
+        writes: list[Write] = []
+        errors: list[WriteError] = []
+        for index, entry in enumerate(entries):
+            try:
+                writes.append(self.prepare(entry))
+            except FeatureStoreError as error:
+                errors.append(write_error(index, len(entries), error))
+        self.commit(writes, position)
+        return errors
+
+    def put_table(
+        self,
+        group: str,
+        table: Any,
+        *,
+        position: SourcePosition | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> PutResult:
+        """See FeatureStore.put_table."""
+        entry = self.registry.get(group)
+        rows = 0
+        errors: list[WriteError] = []
+        writes: list[Write] = []
+        for batch in record_batches(table):
+            for record in convert.table_to_records(entry.group, batch):
+                try:
+                    writes.append(self._prepare(entry, record, None, None, self._now()))
+                except InvalidRecord as error:
+                    errors.append(WriteError(rows, type(error).__name__, f"{error} (row {rows})"))
+                rows += 1
+            if position is None:
+                self.commit(writes, None)
+                writes = []
+            if on_progress is not None:
+                on_progress(rows)
+        if rows == 0:
+            raise InvalidRequest(f"{group}: expected a table with rows, got an empty one")
+        self.commit(writes, position)
+        return PutResult(rows - len(errors), errors)
+
+    def delete(
+        self, group: str, identifier: object, *, event_time: object, hard: bool = False
+    ) -> None:
+        """See FeatureStore.delete."""
+        entry = self.registry.get(group)
+        write = self.prepare_delete(entry, identifier, event_time, hard=hard)
+        if self._committer.put(Batch([write]))[0] is Outcome.REFUSED:
+            raise refused_delete(entry, write)
+
+    def records(self, group: str, *, include_soft_deleted: bool = False) -> Iterator[str]:
+        """See FeatureStore.records."""
+        entry = self.registry.get(group)
+        after: bytes | None = None
+        while True:
+            identifiers, after = self.list_page(
+                entry, after=after, limit=_LIST_CHUNK, include_soft_deleted=include_soft_deleted
+            )
+            yield from identifiers
+            if after is None:
+                return
+
+    def source_position(self, source: str) -> dict[str, int]:
+        """See FeatureStore.source_position."""
+        return self.online.source_position(source)
+
+    # -- offline store and datasets -----------------------------------------------------------
+
+    def flush(self, group: str | None = None) -> dict[str, Flushed]:
+        """See FeatureStore.flush."""
+        entries = [self.registry.get(group)] if group is not None else self.registry.list()
+        return {entry.group.name: self._flush(entry) for entry in entries if entry.group.offline}
+
+    def verify(self, group: str) -> verify.VerifyReport:
+        """See FeatureStore.verify."""
+        entry = self.registry.get(group)
+        if not (entry.group.online and entry.group.offline):
+            raise InvalidRequest(f"{group}: only a group with both stores can be verified")
+        self._flush(entry)
+        return verify.verify(self.online, entry, self.offline_table(entry).scan(), now=self._now())
+
+    def dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+        threads: int | None = None,
+    ) -> Dataset:
+        """See FeatureStore.dataset; `threads` limits DuckDB and does not change the result."""
+        rows = read_spine(spine)
+        resolved = [self._resolve(selection) for selection in selections(features)]
+        dataset = build(
+            rows,
+            resolved,
+            time=time,
+            as_of_us=None if as_of is None else eventtime.to_us(as_of),
+            threads=threads,
+        )
+        name = spine_name or (str(spine) if isinstance(spine, str | Path) else "")
+        uid = record_dataset(self.graph, dataset, resolved, spine_name=name)
+        return replace(dataset, manifest={**dataset.manifest, "lineage": {"uid": uid}})
+
+    # -- lineage and end ----------------------------------------------------------------------
+
+    @cached_property
+    def graph(self) -> lineage.Graph:
+        """The lineage graph of the home."""
+        return lineage.open(self.home / "lineage.db")
+
+    def close(self) -> None:
+        """See FeatureStore.close."""
+        self.online.close()
+        self.registry.close()
+        graph = self.__dict__.pop("graph", None)
+        if graph is not None:
+            graph.close()
+
+    # -- for the server and the command line --------------------------------------------------
+
+    def readable(self, name: str, features: Sequence[str]) -> Registered:
+        """Return a group whose records can be read online, with the asked features known.
+
+        Raises:
+            FeatureGroupNotFound, FeatureNotFound: what the request names does not exist.
+            InvalidRequest: the group has no online store.
+        """
+        entry = self.registry.get(name)
+        if not entry.group.online:
+            raise InvalidRequest(
+                f"{name}: the group has no online store to read from; build a dataset instead"
+            )
+        for feature in features:
+            entry.group.feature_type(feature)
+        return entry
+
+    def prepare(self, put: Put) -> Write:
+        """Check one record and make the write of it.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRecord: the record does not fit it.
+        """
+        ttl = put.ttl
+        if ttl is not None and not isinstance(ttl, Ttl):
+            raise InvalidRequest(f"{put.group}: expected a Ttl, got {ttl!r}")
+        return self._prepare(self.registry.get(put.group), put.record, ttl, put.stores, self._now())
+
+    def prepare_message(
+        self, entry: Registered, message: Any, ttl: Ttl | None, stores: tuple[str, ...] | None
+    ) -> Write:
+        """Check one record as it came over the wire and make the write of it."""
+        now = self._now()
+        identifier, event_time, data = convert.check_message(
+            entry.group, message, now=now, tolerance_us=self._tolerance_us
+        )
+        return _write(entry, identifier, event_time, data, ttl, stores, now)
+
+    def prepare_delete(
+        self, entry: Registered, identifier: object, event_time: object, *, hard: bool
+    ) -> Write:
+        """Make the write of a delete: a tombstone online, a marker offline."""
+        group = entry.group
+        marker = record_rules.check(
+            group,
+            {
+                group.record_identifier: identifier,
+                group.event_time: event_time,
+            },
+            now=self._now(),
+            tolerance_us=self._tolerance_us,
+        )
+        return Write(
+            entry.number,
+            marker.identifier.encode(),
+            marker.event_time_us,
+            convert.encode_record(marker.values),
+            DELETED | HARD if hard else DELETED,
+            NEVER,
+            entry.version,
+            self._now(),
+            group.online,
+            group.offline,
+        )
+
+    def commit(self, writes: Sequence[Write], position: SourcePosition | None) -> None:
+        """Store checked writes, and a position with them, in one transaction."""
+        if writes or position is not None:
+            self._committer.put(Batch(writes, position))
+
+    def list_page(
+        self, entry: Registered, *, after: bytes | None, limit: int, include_soft_deleted: bool
+    ) -> tuple[list[str], bytes | None]:
+        """Return one page of identifiers and the key to go on from, None at the end."""
+        now = self._now()
+        values = self.online.scan(entry.number, after=after, limit=limit)
+        identifiers = [
+            value.identifier.decode()
+            for _, value in values
+            if value.is_readable(now)
+            or (include_soft_deleted and value.is_deleted and not value.flags & HARD)
+        ]
+        return identifiers, values[-1][0] if len(values) == limit else None
+
+    def resolve_manifest(self, manifest: Mapping[str, Any]) -> list[Resolved]:
+        """Return what a dataset's manifest refers to, at the table versions it names."""
+        resolved = []
+        for body in manifest["selections"]:
+            entry = self.registry.get(body["group"])
+            version = manifest["versions"][body["group"]]
+            snapshot = None
+            if version is not None:
+                snapshot = self.offline_table(entry).scan(version=version)
+            selection = FeatureSelection(body["group"], tuple(body["features"]), key=body["key"])
+            resolved.append(Resolved(selection, entry.group, snapshot))
+        return resolved
+
+    def offline_table(self, entry: Registered) -> OfflineTable:
+        """Return the offline table of a group."""
+        return DeltaOfflineTable(self._offline_uri(entry))
+
+    def _prepare(
+        self,
+        entry: Registered,
+        record: Mapping[str, object],
+        ttl: Ttl | None,
+        stores: tuple[str, ...] | None,
+        now: int,
+    ) -> Write:
+        checked = record_rules.check(entry.group, record, now=now, tolerance_us=self._tolerance_us)
+        data = convert.checked_size(entry.group, convert.encode_record(checked.values))
+        return _write(entry, checked.identifier, checked.event_time_us, data, ttl, stores, now)
+
+    def _resolve(self, selection: FeatureSelection) -> Resolved:
+        entry = self.registry.get(selection.group)
+        if not entry.group.offline:
+            raise InvalidRequest(f"{selection.group}: the group has no offline store to join with")
+        if selection.version is None:
+            self._flush(entry)
+        snapshot: Snapshot | None = self.offline_table(entry).scan(version=selection.version)
+        return Resolved(selection, entry.group, snapshot)
+
+    def _flush(self, entry: Registered) -> Flushed:
+        name = entry.group.name
+        try:
+            return self._flusher.flush(lambda: self.registry.get(name), self.offline_table(entry))
+        except OSError as error:
+            raise StoreFull(f"{name}: the flush could not write: {error}") from error
+
+    def _described(self, entry: Registered) -> Description:
+        return Description(
+            entry.group,
+            entry.version,
+            eventtime.to_datetime(entry.created_us),
+            eventtime.to_datetime(entry.modified_us),
+            self._offline_uri(entry) if entry.group.offline else "",
+        )
+
+    def _offline_uri(self, entry: Registered) -> str:
+        return str(self.home / "offline" / entry.offline_folder)
+
+    def _record_group(self, entry: Registered) -> None:
+        record_feature_group(self.graph, entry, self._offline_uri(entry))
+
+
+def write_error(index: int, total: int, error: FeatureStoreError) -> WriteError:
+    """Say which record of a batch was refused and why."""
+    return WriteError(
+        index, type(error).__name__, f"{error.message} (record {index + 1} of {total})"
+    )
+
+
+def refused_delete(entry: Registered, write: Write) -> InvalidRecord:
+    """Build the error of a hard delete that is not later than the stored record."""
+    return InvalidRecord(
+        f"{entry.group.name}: a hard delete of {write.identifier.decode()!r} must have a later "
+        f"event time than the stored record, got {eventtime.format_iso(write.event_time_us)}",
+        group=entry.group.name,
+        feature=entry.group.event_time,
+    )
+
+
+def record_batches(table: Any, rows: int = TABLE_CHUNK) -> Iterator[pa.RecordBatch]:
+    """Read anything with the Arrow C stream interface as batches of at most `rows` rows."""
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    if isinstance(table, pa.Table):
+        yield from table.to_batches(max_chunksize=rows)
+        return
+    if not hasattr(table, "__arrow_c_stream__"):
+        raise InvalidRequest(
+            f"expected an Arrow table or reader, pandas or Polars, got {type(table).__name__}"
+        )
+    for batch in pa.RecordBatchReader.from_stream(table):
+        for start in range(0, len(batch), rows):
+            yield batch.slice(start, rows)
+
+
+def _write(
+    entry: Registered,
+    identifier: str,
+    event_time_us: int,
+    data: bytes,
+    ttl: Ttl | None,
+    stores: tuple[str, ...] | None,
+    now: int,
+) -> Write:
+    group = entry.group
+    online, offline = group.online, group.offline
+    if stores is not None:
+        wanted = {Store(store) for store in stores}
+        for store, has in ((Store.ONLINE, online), (Store.OFFLINE, offline)):
+            if store in wanted and not has:
+                raise InvalidRecord(
+                    f"{group.name}: target store {store.value} is not enabled for the group",
+                    group=group.name,
+                )
+        online, offline = Store.ONLINE in wanted, Store.OFFLINE in wanted
+    ttl = ttl or group.ttl
+    return Write(
+        entry.number,
+        identifier.encode(),
+        event_time_us,
+        data,
+        0,
+        NEVER if ttl is None else event_time_us + ttl.us,
+        entry.version,
+        now,
+        online,
+        offline,
+    )

@@ -1,0 +1,114 @@
+"""The flush: outbox entries into the Delta table, exactly once.
+
+A slice of entries is committed with the store's application id and the sequence of its last
+entry, then removed from the outbox. A kill between the two leaves entries whose sequence the
+table already names; the next flush skips them. delta-rs takes the same application version
+twice, so the check is made here, under a lock that one process holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from featurestore import record as record_rules
+from featurestore.convert import entries_to_table
+from featurestore.offline.base import OfflineTable
+from featurestore.outbox import Outbox
+from featurestore.registry import Registered
+
+__all__ = ["Flushed", "Flusher"]
+
+SLICE_RECORDS: Final = 50_000
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What one flush of a group did.
+
+    Args:
+        records: rows appended by this flush.
+        version: the table's version afterwards; None when nothing was ever written.
+    """
+
+    records: int
+    version: int | None
+
+
+@final
+class Flusher:
+    """Moves the outbox of one store into offline tables.
+
+    Args:
+        outbox: of the online store.
+        application: names the store in the tables; unique to it, so that a rebuilt online store,
+            whose sequence begins again, never meets the old one's number.
+        locks: folder for lock files.
+        now: the clock, µs since the epoch.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        application: str,
+        locks: Path,
+        now: Callable[[], int] = record_rules.now_us,
+    ) -> None:
+        self._outbox = outbox
+        self._application = application
+        self._locks = locks
+        self._now = now
+        self._last_write_us = 0
+
+    def flush(
+        self,
+        current: Callable[[], Registered],
+        table: OfflineTable,
+        *,
+        slice_records: int = SLICE_RECORDS,
+    ) -> Flushed:
+        """Commit all entries of a group that wait now.
+
+        Args:
+            current: returns the group's registration; asked under the lock, after the entries
+                were read, so that no entry has a feature its definition lacks.
+            table: the group's table.
+            slice_records: entries per Delta commit.
+
+        Raises:
+            StoreUnavailable, StoreFull: the table could not be written; the entries wait on.
+        """
+        number = current().number
+        records = 0
+        with self._lock(number):
+            done = table.last_sequence(self._application)
+            version: int | None = None
+            while entries := self._outbox.read(number, after=done, limit=slice_records):
+                rows = entries_to_table(current().group, entries, write_time_us=self._write_time())
+                done = entries[-1].sequence
+                version = table.append(rows, application=self._application, sequence=done)
+                self._outbox.remove(number, through=done)
+                records += len(entries)
+            if version is None:
+                self._outbox.remove(number, through=done)  # left by a kill after a commit
+                snapshot = table.scan()
+                version = None if snapshot is None else snapshot.version
+        return Flushed(records, version)
+
+    def _write_time(self) -> int:
+        # Later flushes have later write times even when the clock is set back.
+        self._last_write_us = max(self._now(), self._last_write_us + 1)
+        return self._last_write_us
+
+    @contextmanager
+    def _lock(self, number: int) -> Iterator[None]:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with open(self._locks / f"flush-{number}.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,143 @@
+"""What every online store promises, and the one rule of order they share."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from featurestore.codec import DELETED, HARD, StoredValue
+from featurestore.errors import FeatureStoreError
+from featurestore.outbox import Outbox
+from featurestore.position import SourcePosition
+
+__all__ = ["Batch", "OnlineStore", "Outcome", "Write", "replaces"]
+
+
+class Outcome(enum.IntEnum):
+    """What became of one write."""
+
+    APPLIED = 0  # it is the latest version online (or went to the offline store only, as asked)
+    HISTORIC = 1  # older than the stored version: offline only
+    REFUSED = 2  # a hard delete that is not later than the stored record: nothing was written
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One checked put or delete.
+
+    Args:
+        group: the feature group's number.
+        identifier: UTF-8, at most 2 KiB.
+        event_time_us: orders versions.
+        record: bytes of a `featurestore.v1.Record`; for a delete, of its offline marker.
+        flags: 0 for a put; DELETED for a soft delete, DELETED | HARD for a hard one.
+        expires_us: first microsecond at which the record cannot be read online.
+        schema_version: of the group, at the time of the put.
+        invocation_us: when the call came in.
+        online: it goes to the online store.
+        offline: it goes to the outbox.
+    """
+
+    group: int
+    identifier: bytes
+    event_time_us: int
+    record: bytes
+    flags: int
+    expires_us: int
+    schema_version: int
+    invocation_us: int
+    online: bool = True
+    offline: bool = True
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Writes that are stored together, with the source position they came from."""
+
+    writes: Sequence[Write]
+    position: SourcePosition | None = None
+
+
+class OnlineStore(ABC):
+    """Latest values by identifier, the outbox, and source positions, in one transaction.
+
+    A store may be used from many threads. Every implementation passes
+    `tests/contracts/test_online_store.py`.
+    """
+
+    @abstractmethod
+    def put(self, batches: Sequence[Batch]) -> list[list[Outcome] | FeatureStoreError]:
+        """Store batches in one durable transaction, in their order.
+
+        Each batch is stored whole, or not at all when its position conflicts: then its place in
+        the answer holds the PositionConflict, and the other batches are stored all the same.
+
+        Returns:
+            One list of outcomes per batch, one outcome per write.
+
+        Raises:
+            StoreFull: nothing of the call was written.
+        """
+
+    @abstractmethod
+    def get(self, group: int, identifiers: Sequence[bytes]) -> list[StoredValue | None]:
+        """Return the stored version of each identifier, tombstones and expired ones too."""
+
+    @abstractmethod
+    def scan(
+        self, group: int, *, after: bytes | None, limit: int
+    ) -> list[tuple[bytes, StoredValue]]:
+        """Return up to `limit` versions whose key sorts behind `after`, with their keys.
+
+        Keys sort as the identifiers' bytes; identifiers longer than a key come last.
+        """
+
+    @abstractmethod
+    def drop(self, group: int) -> None:
+        """Remove all versions and waiting outbox entries of a group."""
+
+    @abstractmethod
+    def source_position(self, source: str) -> dict[str, int]:
+        """Return the stored next position of each partition of a source."""
+
+    @property
+    @abstractmethod
+    def outbox(self) -> Outbox:
+        """The entries that wait for the offline store."""
+
+    @property
+    @abstractmethod
+    def store_id(self) -> str:
+        """A name of this store that no other store has, kept for its life."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the store; using it afterwards raises StoreUnavailable."""
+
+
+def replaces(write: Write, stored: tuple[int, int] | None) -> bool:
+    """Whether a write becomes the latest version: the newest event time wins.
+
+    At equal event times the later write wins, but a delete does not win over a record: a delete
+    must be later than what it deletes. So any order of arrival ends in the same version.
+
+    Args:
+        write: the write.
+        stored: event time and flags of the stored version, or None.
+    """
+    if stored is None:
+        return True
+    event_time_us, _ = stored
+    if write.flags & DELETED:
+        return write.event_time_us > event_time_us
+    return write.event_time_us >= event_time_us
+
+
+def is_refused(write: Write, stored: tuple[int, int] | None) -> bool:
+    """Whether a write must not be stored at all: a hard delete that is not the newest."""
+    return bool(write.flags & HARD) and not replaces(write, stored)

@@ -1,0 +1,153 @@
+"""The online store in memory: the reference for the contract, and for tests of other parts."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import uuid
+from collections.abc import Sequence
+from typing import final
+
+from featurestore.codec import OutboxEntry, StoredValue, record_key
+from featurestore.errors import FeatureStoreError, PositionConflict, StoreUnavailable
+from featurestore.online.base import Batch, OnlineStore, Outcome, Write, is_refused, replaces
+from featurestore.outbox import Outbox
+
+__all__ = ["MemoryStore"]
+
+
+@final
+class MemoryStore(OnlineStore):
+    """An online store that ends with the process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._groups: dict[int, dict[bytes, StoredValue]] = {}
+        self._positions: dict[str, dict[str, int]] = {}
+        self._outbox = _MemoryOutbox(self._lock)
+        self._sequence = 0
+        self._id = uuid.uuid4().hex
+        self._open = True
+
+    def put(self, batches: Sequence[Batch]) -> list[list[Outcome] | FeatureStoreError]:
+        """See OnlineStore.put."""
+        with self._lock:
+            self._check_open()
+            return [self._put_batch(batch) for batch in batches]
+
+    def get(self, group: int, identifiers: Sequence[bytes]) -> list[StoredValue | None]:
+        """See OnlineStore.get."""
+        with self._lock:
+            self._check_open()
+            values = self._groups.get(group, {})
+            return [values.get(record_key(group, identifier)) for identifier in identifiers]
+
+    def scan(
+        self, group: int, *, after: bytes | None, limit: int
+    ) -> list[tuple[bytes, StoredValue]]:
+        """See OnlineStore.scan."""
+        with self._lock:
+            self._check_open()
+            values = self._groups.get(group, {})
+            keys = sorted(values)
+            start = 0 if after is None else bisect.bisect_right(keys, after)
+            return [(key, values[key]) for key in keys[start : start + limit]]
+
+    def drop(self, group: int) -> None:
+        """See OnlineStore.drop."""
+        with self._lock:
+            self._check_open()
+            self._groups.pop(group, None)
+            self._outbox.entries.pop(group, None)
+
+    def source_position(self, source: str) -> dict[str, int]:
+        """See OnlineStore.source_position."""
+        with self._lock:
+            self._check_open()
+            return dict(self._positions.get(source, {}))
+
+    @property
+    def outbox(self) -> Outbox:
+        """See OnlineStore.outbox."""
+        return self._outbox
+
+    @property
+    def store_id(self) -> str:
+        """See OnlineStore.store_id."""
+        return self._id
+
+    def close(self) -> None:
+        """See OnlineStore.close."""
+        self._open = False
+
+    def _put_batch(self, batch: Batch) -> list[Outcome] | FeatureStoreError:
+        if batch.position is not None:
+            source = batch.position.source
+            try:
+                self._positions[source] = batch.position.advance(self._positions.get(source, {}))
+            except PositionConflict as conflict:
+                return conflict
+        return [self._put_one(write) for write in batch.writes]
+
+    def _put_one(self, write: Write) -> Outcome:
+        values = self._groups.setdefault(write.group, {})
+        key = record_key(write.group, write.identifier)
+        current = values.get(key)
+        stored = None if current is None else (current.event_time_us, current.flags)
+        if is_refused(write, stored):
+            return Outcome.REFUSED
+        self._sequence += 1
+        newest = replaces(write, stored)
+        if write.online and newest:
+            values[key] = StoredValue(
+                write.identifier,
+                write.flags,
+                write.schema_version,
+                write.event_time_us,
+                write.expires_us,
+                self._sequence,
+                b"" if write.flags else write.record,
+            )
+        if write.offline:
+            self._outbox.entries.setdefault(write.group, []).append(
+                OutboxEntry(
+                    self._sequence,
+                    write.flags,
+                    write.schema_version,
+                    write.event_time_us,
+                    write.expires_us,
+                    write.invocation_us,
+                    write.record,
+                )
+            )
+        return Outcome.APPLIED if newest or not write.online else Outcome.HISTORIC
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise StoreUnavailable("the online store is closed")
+
+
+@final
+class _MemoryOutbox(Outbox):
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self.entries: dict[int, list[OutboxEntry]] = {}
+
+    def read(self, group: int, *, after: int, limit: int) -> Sequence[OutboxEntry]:
+        with self._lock:
+            entries = self.entries.get(group, [])
+            start = bisect.bisect_right(entries, after, key=lambda entry: entry.sequence)
+            return entries[start : start + limit]
+
+    def remove(self, group: int, *, through: int) -> int:
+        with self._lock:
+            entries = self.entries.get(group, [])
+            end = bisect.bisect_right(entries, through, key=lambda entry: entry.sequence)
+            del entries[:end]
+            return end
+
+    def pending(self, group: int | None = None) -> int:
+        with self._lock:
+            if group is not None:
+                return len(self.entries.get(group, []))
+            return sum(map(len, self.entries.values()))

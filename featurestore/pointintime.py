@@ -1,0 +1,239 @@
+"""The point-in-time join: for each spine row, what a feature group knew at the row's time.
+
+One rule, in every engine (version `RULE_VERSION`):
+
+- one row out per spine row, in the spine's order;
+- a value is known from its event time on, inclusive; nothing later is seen;
+- with a lookback, a value is seen up to and including event time + lookback;
+- of several versions with one event time, a record comes before a delete marker, then the later
+  write time, then the later sequence; after a delete nothing is known until the next record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore import eventtime
+from featurestore.convert import ARROW_TYPES
+from featurestore.errors import InternalError, InvalidSpine, nearest
+from featurestore.feature import FeatureType
+from featurestore.offline.base import Snapshot
+from featurestore.schema import FeatureGroup
+
+__all__ = ["RULE_VERSION", "as_of_join", "connect", "spine_keys", "spine_times"]
+
+RULE_VERSION: Final = 1
+_TIME: Final = pa.timestamp("us", "UTC")
+# Ranks the versions of one identifier at one event time; the first is the one that counts.
+VERSION_ORDER: Final = "is_deleted, write_time DESC, _sequence DESC"
+
+
+def connect(*, threads: int | None = None, memory_limit: str | None = None) -> Any:
+    """Open an in-memory DuckDB that reads times as UTC."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    if threads is not None:
+        connection.execute(f"SET threads = {int(threads)}")
+    if memory_limit is not None:
+        connection.execute("SET memory_limit = ?", [memory_limit])
+    return connection
+
+
+def as_of_join(
+    spine: pa.Table,
+    snapshot: Snapshot | None,
+    group: FeatureGroup,
+    features: Sequence[str],
+    *,
+    lookback_us: int | None = None,
+    as_of_us: int | None = None,
+    connection: Any,
+) -> pa.Table:
+    """Give each spine row the newest version of its identifier that was known at its time.
+
+    Args:
+        spine: n rows of `key` (the identifier's Arrow type, null: no match) and `time`
+            (timestamp[us, UTC], no nulls).
+        snapshot: the group's table version; None: nothing was ever written.
+        group: the definition.
+        features: names of m features.
+        lookback_us: how old a value may be, µs; None: any age.
+        as_of_us: only rows whose write time is at or before it count; None: all.
+        connection: from `connect`.
+
+    Returns:
+        n rows in the spine's order: the m features, then `_event_time` of the version they come
+        from (null where nothing was known).
+    """
+    n = len(spine)
+    if snapshot is None or not snapshot.files or n == 0:
+        return _nothing_known(group, features, n)
+    kinds = group.types
+    table_columns = set(snapshot.columns)
+    chosen = ", ".join(
+        _quoted(name)
+        if name in table_columns
+        else f"NULL::{_SQL_TYPES[kinds[name]]} AS {_quoted(name)}"
+        for name in dict.fromkeys(features)
+    )
+    values = ", ".join(
+        f"CASE WHEN h.is_deleted THEN NULL ELSE h.{_quoted(name)} END AS {_quoted(name)}"
+        for name in dict.fromkeys(features)
+    )
+    identifier = _quoted(group.record_identifier)
+    known = "" if as_of_us is None else "AND write_time <= make_timestamptz($as_of)"
+    parameters: dict[str, Any] = {"files": list(snapshot.files)}
+    if as_of_us is not None:
+        parameters["as_of"] = as_of_us
+    age = ""
+    if lookback_us is not None:
+        age = "AND epoch_us(j.time) - epoch_us(j._event_time) <= $lookback"
+        parameters["lookback"] = lookback_us
+    rows = pa.table({"_row": pa.array(np.arange(n, dtype=np.int64)), **_columns(spine)})
+    connection.register("spine", rows)
+    outputs = ", ".join(f"v.{_quoted(name)}" for name in dict.fromkeys(features))
+    try:
+        joined = connection.sql(
+            f"""
+            WITH history AS (
+                SELECT {identifier} AS _key, _event_time, is_deleted{", " if chosen else ""}{chosen}
+                FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
+                WHERE _event_time <= (SELECT max(time) FROM spine)
+                  AND {identifier} IN (SELECT key FROM spine) {known}
+                QUALIFY row_number() OVER (
+                    PARTITION BY {identifier}, _event_time ORDER BY {VERSION_ORDER}) = 1
+            ),
+            joined AS (
+                SELECT s._row, s.time, h._event_time, h.is_deleted{", " if values else ""}{values}
+                FROM spine s ASOF LEFT JOIN history h
+                  ON s.key = h._key AND s.time >= h._event_time
+            ),
+            visible AS (
+                SELECT j.* FROM joined j WHERE NOT j.is_deleted {age}
+            )
+            SELECT s._row{", " if outputs else ""}{outputs}, v._event_time
+            FROM spine s LEFT JOIN visible v ON s._row = v._row
+            ORDER BY s._row
+            """,
+            params=parameters,
+        ).to_arrow_table()
+    finally:
+        connection.unregister("spine")
+    if len(joined) != n or not np.array_equal(joined["_row"].to_numpy(), np.arange(n)):
+        raise InternalError(
+            f"{group.name}: the join gave {len(joined)} rows for {n} spine rows; please report it"
+        )
+    schema = pa.schema(
+        [(name, ARROW_TYPES[kinds[name]]) for name in dict.fromkeys(features)]
+        + [("_event_time", _TIME)]
+    )
+    return joined.select(schema.names).cast(schema).combine_chunks()
+
+
+def spine_times(spine: pa.Table, column: str) -> pa.Array:
+    """Return the spine's times as timestamp[us, UTC].
+
+    Timestamps need a zone; text is ISO-8601 with a zone; finer units are floored to µs.
+
+    Raises:
+        InvalidSpine: no such column, a null, no zone, or text that is no time.
+    """
+    values = _column(spine, column, "time")
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if values.null_count:
+            raise InvalidSpine(_null_time(column, values))
+        times = []
+        for row, text in enumerate(values.to_pylist()):
+            try:
+                times.append(eventtime.parse_iso(text))
+            except ValueError as error:
+                raise InvalidSpine(f"spine column {column!r}, row {row}: {error}") from None
+        return pa.array(times, pa.int64()).cast(_TIME)
+    if not pa.types.is_timestamp(kind):
+        raise InvalidSpine(
+            f"spine column {column!r}: expected timestamps with a zone or ISO-8601 text, got {kind}"
+        )
+    if kind.tz is None:
+        raise InvalidSpine(
+            f"spine column {column!r}: expected timestamps with a zone, got {kind}; say which zone "
+            f"they are in, for example by casting to timestamp[us, UTC]"
+        )
+    if values.null_count:
+        raise InvalidSpine(_null_time(column, values))
+    if kind.unit == "ns":
+        counts = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return pa.array(counts // 1000, pa.int64()).cast(_TIME)
+    return values.cast(_TIME)
+
+
+def spine_keys(spine: pa.Table, column: str, group: FeatureGroup) -> pa.Array:
+    """Return the spine's identifiers of a group, in the type of its record identifier.
+
+    Raises:
+        InvalidSpine: no such column, or another type.
+    """
+    values = _column(spine, column, f"record identifier of {group.name!r}")
+    kind = group.types[group.record_identifier]
+    got = values.type
+    fits = {
+        FeatureType.STRING: pa.types.is_string(got) or pa.types.is_large_string(got),
+        FeatureType.INTEGRAL: pa.types.is_integer(got),
+        FeatureType.FRACTIONAL: pa.types.is_floating(got) or pa.types.is_integer(got),
+    }[kind]
+    if not fits and not pa.types.is_null(got):
+        raise InvalidSpine(
+            f"spine column {column!r}: expected {kind.value} like the record identifier "
+            f"{group.name}.{group.record_identifier}, got {got}; cast the column"
+        )
+    return values.cast(ARROW_TYPES[kind])
+
+
+def _column(spine: pa.Table, name: str, role: str) -> pa.Array:
+    if name not in spine.schema.names:
+        raise InvalidSpine(
+            f"the spine has no column {name!r} for the {role}; it has "
+            f"{', '.join(map(repr, spine.schema.names))}{nearest(name, spine.schema.names)}"
+        )
+    column = spine[name].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # no chunk at all, or too large for one
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column
+
+
+def _null_time(column: str, values: pa.Array) -> str:
+    row = pc.index(pc.is_null(values), True).as_py()
+    return f"spine column {column!r}, row {row}: expected a time, got null"
+
+
+def _columns(spine: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return {name: spine[name] for name in ("key", "time")}
+
+
+def _nothing_known(group: FeatureGroup, features: Sequence[str], n: int) -> pa.Table:
+    kinds = group.types
+    return pa.table(
+        {
+            **{name: pa.nulls(n, ARROW_TYPES[kinds[name]]) for name in features},
+            "_event_time": pa.nulls(n, _TIME),
+        }
+    )
+
+
+_SQL_TYPES: Final = {
+    FeatureType.INTEGRAL: "BIGINT",
+    FeatureType.FRACTIONAL: "DOUBLE",
+    FeatureType.STRING: "VARCHAR",
+}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,114 @@
+"""What the feature store tells the lineage graph.
+
+    feature group (Context) ─► table version (Artifact) ─► dataset build (Action) ─► dataset
+
+A table version enters the graph when a dataset reads it, not at every flush: the graph grows with
+what was used, and the Delta log has the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lineage
+from featurestore.dataset import Dataset, Resolved
+from featurestore.offline.base import Snapshot
+from featurestore.registry import Registered
+
+__all__ = ["dataset_entity", "group_entity", "record_dataset", "record_feature_group"]
+
+
+def group_entity(name: str) -> lineage.Entity:
+    """Return the lineage context of a feature group, as ingest and training refer to it."""
+    return lineage.context("FeatureGroup", name)
+
+
+def dataset_entity(dataset: Dataset) -> lineage.Entity:
+    """Return the lineage artifact of a dataset."""
+    manifest = dataset.manifest
+    return lineage.artifact(
+        "DataSet",
+        f"dataset:{dataset.fingerprint}",
+        content_hash=dataset.fingerprint,
+        name=f"dataset {dataset.fingerprint[:12]}",
+        properties={
+            "fingerprint": dataset.fingerprint,
+            "spine_digest": manifest["spine_digest"],
+            "rows": manifest["rows"],
+            "versions": dataset.versions,
+            "features": {
+                name: origin for name, origin in manifest["columns"].items() if origin != "spine"
+            },
+        },
+    )
+
+
+def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: str) -> None:
+    """Record a feature group's new version."""
+    group = entry.group
+    entity = lineage.context(
+        "FeatureGroup",
+        group.name,
+        source_uri=offline_uri,
+        properties={
+            "version": entry.version,
+            "record_identifier": group.record_identifier,
+            "event_time": group.event_time,
+            "features": {feature.name: feature.type.value for feature in group.features},
+        },
+    )
+    graph.record([entity], kind="FeatureGroupVersion")
+
+
+def record_dataset(
+    graph: lineage.Graph, dataset: Dataset, resolved: Sequence[Resolved], *, spine_name: str
+) -> str:
+    """Record a dataset build with everything it read; return the dataset's uid."""
+    manifest = dataset.manifest
+    digest = str(manifest["spine_digest"])
+    spine = lineage.artifact(
+        "Spine",
+        _spine_uri(spine_name, digest),
+        content_hash=digest,
+        name=Path(spine_name).name if spine_name else f"spine {digest[:12]}",
+        properties={"rows": manifest["rows"], "time": manifest["time"]},
+    )
+    with lineage.Recorder(
+        graph,
+        "DatasetBuild",
+        f"dataset-{dataset.fingerprint[:12]}",
+        kind=lineage.Kind.ACTION,
+        parameters={
+            "selections": manifest["selections"],
+            "as_of": manifest["as_of"],
+            "rule_version": manifest["rule_version"],
+        },
+    ) as job:
+        job.input(spine)
+        for entry in resolved:
+            group = group_entity(entry.group.name)
+            if entry.snapshot is None:
+                job.input(group)
+                continue
+            version = job.input(_table_version(entry.group.name, entry.snapshot))
+            job.associate(group, version, "AssociatedWith")
+        job.property("proof", manifest["proof"])
+        return job.output(dataset_entity(dataset)).uid
+
+
+def _spine_uri(name: str, digest: str) -> str:
+    if not name:
+        return f"spine:{digest}"
+    path = Path(name)
+    return path.absolute().as_uri() if path.suffix else f"spine:{name}"
+
+
+def _table_version(name: str, snapshot: Snapshot) -> lineage.Entity:
+    return lineage.artifact(
+        "FeatureGroupVersion",
+        snapshot.uri,
+        content_hash=snapshot.content_hash,
+        name=f"{name}@{snapshot.version}",
+        properties={"table_version": snapshot.version, "files": len(snapshot.files)},
+    )

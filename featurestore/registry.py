@@ -1,0 +1,270 @@
+"""The registry: feature group definitions and their versions, in SQLite.
+
+Several processes may read and change it at once: a change is one immediate transaction, and a
+reader notices another process's change by SQLite's `data_version` before it trusts its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from featurestore.errors import (
+    FeatureGroupExists,
+    FeatureGroupNotFound,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+)
+from featurestore.schema import FeatureGroup
+
+__all__ = ["Registered", "Registry"]
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS feature_group (
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    name          TEXT NOT NULL,
+    version       INTEGER NOT NULL,
+    created_us    INTEGER NOT NULL,
+    modified_us   INTEGER NOT NULL,
+    deleted_us    INTEGER,
+    offline_folder TEXT NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS feature_group_name ON feature_group (name)
+    WHERE deleted_us IS NULL;
+CREATE TABLE IF NOT EXISTS feature_group_version (
+    number        INTEGER NOT NULL REFERENCES feature_group (number),
+    version       INTEGER NOT NULL,
+    definition    TEXT NOT NULL,
+    created_us    INTEGER NOT NULL,
+    PRIMARY KEY (number, version)
+) WITHOUT ROWID;
+"""
+_BUSY_TIMEOUT_S: Final = 30.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A feature group as the registry knows it.
+
+    Args:
+        number: names the group in keys; never used again after a delete.
+        group: the newest definition.
+        version: counts definitions, from 1.
+        created_us: µs since the epoch.
+        modified_us: of the last change.
+        offline_folder: the Delta table's folder under the offline root.
+    """
+
+    number: int
+    group: FeatureGroup
+    version: int
+    created_us: int
+    modified_us: int
+    offline_folder: str
+
+
+@final
+class Registry:
+    """Feature groups by name.
+
+    Args:
+        path: the SQLite file; made when absent.
+
+    Raises:
+        StoreCorrupt: the file is no SQLite database.
+        StoreUnavailable: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._known: dict[str, Registered] = {}
+        self._seen_version = -1
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA)
+
+    def get(self, name: str) -> Registered:
+        """Return a group by name.
+
+        Raises:
+            FeatureGroupNotFound: no such group; the message has the nearest name.
+        """
+        groups = self._groups()
+        found = groups.get(name)
+        if found is None:
+            raise FeatureGroupNotFound.named(name, groups)
+        return found
+
+    def list(self) -> list[Registered]:
+        """Return all groups, sorted by name."""
+        return sorted(self._groups().values(), key=lambda entry: entry.group.name)
+
+    def versions(self, name: str) -> dict[int, FeatureGroup]:
+        """Return every version of a group's definition."""
+        entry = self.get(name)
+        with self._lock, self._errors():
+            rows = self._db.execute(
+                "SELECT version, definition FROM feature_group_version WHERE number = ?"
+                " ORDER BY version",
+                (entry.number,),
+            ).fetchall()
+        return {version: _parse(definition) for version, definition in rows}
+
+    def create(
+        self, group: FeatureGroup, *, now: int, also: Callable[[Registered], None]
+    ) -> Registered:
+        """Add a group.
+
+        Args:
+            group: the definition.
+            now: µs since the epoch.
+            also: called inside the transaction; when it raises, the group is not created.
+
+        Raises:
+            FeatureGroupExists: the name is taken.
+        """
+        with self._change() as db:
+            if group.name in self._read_all():
+                raise FeatureGroupExists(
+                    f"feature group {group.name!r} exists already; choose another name, or "
+                    f"update the existing group",
+                    group=group.name,
+                )
+            taken = db.execute(
+                "SELECT count(*) FROM feature_group WHERE name = ?", (group.name,)
+            ).fetchone()[0]
+            # A deleted group's offline data stays, so its successor gets a folder of its own.
+            folder = f"{group.name}-{taken + 1}" if taken else group.name
+            number = db.execute(
+                "INSERT INTO feature_group (name, version, created_us, modified_us,"
+                " offline_folder) VALUES (?, 1, ?, ?, ?)",
+                (group.name, now, now, folder),
+            ).lastrowid
+            assert number is not None
+            self._add_version(number, 1, group, now)
+            entry = Registered(number, group, 1, now, now, folder)
+            also(entry)
+        return entry
+
+    def update(
+        self,
+        name: str,
+        change: Callable[[FeatureGroup], FeatureGroup],
+        *,
+        now: int,
+        also: Callable[[Registered], None],
+    ) -> Registered:
+        """Store a changed definition as the group's next version.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+        """
+        with self._change() as db:
+            groups = self._read_all()
+            if name not in groups:
+                raise FeatureGroupNotFound.named(name, groups)
+            old = groups[name]
+            group = change(old.group)
+            version = old.version + 1
+            db.execute(
+                "UPDATE feature_group SET version = ?, modified_us = ? WHERE number = ?",
+                (version, now, old.number),
+            )
+            self._add_version(old.number, version, group, now)
+            entry = Registered(old.number, group, version, old.created_us, now, old.offline_folder)
+            also(entry)
+        return entry
+
+    def delete(self, name: str, *, now: int) -> Registered:
+        """Take a group out of the registry; its versions are kept for the record.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+        """
+        with self._change() as db:
+            groups = self._read_all()
+            if name not in groups:
+                raise FeatureGroupNotFound.named(name, groups)
+            db.execute(
+                "UPDATE feature_group SET deleted_us = ? WHERE number = ?",
+                (now, groups[name].number),
+            )
+        return groups[name]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _groups(self) -> dict[str, Registered]:
+        with self._lock, self._errors():
+            version = self._db.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._seen_version:
+                self._known = self._read_all()
+                self._seen_version = version
+            return self._known
+
+    def _read_all(self) -> dict[str, Registered]:
+        rows = self._db.execute(
+            "SELECT g.number, v.definition, g.version, g.created_us, g.modified_us,"
+            " g.offline_folder FROM feature_group g JOIN feature_group_version v"
+            " ON v.number = g.number AND v.version = g.version WHERE g.deleted_us IS NULL"
+        ).fetchall()
+        groups = (Registered(row[0], _parse(row[1]), *row[2:]) for row in rows)
+        return {entry.group.name: entry for entry in groups}
+
+    def _add_version(self, number: int, version: int, group: FeatureGroup, now: int) -> None:
+        self._db.execute(
+            "INSERT INTO feature_group_version VALUES (?, ?, ?, ?)",
+            (number, version, json.dumps(group.to_json()), now),
+        )
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+            self._seen_version = -1  # data_version does not count our own changes
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise sqlite_error(self._path, error) from error
+
+
+def sqlite_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
+    """Say what an SQLite error means for the caller."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(f"no space left for {path}; free space and try again")
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return StoreCorrupt(
+            f"{path} is damaged or is no SQLite database ({error}); move it away and restore a "
+            f"backup"
+        )
+    return StoreUnavailable(f"{path}: {error}")
+
+
+def _parse(definition: str) -> FeatureGroup:
+    return FeatureGroup.from_json(json.loads(definition))

@@ -1,0 +1,366 @@
+"""Feature groups: what a record must look like, and the rules for names and limits."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final, final
+
+from featurestore.errors import FeatureNotFound, InvalidFeatureGroup, nearest
+from featurestore.feature import FeatureDefinition, FeatureType
+from featurestore.record import validate
+
+__all__ = [
+    "FeatureGroup",
+    "Store",
+    "Ttl",
+    "TtlUnit",
+    "check_name",
+    "definitions_from_json",
+    "feature_definitions",
+    "ttl_from_json",
+]
+
+MAX_FEATURES: Final = 2500
+MAX_ADDITIONS: Final = 100
+MAX_DESCRIPTION: Final = 128
+MAX_TAGS: Final = 50
+# Names the offline table needs for itself: SageMaker's three, and ours behind an underscore.
+RESERVED_FEATURES: Final = frozenset({"is_deleted", "write_time", "api_invocation_time"})
+_NAME: Final = re.compile(r"[a-zA-Z0-9]([_-]*[a-zA-Z0-9]){0,63}\Z")
+_SECONDS: Final = {"Seconds": 1, "Minutes": 60, "Hours": 3600, "Days": 86_400, "Weeks": 604_800}
+
+
+class Store(enum.StrEnum):
+    """The two stores a record can go to."""
+
+    ONLINE = "OnlineStore"
+    OFFLINE = "OfflineStore"
+
+
+class TtlUnit(enum.StrEnum):
+    """The unit of a time to live."""
+
+    SECONDS = "Seconds"
+    MINUTES = "Minutes"
+    HOURS = "Hours"
+    DAYS = "Days"
+    WEEKS = "Weeks"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ttl:
+    """How long after its event time a record can be read online.
+
+    >>> Ttl(TtlUnit.HOURS, 2).us
+    7200000000
+    """
+
+    unit: TtlUnit
+    value: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 1:
+            raise InvalidFeatureGroup(
+                f"TtlDuration.Value: expected a whole number >= 1, got {self.value!r}"
+            )
+
+    @property
+    def us(self) -> int:
+        """The duration in microseconds."""
+        return self.value * _SECONDS[self.unit] * 1_000_000
+
+
+@final
+@dataclass(frozen=True)
+class FeatureGroup:
+    """A schema with one record identifier and one event time.
+
+    Checked on construction. A change is a new value (`with_features`, `with_ttl`), and the
+    registry numbers the versions.
+
+    Args:
+        name: 1 to 64 letters, digits, `_` and `-`, beginning and ending with a letter or digit.
+        record_identifier: the feature that names the thing described.
+        event_time: the String (ISO-8601) or Fractional (Unix seconds) feature that orders versions.
+        features: 1 to 2,500 definitions, the two above among them.
+        online: keep the latest record for `get`.
+        offline: keep all records for datasets.
+        ttl: how long records can be read online after their event time.
+        description: up to 128 characters.
+        tags: up to 50 pairs.
+
+    Raises:
+        InvalidFeatureGroup: a rule is broken; the message names it.
+
+    >>> group = FeatureGroup(
+    ...     "weather",
+    ...     record_identifier="origin",
+    ...     event_time="hour",
+    ...     features=(
+    ...         FeatureDefinition("origin", FeatureType.STRING),
+    ...         FeatureDefinition("hour", FeatureType.STRING),
+    ...         FeatureDefinition("temp", FeatureType.FRACTIONAL),
+    ...     ),
+    ... )
+    >>> group.feature_type("temp")
+    <FeatureType.FRACTIONAL: 'Fractional'>
+    """
+
+    name: str
+    record_identifier: str
+    event_time: str
+    features: tuple[FeatureDefinition, ...]
+    online: bool = True
+    offline: bool = True
+    ttl: Ttl | None = None
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "FeatureGroupName")
+        if not 1 <= len(self.features) <= MAX_FEATURES:
+            raise InvalidFeatureGroup(
+                f"{self.name}: expected 1 to {MAX_FEATURES} features, got {len(self.features)}"
+            )
+        seen: set[str] = set()
+        for feature in self.features:
+            _check_feature_name(self.name, feature.name)
+            if feature.name in seen:
+                raise InvalidFeatureGroup(f"{self.name}: feature {feature.name!r} is defined twice")
+            seen.add(feature.name)
+        for role, wanted in (
+            ("RecordIdentifierFeatureName", self.record_identifier),
+            ("EventTimeFeatureName", self.event_time),
+        ):
+            if wanted not in seen:
+                raise InvalidFeatureGroup(
+                    f"{self.name}: {role} {wanted!r} is not among the feature definitions"
+                    f"{nearest(wanted, seen)}"
+                )
+        if self.record_identifier == self.event_time:
+            raise InvalidFeatureGroup(
+                f"{self.name}: the record identifier and the event time must be two features, "
+                f"got {self.event_time!r} for both"
+            )
+        if self.feature_type(self.event_time) is FeatureType.INTEGRAL:
+            raise InvalidFeatureGroup(
+                f"{self.name}: event time {self.event_time!r} must be String or Fractional, "
+                f"got Integral"
+            )
+        if not (self.online or self.offline):
+            raise InvalidFeatureGroup(
+                f"{self.name}: enable the online store, the offline store, or both"
+            )
+        if len(self.description) > MAX_DESCRIPTION:
+            raise InvalidFeatureGroup(
+                f"{self.name}: description: expected at most {MAX_DESCRIPTION} characters, "
+                f"got {len(self.description)}"
+            )
+        if len(self.tags) > MAX_TAGS:
+            raise InvalidFeatureGroup(
+                f"{self.name}: expected at most {MAX_TAGS} tags, got {len(self.tags)}"
+            )
+
+    @cached_property
+    def types(self) -> dict[str, FeatureType]:
+        """Feature types by name, in the order of definition."""
+        return {feature.name: feature.type for feature in self.features}
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The features' names, in the order of definition."""
+        return tuple(self.types)
+
+    def feature_type(self, name: str) -> FeatureType:
+        """Return the type of one feature.
+
+        Raises:
+            FeatureNotFound: the group has no such feature.
+        """
+        found = self.types.get(name)
+        if found is None:
+            raise FeatureNotFound.named(self.name, name, self.types)
+        return found
+
+    def validate(self, record: Mapping[str, object]) -> dict[str, int | float | str]:
+        """Return the record with every value in its declared type and nulls left out.
+
+        See `featurestore.record.validate` for the rules.
+        """
+        return validate(self, record)
+
+    def with_features(self, additions: Sequence[FeatureDefinition]) -> FeatureGroup:
+        """Return the group with 1 to 100 more features. Features are never removed or retyped.
+
+        Raises:
+            InvalidFeatureGroup: too many, or a name that exists.
+        """
+        if not 1 <= len(additions) <= MAX_ADDITIONS:
+            raise InvalidFeatureGroup(
+                f"{self.name}: expected 1 to {MAX_ADDITIONS} feature additions in a call, "
+                f"got {len(additions)}"
+            )
+        return replace(self, features=(*self.features, *additions))
+
+    def with_ttl(self, ttl: Ttl | None) -> FeatureGroup:
+        """Return the group with another time to live for records put from now on."""
+        return replace(self, ttl=ttl)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> FeatureGroup:
+        """Read a definition in SageMaker's CreateFeatureGroup shape.
+
+        `OnlineStoreConfig.EnableOnlineStore` and the presence of `OfflineStoreConfig` choose the
+        stores; with neither given, both are on. `RoleArn`, `S3StorageConfig` and catalogue
+        settings have no meaning here and are accepted.
+
+        Raises:
+            InvalidFeatureGroup: a member is missing, unknown or of the wrong form.
+        """
+        if not isinstance(body, Mapping):
+            raise InvalidFeatureGroup(
+                f"expected a JSON object in CreateFeatureGroup's shape, got {type(body).__name__}"
+            )
+        unknown = sorted(set(body) - _MEMBERS)
+        if unknown:
+            raise InvalidFeatureGroup(
+                f"unknown member {unknown[0]!r} in a feature group{nearest(unknown[0], _MEMBERS)}"
+            )
+        name = _text(body, "FeatureGroupName")
+        online = body.get("OnlineStoreConfig")
+        offline = body.get("OfflineStoreConfig")
+        neither = online is None and offline is None
+        return cls(
+            name=name,
+            record_identifier=_text(body, "RecordIdentifierFeatureName"),
+            event_time=_text(body, "EventTimeFeatureName"),
+            features=definitions_from_json(name, body.get("FeatureDefinitions")),
+            online=neither or bool((online or {}).get("EnableOnlineStore", False)),
+            offline=neither or offline is not None,
+            ttl=ttl_from_json((online or {}).get("TtlDuration")),
+            description=str(body.get("Description") or ""),
+            tags={str(tag["Key"]): str(tag["Value"]) for tag in body.get("Tags") or ()},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the definition in SageMaker's CreateFeatureGroup shape."""
+        body: dict[str, Any] = {
+            "FeatureGroupName": self.name,
+            "RecordIdentifierFeatureName": self.record_identifier,
+            "EventTimeFeatureName": self.event_time,
+            "FeatureDefinitions": [
+                {"FeatureName": feature.name, "FeatureType": feature.type.value}
+                for feature in self.features
+            ],
+            "OnlineStoreConfig": {"EnableOnlineStore": self.online},
+        }
+        if self.ttl is not None:
+            body["OnlineStoreConfig"]["TtlDuration"] = {
+                "Unit": self.ttl.unit.value,
+                "Value": self.ttl.value,
+            }
+        if self.offline:
+            body["OfflineStoreConfig"] = {}
+        if self.description:
+            body["Description"] = self.description
+        if self.tags:
+            body["Tags"] = [{"Key": key, "Value": value} for key, value in self.tags.items()]
+        return body
+
+
+_MEMBERS: Final = frozenset(
+    {
+        "FeatureGroupName",
+        "RecordIdentifierFeatureName",
+        "EventTimeFeatureName",
+        "FeatureDefinitions",
+        "OnlineStoreConfig",
+        "OfflineStoreConfig",
+        "ThroughputConfig",
+        "RoleArn",
+        "Description",
+        "Tags",
+    }
+)
+
+
+def check_name(name: object, what: str) -> str:
+    """Return the name when it fits SageMaker's rule for groups and features.
+
+    Raises:
+        InvalidFeatureGroup: it does not.
+    """
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise InvalidFeatureGroup(
+            f"{what}: expected 1 to 64 letters, digits, '_' and '-', beginning and ending with "
+            f"a letter or digit, got {name!r}"
+        )
+    return name
+
+
+def ttl_from_json(body: object) -> Ttl | None:
+    """Read `{"Unit": "Hours", "Value": 2}`; null members mean no ttl."""
+    if body is None:
+        return None
+    if not isinstance(body, Mapping):
+        raise InvalidFeatureGroup(f"TtlDuration: expected an object, got {body!r}")
+    unit, value = body.get("Unit"), body.get("Value")
+    if unit is None and value is None:
+        return None
+    if unit not in _SECONDS:
+        raise InvalidFeatureGroup(
+            f"TtlDuration.Unit: expected one of {list(_SECONDS)}, got {unit!r}"
+        )
+    return Ttl(TtlUnit(unit), value)  # type: ignore[arg-type]  # Ttl checks the value itself
+
+
+def definitions_from_json(group: str, body: object) -> tuple[FeatureDefinition, ...]:
+    """Read a list of `{"FeatureName": …, "FeatureType": …}`."""
+    if not isinstance(body, Sequence) or isinstance(body, str):
+        raise InvalidFeatureGroup(f"{group}: feature definitions: expected a list, got {body!r}")
+    return tuple(_feature(group, entry) for entry in body)
+
+
+def feature_definitions(
+    pairs: Iterable[tuple[str, FeatureType | str]],
+) -> tuple[FeatureDefinition, ...]:
+    """Build definitions from (name, type) pairs."""
+    return tuple(FeatureDefinition(name, FeatureType(kind)) for name, kind in pairs)
+
+
+def _check_feature_name(group: str, name: str) -> None:
+    check_name(name, f"{group}: FeatureName")
+    if name in RESERVED_FEATURES:
+        raise InvalidFeatureGroup(
+            f"{group}: feature name {name!r} is reserved for the offline store; choose another"
+        )
+
+
+def _text(body: Mapping[str, Any], member: str) -> str:
+    value = body.get(member)
+    if not isinstance(value, str) or not value:
+        raise InvalidFeatureGroup(f"{member}: expected text, got {value!r}")
+    return value
+
+
+def _feature(group: str, entry: Any) -> FeatureDefinition:
+    if not isinstance(entry, Mapping):
+        raise InvalidFeatureGroup(f"{group}: FeatureDefinitions: expected objects, got {entry!r}")
+    name = check_name(entry.get("FeatureName"), f"{group}: FeatureName")
+    kind = entry.get("FeatureType")
+    if entry.get("CollectionType") is not None:
+        raise InvalidFeatureGroup(
+            f"{group}.{name}: collections are not supported by this version; "
+            f"use one feature per element"
+        )
+    try:
+        return FeatureDefinition(name, FeatureType(kind))
+    except ValueError:
+        raise InvalidFeatureGroup(
+            f"{group}.{name}: FeatureType: expected Integral, Fractional or String, got {kind!r}"
+        ) from None

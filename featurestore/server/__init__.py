@@ -1,0 +1,7 @@
+"""The gRPC side of the feature store: services, and the fronts that feed them."""
+
+from featurestore.server.control import ControlService
+from featurestore.server.front import add_to_server
+from featurestore.server.runtime import Call, RuntimeService
+
+__all__ = ["Call", "ControlService", "RuntimeService", "add_to_server"]

@@ -1,0 +1,263 @@
+"""The data plane's service: batches of calls in, lists of replies out.
+
+It knows nothing of gRPC's machinery. A front decodes requests, gives reads one by one and writes
+as the batch that waits, and sends the replies. All writes of a batch share one transaction.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from featurestore import convert, record, wire
+from featurestore.codec import NEVER, StoredValue
+from featurestore.embedded import EmbeddedStore, refused_delete, write_error
+from featurestore.errors import FeatureStoreError, InvalidRequest
+from featurestore.online import Batch, Outcome, Write
+from featurestore.position import SourcePosition
+from featurestore.registry import Registered
+from featurestore.v1 import runtime_pb2
+
+__all__ = ["Call", "Reply", "RuntimeService"]
+
+MAX_PAGE: Final = 1000
+DEFAULT_PAGE: Final = 100
+Reply = bytes | FeatureStoreError
+_EMPTY: Final = b""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, by the name of its method."""
+
+    method: str
+    request: Any
+
+
+@final
+class RuntimeService:
+    """Answers the calls of `featurestore.v1.FeatureStoreRuntime` on an embedded store.
+
+    Replies are serialised messages, or the error to send instead.
+    """
+
+    READS: Final = {
+        "GetRecord": runtime_pb2.GetRecordRequest,
+        "BatchGetRecord": runtime_pb2.BatchGetRecordRequest,
+        "ListRecords": runtime_pb2.ListRecordsRequest,
+        "GetSourcePosition": runtime_pb2.GetSourcePositionRequest,
+    }
+    WRITES: Final = {
+        "PutRecord": runtime_pb2.PutRecordRequest,
+        "BatchWriteRecord": runtime_pb2.BatchWriteRecordRequest,
+        "DeleteRecord": runtime_pb2.DeleteRecordRequest,
+    }
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+        self._reads: dict[str, Callable[[Any], bytes]] = {
+            "GetRecord": self._get,
+            "BatchGetRecord": self._batch_get,
+            "ListRecords": self._list,
+            "GetSourcePosition": self._position,
+        }
+        self._writes: dict[str, Callable[[Any], _Prepared]] = {
+            "PutRecord": self._put,
+            "BatchWriteRecord": self._batch_write,
+            "DeleteRecord": self._delete,
+        }
+
+    def read(self, call: Call) -> Reply:
+        """Answer one read; it takes microseconds and blocks on nothing."""
+        try:
+            return self._reads[call.method](call.request)
+        except FeatureStoreError as error:
+            return error
+
+    def write(self, calls: Sequence[Call]) -> list[Reply]:
+        """Answer a batch of writes in one durable transaction; each reply is final."""
+        replies: list[Reply | None] = [None] * len(calls)
+        prepared: list[tuple[int, _Prepared]] = []
+        for index, call in enumerate(calls):
+            try:
+                made = self._writes[call.method](call.request)
+            except FeatureStoreError as error:
+                replies[index] = error
+                continue
+            if made.batch is None:
+                replies[index] = made.reply
+            else:
+                prepared.append((index, made))
+        if prepared:
+            try:
+                answers = self._store.online.put([made.batch for _, made in prepared if made.batch])
+            except FeatureStoreError as error:
+                answers = [error] * len(prepared)
+            for (index, made), answer in zip(prepared, answers, strict=True):
+                replies[index] = _settle(made, answer)
+        return [reply for reply in replies if reply is not None]
+
+    def _get(self, request: runtime_pb2.GetRecordRequest) -> bytes:
+        entry, features = self._readable(request.feature_group_name, request.feature_names)
+        identifier = record.identifier_text(entry.group, request.record_identifier_value_as_string)
+        value = self._store.online.get(entry.number, [identifier.encode()])[0]
+        if value is None or not value.is_readable(record.now_us()):
+            return _EMPTY
+        data = convert.select_features(value.record, features) if features else value.record
+        # GetRecordResponse.record is field 1: its bytes are the stored ones.
+        reply = b"\x0a" + _varint(len(data)) + data
+        if request.expiration_time_response and value.expires_us != NEVER:
+            return reply + _expiry(value).SerializeToString()
+        return reply
+
+    def _batch_get(self, request: runtime_pb2.BatchGetRecordRequest) -> bytes:
+        if not request.identifiers:
+            raise InvalidRequest("identifiers: expected at least one entry, got none")
+        response = runtime_pb2.BatchGetRecordResponse()
+        now = record.now_us()
+        for wanted in request.identifiers:
+            name = wanted.feature_group_name
+            try:
+                entry, features = self._readable(name, wanted.feature_names)
+            except FeatureStoreError as error:
+                for text in wanted.record_identifiers_value_as_string:
+                    _add_error(response, name, text, error)
+                continue
+            texts: list[str] = []
+            for text in wanted.record_identifiers_value_as_string:
+                try:
+                    texts.append(record.identifier_text(entry.group, text))
+                except FeatureStoreError as error:
+                    _add_error(response, name, text, error)
+            values = self._store.online.get(entry.number, [text.encode() for text in texts])
+            for text, value in zip(texts, values, strict=True):
+                if value is None or not value.is_readable(now):
+                    continue
+                found = response.records.add(
+                    feature_group_name=name, record_identifier_value_as_string=text
+                )
+                data = convert.select_features(value.record, features) if features else value.record
+                found.record.ParseFromString(data)
+                if value.expires_us != NEVER:
+                    found.expires_at.FromMicroseconds(value.expires_us)
+        return response.SerializeToString()
+
+    def _list(self, request: runtime_pb2.ListRecordsRequest) -> bytes:
+        entry = self._store.registry.get(request.feature_group_name)
+        limit = request.max_results or DEFAULT_PAGE
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidRequest(f"max_results: expected 1 to {MAX_PAGE}, got {limit}")
+        identifiers, after = self._store.list_page(
+            entry,
+            after=_read_token(request.next_token),
+            limit=limit,
+            include_soft_deleted=request.include_soft_deleted,
+        )
+        return runtime_pb2.ListRecordsResponse(
+            record_identifiers=identifiers, next_token=_write_token(after)
+        ).SerializeToString()
+
+    def _position(self, request: runtime_pb2.GetSourcePositionRequest) -> bytes:
+        stored = self._store.source_position(request.source)
+        return runtime_pb2.GetSourcePositionResponse(next=stored).SerializeToString()
+
+    def _put(self, request: runtime_pb2.PutRecordRequest) -> _Prepared:
+        return _Prepared(Batch([self._write_of(request)]))
+
+    def _batch_write(self, request: runtime_pb2.BatchWriteRecordRequest) -> _Prepared:
+        position: SourcePosition | None = wire.position_from(request)
+        if not request.entries and position is None:
+            raise InvalidRequest("entries: expected at least one record in the batch, got none")
+        writes: list[Write] = []
+        response = runtime_pb2.BatchWriteRecordResponse()
+        total = len(request.entries)
+        for index, entry in enumerate(request.entries):
+            try:
+                writes.append(self._write_of(entry))
+            except FeatureStoreError as error:
+                refused = write_error(index, total, error)
+                response.errors.add(index=index, code=refused.code, message=refused.message)
+        reply = response.SerializeToString()
+        if not writes and position is None:
+            return _Prepared(None, reply)
+        return _Prepared(Batch(writes, position), reply)
+
+    def _delete(self, request: runtime_pb2.DeleteRecordRequest) -> _Prepared:
+        entry = self._store.registry.get(request.feature_group_name)
+        hard = request.mode == runtime_pb2.DeleteRecordRequest.HARD
+        write = self._store.prepare_delete(
+            entry,
+            request.record_identifier_value_as_string,
+            request.event_time or None,
+            hard=hard,
+        )
+        return _Prepared(Batch([write]), _EMPTY, refused_delete(entry, write))
+
+    def _write_of(self, request: runtime_pb2.PutRecordRequest) -> Write:
+        return self._store.prepare_message(
+            self._store.registry.get(request.feature_group_name),
+            request.record,
+            wire.ttl_from(request),
+            wire.stores_from(request),
+        )
+
+    def _readable(self, name: str, features: Sequence[str]) -> tuple[Registered, tuple[str, ...]]:
+        return self._store.readable(name, features), tuple(features)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A checked write call: what to store, what to answer, and what a refusal means."""
+
+    batch: Batch | None
+    reply: bytes = _EMPTY
+    refusal: FeatureStoreError | None = None
+
+
+def _settle(made: _Prepared, answer: list[Outcome] | FeatureStoreError) -> Reply:
+    if isinstance(answer, FeatureStoreError):
+        return answer
+    if made.refusal is not None and answer[0] is Outcome.REFUSED:
+        return made.refusal
+    return made.reply
+
+
+def _add_error(response: Any, group: str, identifier: str, error: FeatureStoreError) -> None:
+    response.errors.add(
+        feature_group_name=group,
+        record_identifier_value_as_string=identifier,
+        code=type(error).__name__,
+        message=error.message,
+    )
+
+
+def _expiry(value: StoredValue) -> runtime_pb2.GetRecordResponse:
+    response = runtime_pb2.GetRecordResponse()
+    response.expires_at.FromMicroseconds(value.expires_us)
+    return response
+
+
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
+
+
+def _write_token(after: bytes | None) -> str:
+    return "" if after is None else base64.urlsafe_b64encode(after).decode()
+
+
+def _read_token(token: str) -> bytes | None:
+    if not token:
+        return None
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True)
+    except ValueError:
+        raise InvalidRequest("next_token: expected the token of an earlier reply") from None

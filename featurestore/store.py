@@ -1,0 +1,351 @@
+"""The feature store's verbs, the same embedded and over gRPC."""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, final
+
+from featurestore.dataset import Dataset, FeatureSelection
+from featurestore.feature import FeatureDefinition, Value
+from featurestore.offline.flusher import Flushed
+from featurestore.position import SourcePosition
+from featurestore.record import Put
+from featurestore.schema import FeatureGroup, Ttl
+from featurestore.verify import VerifyReport
+
+__all__ = [
+    "Description",
+    "FeatureStore",
+    "Found",
+    "Get",
+    "PutResult",
+    "WriteError",
+]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WriteError:
+    """Why one record of a batch was refused.
+
+    Args:
+        index: its place in the batch, from 0.
+        code: name of the error's class.
+        message: what was expected and what came.
+    """
+
+    index: int
+    code: str
+    message: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What became of a table of records.
+
+    Args:
+        rows: records stored.
+        errors: records refused, by row number.
+    """
+
+    rows: int
+    errors: list[WriteError]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Identifiers of one group to read.
+
+    Args:
+        group: the feature group.
+        identifiers: what to read.
+        features: names to return; none: all.
+    """
+
+    group: str
+    identifiers: Sequence[object]
+    features: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The latest record of one identifier."""
+
+    group: str
+    identifier: str
+    record: dict[str, Value]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A feature group as the store knows it.
+
+    Args:
+        group: the newest definition.
+        version: counts definitions, from 1.
+        created: time of creation.
+        modified: time of the last change.
+        offline_uri: the Delta table; "" without an offline store.
+    """
+
+    group: FeatureGroup
+    version: int
+    created: dt.datetime
+    modified: dt.datetime
+    offline_uri: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it in the shape of SageMaker's DescribeFeatureGroup, with our additions."""
+        body = self.group.to_json()
+        body.update(
+            FeatureGroupStatus="Created",
+            CreationTime=self.created.isoformat(),
+            LastModifiedTime=self.modified.isoformat(),
+            Version=self.version,
+        )
+        if self.offline_uri:
+            body["OfflineStoreConfig"] = {"Uri": self.offline_uri}
+        return body
+
+
+class FeatureStore(ABC):
+    """Feature groups, records and datasets.
+
+    `featurestore.open(home)` gives an embedded store, `featurestore.connect("host:port")` one on
+    a server; both raise the same errors. A store is a context manager and may be used from many
+    threads.
+    """
+
+    # -- feature groups -----------------------------------------------------------------------
+
+    @abstractmethod
+    def create_feature_group(self, group: FeatureGroup) -> Description:
+        """Create a feature group.
+
+        Raises:
+            FeatureGroupExists: the name is taken.
+        """
+
+    @abstractmethod
+    def describe(self, name: str) -> Description:
+        """Return a feature group's definition, version and places.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+        """
+
+    def describe_feature_group(self, name: str) -> FeatureGroup:
+        """Return a feature group's newest definition.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+        """
+        return self.describe(name).group
+
+    @abstractmethod
+    def list_feature_groups(self, *, name_contains: str = "") -> list[Description]:
+        """Return the feature groups whose name contains a text, sorted by name."""
+
+    @abstractmethod
+    def add_features(self, name: str, features: Sequence[FeatureDefinition]) -> Description:
+        """Add features to a group, as its next version. Old records read back without them.
+
+        Raises:
+            InvalidFeatureGroup: a name that exists or breaks a rule, or more than 100 additions.
+        """
+
+    @abstractmethod
+    def set_ttl(self, name: str, ttl: Ttl | None) -> Description:
+        """Change the time to live of records put from now on."""
+
+    @abstractmethod
+    def delete_feature_group(self, name: str) -> None:
+        """Delete a group and its online records. Its offline table stays."""
+
+    def group(self, name: str) -> FeatureSelection:
+        """Return a selection of a group's features for `dataset`.
+
+        `store.group("weather")["temp", "wind_speed"]`
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+        """
+        return FeatureSelection(self.describe(name).group.name)
+
+    # -- records ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def put(
+        self,
+        group: str,
+        record: Mapping[str, object],
+        *,
+        ttl: Ttl | None = None,
+        stores: tuple[str, ...] | None = None,
+    ) -> None:
+        """Put one record; it is durable in both stores when this returns.
+
+        Replaces the whole record: features not given become null. The newest event time stays
+        the latest, in any order of arrival; an older record goes to the offline store only.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRecord: the record does not fit it.
+        """
+
+    @abstractmethod
+    def get(
+        self, group: str, identifier: object, *, features: Sequence[str] = ()
+    ) -> dict[str, Value] | None:
+        """Return the latest record, or None when there is none, it was deleted or it expired.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            FeatureNotFound: `features` names one the group lacks.
+        """
+
+    @abstractmethod
+    def batch_get(self, requests: Sequence[Get]) -> list[Found]:
+        """Return the latest records of many identifiers in many groups.
+
+        In the order asked; identifiers without a record are left out.
+        """
+
+    @abstractmethod
+    def batch_write(
+        self, entries: Sequence[Put], *, position: SourcePosition | None = None
+    ) -> list[WriteError]:
+        """Put records and a source's position in one transaction.
+
+        Good records are stored although others are refused.
+
+        Returns:
+            One error per refused record, in order.
+
+        Raises:
+            PositionConflict: the source stands elsewhere; nothing was written.
+            InvalidRequest: no entries and no position.
+        """
+
+    @abstractmethod
+    def put_table(
+        self,
+        group: str,
+        table: Any,
+        *,
+        position: SourcePosition | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> PutResult:
+        """Put the rows of an Arrow table, record batch reader, or anything that offers one.
+
+        Args:
+            group: the feature group.
+            table: columns named like features, one record per row.
+            position: stored with the rows, which then go in one transaction.
+            on_progress: called with the number of rows settled so far.
+
+        Raises:
+            FeatureNotFound: a column is no feature of the group.
+            InvalidRequest: the table has no rows.
+        """
+
+    @abstractmethod
+    def delete(
+        self, group: str, identifier: object, *, event_time: object, hard: bool = False
+    ) -> None:
+        """Delete a record as of an event time; a marker goes to the offline store.
+
+        A soft delete that is not later than the stored record leaves it readable, and still
+        writes the marker.
+
+        Raises:
+            InvalidRecord: a hard delete that is not later than the stored record.
+        """
+
+    @abstractmethod
+    def records(self, group: str, *, include_soft_deleted: bool = False) -> Iterator[str]:
+        """Return the identifiers that can be read now, in the order of their bytes."""
+
+    @abstractmethod
+    def source_position(self, source: str) -> dict[str, int]:
+        """Return where a source has to go on: partition → next position; empty when unknown."""
+
+    # -- offline store and datasets -----------------------------------------------------------
+
+    @abstractmethod
+    def flush(self, group: str | None = None) -> dict[str, Flushed]:
+        """Move the outbox into the Delta tables, of one group or all; return when committed."""
+
+    @abstractmethod
+    def verify(self, group: str) -> VerifyReport:
+        """Flush, then compare the online store with the latest rows of the offline store."""
+
+    def offline_uri(self, group: str) -> str:
+        """Return the folder or uri of a group's Delta table."""
+        return self.describe(group).offline_uri
+
+    @abstractmethod
+    def dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+    ) -> Dataset:
+        """Build a point-in-time dataset: each spine row with what was known at its time.
+
+        The groups are flushed first, so every acknowledged record counts. See
+        `featurestore.pointintime` for the rule.
+
+        Args:
+            spine: Arrow, pandas, Polars, or a Parquet, CSV or Arrow file.
+            features: selections, or texts such as `weather[temp,wind]`.
+            time: the spine's time column (timestamp with a zone, or ISO-8601 text).
+            as_of: only records written offline at or before it count.
+            spine_name: names the spine in lineage; by default its file's name or digest.
+
+        Raises:
+            InvalidSpine: a column is missing or has the wrong type.
+            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+        """
+
+    # -- lineage and end ----------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def graph(self) -> Any:
+        """The lineage graph: `lineage.Graph`, or `lineage.LineageClient` of a server."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release files and connections. What was acknowledged is durable already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def selections(features: Iterable[FeatureSelection | str]) -> list[FeatureSelection]:
+    """Read selections given as values or as texts."""
+    if isinstance(features, FeatureSelection | str):
+        features = [features]
+    return [
+        FeatureSelection.parse(entry) if isinstance(entry, str) else entry for entry in features
+    ]

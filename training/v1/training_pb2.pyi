@@ -1,0 +1,194 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Channel(_message.Message):
+    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features")
+    CHANNEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    channel_name: str
+    path: str
+    dataset: str
+    content_type: str
+    label: str
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StoppingCondition(_message.Message):
+    __slots__ = ("max_runtime_in_seconds",)
+    MAX_RUNTIME_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    max_runtime_in_seconds: int
+    def __init__(self, max_runtime_in_seconds: _Optional[int] = ...) -> None: ...
+
+class ResourceConfig(_message.Message):
+    __slots__ = ("threads", "device")
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    threads: int
+    device: str
+    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ...) -> None: ...
+
+class CreateTrainingJobRequest(_message.Message):
+    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags")
+    class HyperParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_NAME_FIELD_NUMBER: _ClassVar[int]
+    HYPER_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_DATA_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    STOPPING_CONDITION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    training_job_name: str
+    algorithm_name: str
+    hyper_parameters: _containers.ScalarMap[str, str]
+    input_data_config: _containers.RepeatedCompositeFieldContainer[Channel]
+    stopping_condition: StoppingCondition
+    resource_config: ResourceConfig
+    tags: _containers.ScalarMap[str, str]
+    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class CreateTrainingJobResponse(_message.Message):
+    __slots__ = ("training_job_name",)
+    TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    training_job_name: str
+    def __init__(self, training_job_name: _Optional[str] = ...) -> None: ...
+
+class DescribeTrainingJobRequest(_message.Message):
+    __slots__ = ("training_job_name",)
+    TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    training_job_name: str
+    def __init__(self, training_job_name: _Optional[str] = ...) -> None: ...
+
+class MetricData(_message.Message):
+    __slots__ = ("metric_name", "value", "timestamp")
+    METRIC_NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    metric_name: str
+    value: float
+    timestamp: _timestamp_pb2.Timestamp
+    def __init__(self, metric_name: _Optional[str] = ..., value: _Optional[float] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SecondaryStatusTransition(_message.Message):
+    __slots__ = ("status", "start_time", "end_time", "status_message")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    STATUS_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    status_message: str
+    def __init__(self, status: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_message: _Optional[str] = ...) -> None: ...
+
+class TrainingJobDescription(_message.Message):
+    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_job_status", "secondary_status", "failure_reason", "final_metric_data_list", "secondary_status_transitions", "model_artifacts", "model_digest", "creation_time", "training_start_time", "training_end_time")
+    class HyperParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_NAME_FIELD_NUMBER: _ClassVar[int]
+    HYPER_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_DATA_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    STOPPING_CONDITION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_JOB_STATUS_FIELD_NUMBER: _ClassVar[int]
+    SECONDARY_STATUS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
+    FINAL_METRIC_DATA_LIST_FIELD_NUMBER: _ClassVar[int]
+    SECONDARY_STATUS_TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CREATION_TIME_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_START_TIME_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_END_TIME_FIELD_NUMBER: _ClassVar[int]
+    training_job_name: str
+    algorithm_name: str
+    hyper_parameters: _containers.ScalarMap[str, str]
+    input_data_config: _containers.RepeatedCompositeFieldContainer[Channel]
+    stopping_condition: StoppingCondition
+    resource_config: ResourceConfig
+    tags: _containers.ScalarMap[str, str]
+    training_job_status: str
+    secondary_status: str
+    failure_reason: str
+    final_metric_data_list: _containers.RepeatedCompositeFieldContainer[MetricData]
+    secondary_status_transitions: _containers.RepeatedCompositeFieldContainer[SecondaryStatusTransition]
+    model_artifacts: str
+    model_digest: str
+    creation_time: _timestamp_pb2.Timestamp
+    training_start_time: _timestamp_pb2.Timestamp
+    training_end_time: _timestamp_pb2.Timestamp
+    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_job_status: _Optional[str] = ..., secondary_status: _Optional[str] = ..., failure_reason: _Optional[str] = ..., final_metric_data_list: _Optional[_Iterable[_Union[MetricData, _Mapping]]] = ..., secondary_status_transitions: _Optional[_Iterable[_Union[SecondaryStatusTransition, _Mapping]]] = ..., model_artifacts: _Optional[str] = ..., model_digest: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class DescribeTrainingJobResponse(_message.Message):
+    __slots__ = ("description",)
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    description: TrainingJobDescription
+    def __init__(self, description: _Optional[_Union[TrainingJobDescription, _Mapping]] = ...) -> None: ...
+
+class ListTrainingJobsRequest(_message.Message):
+    __slots__ = ("name_contains", "status_equals", "max_results", "next_token")
+    NAME_CONTAINS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_EQUALS_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    name_contains: str
+    status_equals: str
+    max_results: int
+    next_token: str
+    def __init__(self, name_contains: _Optional[str] = ..., status_equals: _Optional[str] = ..., max_results: _Optional[int] = ..., next_token: _Optional[str] = ...) -> None: ...
+
+class ListTrainingJobsResponse(_message.Message):
+    __slots__ = ("descriptions", "next_token")
+    DESCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    descriptions: _containers.RepeatedCompositeFieldContainer[TrainingJobDescription]
+    next_token: str
+    def __init__(self, descriptions: _Optional[_Iterable[_Union[TrainingJobDescription, _Mapping]]] = ..., next_token: _Optional[str] = ...) -> None: ...
+
+class StopTrainingJobRequest(_message.Message):
+    __slots__ = ("training_job_name",)
+    TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    training_job_name: str
+    def __init__(self, training_job_name: _Optional[str] = ...) -> None: ...
+
+class StopTrainingJobResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
