@@ -2,10 +2,12 @@
 FROM python:3.11-slim AS build
 RUN python -m venv /opt/featureline
 ENV PATH=/opt/featureline/bin:$PATH
-# The CPU build of torch comes from its own index: the one on PyPI brings the CUDA libraries along.
-# First, so that a change of the code does not fetch it again.
+# The default index serves torch with the CUDA libraries; name an index of CPU builds to leave them
+# out: docker build --build-arg TORCH_INDEX=URL. First, so that a change of the code does not fetch
+# it again.
+ARG TORCH_INDEX=""
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --index-url https://download.pytorch.org/whl/cpu "torch>=2.6,<3"
+    pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.6,<3"
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY lineage lineage

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -16,18 +15,12 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
+from featureline.child import die_with_parent
+
 __all__ = ["Broker", "BrokerUnavailable"]
 
 _HOST: Final = "127.0.0.1"
 _PORT_ATTEMPTS: Final = 3
-# PR_SET_PDEATHSIG is the parent's wish, yet only the child can set it. It is set in a small Python
-# that becomes the broker, since code between fork and exec is unsafe beside threads. The second
-# line closes the gap in which the parent died before the first one ran.
-_DIE_WITH_PARENT: Final = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
-if os.getppid() == int(sys.argv[1]): os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class BrokerUnavailable(RuntimeError):
@@ -123,12 +116,9 @@ class Broker:
         url = f"tcp://{self.address}"
         command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
         command += ["--storage-engine", "memory://tansu/", "--cluster-id", self._cluster_id]
-        if sys.platform == "linux":
-            launcher = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid())]
-            command = launcher + command
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed in _stopped_log
         self._process = subprocess.Popen(
-            command,
+            die_with_parent(command),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

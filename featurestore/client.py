@@ -15,12 +15,13 @@ import pyarrow as pa
 
 import lineage
 from featurestore import convert, wire
-from featurestore.dataset import Dataset, FeatureSelection, read_spine
+from featurestore.dataset import Dataset, FeatureSelection, moment_us, read_spine
 from featurestore.embedded import record_batches
-from featurestore.errors import InvalidRequest
+from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.offline.flusher import Flushed
 from featurestore.position import SourcePosition
+from featurestore.provenance import recorded_load
 from featurestore.record import Put
 from featurestore.schema import FeatureGroup, Ttl
 from featurestore.store import (
@@ -41,7 +42,9 @@ DEFAULT_TIMEOUT_S: Final = 30.0
 # A dataset or a verification takes as long as its data.
 LONG_TIMEOUT_S: Final = 3600.0
 _ROWS_PER_CALL: Final = 2_000
+_BYTES_PER_CALL: Final = 16 << 20
 _CALLS_IN_FLIGHT: Final = 4
+_NO_ERRORS: Final = runtime_pb2.BatchWriteRecordResponse()
 
 
 def connect(target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> RemoteStore:
@@ -100,6 +103,8 @@ class RemoteStore(FeatureStore):
 
     def add_features(self, name: str, features: Sequence[FeatureDefinition]) -> Description:
         """See FeatureStore.add_features."""
+        if not features:  # on the wire that would be no change at all
+            self.describe_feature_group(name).with_features(features)
         request = control_pb2.UpdateFeatureGroupRequest(
             feature_group_name=name, feature_additions=wire.definitions_message(features)
         )
@@ -133,7 +138,8 @@ class RemoteStore(FeatureStore):
         stores: tuple[str, ...] | None = None,
     ) -> None:
         """See FeatureStore.put."""
-        self._call(self._runtime.PutRecord, wire.put_message(group, record, ttl, stores))
+        request = wire.put_message(Put(group, record, ttl, stores))
+        self._call(self._runtime.PutRecord, request)
 
     def get(
         self, group: str, identifier: object, *, features: Sequence[str] = ()
@@ -158,11 +164,10 @@ class RemoteStore(FeatureStore):
         self, entries: Sequence[Put], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
         """See FeatureStore.batch_write."""
-        request = runtime_pb2.BatchWriteRecordRequest(
-            entries=map(wire.put_of, entries), position=wire.position_message(position)
-        )
-        response = self._call(self._runtime.BatchWriteRecord, request)
-        return wire.write_errors_from(response.errors)
+        batch = wire.WriteBatch(position)
+        for entry in entries:
+            batch.add(entry)
+        return batch.errors(self._settled(batch))
 
     def put_table(
         self,
@@ -170,39 +175,56 @@ class RemoteStore(FeatureStore):
         table: Any,
         *,
         position: SourcePosition | None = None,
+        source: str = "",
         on_progress: Callable[[int], None] | None = None,
     ) -> PutResult:
         """See FeatureStore.put_table. Without a position, some calls are under way at once."""
         definition = self.describe_feature_group(group)
+        with recorded_load(self.graph, group, source) as job:
+            result = self._put_rows(definition, table, position, on_progress)
+            job.property("rows", result.rows)
+            job.property("refused", len(result.errors))
+        return result
+
+    def _put_rows(
+        self,
+        definition: FeatureGroup,
+        table: Any,
+        position: SourcePosition | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> PutResult:
+        group = definition.name
         rows = 0
         errors: list[WriteError] = []
         if position is not None:
-            batches = list(record_batches(table))
-            request = runtime_pb2.BatchWriteRecordRequest(position=wire.position_message(position))
-            for batch in batches:
-                rows += _add_rows(request, definition, batch)
-            errors += _settled(0, self._call(self._runtime.BatchWriteRecord, request))
-        else:
-            under_way: deque[tuple[int, int, Any]] = deque()
+            whole = wire.WriteBatch(position)
+            for part in record_batches(table):
+                _add_rows(whole, definition, part)
+            rows = whole.count
+            _check_rows(group, rows)
+            errors = whole.row_errors(self._settled(whole))
+            if on_progress is not None:
+                on_progress(rows)
+            return PutResult(rows - len(errors), errors)
+        under_way: deque[tuple[int, wire.WriteBatch, Any]] = deque()
 
-            def settle() -> None:
-                start, count, call = under_way.popleft()
-                errors.extend(_settled(start, self._result(call)))
-                if on_progress is not None:
-                    on_progress(start + count)
+        def settle() -> None:
+            done, batch, call = under_way.popleft()
+            response = _NO_ERRORS if call is None else self._result(call)
+            errors.extend(batch.row_errors(response))
+            if on_progress is not None:
+                on_progress(done)
 
-            for batch in record_batches(table, _ROWS_PER_CALL):
-                request = runtime_pb2.BatchWriteRecordRequest()
-                count = _add_rows(request, definition, batch)
-                call = self._runtime.BatchWriteRecord.future(request, timeout=self._timeout_s)
-                under_way.append((rows, count, call))
-                rows += count
-                if len(under_way) == _CALLS_IN_FLIGHT:
-                    settle()
-            while under_way:
+        for part in _parts(table):
+            batch = wire.WriteBatch(start=rows)
+            _add_rows(batch, definition, part)
+            rows += batch.count
+            under_way.append((rows, batch, self._send(batch)))
+            if len(under_way) == _CALLS_IN_FLIGHT:
                 settle()
-        if rows == 0:
-            raise InvalidRequest(f"{group}: expected a table with rows, got an empty one")
+        while under_way:
+            settle()
+        _check_rows(group, rows)
         return PutResult(rows - len(errors), errors)
 
     def delete(
@@ -269,7 +291,8 @@ class RemoteStore(FeatureStore):
         name = spine_name or (str(spine) if isinstance(spine, str | Path) else "")
         manifest: dict[str, Any] = {}
         chunks: list[bytes] = []
-        requests = wire.dataset_requests(rows, selections(features), time, as_of, name)
+        chosen, as_of_us = selections(features), moment_us(as_of)
+        requests = wire.dataset_requests(rows, chosen, time, as_of_us, name)
         try:
             for response in self._control.BuildDataset(requests, timeout=LONG_TIMEOUT_S):
                 if response.WhichOneof("part") == "dataset":
@@ -278,6 +301,8 @@ class RemoteStore(FeatureStore):
                     chunks.append(response.rows)
         except grpc.RpcError as error:
             wire.raise_from_rpc(error, self.target)
+        except ValueError as error:
+            raise self._closed() from error
         return Dataset(wire.table_from(chunks, "dataset"), manifest)
 
     # -- lineage and end ----------------------------------------------------------------------
@@ -299,6 +324,31 @@ class RemoteStore(FeatureStore):
             return method(request, timeout=timeout_s or self._timeout_s)
         except grpc.RpcError as error:
             wire.raise_from_rpc(error, self.target)
+        except ValueError as error:
+            raise self._closed() from error
+
+    def _settled(self, batch: wire.WriteBatch) -> Any:
+        if batch.is_settled:
+            return _NO_ERRORS
+        try:
+            return self._call(self._runtime.BatchWriteRecord, batch.request)
+        except PositionConflict as conflict:
+            if "stored" not in conflict.facts:  # too long for an error's metadata
+                source = batch.request.position.source
+                conflict.facts["stored"] = self.source_position(source)
+            raise
+
+    def _send(self, batch: wire.WriteBatch) -> Any:
+        if batch.is_settled:
+            return None
+        try:
+            return self._runtime.BatchWriteRecord.future(batch.request, timeout=self._timeout_s)
+        except ValueError as error:
+            raise self._closed() from error
+
+    def _closed(self) -> StoreUnavailable:
+        # gRPC says it by a ValueError.
+        return StoreUnavailable(f"the connection to the feature store at {self.target} is closed")
 
     def _result(self, call: Any) -> Any:
         try:
@@ -307,20 +357,20 @@ class RemoteStore(FeatureStore):
             wire.raise_from_rpc(error, self.target)
 
 
-def _add_rows(request: Any, group: FeatureGroup, batch: pa.RecordBatch) -> int:
-    for record in convert.table_to_records(group, batch):
-        entry = request.entries.add(feature_group_name=group.name)
-        wire.add_values(entry.record, group.name, record)
-    return len(batch)
+def _parts(table: Any) -> Iterator[pa.RecordBatch]:
+    """Cut a table into parts that fit into a call each."""
+    for part in record_batches(table, _ROWS_PER_CALL):
+        pieces = max(1, -(-part.nbytes // _BYTES_PER_CALL))
+        step = max(1, -(-len(part) // pieces))
+        for start in range(0, len(part), step):
+            yield part.slice(start, step)
 
 
-def _settled(start: int, response: Any) -> list[WriteError]:
-    """Read a call's refused rows, numbered from the table's start."""
-    return [
-        WriteError(
-            start + error.index,
-            error.code,
-            f"{error.message.rsplit(' (record ', 1)[0]} (row {start + error.index})",
-        )
-        for error in response.errors
-    ]
+def _add_rows(batch: wire.WriteBatch, group: FeatureGroup, part: pa.RecordBatch) -> None:
+    for record in convert.table_to_records(group, part):
+        batch.add(Put(group.name, record))
+
+
+def _check_rows(group: str, rows: int) -> None:
+    if rows == 0:
+        raise InvalidRequest(f"{group}: expected a table with rows, got an empty one")

@@ -19,6 +19,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, final
 
+from featurestore.errors import StoreCorrupt
+
 __all__ = [
     "NEVER",
     "OutboxEntry",
@@ -125,11 +127,15 @@ def encode_value(value: StoredValue) -> bytes:
 def decode_value(key: bytes, data: bytes) -> StoredValue:
     """Read a stored value with its key.
 
+    Raises:
+        StoreCorrupt: the bytes have another form.
+
     >>> value = StoredValue(b"k", 0, 1, 5, NEVER, 9, b"record")
     >>> decode_value(record_key(1, b"k"), encode_value(value)) == value
     True
     """
-    _, flags, version, event_time, expires, sequence = _VALUE.unpack_from(data)
+    form, flags, version, event_time, expires, sequence = _VALUE.unpack_from(data)
+    _check_form(form)
     start = _VALUE.size
     identifier = key[4:]
     if identifier[:1] == _HASHED:
@@ -161,9 +167,22 @@ def encode_outbox(entry: OutboxEntry) -> bytes:
 
 
 def decode_outbox(key: bytes, data: bytes) -> OutboxEntry:
-    """Read an outbox entry with its key."""
+    """Read an outbox entry with its key.
+
+    Raises:
+        StoreCorrupt: the bytes have another form.
+    """
     _, sequence = _OUTBOX_KEY.unpack(key)
-    _, flags, version, event_time, expires, invocation = _OUTBOX.unpack_from(data)
+    form, flags, version, event_time, expires, invocation = _OUTBOX.unpack_from(data)
+    _check_form(form)
     return OutboxEntry(
         sequence, flags, version, event_time, expires, invocation, data[_OUTBOX.size :]
     )
+
+
+def _check_form(form: int) -> None:
+    if form != FORM:
+        raise StoreCorrupt(
+            f"a value of the online store: expected form {FORM}, got {form}; the store is damaged, "
+            f"or was written by a later version"
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore import record as record_rules
 from featurestore.codec import DELETED, NEVER, OutboxEntry
@@ -140,7 +141,8 @@ def check_message(
             if number != number:
                 exact = False
                 break
-    if not exact or identifier is None or moment is None or identifier != identifier:
+    # The slow way refuses a missing identifier and a NaN, and makes 0.0 of -0.0.
+    if not exact or moment is None or not identifier or identifier != identifier:
         return _check_slowly(group, message, now, tolerance_us)
     return (
         record_rules.checked_identifier(group, identifier),
@@ -211,10 +213,15 @@ def table_to_records(group: FeatureGroup, batch: pa.RecordBatch) -> Iterator[dic
     columns of other types pass as their Python values and are checked with the record.
 
     Raises:
-        InvalidRecord: a column is not a feature of the group.
+        FeatureNotFound: a column is not a feature of the group.
+        InvalidRecord: a column is given twice, or its timestamps have no zone.
     """
     columns: list[list[Any]] = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if batch.schema.names.count(name) > 1:
+            raise InvalidRecord(
+                f"{group.name}.{name}: the column is given twice", group=group.name, feature=name
+            )
         if name not in group.types:
             group.feature_type(name)  # raises FeatureNotFound with the nearest name
         if pa.types.is_timestamp(column.type):
@@ -225,6 +232,9 @@ def table_to_records(group: FeatureGroup, batch: pa.RecordBatch) -> Iterator[dic
                     group=group.name,
                     feature=name,
                 )
+            if column.type.unit == "ns":  # a cast refuses what it would have to cut off
+                utc = column.cast(pa.timestamp("ns", "UTC"))
+                column = pc.floor_temporal(utc, unit="microsecond")
             column = column.cast(_TIME)
         columns.append(column.to_pylist())
     names = batch.schema.names
@@ -236,7 +246,7 @@ def ttl_to_message(ttl: Ttl | None) -> record_pb2.TtlDuration | None:
     """Write a ttl as its message; None stays None."""
     if ttl is None:
         return None
-    unit = record_pb2.TtlDuration.Unit.Value(ttl.unit.value.upper())
+    unit: Any = record_pb2.TtlDuration.Unit.Value(ttl.unit.value.upper())
     return record_pb2.TtlDuration(unit=unit, value=ttl.value)
 
 
@@ -269,7 +279,7 @@ def _check_slowly(
                 feature=name,
             )
         kind = entry.value.WhichOneof("kind")
-        value = getattr(entry.value, kind) if kind is not None else None
+        value: Any = getattr(entry.value, kind) if kind is not None else None
         values[name] = list(value.values) if hasattr(value, "values") else value
     checked = record_rules.check(group, values, now=now, tolerance_us=tolerance_us)
     return (

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
@@ -24,7 +23,15 @@ from featurestore.errors import InternalError, InvalidRequest, InvalidSpine
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
 
-__all__ = ["METADATA_KEY", "Dataset", "FeatureSelection", "Resolved", "build", "read_spine"]
+__all__ = [
+    "METADATA_KEY",
+    "Dataset",
+    "FeatureSelection",
+    "Resolved",
+    "build",
+    "moment_us",
+    "read_spine",
+]
 
 METADATA_KEY: Final = b"featureline.dataset"
 _SELECTION: Final = re.compile(r"([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*\Z")
@@ -278,7 +285,7 @@ def read_spine(spine: object) -> pa.Table:
     """Take a spine in any form: Arrow, pandas, Polars, or a Parquet, CSV or Arrow file.
 
     Raises:
-        InvalidSpine: none of these, or no rows.
+        InvalidSpine: none of these, a file that cannot be read, no columns, or two of one name.
     """
     table = _to_table(spine)
     if not table.schema.names:
@@ -286,6 +293,20 @@ def read_spine(spine: object) -> pa.Table:
     if len(set(table.schema.names)) != len(table.schema.names):
         raise InvalidSpine(f"expected distinct column names, got {table.schema.names}")
     return table.replace_schema_metadata(None)
+
+
+def moment_us(as_of: dt.datetime | None) -> int | None:
+    """Return an as-of time in µs; None stays None.
+
+    Raises:
+        InvalidRequest: it has no zone.
+    """
+    if as_of is None:
+        return None
+    try:
+        return eventtime.to_us(as_of)
+    except ValueError as error:
+        raise InvalidRequest(f"as_of: {error}") from None
 
 
 def _to_table(spine: object) -> pa.Table:
@@ -296,7 +317,10 @@ def _to_table(spine: object) -> pa.Table:
     if isinstance(spine, str | Path):
         return _read_file(Path(spine))
     if isinstance(spine, Mapping):
-        return pa.table(dict(spine))
+        try:
+            return pa.table(dict(spine))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InvalidSpine(f"expected columns of one length and type each: {error}") from error
     if hasattr(spine, "__arrow_c_stream__"):
         return pa.table(spine)
     raise InvalidSpine(
@@ -368,8 +392,9 @@ def _output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[st
 
 def _prove(group: str, times: pa.Array, event_times: pa.ChunkedArray) -> dict[str, int | None]:
     """Check on the result that no value is newer than its row."""
-    matched = event_times.combine_chunks().is_valid().to_numpy(zero_copy_only=False)
-    seen = event_times.cast(pa.int64()).to_numpy()[matched].astype(np.int64)
+    matched = event_times.is_valid().to_numpy()
+    # Without the nulls, which would make doubles of the times and round them.
+    seen = event_times.drop_null().cast(pa.int64()).to_numpy()
     ages = times.cast(pa.int64()).to_numpy()[matched] - seen
     if len(ages) and ages.min() < 0:
         raise InternalError(f"{group}: the join saw a value newer than its row; please report it")

@@ -39,7 +39,7 @@ def _feed(digest: Any, name: str, array: pa.Array) -> None:
     elif pa.types.is_binary(kind) or pa.types.is_binary_view(kind):
         array = array.cast(pa.large_binary())
     kind = array.type
-    digest.update(f"{name}\n{kind}\n".encode())
+    digest.update(f"{(name, str(kind))!r}\n".encode())
     digest.update(np.packbits(_numpy(pc.is_valid(array))))
     if pa.types.is_boolean(kind):
         digest.update(np.packbits(_numpy(pc.fill_null(array, False))))
@@ -62,7 +62,7 @@ def _feed(digest: Any, name: str, array: pa.Array) -> None:
         digest.update(repr(array.to_pylist()).encode())
     elif not pa.types.is_null(kind):
         width = kind.bit_width // 8
-        counts = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}.get(width)
+        counts: Any = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}.get(width)
         if counts is None:  # decimals
             digest.update(repr(array.to_pylist()).encode())
             return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,8 +18,16 @@ import lineage
 from featurestore import convert, eventtime, verify
 from featurestore import record as record_rules
 from featurestore.codec import DELETED, HARD, NEVER
-from featurestore.dataset import Dataset, FeatureSelection, Resolved, build, read_spine
+from featurestore.dataset import (
+    Dataset,
+    FeatureSelection,
+    Resolved,
+    build,
+    moment_us,
+    read_spine,
+)
 from featurestore.errors import (
+    FeatureGroupNotFound,
     FeatureStoreError,
     InvalidRecord,
     InvalidRequest,
@@ -27,10 +37,10 @@ from featurestore.errors import (
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.offline import DeltaOfflineTable, Flushed, Flusher, OfflineTable, Snapshot
 from featurestore.online import Batch, Committer, LmdbStore, OnlineStore, Outcome, Write
-from featurestore.position import SourcePosition
-from featurestore.provenance import record_dataset, record_feature_group
+from featurestore.position import SourcePosition, check_source
+from featurestore.provenance import record_dataset, record_feature_group, recorded_load
 from featurestore.record import Put
-from featurestore.registry import Registered, Registry
+from featurestore.registry import Registered, Registry, named
 from featurestore.schema import FeatureGroup, Store, Ttl
 from featurestore.store import (
     Description,
@@ -46,6 +56,7 @@ __all__ = ["EmbeddedStore", "open_store"]
 
 TABLE_CHUNK: Final = 5_000
 _LIST_CHUNK: Final = 1_000
+_UNTAKEN_BY_DELTA: Final = re.compile(r"[\[\]\\^|]|%[0-9A-Fa-f]{2}")
 
 
 def open_store(home: str | Path | None = None) -> EmbeddedStore:
@@ -58,9 +69,15 @@ def open_store(home: str | Path | None = None) -> EmbeddedStore:
 
     Raises:
         StoreCorrupt: a file in the folder is damaged or belongs to another program.
-        StoreUnavailable: the folder cannot be opened.
+        StoreUnavailable: the folder cannot be opened, or the Delta library cannot take its name.
     """
-    chosen = Path(home or os.environ.get("FEATURELINE_HOME") or ".featureline")
+    chosen = Path(home or os.environ.get("FEATURELINE_HOME") or ".featureline").resolve()
+    untaken = _UNTAKEN_BY_DELTA.search(str(chosen))
+    if untaken is not None:
+        raise StoreUnavailable(
+            f"the home {chosen} cannot be opened: the Delta library takes no {untaken.group()!r} "
+            f"in a path; choose another folder"
+        )
     try:
         chosen.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,7 +85,7 @@ def open_store(home: str | Path | None = None) -> EmbeddedStore:
             f"the home {chosen} cannot be opened: {error.strerror}; choose a folder this process "
             f"may write to"
         ) from error
-    return EmbeddedStore(chosen.resolve())
+    return EmbeddedStore(chosen)
 
 
 @final
@@ -94,7 +111,11 @@ class EmbeddedStore(FeatureStore):
         self._now = now
         self._tolerance_us = future_tolerance_us
         self.registry = Registry(home / "meta.db")
-        self.online = online or LmdbStore(home / "online")
+        try:
+            self.online = online or LmdbStore(home / "online")
+        except FeatureStoreError:
+            self.registry.close()
+            raise
         self._committer = Committer(self.online)
         self._flusher = Flusher(
             self.online.outbox,
@@ -146,7 +167,9 @@ class EmbeddedStore(FeatureStore):
         """See FeatureStore.delete_feature_group."""
         entry = self.registry.get(name)
         self._flush(entry)  # acknowledged records reach the offline table, which stays
-        self.registry.delete(name, now=self._now())
+        entry = self.registry.delete(name, now=self._now())
+        # And those that were acknowledged since, before the drop takes the outbox away.
+        self._flusher.flush(lambda: entry, self.offline_table(entry))
         self.online.drop(entry.number)
 
     # -- records ------------------------------------------------------------------------------
@@ -190,13 +213,14 @@ class EmbeddedStore(FeatureStore):
     ) -> list[WriteError]:
         """See FeatureStore.batch_write."""
         if not entries and position is None:
-            raise InvalidRequest("expected at least one record in the batch, got none")
+            raise InvalidRequest("entries: expected at least one record in the batch, got none")
         writes: list[Write] = []
         errors: list[WriteError] = []
+        groups = self.registry.current()
         for index, entry in enumerate(entries):
             try:
-                writes.append(self.prepare(entry))
-            except FeatureStoreError as error:
+                writes.append(self._prepare_put(groups, entry))
+            except (InvalidRequest, FeatureGroupNotFound) as error:
                 errors.append(write_error(index, len(entries), error))
         self.commit(writes, position)
         return errors
@@ -207,10 +231,25 @@ class EmbeddedStore(FeatureStore):
         table: Any,
         *,
         position: SourcePosition | None = None,
+        source: str = "",
         on_progress: Callable[[int], None] | None = None,
     ) -> PutResult:
         """See FeatureStore.put_table."""
         entry = self.registry.get(group)
+        with recorded_load(self.graph, group, source) as job:
+            result = self._put_rows(entry, table, position, on_progress)
+            job.property("rows", result.rows)
+            job.property("refused", len(result.errors))
+        return result
+
+    def _put_rows(
+        self,
+        entry: Registered,
+        table: Any,
+        position: SourcePosition | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> PutResult:
+        group = entry.group.name
         rows = 0
         errors: list[WriteError] = []
         writes: list[Write] = []
@@ -254,7 +293,7 @@ class EmbeddedStore(FeatureStore):
 
     def source_position(self, source: str) -> dict[str, int]:
         """See FeatureStore.source_position."""
-        return self.online.source_position(source)
+        return self.online.source_position(check_source(source))
 
     # -- offline store and datasets -----------------------------------------------------------
 
@@ -283,17 +322,22 @@ class EmbeddedStore(FeatureStore):
     ) -> Dataset:
         """See FeatureStore.dataset; `threads` limits DuckDB and does not change the result."""
         rows = read_spine(spine)
-        resolved = [self._resolve(selection) for selection in selections(features)]
+        resolved = self._resolve(selections(features))
         dataset = build(
             rows,
             resolved,
             time=time,
-            as_of_us=None if as_of is None else eventtime.to_us(as_of),
+            as_of_us=moment_us(as_of),
             threads=threads,
         )
         name = spine_name or (str(spine) if isinstance(spine, str | Path) else "")
         uid = record_dataset(self.graph, dataset, resolved, spine_name=name)
         return replace(dataset, manifest={**dataset.manifest, "lineage": {"uid": uid}})
+
+    def keep_dataset(self, dataset: Dataset) -> Path:
+        """Keep a dataset in the home, where training jobs find it by its fingerprint."""
+        path = self.home / "artifacts" / "datasets" / f"{dataset.fingerprint}.parquet"
+        return path if path.exists() else dataset.write(path)
 
     # -- lineage and end ----------------------------------------------------------------------
 
@@ -335,10 +379,7 @@ class EmbeddedStore(FeatureStore):
             FeatureGroupNotFound: no such group.
             InvalidRecord: the record does not fit it.
         """
-        ttl = put.ttl
-        if ttl is not None and not isinstance(ttl, Ttl):
-            raise InvalidRequest(f"{put.group}: expected a Ttl, got {ttl!r}")
-        return self._prepare(self.registry.get(put.group), put.record, ttl, put.stores, self._now())
+        return self._prepare_put(self.registry.current(), put)
 
     def prepare_message(
         self, entry: Registered, message: Any, ttl: Ttl | None, stores: tuple[str, ...] | None
@@ -351,10 +392,17 @@ class EmbeddedStore(FeatureStore):
         return _write(entry, identifier, event_time, data, ttl, stores, now)
 
     def prepare_delete(
-        self, entry: Registered, identifier: object, event_time: object, *, hard: bool
+        self,
+        entry: Registered,
+        identifier: object,
+        event_time: object,
+        *,
+        hard: bool,
+        stores: tuple[str, ...] | None = None,
     ) -> Write:
         """Make the write of a delete: a tombstone online, a marker offline."""
         group = entry.group
+        online, offline = _targets(group, stores)
         marker = record_rules.check(
             group,
             {
@@ -373,8 +421,8 @@ class EmbeddedStore(FeatureStore):
             NEVER,
             entry.version,
             self._now(),
-            group.online,
-            group.offline,
+            online,
+            offline,
         )
 
     def commit(self, writes: Sequence[Write], position: SourcePosition | None) -> None:
@@ -397,7 +445,11 @@ class EmbeddedStore(FeatureStore):
         return identifiers, values[-1][0] if len(values) == limit else None
 
     def resolve_manifest(self, manifest: Mapping[str, Any]) -> list[Resolved]:
-        """Return what a dataset's manifest refers to, at the table versions it names."""
+        """Return what a dataset's manifest refers to, at the table versions it names.
+
+        Raises:
+            FeatureGroupNotFound, InvalidRequest: a group or its table is not there any more.
+        """
         resolved = []
         for body in manifest["selections"]:
             entry = self.registry.get(body["group"])
@@ -405,13 +457,33 @@ class EmbeddedStore(FeatureStore):
             snapshot = None
             if version is not None:
                 snapshot = self.offline_table(entry).scan(version=version)
-            selection = FeatureSelection(body["group"], tuple(body["features"]), key=body["key"])
+            table = manifest["tables"].get(body["group"])
+            if snapshot is not None and snapshot.content_hash != table["content_hash"]:
+                raise InvalidRequest(
+                    f"{body['group']}: version {version} of {snapshot.uri} is not the table the "
+                    f"dataset was built from ({table['uri']}); was the group created anew?"
+                )
+            lookback_us = body["lookback_us"]
+            selection = FeatureSelection(
+                body["group"],
+                tuple(body["features"]),
+                key=body["key"],
+                prefix=body["prefix"],
+                lookback=None if lookback_us is None else dt.timedelta(microseconds=lookback_us),
+                version=version,
+            )
             resolved.append(Resolved(selection, entry.group, snapshot))
         return resolved
 
     def offline_table(self, entry: Registered) -> OfflineTable:
         """Return the offline table of a group."""
         return DeltaOfflineTable(self._offline_uri(entry))
+
+    def _prepare_put(self, groups: Mapping[str, Registered], put: Put) -> Write:
+        ttl = put.ttl
+        if ttl is not None and not isinstance(ttl, Ttl):
+            raise InvalidRequest(f"{put.group}: expected a Ttl, got {ttl!r}")
+        return self._prepare(named(groups, put.group), put.record, ttl, put.stores, self._now())
 
     def _prepare(
         self,
@@ -425,7 +497,23 @@ class EmbeddedStore(FeatureStore):
         data = convert.checked_size(entry.group, convert.encode_record(checked.values))
         return _write(entry, checked.identifier, checked.event_time_us, data, ttl, stores, now)
 
-    def _resolve(self, selection: FeatureSelection) -> Resolved:
+    def _resolve(self, asked: Sequence[FeatureSelection]) -> list[Resolved]:
+        """Find what selections refer to; those of one group share one table version."""
+        resolved: list[Resolved] = []
+        first: dict[str, Resolved] = {}
+        for selection in asked:
+            found = first.get(selection.group)
+            if found is None:
+                found = first[selection.group] = self._resolve_one(selection)
+            elif found.selection.version != selection.version:
+                raise InvalidRequest(
+                    f"{selection.group}: expected one table version in a dataset, got "
+                    f"{found.selection.version} and {selection.version} (None: the newest)"
+                )
+            resolved.append(replace(found, selection=selection))
+        return resolved
+
+    def _resolve_one(self, selection: FeatureSelection) -> Resolved:
         entry = self.registry.get(selection.group)
         if not entry.group.offline:
             raise InvalidRequest(f"{selection.group}: the group has no offline store to join with")
@@ -439,7 +527,11 @@ class EmbeddedStore(FeatureStore):
         try:
             return self._flusher.flush(lambda: self.registry.get(name), self.offline_table(entry))
         except OSError as error:
-            raise StoreFull(f"{name}: the flush could not write: {error}") from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            kind = StoreFull if full else StoreUnavailable
+            raise kind(
+                f"{name}: the flush could not write: {error}; the records wait in the outbox"
+            ) from error
 
     def _described(self, entry: Registered) -> Description:
         return Description(
@@ -499,27 +591,52 @@ def _write(
     stores: tuple[str, ...] | None,
     now: int,
 ) -> Write:
-    group = entry.group
-    online, offline = group.online, group.offline
-    if stores is not None:
-        wanted = {Store(store) for store in stores}
-        for store, has in ((Store.ONLINE, online), (Store.OFFLINE, offline)):
-            if store in wanted and not has:
-                raise InvalidRecord(
-                    f"{group.name}: target store {store.value} is not enabled for the group",
-                    group=group.name,
-                )
-        online, offline = Store.ONLINE in wanted, Store.OFFLINE in wanted
-    ttl = ttl or group.ttl
+    online, offline = _targets(entry.group, stores)
+    ttl = ttl or entry.group.ttl
+    # A ttl that ends after the last event time there is never ends.
+    ends = None if ttl is None else event_time_us + ttl.us
     return Write(
         entry.number,
         identifier.encode(),
         event_time_us,
         data,
         0,
-        NEVER if ttl is None else event_time_us + ttl.us,
+        NEVER if ends is None or ends > eventtime.MAX_US else ends,
         entry.version,
         now,
         online,
         offline,
     )
+
+
+def _targets(group: FeatureGroup, stores: tuple[str, ...] | None) -> tuple[bool, bool]:
+    """Return whether a write goes to the online and to the offline store."""
+    if stores is None:
+        return group.online, group.offline
+    wanted = target_stores(group.name, stores)
+    for store, has in ((Store.ONLINE, group.online), (Store.OFFLINE, group.offline)):
+        if store in wanted and not has:
+            raise InvalidRecord(
+                f"{group.name}: target store {store.value} is not enabled for the group",
+                group=group.name,
+            )
+    return Store.ONLINE in wanted, Store.OFFLINE in wanted
+
+
+def target_stores(group: str, stores: Sequence[str]) -> set[Store]:
+    """Read the stores a record shall go to.
+
+    Raises:
+        InvalidRecord: none, or another name than the two.
+    """
+    try:
+        wanted = {Store(store) for store in stores}
+    except ValueError:
+        wanted = set()
+    if not wanted:
+        raise InvalidRecord(
+            f"{group}: target stores: expected one or both of "
+            f"{', '.join(store.value for store in Store)}, got {tuple(stores)!r}",
+            group=group,
+        )
+    return wanted

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 __all__ = [
     "DatasetNotFound",
@@ -42,6 +42,9 @@ __all__ = [
     "StoreUnavailable",
     "nearest",
 ]
+
+
+_MAX_COMPARED: Final = 200
 
 
 class FeatureStoreError(Exception):
@@ -168,6 +171,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("wether", ["weather", "planes"])
     "; did you mean 'weather'?"
     """
+    if len(name) > _MAX_COMPARED:  # comparing takes time with the length
+        return ""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 

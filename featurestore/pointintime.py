@@ -93,9 +93,16 @@ def as_of_join(
         parameters["as_of"] = as_of_us
     age = ""
     if lookback_us is not None:
-        age = "AND epoch_us(j.time) - epoch_us(j._event_time) <= $lookback"
+        age = "AND epoch_us(j._time) - epoch_us(j._event_time) <= $lookback"
         parameters["lookback"] = lookback_us
-    rows = pa.table({"_row": pa.array(np.arange(n, dtype=np.int64)), **_columns(spine)})
+    # Our columns begin with an underscore, which no feature does: a feature may be called `time`.
+    rows = pa.table(
+        {
+            "_row": pa.array(np.arange(n, dtype=np.int64)),
+            "_key": spine["key"],
+            "_time": spine["time"],
+        }
+    )
     connection.register("spine", rows)
     outputs = ", ".join(f"v.{_quoted(name)}" for name in dict.fromkeys(features))
     try:
@@ -104,15 +111,15 @@ def as_of_join(
             WITH history AS (
                 SELECT {identifier} AS _key, _event_time, is_deleted{", " if chosen else ""}{chosen}
                 FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
-                WHERE _event_time <= (SELECT max(time) FROM spine)
-                  AND {identifier} IN (SELECT key FROM spine) {known}
+                WHERE _event_time <= (SELECT max(_time) FROM spine)
+                  AND {identifier} IN (SELECT _key FROM spine) {known}
                 QUALIFY row_number() OVER (
                     PARTITION BY {identifier}, _event_time ORDER BY {VERSION_ORDER}) = 1
             ),
             joined AS (
-                SELECT s._row, s.time, h._event_time, h.is_deleted{", " if values else ""}{values}
+                SELECT s._row, s._time, h._event_time, h.is_deleted{", " if values else ""}{values}
                 FROM spine s ASOF LEFT JOIN history h
-                  ON s.key = h._key AND s.time >= h._event_time
+                  ON s._key = h._key AND s._time >= h._event_time
             ),
             visible AS (
                 SELECT j.* FROM joined j WHERE NOT j.is_deleted {age}
@@ -142,7 +149,7 @@ def spine_times(spine: pa.Table, column: str) -> pa.Array:
     Timestamps need a zone; text is ISO-8601 with a zone; finer units are floored to µs.
 
     Raises:
-        InvalidSpine: no such column, a null, no zone, or text that is no time.
+        InvalidSpine: no such column, a null, no zone, or no time that µs of 64 bits hold.
     """
     values = _column(spine, column, "time")
     kind = values.type
@@ -170,14 +177,14 @@ def spine_times(spine: pa.Table, column: str) -> pa.Array:
     if kind.unit == "ns":
         counts = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
         return pa.array(counts // 1000, pa.int64()).cast(_TIME)
-    return values.cast(_TIME)
+    return _cast(values, _TIME, column)
 
 
 def spine_keys(spine: pa.Table, column: str, group: FeatureGroup) -> pa.Array:
     """Return the spine's identifiers of a group, in the type of its record identifier.
 
     Raises:
-        InvalidSpine: no such column, or another type.
+        InvalidSpine: no such column, another type, or a number out of its range.
     """
     values = _column(spine, column, f"record identifier of {group.name!r}")
     kind = group.types[group.record_identifier]
@@ -192,7 +199,9 @@ def spine_keys(spine: pa.Table, column: str, group: FeatureGroup) -> pa.Array:
             f"spine column {column!r}: expected {kind.value} like the record identifier "
             f"{group.name}.{group.record_identifier}, got {got}; cast the column"
         )
-    return values.cast(ARROW_TYPES[kind])
+    values = _cast(values, ARROW_TYPES[kind], column)
+    # As records have it: -0.0 and 0.0 name the same identifier.
+    return pc.add(values, 0.0) if kind is FeatureType.FRACTIONAL else values
 
 
 def _column(spine: pa.Table, name: str, role: str) -> pa.Array:
@@ -209,13 +218,16 @@ def _column(spine: pa.Table, name: str, role: str) -> pa.Array:
     return column
 
 
+def _cast(values: pa.Array, kind: pa.DataType, column: str) -> pa.Array:
+    try:
+        return values.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise InvalidSpine(f"spine column {column!r}: expected {kind}: {error}") from None
+
+
 def _null_time(column: str, values: pa.Array) -> str:
     row = pc.index(pc.is_null(values), True).as_py()
     return f"spine column {column!r}, row {row}: expected a time, got null"
-
-
-def _columns(spine: pa.Table) -> dict[str, pa.ChunkedArray]:
-    return {name: spine[name] for name in ("key", "time")}
 
 
 def _nothing_known(group: FeatureGroup, features: Sequence[str], n: int) -> pa.Table:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from featurestore.errors import InvalidRequest, PositionConflict
 
-__all__ = ["PartitionPosition", "SourcePosition"]
+__all__ = ["PartitionPosition", "SourcePosition", "check_source"]
+
+_MAX_SOURCE_BYTES: Final = 400
 
 
 @final
@@ -35,10 +37,7 @@ class SourcePosition:
     partitions: tuple[PartitionPosition, ...]
 
     def __post_init__(self) -> None:
-        if not self.source or len(self.source.encode()) > 400:
-            raise InvalidRequest(
-                f"position: expected a source name of 1 to 400 bytes, got {self.source!r}"
-            )
+        check_source(self.source)
         for part in self.partitions:
             if part.next < part.start:
                 raise InvalidRequest(
@@ -65,3 +64,18 @@ class SourcePosition:
                 )
             after[part.partition] = part.next
         return after
+
+
+def check_source(source: str) -> str:
+    """Return a source's name when the store can keep a position under it.
+
+    Raises:
+        InvalidRequest: it is empty or too long.
+    """
+    size = len(source.encode())
+    if not 1 <= size <= _MAX_SOURCE_BYTES:
+        raise InvalidRequest(
+            f"position: expected a source name of 1 to {_MAX_SOURCE_BYTES} bytes, got "
+            f"{source[:80]!r} of {size} bytes"
+        )
+    return source

@@ -8,15 +8,24 @@ what was used, and the Delta log has the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lineage
 from featurestore.dataset import Dataset, Resolved
 from featurestore.offline.base import Snapshot
 from featurestore.registry import Registered
 
-__all__ = ["dataset_entity", "group_entity", "record_dataset", "record_feature_group"]
+__all__ = [
+    "dataset_entity",
+    "group_entity",
+    "record_dataset",
+    "record_feature_group",
+    "recorded_load",
+]
 
 
 def group_entity(name: str) -> lineage.Entity:
@@ -42,6 +51,25 @@ def dataset_entity(dataset: Dataset) -> lineage.Entity:
             },
         },
     )
+
+
+@contextmanager
+def recorded_load(graph: Any, group: str, source: str) -> Iterator[lineage.Recorder]:
+    """Record the load of a table into a feature group as one action.
+
+    Args:
+        graph: a lineage graph, or the client of a server's.
+        group: the feature group.
+        source: uri or path of where the rows came from; "" when the caller did not say.
+    """
+    name = f"load-{group}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+    with lineage.Recorder(graph, "Load", name, kind=lineage.Kind.ACTION) as job:
+        if source:
+            job.input(lineage.artifact("DataSet", source))
+        try:
+            yield job
+        finally:
+            job.output(group_entity(group))  # a load that fails has stored its first rows
 
 
 def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: str) -> None:

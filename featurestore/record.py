@@ -2,12 +2,13 @@
 
 A value is accepted in its declared type, as a NumPy scalar or a Decimal of it too; a whole number
 for Fractional, a number with a zero fraction for Integral (the SageMaker SDK writes integers with
-gaps as `3.0`), text that parses as the declared number, and a zoned `datetime` as event time. None
-and NaN mean null, and a null feature is simply absent.
+gaps as `3.0`), text that parses as the declared number, and a zoned `datetime` or its ISO-8601 text
+as event time. None and NaN mean null, and a null feature is simply absent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import time
@@ -25,7 +26,16 @@ from featurestore.feature import FeatureType, Value
 if TYPE_CHECKING:
     from featurestore.schema import FeatureGroup
 
-__all__ = ["Put", "Record", "check", "event_time_us", "identifier_text", "now_us", "validate"]
+__all__ = [
+    "Put",
+    "Record",
+    "check",
+    "event_time_us",
+    "identifier_text",
+    "now_us",
+    "shown",
+    "validate",
+]
 
 MAX_RECORD_BYTES: Final = 350 * 1024
 MAX_IDENTIFIER_BYTES: Final = 2 * 1024
@@ -120,8 +130,6 @@ def check(
     identifier = values.get(group.record_identifier)
     if identifier is None:
         _missing(group, group.record_identifier, "record identifier")
-    if identifier == 0:
-        identifier = values[group.record_identifier] = identifier + 0  # -0.0 is 0.0  # type: ignore[operator]
     moment = values.get(group.event_time)
     if moment is None:
         _missing(group, group.event_time, "event time")
@@ -152,7 +160,7 @@ def event_time_us(
             group=group.name,
             feature=group.event_time,
             expected="an event time",
-            got=_shown(moment),
+            got=shown(moment),
         ) from None
     if us > now + tolerance_us:
         raise InvalidRecord(
@@ -162,7 +170,7 @@ def event_time_us(
             group=group.name,
             feature=group.event_time,
             expected="an event time that is not in the future",
-            got=_shown(moment),
+            got=shown(moment),
         )
     return us
 
@@ -221,15 +229,23 @@ def _typed(group: FeatureGroup, name: str, kind: FeatureType, value: object) -> 
     if isinstance(value, dt.datetime) and name == group.event_time:
         return _moment(group, name, value) / 1_000_000
     if kind is FeatureType.FRACTIONAL:
-        return _fractional(group, name, value)
+        if name == group.event_time and isinstance(value, str):
+            # Over gRPC a datetime is text: a client does not know the event time's type.
+            with contextlib.suppress(ValueError):
+                return eventtime.parse_iso(value) / 1_000_000
+        number = _fractional(group, name, value)
+        # -0.0 and 0.0 name the same identifier.
+        return number + 0.0 if name == group.record_identifier else number
     return _integral(group, name, value)
 
 
 def _integral(group: FeatureGroup, name: str, value: object) -> int:
     number: int
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-        number = int(value)
-    elif isinstance(value, Decimal) and abs(value) <= _INT64 and value == int(value):
+    if (
+        isinstance(value, int)
+        or (isinstance(value, float) and value.is_integer())
+        or (isinstance(value, Decimal) and -_INT64 <= value <= _INT64 and value == int(value))
+    ):
         number = int(value)
     elif isinstance(value, str) and _INTEGER.match(value):
         number = int(value.partition(".")[0])
@@ -241,12 +257,11 @@ def _integral(group: FeatureGroup, name: str, value: object) -> int:
 
 
 def _fractional(group: FeatureGroup, name: str, value: object) -> float:
-    is_number_text = isinstance(value, str) and _FLOAT.match(value)
-    if isinstance(value, float | int | Decimal) or is_number_text:
-        try:
+    if isinstance(value, str) and _FLOAT.match(value):
+        return float(value)
+    if isinstance(value, float | int | Decimal):
+        with contextlib.suppress(OverflowError):  # a whole number beyond the largest double
             return float(value)
-        except OverflowError:  # a whole number beyond the largest double
-            pass
     _refuse(group, name, "Fractional", value)
 
 
@@ -279,14 +294,15 @@ def _missing(group: FeatureGroup, name: str, role: str) -> NoReturn:
 
 def _refuse(group: FeatureGroup, name: str, expected: str, got: object) -> NoReturn:
     raise InvalidRecord(
-        f"{group.name}.{name}: expected {expected}, got {_shown(got)}",
+        f"{group.name}.{name}: expected {expected}, got {shown(got)}",
         group=group.name,
         feature=name,
         expected=expected,
-        got=_shown(got),
+        got=shown(got),
     )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Write a value for a message, short."""
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from featurestore.errors import (
 )
 from featurestore.schema import FeatureGroup
 
-__all__ = ["Registered", "Registry"]
+__all__ = ["Registered", "Registry", "named"]
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS feature_group (
@@ -93,9 +93,13 @@ class Registry:
             self._db = sqlite3.connect(
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.executescript(_SCHEMA)
+            except sqlite3.DatabaseError:
+                self._db.close()
+                raise
 
     def get(self, name: str) -> Registered:
         """Return a group by name.
@@ -103,11 +107,11 @@ class Registry:
         Raises:
             FeatureGroupNotFound: no such group; the message has the nearest name.
         """
-        groups = self._groups()
-        found = groups.get(name)
-        if found is None:
-            raise FeatureGroupNotFound.named(name, groups)
-        return found
+        return named(self._groups(), name)
+
+    def current(self) -> Mapping[str, Registered]:
+        """Return the groups by name as they are now: one look for the records of a batch."""
+        return self._groups()
 
     def list(self) -> list[Registered]:
         """Return all groups, sorted by name."""
@@ -144,11 +148,12 @@ class Registry:
                     f"update the existing group",
                     group=group.name,
                 )
-            taken = db.execute(
-                "SELECT count(*) FROM feature_group WHERE name = ?", (group.name,)
-            ).fetchone()[0]
             # A deleted group's offline data stays, so its successor gets a folder of its own.
-            folder = f"{group.name}-{taken + 1}" if taken else group.name
+            taken = {row[0] for row in db.execute("SELECT offline_folder FROM feature_group")}
+            folder, count = group.name, 1
+            while folder in taken:
+                count += 1
+                folder = f"{group.name}-{count}"
             number = db.execute(
                 "INSERT INTO feature_group (name, version, created_us, modified_us,"
                 " offline_folder) VALUES (?, 1, ?, ?, ?)",
@@ -251,6 +256,18 @@ class Registry:
             yield
         except sqlite3.DatabaseError as error:
             raise sqlite_error(self._path, error) from error
+
+
+def named(groups: Mapping[str, Registered], name: str) -> Registered:
+    """Return the group of a name.
+
+    Raises:
+        FeatureGroupNotFound: no such group; the message has the nearest name.
+    """
+    found = groups.get(name)
+    if found is None:
+        raise FeatureGroupNotFound.named(name, groups)
+    return found
 
 
 def sqlite_error(path: Path, error: sqlite3.DatabaseError) -> Exception:

@@ -30,7 +30,7 @@ MAX_DESCRIPTION: Final = 128
 MAX_TAGS: Final = 50
 # Names the offline table needs for itself: SageMaker's three, and ours behind an underscore.
 RESERVED_FEATURES: Final = frozenset({"is_deleted", "write_time", "api_invocation_time"})
-_NAME: Final = re.compile(r"[a-zA-Z0-9]([_-]*[a-zA-Z0-9]){0,63}\Z")
+_NAME: Final = re.compile(r"(?=.{1,64}\Z)[a-zA-Z0-9]([_-]*[a-zA-Z0-9])*\Z")
 _SECONDS: Final = {"Seconds": 1, "Minutes": 60, "Hours": 3600, "Days": 86_400, "Weeks": 604_800}
 
 
@@ -127,20 +127,26 @@ class FeatureGroup:
             raise InvalidFeatureGroup(
                 f"{self.name}: expected 1 to {MAX_FEATURES} features, got {len(self.features)}"
             )
-        seen: set[str] = set()
+        seen: dict[str, str] = {}
         for feature in self.features:
             _check_feature_name(self.name, feature.name)
-            if feature.name in seen:
-                raise InvalidFeatureGroup(f"{self.name}: feature {feature.name!r} is defined twice")
-            seen.add(feature.name)
+            twin = seen.get(feature.name.lower())
+            if twin is not None:
+                raise InvalidFeatureGroup(
+                    f"{self.name}: feature {feature.name!r} is defined twice"
+                    if twin == feature.name
+                    else f"{self.name}: features {twin!r} and {feature.name!r} differ only in "
+                    f"case, which the offline table cannot tell apart; rename one"
+                )
+            seen[feature.name.lower()] = feature.name
         for role, wanted in (
             ("RecordIdentifierFeatureName", self.record_identifier),
             ("EventTimeFeatureName", self.event_time),
         ):
-            if wanted not in seen:
+            if wanted not in self.types:
                 raise InvalidFeatureGroup(
                     f"{self.name}: {role} {wanted!r} is not among the feature definitions"
-                    f"{nearest(wanted, seen)}"
+                    f"{nearest(str(wanted), self.types)}"
                 )
         if self.record_identifier == self.event_time:
             raise InvalidFeatureGroup(
@@ -232,19 +238,24 @@ class FeatureGroup:
                 f"unknown member {unknown[0]!r} in a feature group{nearest(unknown[0], _MEMBERS)}"
             )
         name = _text(body, "FeatureGroupName")
-        online = body.get("OnlineStoreConfig")
-        offline = body.get("OfflineStoreConfig")
+        online = _object(body, "OnlineStoreConfig")
+        offline = _object(body, "OfflineStoreConfig")
         neither = online is None and offline is None
+        enabled = (online or {}).get("EnableOnlineStore", False)
+        if not isinstance(enabled, bool):
+            raise InvalidFeatureGroup(
+                f"OnlineStoreConfig.EnableOnlineStore: expected true or false, got {enabled!r}"
+            )
         return cls(
             name=name,
             record_identifier=_text(body, "RecordIdentifierFeatureName"),
             event_time=_text(body, "EventTimeFeatureName"),
             features=definitions_from_json(name, body.get("FeatureDefinitions")),
-            online=neither or bool((online or {}).get("EnableOnlineStore", False)),
+            online=neither or enabled,
             offline=neither or offline is not None,
             ttl=ttl_from_json((online or {}).get("TtlDuration")),
             description=str(body.get("Description") or ""),
-            tags={str(tag["Key"]): str(tag["Value"]) for tag in body.get("Tags") or ()},
+            tags=_tags(body.get("Tags")),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -312,7 +323,7 @@ def ttl_from_json(body: object) -> Ttl | None:
     unit, value = body.get("Unit"), body.get("Value")
     if unit is None and value is None:
         return None
-    if unit not in _SECONDS:
+    if not isinstance(unit, str) or unit not in _SECONDS:
         raise InvalidFeatureGroup(
             f"TtlDuration.Unit: expected one of {list(_SECONDS)}, got {unit!r}"
         )
@@ -329,13 +340,17 @@ def definitions_from_json(group: str, body: object) -> tuple[FeatureDefinition, 
 def feature_definitions(
     pairs: Iterable[tuple[str, FeatureType | str]],
 ) -> tuple[FeatureDefinition, ...]:
-    """Build definitions from (name, type) pairs."""
-    return tuple(FeatureDefinition(name, FeatureType(kind)) for name, kind in pairs)
+    """Build definitions from (name, type) pairs.
+
+    Raises:
+        InvalidFeatureGroup: a type is not Integral, Fractional or String.
+    """
+    return tuple(FeatureDefinition(name, _type(name, kind)) for name, kind in pairs)
 
 
 def _check_feature_name(group: str, name: str) -> None:
     check_name(name, f"{group}: FeatureName")
-    if name in RESERVED_FEATURES:
+    if name.lower() in RESERVED_FEATURES:
         raise InvalidFeatureGroup(
             f"{group}: feature name {name!r} is reserved for the offline store; choose another"
         )
@@ -348,6 +363,26 @@ def _text(body: Mapping[str, Any], member: str) -> str:
     return value
 
 
+def _object(body: Mapping[str, Any], member: str) -> Mapping[str, Any] | None:
+    value = body.get(member)
+    if value is not None and not isinstance(value, Mapping):
+        raise InvalidFeatureGroup(f"{member}: expected an object, got {value!r}")
+    return value
+
+
+def _tags(body: object) -> dict[str, str]:
+    if body is None:
+        return {}
+    if not isinstance(body, Sequence) or isinstance(body, str):
+        raise InvalidFeatureGroup(f"Tags: expected a list, got {body!r}")
+    tags: dict[str, str] = {}
+    for tag in body:
+        if not isinstance(tag, Mapping) or {"Key", "Value"} - set(tag):
+            raise InvalidFeatureGroup(f"Tags: expected objects with Key and Value, got {tag!r}")
+        tags[str(tag["Key"])] = str(tag["Value"])
+    return tags
+
+
 def _feature(group: str, entry: Any) -> FeatureDefinition:
     if not isinstance(entry, Mapping):
         raise InvalidFeatureGroup(f"{group}: FeatureDefinitions: expected objects, got {entry!r}")
@@ -358,9 +393,13 @@ def _feature(group: str, entry: Any) -> FeatureDefinition:
             f"{group}.{name}: collections are not supported by this version; "
             f"use one feature per element"
         )
+    return FeatureDefinition(name, _type(f"{group}.{name}", kind))
+
+
+def _type(where: str, kind: Any) -> FeatureType:
     try:
-        return FeatureDefinition(name, FeatureType(kind))
+        return FeatureType(kind)
     except ValueError:
         raise InvalidFeatureGroup(
-            f"{group}.{name}: FeatureType: expected Integral, Fractional or String, got {kind!r}"
+            f"{where}: FeatureType: expected Integral, Fractional or String, got {kind!r}"
         ) from None

@@ -242,6 +242,7 @@ class FeatureStore(ABC):
         table: Any,
         *,
         position: SourcePosition | None = None,
+        source: str = "",
         on_progress: Callable[[int], None] | None = None,
     ) -> PutResult:
         """Put the rows of an Arrow table, record batch reader, or anything that offers one.
@@ -250,6 +251,7 @@ class FeatureStore(ABC):
             group: the feature group.
             table: columns named like features, one record per row.
             position: stored with the rows, which then go in one transaction.
+            source: uri of where the rows came from, for lineage, which records the load.
             on_progress: called with the number of rows settled so far.
 
         Raises:

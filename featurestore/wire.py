@@ -5,22 +5,32 @@ Nothing here sends anything; `client`, `aio` and `server` only differ in how the
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, NoReturn, final
 
 import grpc
+import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
 from featurestore import convert, errors, eventtime
 from featurestore.dataset import Dataset, FeatureSelection
-from featurestore.errors import FeatureStoreError, InternalError, InvalidRequest, StoreUnavailable
-from featurestore.feature import FeatureDefinition, FeatureType
+from featurestore.embedded import target_stores
+from featurestore.errors import (
+    FeatureStoreError,
+    InternalError,
+    InvalidRecord,
+    InvalidRequest,
+    StoreUnavailable,
+)
+from featurestore.feature import FeatureDefinition, FeatureType, Value
 from featurestore.offline.flusher import Flushed
 from featurestore.position import PartitionPosition, SourcePosition
-from featurestore.record import Put
+from featurestore.record import Put, shown
 from featurestore.schema import FeatureGroup, Store, Ttl
 from featurestore.store import Description, Found, Get, WriteError
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
@@ -32,7 +42,10 @@ MAX_MESSAGE_BYTES: Final = 64 << 20
 CHUNK_BYTES: Final = 1 << 20
 ERROR_KEY: Final = "featureline-error"
 FACTS_KEY: Final = "featureline-facts-bin"
-_MAX_FACTS_BYTES: Final = 4096
+# Clients take 8 KB of trailing metadata; gRPC writes a byte outside ASCII as three, metadata in
+# base 64.
+_MAX_DETAILS_BYTES: Final = 3000
+_MAX_FACTS_BYTES: Final = 2000
 
 # Reads are tried again while the server restarts. Puts are not: a put whose reply was lost may
 # have been stored, and a second one would be a second record offline.
@@ -74,10 +87,11 @@ _TYPES: Final = {
 }
 _FROM_TYPES: Final = {number: kind for kind, number in _TYPES.items()}
 _STORES: Final = {
-    Store.ONLINE.value: record_pb2.ONLINE_STORE,
-    Store.OFFLINE.value: record_pb2.OFFLINE_STORE,
+    Store.ONLINE: record_pb2.ONLINE_STORE,
+    Store.OFFLINE: record_pb2.OFFLINE_STORE,
 }
-_FROM_STORES: Final = {number: store for store, number in _STORES.items()}
+_FROM_STORES: Final = {number: store.value for store, number in _STORES.items()}
+_INT64: Final = 2**63
 
 
 # -- errors -----------------------------------------------------------------------------------
@@ -85,10 +99,28 @@ _FROM_STORES: Final = {number: store for store, number in _STORES.items()}
 
 def error_metadata(error: FeatureStoreError) -> tuple[tuple[str, str | bytes], ...]:
     """Return the trailing metadata that lets a client raise the same error."""
-    facts = json.dumps(error.facts, default=str).encode()
-    if len(facts) > _MAX_FACTS_BYTES:
-        facts = b"{}"
-    return ((ERROR_KEY, type(error).__name__), (FACTS_KEY, facts))
+    facts = dict(error.facts)
+    written = json.dumps(facts, default=str).encode()
+    while len(written) > _MAX_FACTS_BYTES:
+        del facts[max(facts, key=lambda name: len(str(facts[name])))]
+        written = json.dumps(facts, default=str).encode()
+    return ((ERROR_KEY, type(error).__name__), (FACTS_KEY, written))
+
+
+def error_details(error: FeatureStoreError) -> str:
+    """Return the error's message, with its middle left out where it is too long to send."""
+    message = error.message
+    keep = min(len(message), _MAX_DETAILS_BYTES)
+    while len(message) > _MAX_DETAILS_BYTES or _details_bytes(message) > _MAX_DETAILS_BYTES:
+        keep = keep * 3 // 4
+        message = f"{error.message[: keep * 2 // 3]} … {error.message[-(keep // 3) :]}"
+    return message
+
+
+def _details_bytes(message: str) -> int:
+    return sum(
+        1 if 0x20 <= byte < 0x7F else 3 for byte in message.encode(errors="backslashreplace")
+    )
 
 
 def raise_from_rpc(error: Any, target: str) -> None:
@@ -113,6 +145,11 @@ def raise_from_rpc(error: Any, target: str) -> None:
         ) from error
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         raise StoreUnavailable(f"the feature store at {target} did not answer in time") from error
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        raise InvalidRequest(
+            f"the request or reply is larger than {MAX_MESSAGE_BYTES >> 20} MiB ({details}); "
+            f"write or read fewer records in a call"
+        ) from error
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         raise errors.StoreFull(f"the feature store at {target}: {details}") from error
     if code is grpc.StatusCode.INVALID_ARGUMENT:
@@ -215,72 +252,144 @@ def ttl_from(message: Any) -> Ttl | None:
 # -- records ----------------------------------------------------------------------------------
 
 
-def put_message(
-    group: str,
-    record: Mapping[str, object],
-    ttl: Ttl | None = None,
-    stores: Sequence[str] | None = None,
-) -> runtime_pb2.PutRecordRequest:
-    """Write one put. Values are checked by the server."""
-    message = runtime_pb2.PutRecordRequest(
-        feature_group_name=group, ttl_duration=convert.ttl_to_message(ttl)
-    )
-    if stores is not None:
-        message.target_stores.extend(_store_number(store) for store in stores)
-    add_values(message.record, group, record)
+def put_message(put: Put) -> runtime_pb2.PutRecordRequest:
+    """Write one put. Values are checked by the server.
+
+    Raises:
+        InvalidRequest: it has no form on the wire.
+    """
+    message = runtime_pb2.PutRecordRequest()
+    fill_put(message, put)
     return message
 
 
-def put_of(put: Put) -> runtime_pb2.PutRecordRequest:
-    """Write one entry of a batch."""
+def fill_put(message: runtime_pb2.PutRecordRequest, put: Put) -> None:
+    """Write one put into an empty message."""
     ttl = put.ttl
     if ttl is not None and not isinstance(ttl, Ttl):
         raise InvalidRequest(f"{put.group}: expected a Ttl, got {ttl!r}")
-    return put_message(put.group, put.record, ttl, put.stores)
+    message.feature_group_name = put.group
+    duration = convert.ttl_to_message(ttl)
+    if duration is not None:
+        message.ttl_duration.CopyFrom(duration)
+    if put.stores is not None:
+        wanted = target_stores(put.group, put.stores)
+        message.target_stores.extend(_STORES[store] for store in sorted(wanted))
+    _add_values(message.record, put.group, put.record)
 
 
-def add_values(message: record_pb2.Record, group: str, record: Mapping[str, object]) -> None:
-    """Add a record's values to its message; nulls and NaN are left out.
+@final
+class WriteBatch:
+    """A batch under construction; entries without a form on the wire are refused here already.
 
-    Raises:
-        InvalidRecord: a value has no form on the wire.
+    Args:
+        position: stored with the batch.
+        start: number of the first entry.
     """
+
+    def __init__(self, position: SourcePosition | None = None, *, start: int = 0) -> None:
+        self.request = runtime_pb2.BatchWriteRecordRequest(position=position_message(position))
+        self.count = 0
+        self._start = start
+        self._sent: list[int] = []
+        self._refused: list[tuple[int, InvalidRequest]] = []
+
+    def add(self, put: Put) -> None:
+        """Add the next entry."""
+        try:
+            fill_put(self.request.entries.add(), put)
+        except InvalidRequest as error:
+            del self.request.entries[-1]
+            self._refused.append((self.count, error))
+        else:
+            self._sent.append(self.count)
+        self.count += 1
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to send: every entry was refused."""
+        return bool(self._refused) and not self._sent and not self.request.HasField("position")
+
+    def errors(self, response: Any) -> list[WriteError]:
+        """Join what was refused here and by the server; messages say `record 2 of 3`."""
+        return self._joined(response, lambda place: f"record {place + 1} of {self.count}")
+
+    def row_errors(self, response: Any) -> list[WriteError]:
+        """Join what was refused here and by the server; messages say `row 1`."""
+        return self._joined(response, lambda place: f"row {self._start + place}")
+
+    def _joined(self, response: Any, name: Callable[[int], str]) -> list[WriteError]:
+        found = [(place, type(error).__name__, error.message) for place, error in self._refused]
+        for error in response.errors:
+            # The server counted what it got.
+            message = error.message.rsplit(" (record ", 1)[0]
+            found.append((self._sent[error.index], error.code, message))
+        return [
+            WriteError(self._start + place, code, f"{message} ({name(place)})")
+            for place, code, message in sorted(found)
+        ]
+
+
+def _add_values(message: record_pb2.Record, group: str, record: Mapping[str, object]) -> None:
+    """Add a record's values to its message; nulls and NaN are left out."""
     if not isinstance(record, Mapping):
-        raise errors.InvalidRecord(
+        raise InvalidRecord(
             f"{group}: expected a record as a mapping of feature names to values, "
             f"got {type(record).__name__}",
             group=group,
         )
     add = message.values.add
     for name, value in record.items():
-        if value is None or value != value:
+        if not isinstance(name, str):
+            _refuse(group, name, "a feature's name as text", name)
+        typed = _typed(group, name, value)
+        if typed is None:
             continue
         entry = add()
         try:
             entry.feature_name = name
-            if isinstance(value, str):
-                entry.value.string_value = value
-            elif isinstance(value, bool):
-                raise TypeError
-            elif isinstance(value, float):
-                entry.value.fractional_value = value
-            elif isinstance(value, dt.datetime):
-                entry.value.string_value = eventtime.format_iso(eventtime.to_us(value))
-            elif hasattr(value, "__index__"):
-                entry.value.integral_value = value.__index__()
-            elif hasattr(value, "__float__"):
-                entry.value.fractional_value = float(value)
+            if isinstance(typed, str):
+                entry.value.string_value = typed
+            elif isinstance(typed, float):
+                entry.value.fractional_value = typed
             else:
-                raise TypeError
-        except (TypeError, ValueError, UnicodeEncodeError) as error:
-            reason = f": {error}" if str(error) else ""
-            raise errors.InvalidRecord(
-                f"{group}.{name}: expected an Integral, Fractional or String value, "
-                f"got {value!r}{reason}",
-                group=group,
-                feature=str(name),
-                got=repr(value),
-            ) from None
+                entry.value.integral_value = typed
+        except UnicodeEncodeError:
+            _refuse(group, name, "String of valid Unicode", value)
+
+
+def _typed(group: str, name: str, value: object) -> Value | None:
+    """Give a value one of the three types of the wire, as `featurestore.record` would take it."""
+    if isinstance(value, np.number | np.bool_):
+        value = value.item()
+    if isinstance(value, Decimal):
+        if value.is_nan():
+            return None
+        is_whole = abs(value) < _INT64 and value == int(value)
+        value = int(value) if is_whole else float(value)
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, str | float):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # beyond the largest double
+            return value if -_INT64 <= value < _INT64 else float(value)
+    if isinstance(value, dt.datetime):
+        try:
+            return eventtime.format_iso(eventtime.to_us(value))
+        except ValueError as error:
+            raise InvalidRecord(f"{group}.{name}: {error}", group=group, feature=name) from None
+    _refuse(group, name, "an Integral, Fractional or String value", value)
+
+
+def _refuse(group: str, name: object, expected: str, got: object) -> NoReturn:
+    raise InvalidRecord(
+        f"{group}.{name}: expected {expected}, got {shown(got)}",
+        group=group,
+        feature=str(name),
+        expected=expected,
+        got=shown(got),
+    )
 
 
 def stores_from(message: Any) -> tuple[str, ...] | None:
@@ -327,11 +436,6 @@ def position_from(message: Any) -> SourcePosition | None:
     )
 
 
-def write_errors_from(messages: Iterable[Any]) -> list[WriteError]:
-    """Read refused records."""
-    return [WriteError(message.index, message.code, message.message) for message in messages]
-
-
 def batch_get_message(requests: Sequence[Get]) -> runtime_pb2.BatchGetRecordRequest:
     """Write a batch get."""
     return runtime_pb2.BatchGetRecordRequest(
@@ -366,15 +470,37 @@ def found_from(response: Any) -> list[Found]:
 
 
 def text(identifier: object) -> str:
-    """Write an identifier for the wire; the server reads it in the identifier's type."""
-    return identifier if isinstance(identifier, str) else repr(identifier)
+    """Write an identifier for the wire; the server reads it in the identifier's type.
+
+    Raises:
+        InvalidRecord: it is no valid Unicode.
+    """
+    if isinstance(identifier, np.number):
+        identifier = identifier.item()
+    if identifier is None:
+        return ""  # which no record has either
+    written = str(identifier) if isinstance(identifier, str | Decimal) else repr(identifier)
+    try:
+        written.encode()
+    except UnicodeEncodeError:
+        raise InvalidRecord(
+            f"expected a record identifier of valid Unicode, got {shown(identifier)}"
+        ) from None
+    return written
 
 
 def event_time_text(event_time: object) -> str:
-    """Write an event time for the wire: text as it is, numbers in full, datetimes as ISO-8601."""
+    """Write an event time for the wire: text as it is, numbers in full, datetimes as ISO-8601.
+
+    Raises:
+        InvalidRecord: a datetime has no zone.
+    """
     if isinstance(event_time, dt.datetime):
-        return eventtime.format_iso(eventtime.to_us(event_time))
-    return "" if event_time is None else text(event_time)
+        try:
+            return eventtime.format_iso(eventtime.to_us(event_time))
+        except ValueError as error:
+            raise InvalidRecord(f"event_time: {error}") from None
+    return text(event_time)
 
 
 # -- offline ----------------------------------------------------------------------------------
@@ -407,14 +533,13 @@ def dataset_requests(
     spine: pa.Table,
     features: Sequence[FeatureSelection],
     time: str,
-    as_of: dt.datetime | None,
+    as_of_us: int | None,
     spine_name: str,
 ) -> Iterator[control_pb2.BuildDatasetRequest]:
     """Write a dataset request: the spec, then the spine in chunks."""
     spec = control_pb2.DatasetSpec(time_column=time, spine_name=spine_name)
-    if as_of is not None:
-        micros = eventtime.to_us(as_of)
-        spec.as_of.seconds, spec.as_of.nanos = micros // 1_000_000, micros % 1_000_000 * 1000
+    if as_of_us is not None:
+        spec.as_of.seconds, spec.as_of.nanos = as_of_us // 1_000_000, as_of_us % 1_000_000 * 1000
     for selection in features:
         message = spec.selections.add(
             feature_group_name=selection.group,
@@ -489,10 +614,3 @@ def table_from(chunks: Sequence[bytes], where: str) -> pa.Table:
         return pyarrow.ipc.open_stream(b"".join(chunks)).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise InvalidRequest(f"{where}: expected one Arrow IPC stream: {error}") from error
-
-
-def _store_number(store: str) -> Any:
-    number = _STORES.get(str(store))
-    if number is None:
-        raise InvalidRequest(f"target_stores: expected one of {sorted(_STORES)}, got {store!r}")
-    return number

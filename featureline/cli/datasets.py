@@ -15,6 +15,7 @@ from featureline.cli.store import common_options, open_any, open_embedded
 from featurestore import Dataset, FeatureSelection, eventtime
 from featurestore.check import check_dataset
 from featurestore.dataset import Resolved
+from featurestore.embedded import EmbeddedStore
 
 __all__ = ["dataset"]
 
@@ -65,7 +66,10 @@ def build(
     connect: str | None,
     as_json: bool,
 ) -> None:
-    """Join a spine with features as they were known at each row's time, into --out (Parquet)."""
+    """Join a spine with features as they were known at each row's time, into --out (Parquet).
+
+    With --home the dataset is also kept there: `featureline train` takes its fingerprint.
+    """
     selections = [FeatureSelection.parse(text) for text in texts]
     selections = _apply(selections, keys, "--key", lambda s, value: replace(s, key=value))
     selections = _apply(selections, prefixes, "--prefix", lambda s, value: replace(s, prefix=value))
@@ -76,6 +80,8 @@ def build(
     ):
         made = store.dataset(spine, selections, time=time, as_of=_moment(as_of))
         made.write(out)
+        if isinstance(store, EmbeddedStore):
+            store.keep_dataset(made)
     result = {
         "fingerprint": made.fingerprint,
         "rows": len(made),

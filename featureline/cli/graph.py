@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -114,8 +116,6 @@ def export(
     elif form == "dot":
         text = result.to_dot()
     else:
-        import json
-
         text = json.dumps(_to_json(result), indent=2, default=str)
     if out is None:
         click.echo(text)
@@ -159,18 +159,17 @@ def find_start(graph: Any, start: str) -> Entity:
         found: Entity = graph.entity(start)
     except lineage.EntityNotFound as missing:
         # Latest versions first: a name stands for its newest version.
-        for candidates in (
-            [lineage.context("FeatureGroup", start)],
-            [lineage.trial_component("TrainingJob", f"{start}-aws-training-job")],
-            [lineage.artifact("DataSet", f"dataset:{start}", content_hash=start)],
+        for candidate in (
+            lineage.context("FeatureGroup", start),
+            lineage.trial_component("TrainingJob", f"{start}-aws-training-job"),
+            lineage.artifact("DataSet", f"dataset:{start}", content_hash=start),
         ):
-            for candidate in candidates:
-                try:
-                    entity: Entity = graph.entity(lineage.with_uid(candidate).uid)
-                except lineage.EntityNotFound:
-                    continue
+            with contextlib.suppress(lineage.EntityNotFound):
+                entity: Entity = graph.entity(lineage.derived_uid(candidate))
                 return entity
-        named = graph.find(name=start) or graph.find(content_hash=start)
+        named: list[Entity] = graph.find(name=start) or [
+            entity for entity in graph.find(type="Model") if entity.content_hash == start
+        ]
         if not named:
             raise missing from None
         return max(named, key=lambda entity: entity.version)

@@ -104,7 +104,7 @@ def kafka(
             source,
             store,
             group,
-            decoder=JsonDecoder(_mapping(mapping_file)),
+            mapping=_mapping(mapping_file),
             dead_letters=_dead_letters(store, dead_letters),
             batch_size=batch_size,
         )
@@ -142,7 +142,7 @@ def files(
             source,
             store,
             group,
-            decoder=_file_decoder(path, _mapping(mapping_file)),
+            mapping=_mapping(mapping_file),
             dead_letters=_dead_letters(store, dead_letters),
             batch_size=batch_size,
         )
@@ -216,15 +216,6 @@ def _dead_letters(store: FeatureStore, folder: Path | None) -> DeadLetters:
         embedded = isinstance(store, EmbeddedStore)
         folder = (home_of(store) if embedded else Path()) / "deadletters"
     return DeadLetters(folder)
-
-
-def _file_decoder(path: Path, mapping: dict[str, str]) -> JsonDecoder | RowDecoder | None:
-    """Choose a decoder only when there is a mapping: the pipeline knows the plain ones."""
-    if not mapping:
-        return None
-    some = next((p for p in path.rglob("*") if p.is_file()), path) if path.is_dir() else path
-    has_columns = ".parquet" in some.suffixes or ".csv" in some.suffixes
-    return RowDecoder(mapping) if has_columns else JsonDecoder(mapping)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import sys
@@ -58,7 +59,7 @@ def train(
     if algorithm is None:
         raise click.UsageError("name an ALGORITHM; --list shows them")
     job = training.TrainingJob(
-        training_job_name=name or training.job_name(algorithm),
+        training_job_name=name or training.job_name(algorithm, now=dt.datetime.now(dt.UTC)),
         algorithm_name=algorithm,
         hyper_parameters=dict(_pair(setting) for setting in settings),
         input_data_config=[training.Channel.parse(channel) for channel in channels],
@@ -165,7 +166,7 @@ def logs(name: str, home: Path | None, connect: str | None, as_json: bool) -> No
 @click.argument("name")
 @common_options
 def stop(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
-    """Ask the training job NAME to stop; what it has trained so far is kept."""
+    """Ask the training job NAME to stop."""
     with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
         known.stop(name)
     emit({"stopping": name}, as_json=as_json, text=f"{name}: asked to stop")

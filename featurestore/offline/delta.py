@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -49,8 +50,7 @@ class DeltaOfflineTable(OfflineTable):
                 table = self._open()
                 assert table is not None
             else:
-                known = {field.name for field in table.schema().fields}
-                merge = any(name not in known for name in rows.schema.names)
+                merge = {f.name for f in table.schema().fields} != set(rows.schema.names)
                 write_deltalake(
                     table,
                     rows,
@@ -92,10 +92,13 @@ class DeltaOfflineTable(OfflineTable):
                         f"got {version}"
                     )
                 table.load_as_version(version)
+            files = table.file_uris()
+            if "://" not in self._uri:
+                files = map(unquote, files)  # delta-rs writes local paths as parts of a uri
             return Snapshot(
                 self._uri,
                 int(table.version()),
-                tuple(sorted(table.file_uris())),
+                tuple(sorted(files)),
                 tuple(field.name for field in table.schema().fields),
             )
         except (DeltaError, OSError) as error:

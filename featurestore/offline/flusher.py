@@ -9,6 +9,7 @@ twice, so the check is made here, under a lock that one process holds.
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from featurestore.registry import Registered
 __all__ = ["Flushed", "Flusher"]
 
 SLICE_RECORDS: Final = 50_000
+_DIGITS: Final = 20
 
 
 @final
@@ -48,7 +50,7 @@ class Flusher:
         outbox: of the online store.
         application: names the store in the tables; unique to it, so that a rebuilt online store,
             whose sequence begins again, never meets the old one's number.
-        locks: folder for lock files.
+        locks: folder for lock files; each also holds the last write time of its group.
         now: the clock, µs since the epoch.
     """
 
@@ -64,7 +66,6 @@ class Flusher:
         self._application = application
         self._locks = locks
         self._now = now
-        self._last_write_us = 0
 
     def flush(
         self,
@@ -86,11 +87,13 @@ class Flusher:
         """
         number = current().number
         records = 0
-        with self._lock(number):
+        with self._lock(number) as lock:
             done = table.last_sequence(self._application)
             version: int | None = None
             while entries := self._outbox.read(number, after=done, limit=slice_records):
-                rows = entries_to_table(current().group, entries, write_time_us=self._write_time())
+                rows = entries_to_table(
+                    current().group, entries, write_time_us=self._write_time(lock)
+                )
                 done = entries[-1].sequence
                 version = table.append(rows, application=self._application, sequence=done)
                 self._outbox.remove(number, through=done)
@@ -101,14 +104,20 @@ class Flusher:
                 version = None if snapshot is None else snapshot.version
         return Flushed(records, version)
 
-    def _write_time(self) -> int:
-        # Later flushes have later write times even when the clock is set back.
-        self._last_write_us = max(self._now(), self._last_write_us + 1)
-        return self._last_write_us
+    def _write_time(self, lock: int) -> int:
+        # Later flushes have later write times even when the clock is set back, in any process:
+        # the write time decides between versions of one event time.
+        last = os.pread(lock, _DIGITS, 0)
+        us = max(self._now(), int(last) + 1 if last.isdigit() else 0)
+        os.pwrite(lock, b"%0*d" % (_DIGITS, us), 0)
+        return us
 
     @contextmanager
-    def _lock(self, number: int) -> Iterator[None]:
+    def _lock(self, number: int) -> Iterator[int]:
         self._locks.mkdir(parents=True, exist_ok=True)
-        with open(self._locks / f"flush-{number}.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        lock = os.open(self._locks / f"flush-{number}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield lock
+        finally:
+            os.close(lock)

@@ -157,8 +157,8 @@ class LmdbStore(OnlineStore):
             raise StoreUnavailable("the online store is closed")
         if self._shared.pid != os.getpid():
             raise StoreUnavailable(
-                "the online store was opened before this process was forked; "
-                "open it again in the child process"
+                "the online store was opened before this process was forked; open it in the child "
+                "only, or start the child by spawning"
             )
         path = self._shared.path
         try:
@@ -301,6 +301,9 @@ class _Environment:
         self.env = _open_environment(path, map_bytes)
         try:
             self.env.reader_check()  # readers that were killed would keep pages from reuse
+            with self.env.begin(write=True) as txn:
+                self._extend()
+                self._refuse_foreign(txn)
             self.meta = self.env.open_db(b"meta")
             self.records = self.env.open_db(b"records")
             self.outbox = self.env.open_db(b"outbox")
@@ -321,6 +324,13 @@ class _Environment:
         key = (os.getpid(), os.path.realpath(path))
         with cls._lock:
             shared = cls._opened.get(key)
+            if shared is None and any(path == key[1] for _, path in cls._opened):
+                # Closing the parent's environment here would free the parent's readers too.
+                raise StoreUnavailable(
+                    f"the online store {path} was opened before this process was forked, and "
+                    f"LMDB takes one environment per process; open it in the child only, or "
+                    f"start the child by spawning"
+                )
             if shared is None:
                 shared = cls._opened[key] = cls(path, map_bytes)
             shared.users += 1
@@ -332,6 +342,23 @@ class _Environment:
             if self.users == 0 and self.pid == os.getpid():
                 self._opened.pop((self.pid, os.path.realpath(self.path)), None)
                 self.env.close()
+
+    def _extend(self) -> None:
+        """Give a file that was cut off its whole length again; the caller keeps writers out.
+
+        Reading a mapped page behind the end of the file ends the process by SIGBUS; of a page of
+        zeros LMDB says that it is damaged.
+        """
+        length = (self.env.info()["last_pgno"] + 1) * self.env.stat()["psize"]
+        data = self.path / "data.mdb"
+        if data.stat().st_size < length:
+            os.truncate(data, length)
+
+    def _refuse_foreign(self, txn: Any) -> None:
+        with txn.cursor() as cursor:
+            names = set(cursor.iternext(values=False))
+        if names and b"meta" not in names:
+            raise StoreCorrupt(_corrupt(self.path, f"it holds {sorted(names)[0]!r}"))
 
     def _identify(self, txn: Any) -> str:
         form = txn.get(b"format", db=self.meta)

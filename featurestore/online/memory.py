@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 from featurestore.codec import OutboxEntry, StoredValue, record_key
@@ -24,7 +24,7 @@ class MemoryStore(OnlineStore):
         self._lock = threading.RLock()
         self._groups: dict[int, dict[bytes, StoredValue]] = {}
         self._positions: dict[str, dict[str, int]] = {}
-        self._outbox = _MemoryOutbox(self._lock)
+        self._outbox = _MemoryOutbox(self._lock, self._check_open)
         self._sequence = 0
         self._id = uuid.uuid4().hex
         self._open = True
@@ -92,7 +92,7 @@ class MemoryStore(OnlineStore):
     def _put_one(self, write: Write) -> Outcome:
         values = self._groups.setdefault(write.group, {})
         key = record_key(write.group, write.identifier)
-        current = values.get(key)
+        current = values.get(key) if write.online else None
         stored = None if current is None else (current.event_time_us, current.flags)
         if is_refused(write, stored):
             return Outcome.REFUSED
@@ -120,7 +120,7 @@ class MemoryStore(OnlineStore):
                     write.record,
                 )
             )
-        return Outcome.APPLIED if newest or not write.online else Outcome.HISTORIC
+        return Outcome.APPLIED if newest else Outcome.HISTORIC
 
     def _check_open(self) -> None:
         if not self._open:
@@ -129,18 +129,21 @@ class MemoryStore(OnlineStore):
 
 @final
 class _MemoryOutbox(Outbox):
-    def __init__(self, lock: threading.RLock) -> None:
+    def __init__(self, lock: threading.RLock, check_open: Callable[[], None]) -> None:
         self._lock = lock
+        self._check_open = check_open
         self.entries: dict[int, list[OutboxEntry]] = {}
 
     def read(self, group: int, *, after: int, limit: int) -> Sequence[OutboxEntry]:
         with self._lock:
+            self._check_open()
             entries = self.entries.get(group, [])
             start = bisect.bisect_right(entries, after, key=lambda entry: entry.sequence)
             return entries[start : start + limit]
 
     def remove(self, group: int, *, through: int) -> int:
         with self._lock:
+            self._check_open()
             entries = self.entries.get(group, [])
             end = bisect.bisect_right(entries, through, key=lambda entry: entry.sequence)
             del entries[:end]
@@ -148,6 +151,7 @@ class _MemoryOutbox(Outbox):
 
     def pending(self, group: int | None = None) -> int:
         with self._lock:
+            self._check_open()
             if group is not None:
                 return len(self.entries.get(group, []))
             return sum(map(len, self.entries.values()))

@@ -2,6 +2,7 @@
 
 from featurestore.server.control import ControlService
 from featurestore.server.front import add_to_server
+from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import Call, RuntimeService
 
-__all__ = ["Call", "ControlService", "RuntimeService", "add_to_server"]
+__all__ = ["Call", "ControlService", "Registrar", "RuntimeService", "add_to_server"]

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 async def abort(context: Any, error: FeatureStoreError) -> NoReturn:
     """End a call with an error the client can raise again."""
     code = getattr(grpc.StatusCode, error.code, grpc.StatusCode.UNKNOWN)
-    await context.abort(code, error.message, wire.error_metadata(error))
+    await context.abort(code, wire.error_details(error), wire.error_metadata(error))
     raise AssertionError("abort never returns")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, final
 from featurestore import wire
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest, InvalidSpine
+from featurestore.record import shown
 from featurestore.server.answer import answer
 from featurestore.v1 import control_pb2, control_pb2_grpc
 
@@ -185,4 +186,6 @@ def _read_token(token: str) -> str:
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError:
-        raise InvalidRequest("next_token: expected the token of an earlier reply") from None
+        raise InvalidRequest(
+            f"next_token: expected the token of an earlier reply, got {shown(token)}"
+        ) from None

@@ -16,6 +16,7 @@ import grpc
 from featurestore.errors import FeatureStoreError
 from featurestore.server.answer import answer
 from featurestore.server.control import ControlService
+from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import Call, Reply, RuntimeService
 from featurestore.v1 import control_pb2_grpc, runtime_pb2
 
@@ -26,10 +27,12 @@ MAX_LANE_BATCH: Final = 4096
 STREAM_WINDOW: Final = 4096
 
 
-def add_to_server(server: Any, runtime: RuntimeService, control: ControlService) -> WriteLane:
-    """Register both services on a grpc.aio server; the write lane is the caller's to close."""
+def add_to_server(
+    registrar: Registrar, runtime: RuntimeService, control: ControlService
+) -> WriteLane:
+    """Register both services; the write lane is the caller's to close."""
     lane = WriteLane(runtime)
-    handlers: dict[str, grpc.RpcMethodHandler] = {}
+    handlers: dict[str, Any] = {}
     for method, request in runtime.READS.items():
         handlers[method] = grpc.unary_unary_rpc_method_handler(
             _read(runtime, method), request.FromString, _as_is
@@ -43,10 +46,8 @@ def add_to_server(server: Any, runtime: RuntimeService, control: ControlService)
         runtime_pb2.PutRecordRequest.FromString,
         runtime_pb2.Ack.SerializeToString,
     )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(RUNTIME_SERVICE, handlers),)
-    )
-    control_pb2_grpc.add_FeatureStoreServicer_to_server(control, server)
+    registrar.add_registered_method_handlers(RUNTIME_SERVICE, handlers)
+    control_pb2_grpc.add_FeatureStoreServicer_to_server(control, registrar)
     return lane
 
 

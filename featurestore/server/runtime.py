@@ -7,17 +7,17 @@ as the batch that waits, and sends the replies. All writes of a batch share one 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 from featurestore import convert, record, wire
-from featurestore.codec import NEVER, StoredValue
+from featurestore.codec import MAX_KEY, NEVER, StoredValue, group_prefix
 from featurestore.embedded import EmbeddedStore, refused_delete, write_error
-from featurestore.errors import FeatureStoreError, InvalidRequest
+from featurestore.errors import FeatureGroupNotFound, FeatureStoreError, InvalidRequest
 from featurestore.online import Batch, Outcome, Write
 from featurestore.position import SourcePosition
-from featurestore.registry import Registered
+from featurestore.registry import Registered, named
 from featurestore.v1 import runtime_pb2
 
 __all__ = ["Call", "Reply", "RuntimeService"]
@@ -44,13 +44,13 @@ class RuntimeService:
     Replies are serialised messages, or the error to send instead.
     """
 
-    READS: Final = {
+    READS: ClassVar[dict[str, Any]] = {
         "GetRecord": runtime_pb2.GetRecordRequest,
         "BatchGetRecord": runtime_pb2.BatchGetRecordRequest,
         "ListRecords": runtime_pb2.ListRecordsRequest,
         "GetSourcePosition": runtime_pb2.GetSourcePositionRequest,
     }
-    WRITES: Final = {
+    WRITES: ClassVar[dict[str, Any]] = {
         "PutRecord": runtime_pb2.PutRecordRequest,
         "BatchWriteRecord": runtime_pb2.BatchWriteRecordRequest,
         "DeleteRecord": runtime_pb2.DeleteRecordRequest,
@@ -152,7 +152,7 @@ class RuntimeService:
             raise InvalidRequest(f"max_results: expected 1 to {MAX_PAGE}, got {limit}")
         identifiers, after = self._store.list_page(
             entry,
-            after=_read_token(request.next_token),
+            after=_read_token(request.next_token, entry.number),
             limit=limit,
             include_soft_deleted=request.include_soft_deleted,
         )
@@ -165,7 +165,7 @@ class RuntimeService:
         return runtime_pb2.GetSourcePositionResponse(next=stored).SerializeToString()
 
     def _put(self, request: runtime_pb2.PutRecordRequest) -> _Prepared:
-        return _Prepared(Batch([self._write_of(request)]))
+        return _Prepared(Batch([self._write_of(self._store.registry.current(), request)]))
 
     def _batch_write(self, request: runtime_pb2.BatchWriteRecordRequest) -> _Prepared:
         position: SourcePosition | None = wire.position_from(request)
@@ -174,10 +174,11 @@ class RuntimeService:
         writes: list[Write] = []
         response = runtime_pb2.BatchWriteRecordResponse()
         total = len(request.entries)
+        groups = self._store.registry.current()
         for index, entry in enumerate(request.entries):
             try:
-                writes.append(self._write_of(entry))
-            except FeatureStoreError as error:
+                writes.append(self._write_of(groups, entry))
+            except (InvalidRequest, FeatureGroupNotFound) as error:
                 refused = write_error(index, total, error)
                 response.errors.add(index=index, code=refused.code, message=refused.message)
         reply = response.SerializeToString()
@@ -193,12 +194,15 @@ class RuntimeService:
             request.record_identifier_value_as_string,
             request.event_time or None,
             hard=hard,
+            stores=wire.stores_from(request),
         )
         return _Prepared(Batch([write]), _EMPTY, refused_delete(entry, write))
 
-    def _write_of(self, request: runtime_pb2.PutRecordRequest) -> Write:
+    def _write_of(
+        self, groups: Mapping[str, Registered], request: runtime_pb2.PutRecordRequest
+    ) -> Write:
         return self._store.prepare_message(
-            self._store.registry.get(request.feature_group_name),
+            named(groups, request.feature_group_name),
             request.record,
             wire.ttl_from(request),
             wire.stores_from(request),
@@ -254,10 +258,17 @@ def _write_token(after: bytes | None) -> str:
     return "" if after is None else base64.urlsafe_b64encode(after).decode()
 
 
-def _read_token(token: str) -> bytes | None:
+def _read_token(token: str, group: int) -> bytes | None:
+    """Read where a page begins: behind a key of the group."""
     if not token:
         return None
     try:
-        return base64.b64decode(token, altchars=b"-_", validate=True)
+        after = base64.b64decode(token, altchars=b"-_", validate=True)
     except ValueError:
-        raise InvalidRequest("next_token: expected the token of an earlier reply") from None
+        after = b""
+    if not after.startswith(group_prefix(group)) or len(after) > MAX_KEY:
+        raise InvalidRequest(
+            "next_token: expected the token of an earlier reply for this feature group, got "
+            f"{record.shown(token)}"
+        )
+    return after

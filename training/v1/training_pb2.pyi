@@ -10,20 +10,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Channel(_message.Message):
-    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features")
+    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode")
     CHANNEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    INPUT_MODE_FIELD_NUMBER: _ClassVar[int]
     channel_name: str
     path: str
     dataset: str
     content_type: str
     label: str
     features: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
+    input_mode: str
+    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ...) -> None: ...
 
 class StoppingCondition(_message.Message):
     __slots__ = ("max_runtime_in_seconds",)
@@ -40,7 +42,7 @@ class ResourceConfig(_message.Message):
     def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ...) -> None: ...
 
 class CreateTrainingJobRequest(_message.Message):
-    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags")
+    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_input_mode", "environment")
     class HyperParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +57,13 @@ class CreateTrainingJobRequest(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class EnvironmentEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_NAME_FIELD_NUMBER: _ClassVar[int]
     HYPER_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +71,8 @@ class CreateTrainingJobRequest(_message.Message):
     STOPPING_CONDITION_FIELD_NUMBER: _ClassVar[int]
     RESOURCE_CONFIG_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_INPUT_MODE_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     training_job_name: str
     algorithm_name: str
     hyper_parameters: _containers.ScalarMap[str, str]
@@ -69,7 +80,9 @@ class CreateTrainingJobRequest(_message.Message):
     stopping_condition: StoppingCondition
     resource_config: ResourceConfig
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    training_input_mode: str
+    environment: _containers.ScalarMap[str, str]
+    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class CreateTrainingJobResponse(_message.Message):
     __slots__ = ("training_job_name",)
@@ -106,7 +119,7 @@ class SecondaryStatusTransition(_message.Message):
     def __init__(self, status: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_message: _Optional[str] = ...) -> None: ...
 
 class TrainingJobDescription(_message.Message):
-    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_job_status", "secondary_status", "failure_reason", "final_metric_data_list", "secondary_status_transitions", "model_artifacts", "model_digest", "creation_time", "training_start_time", "training_end_time")
+    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_job_status", "secondary_status", "failure_reason", "final_metric_data_list", "secondary_status_transitions", "model_artifacts", "model_digest", "creation_time", "training_start_time", "training_end_time", "training_input_mode", "environment")
     class HyperParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +128,13 @@ class TrainingJobDescription(_message.Message):
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +158,8 @@ class TrainingJobDescription(_message.Message):
     CREATION_TIME_FIELD_NUMBER: _ClassVar[int]
     TRAINING_START_TIME_FIELD_NUMBER: _ClassVar[int]
     TRAINING_END_TIME_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_INPUT_MODE_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     training_job_name: str
     algorithm_name: str
     hyper_parameters: _containers.ScalarMap[str, str]
@@ -155,7 +177,9 @@ class TrainingJobDescription(_message.Message):
     creation_time: _timestamp_pb2.Timestamp
     training_start_time: _timestamp_pb2.Timestamp
     training_end_time: _timestamp_pb2.Timestamp
-    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_job_status: _Optional[str] = ..., secondary_status: _Optional[str] = ..., failure_reason: _Optional[str] = ..., final_metric_data_list: _Optional[_Iterable[_Union[MetricData, _Mapping]]] = ..., secondary_status_transitions: _Optional[_Iterable[_Union[SecondaryStatusTransition, _Mapping]]] = ..., model_artifacts: _Optional[str] = ..., model_digest: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    training_input_mode: str
+    environment: _containers.ScalarMap[str, str]
+    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_job_status: _Optional[str] = ..., secondary_status: _Optional[str] = ..., failure_reason: _Optional[str] = ..., final_metric_data_list: _Optional[_Iterable[_Union[MetricData, _Mapping]]] = ..., secondary_status_transitions: _Optional[_Iterable[_Union[SecondaryStatusTransition, _Mapping]]] = ..., model_artifacts: _Optional[str] = ..., model_digest: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class DescribeTrainingJobResponse(_message.Message):
     __slots__ = ("description",)

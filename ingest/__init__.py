@@ -1,0 +1,52 @@
+"""Ingestion: messages from Kafka and files into feature groups, each exactly once.
+
+    source → decode → validate → dead letters → feature store
+
+>>> from ingest import JsonDecoder, Message
+>>> JsonDecoder().decode(Message("0", 0, b'{"origin": "JFK", "temp": 39.0}'))
+{'origin': 'JFK', 'temp': 39.0}
+"""
+
+from ingest.deadletter import DeadLetter, DeadLetters
+from ingest.decode import Decoder, JsonDecoder, RowDecoder
+from ingest.errors import (
+    IngestError,
+    MessageRefused,
+    PositionLost,
+    SourceChanged,
+    SourceNotFound,
+    SourceUnavailable,
+    Undecodable,
+)
+from ingest.pipeline import Pipeline, Report
+from ingest.source import Batch, Message, Source, StoredPositions
+from ingest.sources.files import FileSource
+from ingest.sources.kafka import KafkaSource
+
+__all__ = [  # noqa: RUF022  # grouped by topic
+    # running
+    "Pipeline",
+    "Report",
+    # sources
+    "Source",
+    "KafkaSource",
+    "FileSource",
+    "Batch",
+    "Message",
+    "StoredPositions",
+    # decoders
+    "Decoder",
+    "JsonDecoder",
+    "RowDecoder",
+    # refused messages
+    "DeadLetters",
+    "DeadLetter",
+    # errors
+    "IngestError",
+    "Undecodable",
+    "MessageRefused",
+    "SourceNotFound",
+    "SourceUnavailable",
+    "SourceChanged",
+    "PositionLost",
+]

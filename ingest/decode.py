@@ -1,0 +1,151 @@
+"""Decoders: from a message as it came to a record of feature names and values."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NoReturn, final
+
+from ingest.errors import Undecodable
+from ingest.source import Message
+
+__all__ = ["Decoder", "JsonDecoder", "RowDecoder"]
+
+_SHOWN: Final = 80
+_NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Decoder(ABC):
+    """Turns a message into a record.
+
+    Values keep the type they were sent in: what a value must be is the feature group's matter.
+
+    Args:
+        mapping: feature name → field name. With a mapping the record has just its features, and a
+            field that is absent is null; without one every field is a feature of its own name.
+    """
+
+    def __init__(self, mapping: Mapping[str, str] = _NO_MAPPING) -> None:
+        self.mapping = dict(mapping)
+
+    @abstractmethod
+    def decode(self, message: Message) -> Mapping[str, object]:
+        """Return the message's record.
+
+        Raises:
+            Undecodable: the message is not one.
+        """
+
+    def _mapped(self, fields: Mapping[str, object]) -> Mapping[str, object]:
+        if not self.mapping:
+            return fields
+        return {
+            feature: fields[field] for feature, field in self.mapping.items() if field in fields
+        }
+
+
+@final
+class JsonDecoder(Decoder):
+    """Reads a message as one JSON object in UTF-8 (RFC 8259, strictly).
+
+    What JSON readers disagree about is refused: a name twice in one object, NaN and Infinity,
+    bytes that are not UTF-8, a byte order mark, anything after the object.
+
+    Args:
+        mapping: feature name → name in the object.
+
+    >>> decoder = JsonDecoder({"origin": "airport"})
+    >>> decoder.decode(Message("0", 7, b'{"airport": "JFK", "temp": 3.5}'))
+    {'origin': 'JFK'}
+    """
+
+    def __init__(self, mapping: Mapping[str, str] = _NO_MAPPING) -> None:
+        super().__init__(mapping)
+        self._parse = json.JSONDecoder(
+            object_pairs_hook=_unique, parse_constant=_refuse_constant
+        ).decode
+
+    def decode(self, message: Message) -> Mapping[str, object]:
+        """Return the object's members.
+
+        Raises:
+            Undecodable: the bytes are not one JSON object.
+        """
+        value = message.value
+        if not isinstance(value, bytes):
+            raise Undecodable("message", expected="a JSON object", got=_shown_value(value))
+        try:
+            fields = self._parse(value.decode())
+        except UnicodeDecodeError as error:
+            raise Undecodable(
+                f"byte {error.start}", expected="UTF-8", got=f"0x{value[error.start]:02x}"
+            ) from None
+        except json.JSONDecodeError as error:
+            raise Undecodable(
+                f"line {error.lineno}, column {error.colno}",
+                expected=f"JSON ({_uncapitalised(error.msg)})",
+                got=_shown(error.doc[error.pos :]),
+            ) from None
+        except Undecodable:
+            raise
+        except (ValueError, RecursionError) as error:
+            # An integer of thousands of digits, or arrays nested thousands deep.
+            raise Undecodable(
+                "message", expected="JSON within the limits", got=str(error)
+            ) from None
+        if not isinstance(fields, dict):
+            raise Undecodable("line 1, column 1", expected="a JSON object", got=_shown(value))
+        return self._mapped(fields)
+
+
+@final
+class RowDecoder(Decoder):
+    """Takes rows that a source has already split into columns, as files give them.
+
+    Args:
+        mapping: feature name → column name.
+
+    >>> RowDecoder().decode(Message("flights.csv", 0, {"carrier": "UA", "delay": "4"}))
+    {'carrier': 'UA', 'delay': '4'}
+    """
+
+    def decode(self, message: Message) -> Mapping[str, object]:
+        """Return the row.
+
+        Raises:
+            Undecodable: the message is no row.
+        """
+        value = message.value
+        if not isinstance(value, Mapping):
+            raise Undecodable("row", expected="columns", got=_shown_value(value))
+        return self._mapped(value)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Undecodable("JSON object", expected="each name once", got=f"{twice!r} twice")
+    return members
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise Undecodable("JSON number", expected="a finite number or null", got=constant)
+
+
+def _shown(value: bytes | str) -> str:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…") if text else "the end"
+
+
+def _shown_value(value: bytes | Mapping[str, object] | None) -> str:
+    if value is None:
+        return "no value (a tombstone)"
+    return _shown(value) if isinstance(value, bytes) else "a row of columns"
+
+
+def _uncapitalised(text: str) -> str:
+    return text[:1].lower() + text[1:]

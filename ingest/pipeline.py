@@ -1,0 +1,352 @@
+"""The pipeline: a source's messages into a feature group, each exactly once.
+
+    poll → decode and check → dead letters → [records + position] → tell the source
+
+The bracket is one transaction of the store. A kill before it leaves the position where it was and
+the batch is read again; a kill after it leaves nothing to do. The dead letters of a batch are
+durable before its transaction and are replaced when the batch is read again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, final
+
+import lineage
+from featurestore import (
+    FeatureGroup,
+    FeatureStore,
+    PositionConflict,
+    Put,
+    SourcePosition,
+    StoreUnavailable,
+    WriteError,
+    group_entity,
+)
+from featurestore.errors import nearest
+from ingest.deadletter import DeadLetter, DeadLetters
+from ingest.decode import Decoder, JsonDecoder, RowDecoder
+from ingest.errors import IngestError, MessageRefused
+from ingest.source import Batch, Source
+from ingest.validate import Checked, Refusal, check
+
+__all__ = ["Pipeline", "Report"]
+
+_log = logging.getLogger(__name__)
+
+_POLL_S: Final = 0.5
+_MAX_NAME_BYTES: Final = 400
+_FIRST_RETRY_S: Final = 0.1
+_LAST_RETRY_S: Final = 5.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run has done so far.
+
+    Args:
+        read: messages whose fate is stored: `written + refused`.
+        written: records put.
+        refused: messages in the dead letters.
+        bytes: size of the messages read, where they are bytes.
+        seconds: since the run began.
+        positions: partition → the next offset to read, of the partitions this run moved.
+        conflicts: batches that another process had stored first; they are in no other figure.
+    """
+
+    read: int = 0
+    written: int = 0
+    refused: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    positions: dict[str, int] = field(default_factory=dict)
+    conflicts: int = 0
+
+
+@final
+class Pipeline:
+    """Puts the messages of one source into one feature group.
+
+    Any number of pipelines, in any number of processes, may work on the same source and group:
+    the store takes each stretch of a partition once.
+
+    Args:
+        source: what to read. Closed at the end of `run`.
+        store: an embedded store or one on a server.
+        group: the feature group.
+        decoder: default: rows for a source with columns, else JSON.
+        mapping: feature name → field or column name, for the default decoder.
+        dead_letters: where refused messages go; None: the first one ends the run.
+        batch_size: messages per transaction, at most. More is faster up to a few thousand, and
+            takes more memory.
+        retry_s: how long to try again while the store is unavailable. Keep it, with the time for
+            a batch, below the source's `max_poll_interval_s`.
+
+    Raises:
+        ValueError: `batch_size` is below 1, or there is a mapping beside a decoder.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: FeatureStore,
+        group: str,
+        *,
+        decoder: Decoder | None = None,
+        mapping: Mapping[str, str] | None = None,
+        dead_letters: DeadLetters | None = None,
+        batch_size: int = 2000,
+        retry_s: float = 60.0,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        if decoder is not None and mapping:
+            raise ValueError("mapping: expected it in the decoder that is given")
+        self._source = source
+        self._store = store
+        self._group_name = group
+        self._chosen_decoder = decoder
+        self._mapping = dict(mapping or {})
+        self._dead_letters = dead_letters
+        self._batch_size = batch_size
+        self._group_id = group
+        self._retry_s = retry_s
+
+    def run(
+        self,
+        *,
+        until_caught_up: bool = False,
+        stop: threading.Event | None = None,
+        on_progress: Callable[[Report], None] | None = None,
+    ) -> Report:
+        """Ingest until told to stop, or until the source has no more.
+
+        One lineage action: from the source's artifacts to the feature group.
+
+        Args:
+            until_caught_up: return when everything is stored that was there at the beginning.
+            stop: ends the run after the batch in hand, within about a second.
+            on_progress: called after every stored batch.
+
+        Raises:
+            FeatureGroupNotFound, FeatureNotFound: the group, or a feature that the mapping or a
+                file's column names, does not exist.
+            SourceNotFound, SourceUnavailable, PositionLost, SourceChanged: see
+                `ingest.errors`; what was stored stays stored and a later run goes on from there.
+            MessageRefused: a message was refused and there are no dead letters.
+            StoreUnavailable, StoreFull: the store's own; the same holds.
+            lineage.RecordingFailed: the action cannot be recorded; nothing was read.
+        """
+        description = self._store.describe(self._group_name)
+        # A group that was deleted and made anew has none of the records of the old one.
+        self._group_id = f"{description.group.name}@{description.created:%Y%m%dT%H%M%S.%f}"
+        run = _Run(description.group)
+        stop = stop or threading.Event()
+        name = (
+            f"ingest-{self._group_name}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
+            f"-{uuid.uuid4().hex[:8]}"
+        )
+        try:
+            with lineage.Recorder(
+                self._store.graph, "Ingest", name, kind=lineage.Kind.ACTION
+            ) as job:
+                try:
+                    self._source.seek(self._stored_positions)
+                    self._check_names(run.group)
+                    self._loop(run, stop, until_caught_up, on_progress)
+                finally:
+                    self._describe(job, run)
+        finally:
+            self._source.close()
+        return run.report()
+
+    def _loop(
+        self,
+        run: _Run,
+        stop: threading.Event,
+        until_caught_up: bool,
+        on_progress: Callable[[Report], None] | None,
+    ) -> None:
+        while not stop.is_set():
+            batch = self._source.poll(self._batch_size, _POLL_S)
+            if batch.messages:
+                if not self._ingest(run, batch, stop):
+                    continue
+                if on_progress is not None:
+                    on_progress(run.report())
+            if batch.is_last or (until_caught_up and batch.is_caught_up):
+                return
+
+    def _ingest(self, run: _Run, batch: Batch, stop: threading.Event) -> bool:
+        """Store one batch; False when another process stored it first, or on stop."""
+        checked = self._checked(run, batch)
+        position = SourcePosition(self._position_name, batch.position)
+        letters = self._put_aside(checked.refused, position)
+        entries = [Put(run.group.name, record) for record in checked.records]
+        try:
+            errors = self._write(entries, position, stop)
+        except PositionConflict as conflict:
+            # Another process has the partition, or stored this very batch before its answer was
+            # lost. Either way the store knows how far it is.
+            _log.info("%s", conflict)
+            run.conflicts += 1
+            self._source.seek(self._stored_positions)
+            return False
+        if errors is None:
+            return False
+        if errors:
+            # Only what changed since the check can be the reason: the group, or the clock of a
+            # server that is behind this one's.
+            checked = checked.without(errors, batch.messages)
+            letters = self._put_aside(checked.refused, position)
+        if self._dead_letters is not None:
+            self._dead_letters.settle(position, group=run.group.name, written=letters)
+        run.add(batch, checked)
+        self._source.commit(batch.position)
+        return True
+
+    def _checked(self, run: _Run, batch: Batch) -> Checked:
+        checked = check(batch.messages, self._decoder, run.group)
+        if checked.refused:
+            # Features may have been added to the group since; then the refusal was rash.
+            newest = self._store.describe_feature_group(run.group.name)
+            if newest != run.group:
+                run.group = newest
+                checked = check(batch.messages, self._decoder, newest)
+        return checked
+
+    def _put_aside(self, refused: Sequence[Refusal], position: SourcePosition) -> list[Path]:
+        if not refused:
+            return []
+        if self._dead_letters is None:
+            first = refused[0]
+            raise MessageRefused(
+                first.reason,
+                source=position.source,
+                partition=first.message.partition,
+                offset=first.message.offset,
+            )
+        now = dt.datetime.now(dt.UTC)
+        letters = [
+            DeadLetter.of(
+                refusal.message,
+                group=self._group_name,
+                source=position.source,
+                error=refusal.error,
+                reason=refusal.reason,
+                time=now,
+            )
+            for refusal in refused
+        ]
+        return self._dead_letters.write(letters, position, group=self._group_name)
+
+    def _write(
+        self, entries: Sequence[Put], position: SourcePosition, stop: threading.Event
+    ) -> list[WriteError] | None:
+        """Store records and position, trying again while the store is away; None on stop.
+
+        Trying again is safe: had an earlier try been stored, the position would refuse this one.
+        """
+        deadline = time.monotonic() + self._retry_s
+        pause_s = _FIRST_RETRY_S
+        while True:
+            try:
+                return self._store.batch_write(entries, position=position)
+            except StoreUnavailable as error:
+                if time.monotonic() + pause_s > deadline:
+                    raise
+                _log.warning("the store is unavailable, trying again: %s", error)
+            if stop.wait(pause_s):
+                return None
+            pause_s = min(2 * pause_s, _LAST_RETRY_S)
+
+    @property
+    def _position_name(self) -> str:
+        name = f"ingest/{self._group_id}/{self._source.name}"
+        if len(name.encode()) <= _MAX_NAME_BYTES:
+            return name
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        return f"ingest/{self._group_id}/sha256:{digest}"
+
+    @property
+    def _decoder(self) -> Decoder:
+        if self._chosen_decoder is None:
+            kind = JsonDecoder if self._source.columns is None else RowDecoder
+            self._chosen_decoder = kind(self._mapping)
+        return self._chosen_decoder
+
+    def _stored_positions(self) -> dict[str, int]:
+        return self._store.source_position(self._position_name)
+
+    def _check_names(self, group: FeatureGroup) -> None:
+        """Refuse names at once that would refuse every message."""
+        mapping = self._decoder.mapping
+        columns = self._source.columns
+        for feature in mapping or columns or ():
+            group.feature_type(feature)
+        if mapping and columns is not None:
+            for feature, column in mapping.items():
+                if column not in columns:
+                    raise IngestError(
+                        f"mapping of {feature!r}: the source has no column {column!r}"
+                        f"{nearest(column, columns)}"
+                    )
+
+    def _describe(self, job: lineage.Recorder, run: _Run) -> None:
+        report = run.report()
+        for entity in self._source.inputs():
+            job.input(entity)
+        job.output(group_entity(self._group_name))
+        job.property("source", self._position_name)
+        job.property("read", report.read)
+        job.property("written", report.written)
+        job.property("refused", report.refused)
+        job.property(
+            "offsets",
+            {
+                partition: {"start": run.starts[partition], "next": after}
+                for partition, after in report.positions.items()
+            },
+        )
+
+
+@final
+class _Run:
+    """The figures of one run as it goes on."""
+
+    def __init__(self, group: FeatureGroup) -> None:
+        self.group = group
+        self.conflicts = 0
+        self.starts: dict[str, int] = {}
+        self._read = self._written = self._refused = self._bytes = 0
+        self._positions: dict[str, int] = {}
+        self._began = time.monotonic()
+
+    def add(self, batch: Batch, checked: Checked) -> None:
+        self._read += len(batch.messages)
+        self._written += len(checked.records)
+        self._refused += len(checked.refused)
+        self._bytes += batch.size_bytes
+        for part in batch.position:
+            self.starts.setdefault(part.partition, part.start)
+            self._positions[part.partition] = part.next
+
+    def report(self) -> Report:
+        return Report(
+            read=self._read,
+            written=self._written,
+            refused=self._refused,
+            bytes=self._bytes,
+            seconds=time.monotonic() - self._began,
+            positions=dict(self._positions),
+            conflicts=self.conflicts,
+        )

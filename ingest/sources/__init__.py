@@ -1,0 +1,1 @@
+"""The inputs that messages come from, one file each."""

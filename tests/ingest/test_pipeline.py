@@ -1,0 +1,214 @@
+"""The pipeline's own rules, whatever the source: lineage, changes of the group, refusals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import lineage
+from featurestore import FeatureGroupNotFound, PartitionPosition, feature_definitions
+from ingest import Batch, FileSource, JsonDecoder, Message, Pipeline, Source, Undecodable
+
+
+def lines(path, *records: object):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_run_is_one_lineage_action_from_file_to_group(tmp_path, store, dead_letters, reading):
+    path = lines(tmp_path / "r.jsonl", reading(0), reading(1), "no record")
+    Pipeline(FileSource(path), store, "readings", dead_letters=dead_letters).run()
+    (action,) = store.graph.find(kind=lineage.Kind.ACTION, type="Ingest")
+    assert action.state == "Completed"
+    assert action.properties["written"] == 2
+    assert action.properties["refused"] == 1
+    (offsets,) = action.properties["offsets"].values()
+    assert offsets == {"start": 0, "next": 3}
+    (group,) = store.graph.find(type="FeatureGroup", name="readings")
+    sources = store.graph.query(group, "ascendants").entities
+    assert path.as_uri() in [entity.source_uri for entity in sources if entity.type == "DataSet"]
+
+
+def test_failed_run_is_a_failed_action(tmp_path, store, reading):
+    path = lines(tmp_path / "r.jsonl", reading(0), "no record")
+    with pytest.raises(ValueError, match="offset 1"):
+        Pipeline(FileSource(path), store, "readings", batch_size=1).run()
+    (action,) = store.graph.find(kind=lineage.Kind.ACTION, type="Ingest")
+    assert action.state == "Failed"
+    assert "offset 1" in str(action.properties["failure_reason"])
+    assert action.properties["written"] == 1
+
+
+def test_unknown_group_is_refused_before_the_source_is_touched(tmp_path, store):
+    with pytest.raises(FeatureGroupNotFound, match="did you mean 'readings'"):
+        Pipeline(FileSource(tmp_path / "absent"), store, "reading").run()
+
+
+def test_batch_size_must_be_positive(tmp_path, store):
+    with pytest.raises(ValueError, match="batch_size: expected at least 1, got 0"):
+        Pipeline(FileSource(tmp_path), store, "readings", batch_size=0)
+
+
+def test_mapping_beside_a_decoder_is_refused(tmp_path, store):
+    with pytest.raises(ValueError, match="mapping: expected it in the decoder"):
+        Pipeline(FileSource(tmp_path), store, "readings", decoder=JsonDecoder(), mapping={"a": "b"})
+
+
+def test_feature_added_while_running_is_taken(tmp_path, store, dead_letters, reading):
+    path = lines(tmp_path / "r.jsonl", reading(0), reading(1, humidity=40.0))
+    report = Pipeline(
+        FileSource(path), store, "readings", dead_letters=dead_letters, batch_size=1
+    ).run(
+        on_progress=lambda report: (
+            report.read == 1
+            and store.add_features("readings", feature_definitions([("humidity", "Fractional")]))
+        )
+    )
+    assert report.refused == 0
+    assert store.get("readings", 1)["humidity"] == 40.0
+
+
+def test_all_refused_batch_moves_the_position(tmp_path, store, dead_letters):
+    path = lines(tmp_path / "r.jsonl", 1, 2, 3)
+    report = Pipeline(FileSource(path), store, "readings", dead_letters=dead_letters).run()
+    assert (report.written, report.refused) == (0, 3)
+    assert Pipeline(FileSource(path), store, "readings").run().read == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"colour": 1}, "readings.colour"),
+        ({"sequence": "many"}, "readings.sequence"),
+        ({"sequence": 2**63}, "readings.sequence"),
+        ({"station": None}, "readings.station"),
+        ({"time": "2024-01-01"}, "readings.time"),
+        ({"time": "2924-01-01T00:00:00Z"}, "readings.time"),
+        ({"note": "\ud800"}, "readings.note"),
+        ({"note": ["a"]}, "readings.note"),
+        ({"note": "x" * 360_000}, "at most 358400 bytes"),
+    ],
+)
+def test_record_that_does_not_fit_is_put_aside(
+    changes, reason, tmp_path, store, dead_letters, reading
+):
+    path = lines(tmp_path / "r.jsonl", reading(0), reading(1, **changes), reading(2))
+    report = Pipeline(FileSource(path), store, "readings", dead_letters=dead_letters).run()
+    assert (report.written, report.refused) == (2, 1)
+    (letter,) = dead_letters.read()
+    assert letter.error == "InvalidRecord"
+    assert reason in letter.reason
+    assert json.loads(letter.payload) == reading(1, **changes)
+
+
+def test_batch_that_another_process_stored_first_writes_nothing(tmp_path, store, stored, reading):
+    path = lines(tmp_path / "r.jsonl", *(reading(n) for n in range(30)))
+    late = _Overtaken(
+        FileSource(path), lambda: Pipeline(FileSource(path), store, "readings", batch_size=7).run()
+    )
+    report = Pipeline(late, store, "readings", batch_size=10).run()
+    assert (report.read, report.conflicts) == (0, 1)
+    assert stored() == list(range(30))
+
+
+def test_two_processes_in_turns_store_each_record_once(tmp_path, store, stored, reading):
+    path = lines(tmp_path / "r.jsonl", *(reading(n) for n in range(30)))
+
+    def ahead() -> None:
+        def stop_after_one(report):
+            raise Interrupted
+
+        with pytest.raises(Interrupted):
+            Pipeline(FileSource(path), store, "readings", batch_size=7).run(
+                on_progress=stop_after_one
+            )
+
+    report = Pipeline(_Overtaken(FileSource(path), ahead), store, "readings", batch_size=10).run()
+    assert (report.read, report.conflicts) == (23, 1)
+    assert stored() == list(range(30))
+
+
+def test_conflict_on_the_last_batch_is_not_the_end(store, stored, reading):
+    values = [json.dumps(reading(n)).encode() for n in range(10)]
+    ahead = _Listed(values[:5])
+    late = _Overtaken(_Listed(values), lambda: Pipeline(ahead, store, "readings").run())
+    report = Pipeline(late, store, "readings").run(until_caught_up=True)
+    assert (report.read, report.conflicts) == (5, 1)
+    assert stored() == list(range(10))
+
+
+class Interrupted(Exception):
+    """Ends a run between two batches."""
+
+
+class _Listed(Source):
+    """A list of values as one partition, handed out whole."""
+
+    def __init__(self, values: list[bytes]) -> None:
+        self._values = values
+        self._next = 0
+
+    @property
+    def name(self):
+        return "listed"
+
+    def inputs(self):
+        return ()
+
+    def seek(self, stored):
+        self._next = stored().get("0", 0)
+
+    def poll(self, max_records, timeout_s) -> Batch:
+        start, self._next = self._next, len(self._values)
+        messages = [
+            Message("0", offset, value)
+            for offset, value in enumerate(self._values)
+            if offset >= start
+        ]
+        stretch = (PartitionPosition("0", start, self._next),)
+        return Batch(messages, stretch if messages else (), is_caught_up=True, is_last=not messages)
+
+    def commit(self, position):
+        pass
+
+    def close(self):
+        pass
+
+
+class _Overtaken(Source):
+    """A source whose first batch is handed out, and stored by someone else before its owner."""
+
+    def __init__(self, inner: Source, overtake) -> None:
+        self._inner = inner
+        self._overtake = overtake
+
+    @property
+    def name(self):
+        return self._inner.name
+
+    def inputs(self):
+        return self._inner.inputs()
+
+    def seek(self, stored):
+        self._inner.seek(stored)
+
+    def poll(self, max_records, timeout_s) -> Batch:
+        batch = self._inner.poll(max_records, timeout_s)
+        overtake, self._overtake = self._overtake, None
+        if overtake is not None:
+            overtake()
+        return batch
+
+    def commit(self, position: list[PartitionPosition]):
+        self._inner.commit(position)
+
+    def close(self):
+        self._inner.close()
+
+
+def test_fault_found_by_the_source_is_the_reason(tmp_path, store, dead_letters):
+    (tmp_path / "r.csv").write_text("station,time\n1\n")
+    Pipeline(FileSource(tmp_path / "r.csv"), store, "readings", dead_letters=dead_letters).run()
+    (letter,) = dead_letters.read()
+    assert letter.error == Undecodable.__name__

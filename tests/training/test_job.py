@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+from training.errors import InvalidJob
+from training.job import (
+    Channel,
+    ResourceConfig,
+    SecondaryStatus,
+    StoppingCondition,
+    TrainingJob,
+    TrainingJobStatus,
+    job_name,
+)
+
+TRAIN = Channel(channel_name="train", path="/data/train.parquet")
+
+
+def job(**fields: Any) -> TrainingJob:
+    return TrainingJob(
+        **{
+            "training_job_name": "flights-1",
+            "algorithm_name": "xgboost",
+            "input_data_config": [TRAIN],
+            **fields,
+        }
+    )
+
+
+def test_a_job_survives_the_way_through_json() -> None:
+    full = job(
+        hyper_parameters={"num_round": 20, "eta": 0.1, "eval_metric": ["auc", "error"]},
+        input_data_config=[
+            Channel(
+                channel_name="train",
+                path="/data/x.csv",
+                content_type="text/csv",
+                label="late",
+                features=("wind", "delay"),
+                input_mode="FastFile",
+            ),
+            Channel(channel_name="validation", dataset="ab" * 32),
+        ],
+        stopping_condition=StoppingCondition(max_runtime_in_seconds=60),
+        resource_config=ResourceConfig(threads=2, device="cpu"),
+        environment={"STAGE": "test"},
+        tags={"team": "ops"},
+    )
+    assert TrainingJob.from_json(json.loads(json.dumps(full.to_json()))) == full
+
+
+def test_hyperparameters_become_text() -> None:
+    made = job(hyper_parameters={"num_round": 20, "eta": 0.1, "keep": True, "m": ["a", "b"]})
+    assert dict(made.hyper_parameters) == {
+        "num_round": "20",
+        "eta": "0.1",
+        "keep": "true",
+        "m": "a,b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "expected"),
+    [
+        ({"training_job_name": "under_score"}, "TrainingJobName", "letters, digits and hyphens"),
+        ({"training_job_name": "x" * 64}, "TrainingJobName", "1 to 63"),
+        ({"training_job_name": "ends-"}, "TrainingJobName", "begins and ends"),
+        ({"training_job_name": "../up"}, "TrainingJobName", "letters, digits and hyphens"),
+        ({"algorithm_name": ""}, "AlgorithmName", "1 to 170"),
+        ({"input_data_config": []}, "InputDataConfig", "1 to 20 channels, got 0"),
+        ({"input_data_config": [TRAIN, TRAIN]}, "InputDataConfig", "'train' is given twice"),
+        ({"hyper_parameters": {f"h{i}": 1 for i in range(101)}}, "HyperParameters", "at most 100"),
+        ({"hyper_parameters": {"n" * 257: 1}}, "HyperParameters", "1 to 256"),
+        ({"hyper_parameters": {"n": "v" * 2501}}, "HyperParameters", "at most 2500"),
+        ({"environment": {"1X": "y"}}, "Environment", "letters, digits and '_'"),
+        ({"environment": {"X": "y" * 513}}, "Environment", "at most 512"),
+        ({"training_input_mode": "Pipe"}, "InputMode", "use one of File, FastFile"),
+    ],
+)
+def test_a_job_that_breaks_a_rule_is_refused_by_field(
+    fields: dict[str, Any], field: str, expected: str
+) -> None:
+    with pytest.raises(InvalidJob, match=expected) as caught:
+        job(**fields)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"channel_name": "tr ain", "path": "x"}, "1 to 64 letters, digits"),
+        ({"channel_name": "train"}, "exactly one of path and dataset"),
+        ({"channel_name": "train", "path": "x", "dataset": "y"}, "exactly one of path and"),
+        ({"channel_name": "train", "path": "x", "input_mode": "Pipe"}, "File, FastFile"),
+        ({"channel_name": "train", "path": "x", "content_type": "t" * 257}, "at most 256"),
+    ],
+)
+def test_a_channel_that_breaks_a_rule_is_refused(fields: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InvalidJob, match=expected):
+        Channel(**fields)
+
+
+def test_resources_and_limits_are_checked() -> None:
+    with pytest.raises(InvalidJob, match="threads >= 0, got -1"):
+        ResourceConfig(threads=-1)
+    with pytest.raises(InvalidJob, match="expected auto, cpu, cuda"):
+        ResourceConfig(device="tpu")
+    with pytest.raises(InvalidJob, match="maximum run time >= 0"):
+        StoppingCondition(max_runtime_in_seconds=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train=/a/b.parquet", Channel(channel_name="train", path="/a/b.parquet")),
+        (
+            "train=x.dat,content_type=text/csv;label_size=1,label=late,features=a+b",
+            Channel(
+                channel_name="train",
+                path="x.dat",
+                content_type="text/csv;label_size=1",
+                label="late",
+                features=("a", "b"),
+            ),
+        ),
+        ("train=" + "0f" * 32, Channel(channel_name="train", dataset="0f" * 32)),
+    ],
+)
+def test_a_channel_on_the_command_line(text: str, expected: Channel) -> None:
+    assert Channel.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["train", "=x", "train=x,labl=late", "train=x,label"])
+def test_another_form_of_a_channel_is_refused(text: str) -> None:
+    with pytest.raises(InvalidJob, match=r"expected NAME=PATH|none of content_type, label"):
+        Channel.parse(text)
+
+
+def test_an_unknown_field_is_refused_with_the_nearest() -> None:
+    body = job().to_json() | {"StopingCondition": {}}
+    with pytest.raises(InvalidJob, match="'StopingCondition'; did you mean 'StoppingCondition'"):
+        TrainingJob.from_json(body)
+    with pytest.raises(InvalidJob, match="DataSource: unknown field 'S3DataSource'"):
+        Channel.from_json({"ChannelName": "train", "DataSource": {"S3DataSource": {}}})
+
+
+def test_every_secondary_status_has_a_status() -> None:
+    assert {status.primary for status in SecondaryStatus} == set(TrainingJobStatus)
+    assert SecondaryStatus.UPLOADING.primary is TrainingJobStatus.IN_PROGRESS
+    assert [status.is_final for status in TrainingJobStatus] == [False, True, True, False, True]
+
+
+def test_a_made_job_name_is_a_valid_one() -> None:
+    now = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    for algorithm in ("xgboost", "linear_learner", "a" * 100, "-"):
+        job(training_job_name=job_name(algorithm, now=now))

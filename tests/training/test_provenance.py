@@ -1,0 +1,131 @@
+"""From a feature group to a model: the lineage of a training job on a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import featurestore
+import lineage
+from featurestore import Dataset, FeatureGroup, feature_definitions
+from featurestore.embedded import EmbeddedStore
+from training import Channel, TrainingJob, load_model, train
+
+MakeJob = Callable[..., TrainingJob]
+HOURS = [f"2013-01-0{1 + i // 20}T{i % 20:02}:00:00Z" for i in range(60)]
+
+
+@pytest.fixture
+def store(home: Path) -> Iterator[EmbeddedStore]:
+    store = featurestore.open(home)
+    store.create_feature_group(
+        FeatureGroup(
+            "weather",
+            record_identifier="origin",
+            event_time="hour",
+            features=feature_definitions(
+                [
+                    ("origin", "String"),
+                    ("hour", "String"),
+                    ("wind", "Fractional"),
+                    ("sky", "String"),
+                ]
+            ),
+        )
+    )
+    for i, hour in enumerate(HOURS):
+        sky = "storm" if i % 3 == 0 else "clear"
+        store.put("weather", {"origin": "JFK", "hour": hour, "wind": float(i % 7), "sky": sky})
+    store.flush()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def dataset(store: EmbeddedStore) -> Dataset:
+    times = pa.array(HOURS).cast(pa.timestamp("us", "UTC"))
+    late = pa.array([int(i % 3 == 0) for i in range(60)])
+    spine = pa.table({"origin": ["JFK"] * 60, "event_time": times, "late": late})
+    return store.dataset(spine, ["weather"])
+
+
+def job_on(make_job: MakeJob, path: Path, name: str = "flights-1") -> TrainingJob:
+    return make_job(name, channels=[Channel(channel_name="train", path=str(path), label="late")])
+
+
+def ascendants(store: EmbeddedStore, uid: str) -> dict[str, list[lineage.Entity]]:
+    found: dict[str, list[lineage.Entity]] = {}
+    for entity in store.graph.query(uid, "ascendants").entities:
+        found.setdefault(entity.type, []).append(entity)
+    return found
+
+
+def test_one_walk_leads_from_the_model_to_the_feature_group(
+    store: EmbeddedStore, dataset: Dataset, tmp_path: Path, make_job: MakeJob
+) -> None:
+    result = train(store, job_on(make_job, dataset.write(tmp_path / "d.parquet"))).check()
+    (model,) = store.graph.find(type="Model", source_uri=result.model.as_uri())  # type: ignore[union-attr]
+    walk = ascendants(store, model.uid)
+    assert set(walk) == {
+        *("Model", "TrainingJob", "Image", "DataSet", "DatasetBuild"),
+        *("FeatureGroupVersion", "FeatureGroup", "Spine"),
+    }
+    (data,) = walk["DataSet"]
+    assert data.content_hash == dataset.fingerprint
+    assert data.uid == dataset.manifest["lineage"]["uid"]
+    assert walk["FeatureGroup"][0].name == "weather"
+
+
+def test_a_datasets_keys_and_time_are_no_inputs_of_the_model(
+    store: EmbeddedStore, dataset: Dataset, tmp_path: Path, make_job: MakeJob
+) -> None:
+    result = train(store, job_on(make_job, dataset.write(tmp_path / "d.parquet"))).check()
+    assert load_model(result.model).inputs.names == ("wind", "sky")  # type: ignore[arg-type]
+
+
+def test_a_channel_may_be_a_fingerprint(
+    store: EmbeddedStore, dataset: Dataset, home: Path, make_job: MakeJob
+) -> None:
+    dataset.write(home / "artifacts" / "datasets" / f"{dataset.fingerprint}.parquet")
+    channel = Channel(channel_name="train", dataset=dataset.fingerprint, label="late")
+    assert train(store, make_job(channels=[channel])).check().model is not None
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_dataset_file_that_was_changed_is_derived_from_the_dataset(
+    store: EmbeddedStore, dataset: Dataset, tmp_path: Path, make_job: MakeJob, cut: bool
+) -> None:
+    table = pq.read_table(dataset.write(tmp_path / "d.parquet"))
+    if cut:
+        changed = table.slice(0, 50)
+    else:
+        place = table.column_names.index("wind")
+        changed = table.set_column(place, "wind", pa.array([1.0] * 60))
+    path = tmp_path / "changed.parquet"
+    pq.write_table(changed, path)
+    result = train(store, job_on(make_job, path)).check()
+    (model,) = store.graph.find(type="Model", source_uri=result.model.as_uri())  # type: ignore[union-attr]
+    walk = ascendants(store, model.uid)
+    assert {entity.source_uri for entity in walk["DataSet"]} == {
+        path.as_uri(),
+        f"dataset:{dataset.fingerprint}",
+    }
+    edges = store.graph.query(model, "ascendants").associations
+    assert [edge.type for edge in edges if edge.source == dataset.manifest["lineage"]["uid"]] == [
+        "DerivedFrom"
+    ]
+
+
+def test_new_bytes_at_a_path_are_a_new_version(
+    store: EmbeddedStore, tmp_path: Path, make_job: MakeJob, flights: pa.Table
+) -> None:
+    path = tmp_path / "plain.parquet"
+    for number, table in enumerate((flights, flights.slice(100)), start=1):
+        pq.write_table(table, path)
+        train(store, job_on(make_job, path, f"flights-{number}")).check()
+    found = store.graph.find(type="DataSet", source_uri=path.as_uri())
+    assert sorted(entity.version for entity in found) == [1, 2]

@@ -1,0 +1,173 @@
+"""Training: jobs in processes of their own, models named by their content, lineage without asking.
+
+>>> import tempfile, pyarrow as pa, pyarrow.parquet as pq
+>>> home = tempfile.mkdtemp()
+>>> pq.write_table(pa.table({"late": [0, 1] * 20, "wind": [3.5, 21.0] * 20}), f"{home}/f.parquet")
+>>> job = TrainingJob(
+...     training_job_name="flights-1",
+...     algorithm_name="xgboost",
+...     hyper_parameters={"num_round": 5, "objective": "binary:logistic"},
+...     input_data_config=[Channel(channel_name="train", path=f"{home}/f.parquet", label="late")],
+... )
+>>> result = train(home, job)
+>>> result.status.value, sorted(result.metrics)
+('Completed', ['train:logloss'])
+>>> load_model(result.model).predict(pa.table({"wind": [25.0]}))["score"][0].as_py() > 0.5
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration, Model
+    from training.algorithms import find_algorithm, list_algorithms
+    from training.artifact import Artifact
+    from training.client import TrainingClient, connect
+    from training.data import Dataset
+    from training.description import FinalMetric, TrainingJobDescription
+    from training.device import Device
+    from training.errors import (
+        AlgorithmNotFound,
+        DeviceUnavailable,
+        FitFailed,
+        InternalError,
+        InvalidData,
+        InvalidHyperparameter,
+        InvalidJob,
+        LibraryMissing,
+        ModelAltered,
+        ModelNotFound,
+        TrainingError,
+        TrainingJobExists,
+        TrainingJobFailed,
+        TrainingJobNotFound,
+        TrainingStopped,
+        TrainingUnavailable,
+    )
+    from training.hyperparameter import Hyperparameter
+    from training.inputs import Input, Inputs
+    from training.job import (
+        Channel,
+        ResourceConfig,
+        SecondaryStatus,
+        StoppingCondition,
+        TrainingJob,
+        TrainingJobStatus,
+        Transition,
+        job_name,
+    )
+    from training.predict import load_model, predict_file, replies
+    from training.registry import TrainingJobs
+    from training.result import JobResult, Progress
+    from training.run import MemorySink, Run, Sink
+    from training.runner import RunningJob, submit, train
+    from training.service import TrainingService
+
+__all__ = [  # noqa: RUF022  # grouped by topic
+    # running jobs
+    "train",
+    "submit",
+    "RunningJob",
+    "JobResult",
+    "Progress",
+    # what a job is
+    "TrainingJob",
+    "Channel",
+    "StoppingCondition",
+    "ResourceConfig",
+    "job_name",
+    "TrainingJobStatus",
+    "SecondaryStatus",
+    "Transition",
+    # the jobs of a home
+    "TrainingJobs",
+    "TrainingJobDescription",
+    "FinalMetric",
+    # models
+    "load_model",
+    "predict_file",
+    "replies",
+    "Artifact",
+    "Model",
+    # algorithms
+    "find_algorithm",
+    "list_algorithms",
+    "Algorithm",
+    "Hyperparameter",
+    "ChannelDeclaration",
+    "MetricDeclaration",
+    "Dataset",
+    "Input",
+    "Inputs",
+    "Run",
+    "Sink",
+    "MemorySink",
+    "Device",
+    # over the network
+    "connect",
+    "TrainingClient",
+    "TrainingService",
+    # errors
+    "TrainingError",
+    "InvalidJob",
+    "InvalidHyperparameter",
+    "InvalidData",
+    "AlgorithmNotFound",
+    "TrainingJobNotFound",
+    "ModelNotFound",
+    "TrainingJobExists",
+    "LibraryMissing",
+    "DeviceUnavailable",
+    "FitFailed",
+    "TrainingJobFailed",
+    "TrainingStopped",
+    "ModelAltered",
+    "TrainingUnavailable",
+    "InternalError",
+]
+
+# Names load on first use. A job's own process imports this package too, and starts half a second
+# sooner without gRPC, DuckDB and the Delta reader, which it does not need.
+_MODULES = {
+    "algorithm": ("Algorithm", "ChannelDeclaration", "MetricDeclaration", "Model"),
+    "algorithms": ("find_algorithm", "list_algorithms"),
+    "artifact": ("Artifact",),
+    "client": ("TrainingClient", "connect"),
+    "data": ("Dataset",),
+    "description": ("FinalMetric", "TrainingJobDescription"),
+    "device": ("Device",),
+    "errors": (
+        *("AlgorithmNotFound", "DeviceUnavailable", "FitFailed", "InternalError", "InvalidData"),
+        *("InvalidHyperparameter", "InvalidJob", "LibraryMissing", "ModelAltered"),
+        *("ModelNotFound", "TrainingError", "TrainingJobExists", "TrainingJobFailed"),
+        *("TrainingJobNotFound", "TrainingStopped", "TrainingUnavailable"),
+    ),
+    "hyperparameter": ("Hyperparameter",),
+    "inputs": ("Input", "Inputs"),
+    "job": (
+        *("Channel", "ResourceConfig", "SecondaryStatus", "StoppingCondition", "TrainingJob"),
+        *("TrainingJobStatus", "Transition", "job_name"),
+    ),
+    "predict": ("load_model", "predict_file", "replies"),
+    "registry": ("TrainingJobs",),
+    "result": ("JobResult", "Progress"),
+    "run": ("MemorySink", "Run", "Sink"),
+    "runner": ("RunningJob", "submit", "train"),
+    "service": ("TrainingService",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'training' has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"training.{_MODULE_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,252 @@
+"""What an algorithm declares and does, and what a model does."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, final
+
+import pyarrow as pa
+
+from training.data import Dataset
+from training.errors import InvalidHyperparameter, InvalidJob, nearest
+from training.hyperparameter import Dependency, Hyperparameter, declared, schema
+from training.inputs import Inputs
+from training.run import Run
+
+__all__ = ["Algorithm", "ChannelDeclaration", "MetricDeclaration", "Model"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ChannelDeclaration:
+    """A channel that an algorithm reads.
+
+    Attributes:
+        name: such as `train`.
+        about: what is in it.
+        required: whether a job must give it.
+        content_types: what it may hold.
+        input_modes: how it may come: File, FastFile, Pipe.
+        distributions: how files are spread over hosts.
+    """
+
+    name: str
+    about: str
+    required: bool = False
+    content_types: tuple[str, ...] = ()
+    input_modes: tuple[str, ...] = ("File", "FastFile")
+    distributions: tuple[str, ...] = ("FullyReplicated",)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MetricDeclaration:
+    """A metric that an algorithm reports.
+
+    Attributes:
+        name: such as `validation:auc`.
+        maximize: whether larger is better.
+        pattern: the regular expression that finds its value in the log.
+    """
+
+    name: str
+    maximize: bool
+    pattern: str
+
+
+class Model(ABC):
+    """What a fit returns: parameters that answer.
+
+    A model is saved as files alone in a folder, the same bytes for the same model, and loaded from
+    them; names, times and paths of the job that made it are kept elsewhere.
+    """
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Inputs:
+        """The columns it takes."""
+
+    @abstractmethod
+    def predict(self, batch: object) -> pa.Table:
+        """Answer n rows.
+
+        Args:
+            batch: n rows with at least the input columns, as anything with the Arrow C stream.
+
+        Returns:
+            n rows in the same order: a column per value of the algorithm's reply.
+
+        Raises:
+            InvalidData: a column is missing or has the wrong type; the message names it.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model's files into a folder that exists."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; the loaded model predicts the same."""
+
+
+class Algorithm(ABC):
+    """A way to fit: a frozen dataclass whose fields are its hyperparameters.
+
+    Subclasses declare each field with a function of `training.hyperparameter`, the class variables
+    here, and `fit`. Values are checked when one is made, by name or from text, so a fit never
+    starts with a wrong one.
+
+    Attributes:
+        name: as jobs call it.
+        model: the class of its models.
+        channels: what it reads.
+        metrics: what it may report.
+        answers: content types of its replies.
+        files: the files of its artifact.
+        libraries: what does the work: module to import → PyPI package, whose version goes into
+            lineage.
+        dependencies: rules between hyperparameters.
+        legacy: names of other versions that are dropped with a warning, and what replaces them.
+    """
+
+    name: ClassVar[str]
+    model: ClassVar[type[Model]]
+    channels: ClassVar[tuple[ChannelDeclaration, ...]]
+    metrics: ClassVar[tuple[MetricDeclaration, ...]] = ()
+    answers: ClassVar[tuple[str, ...]] = ("application/jsonlines",)
+    files: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[Mapping[str, str]] = {}
+    dependencies: ClassVar[tuple[Dependency, ...]] = ()
+    legacy: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
+        """Learn a model.
+
+        The data is not changed. The same data, hyperparameters and seed give the same model on
+        the CPU, with any number of threads.
+
+        Raises:
+            InvalidData: the data does not suit; the message names the column.
+            TrainingStopped: the run asked to stop and there is no model to keep.
+        """
+
+    def __post_init__(self) -> None:
+        for item in self.hyperparameters():
+            given = getattr(self, item.field_name)
+            if given is None and not item.required:
+                continue
+            try:
+                # Frozen to callers; a value given as text becomes what the field declares.
+                object.__setattr__(self, item.field_name, item.parse(given))
+            except InvalidHyperparameter as error:
+                raise self._refuse(error.message, item.name) from None
+        for rule in self.dependencies:
+            if not rule.holds(self):
+                values = {item.name: getattr(self, item.field_name) for item in self._named(rule)}
+                got = ", ".join(f"{name}={value!r}" for name, value in values.items())
+                raise self._refuse(f"{rule.rule}; got {got}", *values)
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Import the libraries; called early in a job's own process, before its data is there."""
+        for library in cls.libraries:
+            importlib.import_module(library)
+
+    @classmethod
+    def hyperparameters(cls) -> tuple[Hyperparameter, ...]:
+        """Return the declared hyperparameters in order."""
+        return declared(cls)
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """Return the JSON schema of the hyperparameters."""
+        return schema(
+            cls.name, cls.hyperparameters(), dependencies=cls.dependencies, legacy=cls.legacy
+        )
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Self:
+        """Make one from hyperparameters by name, as text or typed.
+
+        Aliases are taken; legacy names are dropped with a warning that names the replacement.
+
+        Raises:
+            InvalidHyperparameter: a name is unknown or given twice, a required one is missing, a
+                value is not allowed, or a dependency is broken. The message names what is allowed.
+        """
+        known = {item.name: item for item in cls.hyperparameters()}
+        by_alias = {alias: item.name for item in known.values() for alias in item.aliases}
+        fields: dict[str, Any] = {}
+        for given, value in values.items():
+            if given in cls.legacy:
+                warnings.warn(f"{cls.name}: {given} is dropped; {cls.legacy[given]}", stacklevel=2)
+                continue
+            name = by_alias.get(given, given)
+            if name not in known:
+                raise InvalidHyperparameter(
+                    f"{cls.name}: there is no hyperparameter {given!r}"
+                    f"{nearest(given, [*known, *by_alias])}; allowed are {', '.join(known)}",
+                    algorithm=cls.name,
+                    names=[given],
+                )
+            item = known[name]
+            if item.field_name in fields:
+                raise cls._refuse(f"{name}: given twice, also as one of {item.aliases}", name)
+            try:
+                fields[item.field_name] = item.parse(value)
+            except InvalidHyperparameter as error:
+                raise cls._refuse(error.message, name) from None
+        for item in known.values():
+            if item.required and item.field_name not in fields:
+                raise cls._refuse(f"{item.name}: required, expected {item.allowed}", item.name)
+        return cls(**fields)
+
+    def values(self) -> dict[str, Any]:
+        """Return the hyperparameters that are set, by name, as typed values."""
+        return {
+            item.name: value
+            for item in self.hyperparameters()
+            if (value := getattr(self, item.field_name)) is not None
+        }
+
+    def required_channels(self) -> tuple[str, ...]:
+        """Name the channels that this algorithm with these hyperparameters must be given."""
+        return tuple(channel.name for channel in self.channels if channel.required)
+
+    def check_channels(self, names: Collection[str]) -> None:
+        """Refuse channels that are missing or that the algorithm does not read.
+
+        Raises:
+            InvalidJob: the message names the channels there are.
+        """
+        allowed = [channel.name for channel in self.channels]
+        for name in names:
+            if name not in allowed:
+                raise InvalidJob(
+                    f"{self.name}: there is no channel {name!r}{nearest(name, allowed)}; it reads "
+                    f"{', '.join(allowed)}",
+                    field="InputDataConfig",
+                )
+        for name in self.required_channels():
+            if name not in names:
+                raise InvalidJob(
+                    f"{self.name}: channel {name!r} is required with these hyperparameters; got "
+                    f"{', '.join(names) or 'none'}",
+                    field="InputDataConfig",
+                )
+
+    def _named(self, rule: Dependency) -> list[Hyperparameter]:
+        return [item for item in self.hyperparameters() if item.name in rule.names]
+
+    @classmethod
+    def _refuse(cls, message: str, *names: str) -> InvalidHyperparameter:
+        return InvalidHyperparameter(
+            f"{cls.name}: {message}", algorithm=cls.name, names=list(names)
+        )

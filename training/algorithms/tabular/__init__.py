@@ -1,0 +1,1 @@
+"""Algorithms on tables: one file each."""

@@ -1,0 +1,167 @@
+"""The training jobs of a server, over gRPC, in the words of `TrainingJobs` and `submit`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar, final
+
+import grpc
+
+from training import convert
+from training.description import TrainingJobDescription
+from training.errors import InternalError, TrainingError, TrainingUnavailable
+from training.job import TrainingJob, TrainingJobStatus
+from training.result import JobResult, Progress
+from training.v1 import training_pb2 as pb
+from training.v1 import training_pb2_grpc
+
+__all__ = ["TrainingClient", "connect"]
+
+Reply = TypeVar("Reply")
+
+
+def connect(
+    target: str,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    timeout_s: float = 30.0,
+) -> TrainingClient:
+    """Return the training jobs of the server at `target` (`host:port`).
+
+    Connects with the first call.
+
+    Args:
+        target: address of the server.
+        credentials: for TLS; None for plaintext.
+        timeout_s: for each call, in seconds.
+    """
+    if credentials is None:
+        channel = grpc.insecure_channel(target)
+    else:
+        channel = grpc.secure_channel(target, credentials)
+    return TrainingClient(channel, target=target, timeout_s=timeout_s)
+
+
+@final
+class TrainingClient:
+    """Training jobs somewhere else; the paths of channels and models are the server's.
+
+    Raises the errors of the embedded calls, and TrainingUnavailable when no server answers.
+
+    Args:
+        channel: closed by `close`.
+        target: where it leads, for messages.
+        timeout_s: for each call, in seconds.
+    """
+
+    def __init__(self, channel: grpc.Channel, *, target: str, timeout_s: float) -> None:
+        self._channel = channel
+        self._target = target
+        self._timeout_s = timeout_s
+        self._stub = training_pb2_grpc.TrainingStub(channel)
+
+    def submit(self, job: TrainingJob) -> str:
+        """Start a job on the server and return its name."""
+        reply: pb.CreateTrainingJobResponse = self._call(
+            self._stub.CreateTrainingJob, convert.job_to_message(job)
+        )
+        return reply.training_job_name
+
+    def describe(self, name: str) -> TrainingJobDescription:
+        """Return what is known of a job; see `TrainingJobs.describe`."""
+        reply: pb.DescribeTrainingJobResponse = self._call(
+            self._stub.DescribeTrainingJob, pb.DescribeTrainingJobRequest(training_job_name=name)
+        )
+        return convert.description_from_message(reply.description)
+
+    def list(
+        self, *, name_contains: str = "", status: TrainingJobStatus | str | None = None
+    ) -> Iterator[TrainingJobDescription]:
+        """Yield the jobs in the order of their creation; see `TrainingJobs.list`."""
+        token = ""
+        while True:
+            reply: pb.ListTrainingJobsResponse = self._call(
+                self._stub.ListTrainingJobs,
+                pb.ListTrainingJobsRequest(
+                    name_contains=name_contains,
+                    status_equals="" if status is None else str(status),
+                    next_token=token,
+                ),
+            )
+            yield from map(convert.description_from_message, reply.descriptions)
+            token = reply.next_token
+            if not token:
+                return
+
+    def stop(self, name: str) -> None:
+        """Ask a job to stop; see `TrainingJobs.stop`."""
+        self._call(self._stub.StopTrainingJob, pb.StopTrainingJobRequest(training_job_name=name))
+
+    def wait(
+        self,
+        name: str,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        poll_s: float = 0.5,
+    ) -> JobResult:
+        """Wait for the end of a job.
+
+        Args:
+            name: of the job.
+            on_progress: called when its status changes.
+            poll_s: how often to ask, in seconds.
+        """
+        seen = None
+        while True:
+            known = self.describe(name)
+            if on_progress is not None and known.secondary_status is not seen:
+                on_progress(Progress(job=name, status=known.secondary_status))
+            seen = known.secondary_status
+            if known.status.is_final:
+                return JobResult(
+                    job=name,
+                    status=known.status,
+                    metrics={metric.name: metric.value for metric in known.final_metrics},
+                    model=known.model_artifacts,
+                    digest=known.model_digest,
+                    failure_reason=known.failure_reason,
+                )
+            time.sleep(poll_s)
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _call(self, method: Callable[..., Reply], request: object) -> Reply:
+        try:
+            return method(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise _to_error(error, self._target) from error
+
+
+def _to_error(error: Any, target: str) -> TrainingError:
+    """Return what a failed call means to the caller; its RpcError is a `grpc.Call` too."""
+    details = error.details() or ""
+    known = convert.error_from_metadata(dict(error.trailing_metadata() or ()), details)
+    if known is not None:
+        return known
+    code = error.code()
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return TrainingUnavailable(
+            f"no training service answers at {target} ({details}); start one with `featureline "
+            "serve`, or check the address"
+        )
+    return InternalError(f"the training service at {target}: {code.name}: {details}")

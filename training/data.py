@@ -1,0 +1,250 @@
+"""Channels become datasets: files are read, the label is set apart, the inputs are encoded.
+
+Arrow all the way: a column of a Parquet file reaches the algorithm as the buffer it was read into.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from training.errors import InvalidData, nearest
+from training.formats import content_type_of, files_of, read_file
+from training.inputs import Inputs, is_number
+
+__all__ = ["METADATA_KEY", "Dataset", "as_table", "manifest_of", "read_dataset", "read_table"]
+
+METADATA_KEY = b"featureline.dataset"
+"""Where a dataset file keeps its manifest in the schema's metadata."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a fit reads: encoded inputs, and the label as numbers.
+
+    Args:
+        features: n rows of the input columns, encoded by `inputs`.
+        target: n labels as float64; None for unlabelled data.
+        inputs: how the features were encoded.
+        label: the label's column name.
+        channel: what errors call this dataset.
+    """
+
+    features: pa.Table
+    target: npt.NDArray[np.float64] | None
+    inputs: Inputs
+    label: str = "label"
+    channel: str = "train"
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @classmethod
+    def of(
+        cls,
+        data: object,
+        *,
+        label: str | None = None,
+        features: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        inputs: Inputs | None = None,
+        channel: str = "train",
+    ) -> Dataset:
+        """Take a labelled table apart.
+
+        The label is the column named, else the one called `label`, else the first. It must be
+        finite numbers or booleans without nulls. Dataset files name their key and time columns in
+        their metadata; those are no inputs unless `features` says so.
+
+        Args:
+            data: n rows, as anything that offers the Arrow C stream.
+            label: the column to predict.
+            features: the input columns; none: all that are left.
+            exclude: columns that are no inputs.
+            inputs: those of the training data, to encode validation data the same way.
+            channel: what to call the data in errors.
+
+        Raises:
+            InvalidData: a column is missing or of the wrong type, a label is null or no number, or
+                there are no rows.
+
+        >>> data = Dataset.of(pa.table({"late": [0, 1], "wind": [3.5, None]}), label="late")
+        >>> data.target.tolist(), data.features.column_names
+        ([0.0, 1.0], ['wind'])
+        """
+        table = as_table(data)
+        if not len(table):
+            raise InvalidData(f"{channel}: there are no rows", channel=channel)
+        duplicates = {n for n in table.column_names if table.column_names.count(n) > 1}
+        if duplicates:
+            name = min(duplicates)
+            raise InvalidData(
+                f"{channel}: two columns are called {name!r}", channel=channel, column=name
+            )
+        manifest = manifest_of(table.schema) or {}
+        hidden = {*exclude, *manifest.get("keys", ())}
+        if manifest.get("time"):
+            hidden.add(manifest["time"])
+        label = _label_name(table, label, hidden, channel)
+        target = _target(table, label, channel)
+        if inputs is None:
+            names = _input_names(table, label, hidden, features, channel)
+            inputs = Inputs.of(table.select(names), channel=channel)
+        return cls(
+            features=inputs.encode(table, channel=channel),
+            target=target,
+            inputs=inputs,
+            label=label,
+            channel=channel,
+        )
+
+
+def read_dataset(
+    path: Path,
+    *,
+    channel: str,
+    content_type: str | None = None,
+    label: str | None = None,
+    features: Sequence[str] = (),
+    inputs: Inputs | None = None,
+) -> Dataset:
+    """Read a channel's file or folder as a dataset; see `Dataset.of` for label and inputs.
+
+    Raises:
+        InvalidData: it is not there, cannot be read, or does not fit.
+    """
+    table = read_table(path, channel=channel, content_type=content_type)
+    return Dataset.of(table, label=label, features=features, inputs=inputs, channel=channel)
+
+
+def read_table(path: Path, *, channel: str, content_type: str | None = None) -> pa.Table:
+    """Read a file, or a folder of files of one kind, as one table in the order of the file names.
+
+    Files of a folder may differ in a column's number type and in the order of columns; a column
+    that one file lacks is null there.
+
+    Raises:
+        InvalidData: nothing is there, it cannot be read, or the files do not fit together.
+    """
+    files = files_of(path, channel=channel)
+    kind = content_type_of(files, given=content_type, channel=channel)
+    tables = [read_file(file, kind, channel=channel) for file in files]
+    if len(tables) == 1:
+        return tables[0]
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InvalidData(
+            f"{channel}: the files of {path} do not fit together: {error}",
+            channel=channel,
+            path=str(path),
+        ) from error
+
+
+def as_table(data: object) -> pa.Table:
+    """Take a table in any form: Arrow, or what offers the Arrow C stream (pandas, Polars, DuckDB).
+
+    Raises:
+        InvalidData: it is none of these.
+    """
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if isinstance(data, pa.RecordBatchReader):
+        return data.read_all()
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.table(data)
+    raise InvalidData(
+        f"expected a table as Arrow or something with __arrow_c_stream__, got {type(data).__name__}"
+    )
+
+
+def manifest_of(schema: pa.Schema) -> Mapping[str, Any] | None:
+    """Return the dataset manifest that a file's schema carries; None for a plain file."""
+    found = (schema.metadata or {}).get(METADATA_KEY)
+    return json.loads(found) if found else None
+
+
+def _label_name(table: pa.Table, label: str | None, hidden: set[str], channel: str) -> str:
+    names = table.column_names
+    if label is None:
+        open_names = [name for name in names if name not in hidden]
+        if not open_names:
+            raise InvalidData(f"{channel}: there is no column that could be the label")
+        return "label" if "label" in open_names else str(open_names[0])
+    if label not in names:
+        raise InvalidData(
+            f"{channel}: label column {label!r} is missing{nearest(label, names)}; the data has "
+            f"{', '.join(names)}",
+            channel=channel,
+            column=label,
+        )
+    return label
+
+
+def _input_names(
+    table: pa.Table, label: str, hidden: set[str], features: Sequence[str], channel: str
+) -> list[str]:
+    if features:
+        for name in features:
+            if name not in table.column_names:
+                raise InvalidData(
+                    f"{channel}: column {name!r} is missing{nearest(name, table.column_names)}; "
+                    f"the data has {', '.join(table.column_names)}",
+                    channel=channel,
+                    column=name,
+                )
+            if name == label:
+                raise InvalidData(
+                    f"{channel}: column {name!r} is the label, so it cannot be an input too",
+                    channel=channel,
+                    column=name,
+                )
+        return list(features)
+    names = [name for name in table.column_names if name != label and name not in hidden]
+    if not names:
+        raise InvalidData(
+            f"{channel}: there is no input column beside the label {label!r}", channel=channel
+        )
+    return names
+
+
+def _target(table: pa.Table, label: str, channel: str) -> npt.NDArray[np.float64]:
+    column = table[label]
+
+    def refuse(problem: str) -> InvalidData:
+        return InvalidData(
+            f"{channel}: label column {label!r} {problem}", channel=channel, column=label
+        )
+
+    if not is_number(column.type):
+        hint = (
+            "; text/csv has no header row and the label comes first"
+            if label == "label" and "f0" in table.column_names
+            else "; convert it to numbers, or name another column with label="
+        )
+        sample = column[0].as_py()
+        raise refuse(f"is {column.type}, expected numbers, got {sample!r} in row 1{hint}")
+    if column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py()
+        raise refuse(
+            f"has {column.null_count} missing values, the first in row {row + 1}; a fit needs a "
+            "label in every row, so leave those rows out"
+        )
+    target: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    bad = ~np.isfinite(target)
+    if bad.any():
+        row = int(bad.argmax())
+        raise refuse(f"is {target[row]} in row {row + 1}, expected finite numbers")
+    return target

@@ -1,0 +1,127 @@
+"""A job's own process: `python -m training.main FOLDER EVENTS`.
+
+The runner writes two lines to standard input: the job, and `go` once its data is in place. While
+the data is being brought, this process imports the algorithm's library. Then standard input stays
+open: when it ends, the runner is gone, and so is this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from training.algorithms import find_algorithm
+from training.artifact import seal
+from training.data import Dataset, read_dataset
+from training.device import resolve_device
+from training.environment import algorithm_hyperparameters
+from training.errors import TrainingError, TrainingStopped
+from training.events import EventSink
+from training.folder import JobFolder
+from training.job import Channel, TrainingJob
+from training.run import Run
+
+__all__ = ["main"]
+
+_ORPHANED = 70
+_GO = "go"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Fit one job's model and save it; return the exit status."""
+    folder = JobFolder(Path(arguments[0]))
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(int(arguments[1]), "w", encoding="utf-8") as stream:
+        sink = EventSink(stream)
+        try:
+            order = json.loads(sys.stdin.readline())
+            _fit(order, folder, sink, stopping)
+        except TrainingStopped as stop:
+            sink.log(str(stop))
+            sink.send("stopped", str(stop))
+        except TrainingError as error:
+            _fail(folder, error)
+            return 1
+        except Exception as error:  # noqa: BLE001 - the process's outermost loop
+            traceback.print_exc()
+            _fail(folder, error)
+            return 1
+    return 0
+
+
+def _fit(
+    order: dict[str, Any], folder: JobFolder, sink: EventSink, stopping: threading.Event
+) -> None:
+    job = TrainingJob.from_json(order["job"])
+    threads = int(order["threads"])
+    pa.set_cpu_count(threads)
+    algorithm = find_algorithm(job.algorithm_name).of(
+        algorithm_hyperparameters(job.hyper_parameters)
+    )
+    device = resolve_device(job.resource_config.device)
+    algorithm.prepare()
+    sink.send("ready", str(device))
+    if sys.stdin.readline().strip() != _GO:
+        return
+    threading.Thread(target=_watch_runner, daemon=True).start()
+    channels = {channel.channel_name: channel for channel in job.input_data_config}
+    train = _read(folder, channels["train"])
+    validation = None
+    if "validation" in channels:
+        validation = _read(folder, channels["validation"], like=train)
+    run = Run(
+        device=device,
+        threads=threads,
+        sink=sink,
+        checkpoints=folder.checkpoints,
+        should_stop=stopping.is_set,
+    )
+    model = algorithm.fit(train, run, validation=validation)
+    model.save(folder.model)
+    sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
+
+
+def _read(folder: JobFolder, channel: Channel, *, like: Dataset | None = None) -> Dataset:
+    return read_dataset(
+        folder.channel(channel.channel_name),
+        channel=channel.channel_name,
+        content_type=channel.content_type,
+        label=channel.label or (like.label if like else None),
+        features=channel.features,
+        inputs=like.inputs if like else None,
+    )
+
+
+def _watch_runner() -> None:
+    # Not sys.stdin.read(): a thread inside it would keep the interpreter from ending in peace.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    # Nobody would collect a model or hear of an error: leave at once, from any library's depth.
+    os._exit(_ORPHANED)
+
+
+def _fail(folder: JobFolder, error: Exception) -> None:
+    text = f"{type(error).__name__}: {error}"
+    print(text, file=sys.stderr, flush=True)
+    failure = folder.output / "failure"
+    if not failure.exists():
+        failure.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is written; taking the libraries down would cost a small job a third of a second.
+    os._exit(status)

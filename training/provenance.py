@@ -1,0 +1,210 @@
+"""What a training job tells the lineage graph.
+
+    data set, algorithm (Artifacts) ─ContributedTo─► training job ─Produced─► model (Artifact)
+
+A dataset file stands for the dataset it was built as, so the walk from a model goes on to the
+feature groups. A file that was cut or changed since says so: it is derived from that dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+import lineage
+from featurestore.digest import table_digest
+from training.algorithm import Algorithm
+from training.artifact import Artifact
+from training.data import manifest_of
+from training.errors import InvalidData
+from training.formats import content_type_of, read_file
+from training.job import Channel, TrainingJob
+
+__all__ = [
+    "component_name",
+    "model_entity",
+    "record_abandoned",
+    "record_algorithm",
+    "record_channel",
+    "recorder",
+    "versions",
+]
+
+
+def component_name(job: str) -> str:
+    """Return the name of a job's trial component, as SageMaker names it."""
+    return f"{job}-aws-training-job"
+
+
+def recorder(
+    graph: lineage.Graph,
+    job: TrainingJob,
+    algorithm: Algorithm,
+    *,
+    folder: Path,
+    threads: int,
+    device: str,
+) -> lineage.Recorder:
+    """Return the recorder that a job runs in."""
+    return lineage.Recorder(
+        graph,
+        "TrainingJob",
+        component_name(job.training_job_name),
+        source_uri=folder.absolute().as_uri(),
+        parameters=algorithm.values(),
+        properties={
+            "job": job.training_job_name,
+            "algorithm": algorithm.name,
+            "libraries": versions(type(algorithm)),
+            "threads": threads,
+            "device": device,
+            "tags": dict(job.tags),
+        },
+    )
+
+
+def record_algorithm(run: lineage.Recorder, algorithm: type[Algorithm]) -> None:
+    """Name the algorithm as an input: its code, and its libraries in their versions."""
+    source = inspect.getsourcefile(algorithm)
+    digest = hashlib.sha256(Path(source).read_bytes() if source else b"")
+    for library, version in sorted(versions(algorithm).items()):
+        digest.update(f"{library}=={version}\n".encode())
+    run.input(
+        lineage.artifact(
+            "Image",
+            f"algorithm:{algorithm.name}",
+            content_hash=digest.hexdigest(),
+            properties={"libraries": versions(algorithm)},
+        )
+    )
+
+
+def record_channel(
+    run: lineage.Recorder, channel: Channel, source: Path, files: Sequence[Path]
+) -> dict[str, Any]:
+    """Name a channel's data as an input.
+
+    Returns:
+        what the job keeps of it: `uid`, `source`, and how many `files`.
+
+    Cost: reads every file once, and a dataset file into memory.
+    """
+    hashes = {_name(file, source): lineage.file_digest(file) for file in files}
+    content = next(iter(hashes.values()))
+    if len(hashes) > 1:
+        listing = "".join(f"{name}\0{digest}\n" for name, digest in sorted(hashes.items()))
+        content = hashlib.sha256(listing.encode()).hexdigest()
+    data = lineage.artifact(
+        "DataSet",
+        source.absolute().as_uri(),
+        content_hash=content,
+        properties={"files": len(hashes), "bytes": sum(file.stat().st_size for file in files)},
+    )
+    manifest = _manifest(channel, files)
+    if manifest is None:
+        seen = run.input(data)
+    else:
+        built = _built_dataset(manifest)
+        if _is_whole(channel, files, manifest):
+            seen = run.input(built)
+        else:
+            seen = run.input(data)
+            run.associate(built, data, lineage.AssociationType.DERIVED_FROM)
+    return {"uid": seen.uid, "source": source.absolute().as_uri(), "files": len(files)}
+
+
+def model_entity(artifact: Artifact) -> lineage.Entity:
+    """Return the lineage artifact of a model."""
+    return lineage.artifact(
+        "Model",
+        artifact.path.absolute().as_uri(),
+        content_hash=artifact.digest,
+        name=f"{artifact.algorithm} {artifact.digest[:12]}",
+        properties={
+            "algorithm": artifact.algorithm,
+            "inputs": [column["name"] for column in artifact.inputs],
+        },
+    )
+
+
+def record_abandoned(graph: lineage.Graph, job: str, reason: str) -> None:
+    """Close the record of a job whose runner died, where it is still open."""
+    for known in graph.find(
+        kind=lineage.Kind.TRIAL_COMPONENT, type="TrainingJob", name=component_name(job)
+    ):
+        if known.state == "InProgress":
+            graph.record(
+                [
+                    lineage.trial_component(
+                        "TrainingJob",
+                        known.name,
+                        source_uri=known.source_uri,
+                        state="Failed",
+                        properties={"failure_reason": reason},
+                    )
+                ],
+                kind="JobFailed",
+            )
+
+
+def versions(algorithm: type[Algorithm]) -> dict[str, str]:
+    """Return the installed versions of an algorithm's libraries, by PyPI name."""
+    found = {}
+    for package in algorithm.libraries.values():
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # Installed under another name, as xgboost-cpu for xgboost.
+            found[package] = "unknown"
+    return found
+
+
+def _manifest(channel: Channel, files: Sequence[Path]) -> Mapping[str, Any] | None:
+    """Return the dataset manifest of a channel's first file."""
+    kind = content_type_of(list(files), given=channel.content_type, channel=channel.channel_name)
+    if kind.base != "application/x-parquet":
+        return None
+    try:
+        return manifest_of(pyarrow.parquet.read_schema(files[0]))
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidData(
+            f"{channel.channel_name}: {files[0].name!r} cannot be read as {kind}: {error}",
+            channel=channel.channel_name,
+            path=str(files[0]),
+        ) from error
+
+
+def _built_dataset(manifest: Mapping[str, Any]) -> lineage.Entity:
+    """Return the dataset as its build recorded it: the same identity, so the graph connects."""
+    fingerprint = str(manifest["fingerprint"])
+    return lineage.artifact(
+        "DataSet",
+        f"dataset:{fingerprint}",
+        content_hash=fingerprint,
+        name=f"dataset {fingerprint[:12]}",
+    )
+
+
+def _is_whole(channel: Channel, files: Sequence[Path], manifest: Mapping[str, Any]) -> bool:
+    """Whether a dataset file still holds the rows and columns it was built with.
+
+    Tools that cut a table carry its metadata along, so the manifest alone proves nothing.
+    """
+    if len(files) != 1 or "rows_digest" not in manifest:
+        return False
+    if pyarrow.parquet.read_metadata(files[0]).num_rows != manifest.get("rows"):
+        return False
+    kind = content_type_of(list(files), given=channel.content_type, channel=channel.channel_name)
+    table = read_file(files[0], kind, channel=channel.channel_name)
+    return bool(table_digest(table.replace_schema_metadata(None)) == manifest["rows_digest"])
+
+
+def _name(file: Path, source: Path) -> str:
+    return file.name if file == source else file.relative_to(source).as_posix()

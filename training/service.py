@@ -1,0 +1,128 @@
+"""The gRPC service training.v1.Training: jobs run by the serving process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+import grpc
+
+from training import convert
+from training.errors import InvalidJob, TrainingError
+from training.home import Store, home_of
+from training.registry import TrainingJobs
+from training.runner import RunningJob, submit
+from training.v1 import training_pb2 as pb
+from training.v1 import training_pb2_grpc
+
+__all__ = ["TrainingService"]
+
+Reply = TypeVar("Reply")
+
+_PAGE = 100
+
+logger = logging.getLogger(__name__)
+
+
+@final
+class TrainingService(training_pb2_grpc.TrainingServicer):
+    """Answers training calls on a `grpc.aio` server.
+
+    The jobs run in processes of their own, under this process. Calls about a job may go to any
+    server of the same home. An error ends the call with its status, and with its class in the
+    trailing metadata; `training.connect` raises it again.
+
+    Args:
+        store_or_home: an embedded feature store, or its home folder.
+        threads: most calls at work at once.
+    """
+
+    def __init__(self, store_or_home: Store | str | Path, *, threads: int = 4) -> None:
+        self._store_or_home = store_or_home
+        self._jobs = TrainingJobs(home_of(store_or_home))
+        self._running: set[RunningJob] = set()
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="training")
+
+    async def CreateTrainingJob(  # noqa: D102 - the proto file says what it promises
+        self, request: pb.CreateTrainingJobRequest, context: Any
+    ) -> pb.CreateTrainingJobResponse:
+        return await self._answer(context, lambda: self._create(request))
+
+    async def DescribeTrainingJob(  # noqa: D102
+        self, request: pb.DescribeTrainingJobRequest, context: Any
+    ) -> pb.DescribeTrainingJobResponse:
+        return await self._answer(context, lambda: self._describe(request))
+
+    async def ListTrainingJobs(  # noqa: D102
+        self, request: pb.ListTrainingJobsRequest, context: Any
+    ) -> pb.ListTrainingJobsResponse:
+        return await self._answer(context, lambda: self._list(request))
+
+    async def StopTrainingJob(  # noqa: D102
+        self, request: pb.StopTrainingJobRequest, context: Any
+    ) -> pb.StopTrainingJobResponse:
+        return await self._answer(context, lambda: self._stop(request))
+
+    def close(self) -> None:
+        """Stop the jobs that this process runs, wait for their end, and let the threads go."""
+        running = list(self._running)
+        for job in running:
+            job.stop()
+        for job in running:
+            job.wait()
+        self._threads.shutdown()
+        self._jobs.close()
+
+    async def _answer(self, context: Any, work: Callable[[], Reply]) -> Reply:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, work)
+        except TrainingError as error:
+            await context.abort(
+                grpc.StatusCode[error.code], error.message, convert.error_to_metadata(error)
+            )
+            raise AssertionError("abort never returns") from error
+        except Exception:
+            # The outermost frame of a call.
+            logger.exception("a training call failed")
+            await context.abort(
+                grpc.StatusCode.INTERNAL, "the call failed inside the server; its log has the cause"
+            )
+            raise
+
+    def _create(self, request: pb.CreateTrainingJobRequest) -> pb.CreateTrainingJobResponse:
+        self._running = {job for job in self._running if not job.is_done}
+        job = submit(self._store_or_home, convert.job_from_message(request))
+        self._running.add(job)
+        return pb.CreateTrainingJobResponse(training_job_name=job.name)
+
+    def _describe(self, request: pb.DescribeTrainingJobRequest) -> pb.DescribeTrainingJobResponse:
+        known = self._jobs.describe(request.training_job_name)
+        return pb.DescribeTrainingJobResponse(description=convert.description_to_message(known))
+
+    def _list(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
+        if not 0 <= request.max_results <= _PAGE:
+            raise InvalidJob(
+                f"max_results: expected 1 to {_PAGE}, got {request.max_results}",
+                field="max_results",
+            )
+        size = request.max_results or _PAGE
+        found = self._jobs.list(
+            name_contains=request.name_contains,
+            status=request.status_equals or None,
+            limit=size + 1,
+            after=request.next_token,
+        )
+        page = found[:size]
+        return pb.ListTrainingJobsResponse(
+            descriptions=[convert.description_to_message(known) for known in page],
+            next_token=page[-1].job.training_job_name if len(found) > size else "",
+        )
+
+    def _stop(self, request: pb.StopTrainingJobRequest) -> pb.StopTrainingJobResponse:
+        self._jobs.stop(request.training_job_name)
+        return pb.StopTrainingJobResponse()
