@@ -109,6 +109,24 @@ class DescribeEntityResponse(_message.Message):
     entity: Entity
     def __init__(self, entity: _Optional[_Union[Entity, _Mapping]] = ...) -> None: ...
 
+class FindEntitiesRequest(_message.Message):
+    __slots__ = ("kind", "type", "name", "source_uri")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_URI_FIELD_NUMBER: _ClassVar[int]
+    kind: Kind
+    type: str
+    name: str
+    source_uri: str
+    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., type: _Optional[str] = ..., name: _Optional[str] = ..., source_uri: _Optional[str] = ...) -> None: ...
+
+class FindEntitiesResponse(_message.Message):
+    __slots__ = ("entities",)
+    ENTITIES_FIELD_NUMBER: _ClassVar[int]
+    entities: _containers.RepeatedCompositeFieldContainer[Entity]
+    def __init__(self, entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ...) -> None: ...
+
 class QueryLineageRequest(_message.Message):
     __slots__ = ("start", "direction", "depth", "types", "kinds", "include_edges", "max_results", "next_token")
     START_FIELD_NUMBER: _ClassVar[int]

@@ -44,6 +44,11 @@ class LineageStub(object):
                 request_serializer=lineage_dot_v1_dot_lineage__pb2.DescribeEntityRequest.SerializeToString,
                 response_deserializer=lineage_dot_v1_dot_lineage__pb2.DescribeEntityResponse.FromString,
                 _registered_method=True)
+        self.FindEntities = channel.unary_unary(
+                '/lineage.v1.Lineage/FindEntities',
+                request_serializer=lineage_dot_v1_dot_lineage__pb2.FindEntitiesRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_lineage__pb2.FindEntitiesResponse.FromString,
+                _registered_method=True)
         self.QueryLineage = channel.unary_unary(
                 '/lineage.v1.Lineage/QueryLineage',
                 request_serializer=lineage_dot_v1_dot_lineage__pb2.QueryLineageRequest.SerializeToString,
@@ -69,6 +74,13 @@ class LineageServicer(object):
 
     def DescribeEntity(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindEntities(self, request, context):
+        """The entities equal in every field given, oldest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -99,6 +111,11 @@ def add_LineageServicer_to_server(servicer, server):
                     servicer.DescribeEntity,
                     request_deserializer=lineage_dot_v1_dot_lineage__pb2.DescribeEntityRequest.FromString,
                     response_serializer=lineage_dot_v1_dot_lineage__pb2.DescribeEntityResponse.SerializeToString,
+            ),
+            'FindEntities': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindEntities,
+                    request_deserializer=lineage_dot_v1_dot_lineage__pb2.FindEntitiesRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_lineage__pb2.FindEntitiesResponse.SerializeToString,
             ),
             'QueryLineage': grpc.unary_unary_rpc_method_handler(
                     servicer.QueryLineage,
@@ -165,6 +182,33 @@ class Lineage(object):
             '/lineage.v1.Lineage/DescribeEntity',
             lineage_dot_v1_dot_lineage__pb2.DescribeEntityRequest.SerializeToString,
             lineage_dot_v1_dot_lineage__pb2.DescribeEntityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindEntities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/FindEntities',
+            lineage_dot_v1_dot_lineage__pb2.FindEntitiesRequest.SerializeToString,
+            lineage_dot_v1_dot_lineage__pb2.FindEntitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

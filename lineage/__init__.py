@@ -1,0 +1,90 @@
+"""Lineage: an append-only, hash-chained record of where things came from, and its graph."""
+
+from lineage.association import Association, AssociationType
+from lineage.change import Recorded
+from lineage.client import LineageClient, connect
+from lineage.digest import bytes_digest, file_digest, folder_digest
+from lineage.entity import (
+    JSON,
+    Entity,
+    Kind,
+    action,
+    artifact,
+    context,
+    derived_uid,
+    experiment,
+    trial,
+    trial_component,
+)
+from lineage.errors import (
+    EntityConflict,
+    EntityNotFound,
+    InvalidAssociation,
+    InvalidEntity,
+    InvalidQuery,
+    LineageError,
+    NotALineageFile,
+    RecordingFailed,
+    StoreClosed,
+    StoreCorrupt,
+    StoreUnavailable,
+)
+from lineage.graph import Graph, open  # noqa: A004 - `lineage.open` is the front door
+from lineage.log import LogReport
+from lineage.query import Direction
+from lineage.recorder import Recorder, RecordsLineage
+from lineage.result import LineageResult
+from lineage.service import LineageService
+from lineage.store import LineageStore
+from lineage.store.memory import MemoryStore
+from lineage.store.sqlite import SQLiteStore
+
+__all__ = [  # noqa: RUF022 - by topic, in the order one meets them
+    # the graph
+    "open",
+    "Graph",
+    "Recorded",
+    "LineageResult",
+    "Direction",
+    "LogReport",
+    # jobs
+    "Recorder",
+    "RecordsLineage",
+    # entities and associations
+    "Entity",
+    "Kind",
+    "JSON",
+    "artifact",
+    "context",
+    "action",
+    "trial_component",
+    "trial",
+    "experiment",
+    "derived_uid",
+    "Association",
+    "AssociationType",
+    # digests
+    "file_digest",
+    "bytes_digest",
+    "folder_digest",
+    # stores
+    "LineageStore",
+    "MemoryStore",
+    "SQLiteStore",
+    # over the network
+    "connect",
+    "LineageClient",
+    "LineageService",
+    # errors
+    "LineageError",
+    "InvalidEntity",
+    "InvalidAssociation",
+    "InvalidQuery",
+    "EntityNotFound",
+    "EntityConflict",
+    "NotALineageFile",
+    "StoreClosed",
+    "StoreUnavailable",
+    "StoreCorrupt",
+    "RecordingFailed",
+]

@@ -1,0 +1,280 @@
+"""The lineage graph of a server, over gRPC, in the words of `Graph`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import chain
+from types import TracebackType
+from typing import Any, Self, TypeVar, final
+
+import grpc
+
+from lineage import convert
+from lineage.association import as_association_type
+from lineage.change import End, Recorded
+from lineage.entity import Entity, Kind, as_kind, derived_uid
+from lineage.errors import LineageError, StoreClosed, StoreUnavailable
+from lineage.log import LogReport, new_uid
+from lineage.query import Direction, Picked, Query, as_query, pick
+from lineage.result import LineageResult
+from lineage.store import Edge
+from lineage.v1 import lineage_pb2 as pb
+from lineage.v1 import lineage_pb2_grpc
+
+Reply = TypeVar("Reply")
+
+
+def connect(
+    target: str,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    timeout_s: float = 30.0,
+) -> LineageClient:
+    """The lineage graph of the server at `target` (`host:port`).
+
+    Connects with the first call.
+
+    Args:
+        target: address of the server.
+        credentials: for TLS; None for plaintext.
+        timeout_s: for each call, in seconds.
+    """
+    options = [
+        ("grpc.max_send_message_length", convert.MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", -1),
+    ]
+    if credentials is None:
+        channel = grpc.insecure_channel(target, options)
+    else:
+        channel = grpc.secure_channel(target, credentials, options)
+    return LineageClient(channel, target=target, timeout_s=timeout_s)
+
+
+@final
+class LineageClient:
+    """A lineage graph somewhere else: record, look up, walk, verify.
+
+    The methods promise what those of `Graph` of the same name do, and raise the same
+    errors. When no server answers, that is StoreUnavailable. Integers beyond 2^53 in
+    properties arrive as text.
+
+    Args:
+        channel: closed by `close`.
+        target: where it leads, for messages.
+        timeout_s: for each call, in seconds.
+    """
+
+    def __init__(self, channel: grpc.Channel, *, target: str, timeout_s: float) -> None:
+        self._channel = channel
+        self._target = target
+        self._timeout_s = timeout_s
+        self._stub = lineage_pb2_grpc.LineageStub(channel)
+
+    def record(
+        self,
+        entities: Sequence[Entity],
+        associations: Sequence[tuple[End, End, str]] = (),
+        *,
+        kind: str,
+        event_uid: str | None = None,
+        actor: str | None = None,
+    ) -> Recorded:
+        """Append one event; see `Graph.record`.
+
+        An entity that only stands in an association is sent along as one to record,
+        unless it came from the graph.
+        """
+        given = {entity.uid or derived_uid(entity) for entity in entities}
+        extra: dict[str, Entity] = {}
+
+        def end(value: End) -> str:
+            if isinstance(value, str):
+                return value
+            uid = value.uid or derived_uid(value)
+            if uid not in given and value.created is None:
+                extra[uid] = value
+            return uid
+
+        messages = [
+            pb.Association(
+                source=end(source),
+                destination=end(destination),
+                type=as_association_type(link).value,
+            )
+            for source, destination, link in associations
+        ]
+        reply: pb.RecordResponse = self._call(
+            self._stub.Record,
+            pb.RecordRequest(
+                # Settled here, so that a call that gRPC sends twice is recorded once.
+                event_uid=new_uid() if event_uid is None else event_uid,
+                actor=actor or "",
+                kind=kind,
+                entities=map(convert.entity_to_message, (*entities, *extra.values())),
+                associations=messages,
+            ),
+        )
+        stored = [convert.entity_from_reply(entity) for entity in reply.entities]
+        return Recorded(reply.sequence, tuple(stored[: len(entities)]))
+
+    def entity(self, uid: str) -> Entity:
+        """The entity with this uid; see `Graph.entity`."""
+        reply: pb.DescribeEntityResponse = self._call(
+            self._stub.DescribeEntity, pb.DescribeEntityRequest(uid=uid)
+        )
+        return convert.entity_from_reply(reply.entity)
+
+    def find(
+        self,
+        kind: Kind | str | None = None,
+        type: str | None = None,
+        name: str | None = None,
+        source_uri: str | None = None,
+    ) -> list[Entity]:
+        """The entities equal in every field given, oldest first; see `Graph.find`.
+
+        An empty text counts as not given.
+        """
+        reply: pb.FindEntitiesResponse = self._call(
+            self._stub.FindEntities,
+            pb.FindEntitiesRequest(
+                kind=None if kind is None else convert.kind_to_message(as_kind(kind)),
+                type=type,
+                name=name,
+                source_uri=source_uri,
+            ),
+        )
+        return [convert.entity_from_reply(entity) for entity in reply.entities]
+
+    def query(
+        self,
+        start: str | Entity,
+        direction: Direction | str = Direction.ASCENDANTS,
+        *,
+        depth: int | None = None,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        include_edges: bool = True,
+        limit: int | None = None,
+    ) -> LineageResult:
+        """Walk from one entity; see `Graph.query`."""
+        query = as_query(
+            start,
+            direction,
+            depth=depth,
+            types=types,
+            kinds=kinds,
+            include_edges=include_edges,
+            limit=limit,
+        )
+        filtered = bool(query.types or query.kinds)
+        reply: pb.QueryLineageResponse = self._call(
+            self._stub.QueryLineage,
+            pb.QueryLineageRequest(
+                start=query.start,
+                direction=convert.direction_to_message(query.direction),
+                # On the wire 0 is no limit.
+                depth=0 if query.depth is None else max(query.depth, 1),
+                types=sorted(query.types),
+                kinds=sorted(map(convert.kind_to_message, query.kinds)),
+                # The reply has no depths: they follow from the associations.
+                include_edges=True,
+                max_results=0 if filtered else query.limit or 0,
+            ),
+        )
+        answer = _Answer(reply)
+        picked = answer.pick(query)
+        return LineageResult(
+            start=query.start,
+            direction=query.direction.value,
+            count=len(picked.found),
+            truncated=picked.truncated or bool(reply.next_token),
+            content=lambda: picked.content(*picked.read(answer.entities_of)),
+        )
+
+    def verify(self) -> LogReport:
+        """Check the log of the server; see `Graph.verify`."""
+        reply: pb.VerifyLogResponse = self._call(self._stub.VerifyLog, pb.VerifyLogRequest())
+        return LogReport(
+            reply.intact, reply.events, reply.first_altered or None, reply.reason or None
+        )
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _call(self, method: Callable[..., Reply], request: object) -> Reply:
+        try:
+            return method(request, timeout=self._timeout_s)
+        except ValueError as error:  # gRPC's way to say that the channel is closed
+            raise StoreClosed() from error
+        except grpc.RpcError as error:
+            raise _to_error(error, self._target) from error
+
+
+@final
+class _Answer:
+    """A reply as the small graph that it is; node n is its n-th entity."""
+
+    def __init__(self, reply: pb.QueryLineageResponse) -> None:
+        self._entities = [convert.entity_from_reply(entity) for entity in reply.entities]
+        self._nodes = {entity.uid: node for node, entity in enumerate(self._entities)}
+        self._upstream: dict[int, list[Edge]] = {}
+        self._downstream: dict[int, list[Edge]] = {}
+        for association in reply.associations:
+            source = self._nodes[association.source]
+            destination = self._nodes[association.destination]
+            edge = (source, destination, association.type)
+            self._upstream.setdefault(destination, []).append(edge)
+            self._downstream.setdefault(source, []).append(edge)
+
+    def pick(self, query: Query) -> Picked:
+        """Walk again: what the server found, cut to depth and limit, with its depths."""
+        start = self._nodes.get(query.start)
+        if start is None:  # nothing matched
+            return Picked([], [], [], {}, False)
+        return pick(query, start, self._neighbours, self._matching)
+
+    def entities_of(self, nodes: Sequence[int]) -> list[Entity]:
+        """The entities of nodes."""
+        return [self._entities[node] for node in nodes]
+
+    def _neighbours(self, nodes: Sequence[int], *, upstream: bool) -> list[Edge]:
+        edges = self._upstream if upstream else self._downstream
+        return list(chain.from_iterable(edges.get(node, ()) for node in nodes))
+
+    def _matching(
+        self, nodes: Sequence[int], *, types: Collection[str], kinds: Collection[Kind]
+    ) -> list[int]:
+        return [
+            node
+            for node in nodes
+            if (not types or self._entities[node].type in types)
+            and (not kinds or self._entities[node].kind in kinds)
+        ]
+
+
+def _to_error(error: Any, target: str) -> LineageError:
+    """What a failed call means to the caller; the RpcError of a call is a `grpc.Call` too."""
+    details = error.details() or ""
+    known = convert.error_from_metadata(tuple(error.trailing_metadata() or ()), details)
+    if known is not None:
+        return known
+    code = error.code()
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return StoreUnavailable(
+            f"no lineage server answers at {target} ({code.name}: {details}); check that it runs "
+            f"and that the address is right"
+        )
+    return LineageError(f"the lineage server at {target} failed: {code.name}: {details}")

@@ -1,0 +1,111 @@
+"""Every error a caller of the lineage package can catch.
+
+LineageError
+├── InvalidEntity        INVALID_ARGUMENT     (also a ValueError)
+├── InvalidAssociation   INVALID_ARGUMENT     (also a ValueError)
+├── InvalidQuery         INVALID_ARGUMENT     (also a ValueError)
+├── EntityNotFound       NOT_FOUND            (also a LookupError)
+├── EntityConflict       FAILED_PRECONDITION  the uid stands for something else
+├── NotALineageFile      FAILED_PRECONDITION  the path holds another kind of file
+├── StoreClosed          FAILED_PRECONDITION  the graph was closed
+├── StoreUnavailable     UNAVAILABLE          retry with backoff
+├── StoreCorrupt         DATA_LOSS            restore from a backup
+└── RecordingFailed      ABORTED              the job stops: its lineage cannot be written
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LineageError(Exception):
+    """Base of every error of this package; `code` is its gRPC status by name."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+
+class InvalidEntity(LineageError, ValueError):
+    """An entity has a field that lineage cannot keep; the text names the field."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class InvalidAssociation(LineageError, ValueError):
+    """An association has an unknown type, equal ends, or two experiment entities as ends."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class InvalidQuery(LineageError, ValueError):
+    """A query asks for a direction, depth, kind or size that does not exist."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class EntityNotFound(LineageError, LookupError):
+    """No entity has this uid; `nearest` is the most similar uid there is, or None."""
+
+    code = "NOT_FOUND"
+
+    def __init__(self, uid: str, *, nearest: str | None = None) -> None:
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        super().__init__(f"entity {uid!r} does not exist{hint}")
+        self.uid = uid
+        self.nearest = nearest
+
+
+class EntityConflict(LineageError):
+    """The uid already stands for something else; entities keep kind and identity for good."""
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self, uid: str, reason: str) -> None:
+        super().__init__(f"entity {uid!r}: {reason}")
+        self.uid = uid
+
+
+class NotALineageFile(LineageError):
+    """The path exists and holds something that this package did not write, or a newer form."""
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self, path: str, found: str, remedy: str) -> None:
+        super().__init__(f"{path}: expected a lineage file, found {found}; {remedy}")
+        self.path = path
+
+
+class StoreClosed(LineageError):
+    """The graph was closed; open it again with `lineage.open`."""
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self) -> None:
+        super().__init__("the lineage graph is closed; open it again with lineage.open(path)")
+
+
+class StoreUnavailable(LineageError):
+    """The store cannot be read or written now (disk full, no permission, locked, server away)."""
+
+    code = "UNAVAILABLE"
+
+
+class StoreCorrupt(LineageError):
+    """The store's file is damaged; `path` names it."""
+
+    code = "DATA_LOSS"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path}: the lineage file is damaged ({reason}); stop its writers, keep a copy of "
+            f"the file, and restore it from a backup"
+        )
+        self.path = path
+
+
+class RecordingFailed(LineageError):
+    """A job could not record its lineage, so it fails; the cause is chained.
+
+    The message names the job and the step that was not recorded.
+    """
+
+    code = "ABORTED"

@@ -1,0 +1,368 @@
+"""The recorder: every job runs inside one, so that no job goes without lineage."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, SupportsFloat, final
+
+from lineage.association import Association, AssociationType, as_association_type, check_kinds
+from lineage.entity import JSON, Entity, Kind, amended, derived_uid, plain_json
+from lineage.environment import environment_properties
+from lineage.errors import EntityNotFound, InvalidEntity, LineageError, RecordingFailed
+from lineage.log import new_uid, now_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lineage.change import End, Recorded
+
+# As long as SageMaker's FailureReason.
+_MAX_REASON = 1024
+
+_OWN_PROPERTIES = (
+    "parameters",
+    "metrics",
+    "metric_summaries",
+    "failure_reason",
+    "started_us",
+    "ended_us",
+    "python_version",
+    "environment_digest",
+    "code_version",
+    "code_digest",
+)
+
+
+# What a run says of its end, and a later run of the same job must not inherit.
+_OUTCOME = ("metrics", "metric_summaries", "failure_reason", "ended_us", "code_version")
+
+_NOT_JSON = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+class RecordsLineage(Protocol):
+    """What a recorder needs of a graph; `Graph` and `LineageClient` both have it."""
+
+    def record(
+        self,
+        entities: Sequence[Entity],
+        associations: Sequence[tuple[End, End, str]] = (),
+        *,
+        kind: str,
+        event_uid: str | None = None,
+        actor: str | None = None,
+    ) -> Recorded:
+        """Append one event."""
+
+    def entity(self, uid: str) -> Entity:
+        """The entity with this uid."""
+
+
+@final
+class Recorder:
+    """Records a job: that it started, what went in and out, and how it ended.
+
+    Entering records one event with state InProgress; leaving records one with all the
+    rest and the state Completed, Failed (with `failure_reason`) or Stopped (interrupted or
+    cancelled), and lets the exception through. A job whose lineage cannot be written
+    fails. The same job run again continues the same entity, with the outcome of its last
+    run; the log keeps them all.
+
+    Start and end time, the version of Python, the digest of the installed packages and the
+    version of the code are recorded as properties by themselves.
+
+    Args:
+        graph: where to record: a `Graph`, or the `LineageClient` of a server.
+        type: such as `TrainingJob`, `DatasetBuild`.
+        name: of the job.
+        kind: `Kind.TRIAL_COMPONENT` or `Kind.ACTION`.
+        source_uri: where the job is described, if anywhere.
+        parameters: chosen before the job; JSON values by name.
+        properties: anything else that is known before the job.
+        actor: who runs it; by default the user of the process.
+
+    Raises:
+        InvalidEntity: a field, parameter or property is not valid.
+        RecordingFailed: lineage cannot be written (raised on entering and on leaving).
+
+    >>> from lineage import Graph, MemoryStore, artifact
+    >>> graph = Graph(MemoryStore())
+    >>> with Recorder(graph, "TrainingJob", "flights-1", parameters={"max_depth": 6}) as job:
+    ...     data = job.input(artifact("DataSet", "flights.parquet", content_hash="51b2"))
+    ...     job.metric("rmse", 12.5)
+    ...     model = job.output(artifact("Model", "model.tar.gz", content_hash="9f2c"))
+    >>> job.entity.state, job.entity.properties["metrics"]
+    ('Completed', {'rmse': 12.5})
+    >>> [entity.name for entity in graph.query(model, "ascendants")]
+    ['model.tar.gz', 'flights-1', 'flights.parquet']
+    """
+
+    def __init__(
+        self,
+        graph: RecordsLineage,
+        type: str,
+        name: str,
+        *,
+        kind: Kind = Kind.TRIAL_COMPONENT,
+        source_uri: str = "",
+        parameters: Mapping[str, object] | None = None,
+        properties: Mapping[str, object] | None = None,
+        actor: str | None = None,
+    ) -> None:
+        if kind not in (Kind.TRIAL_COMPONENT, Kind.ACTION):
+            raise InvalidEntity(
+                f"{type} {name!r}: a job is a TrialComponent or an Action, not a {kind}"
+            )
+        self._where = f"{type} {name!r}"
+        self._graph = graph
+        self._actor = actor
+        self._run = new_uid()
+        self._running = False
+        self._entity = Entity(kind, type, name, source_uri=source_uri, state="InProgress")
+        self._entity = amended(self._entity, uid=derived_uid(self._entity))
+        self._properties: dict[str, JSON] = {}
+        self._parameters: dict[str, JSON] = {}
+        self._metrics: dict[str, JSON] = {}
+        self._summaries: dict[str, dict[str, int | float]] = {}
+        self._inputs: dict[str, Entity] = {}
+        self._outputs: dict[str, Entity] = {}
+        self._new: dict[str, Entity] = {}
+        self._associations: dict[Association, None] = {}
+        for key, value in (parameters or {}).items():
+            self.parameter(key, value)
+        for key, value in (properties or {}).items():
+            self.property(key, value)
+
+    @property
+    def entity(self) -> Entity:
+        """The job, as last recorded."""
+        return self._entity
+
+    @property
+    def inputs(self) -> tuple[Entity, ...]:
+        """What went in; once the job has ended, as stored, with versions."""
+        return tuple(self._inputs.values())
+
+    @property
+    def outputs(self) -> tuple[Entity, ...]:
+        """What came out; once the job has ended, as stored, with versions."""
+        return tuple(self._outputs.values())
+
+    def input(
+        self, entity: End, type: AssociationType | str = AssociationType.CONTRIBUTED_TO
+    ) -> Entity:
+        """Name something that goes into the job.
+
+        Args:
+            entity: a new entity, which is recorded (or merged into the one of the same
+                identity) when the job ends; or one that came from the graph, or its uid, which
+                stays as it is.
+            type: of the association from it to the job.
+
+        Returns:
+            The entity with its uid. Its version is settled when the job ends.
+
+        Raises:
+            EntityNotFound: no entity has this uid.
+            InvalidAssociation: the entity is an experiment entity like the job, or the job.
+            RecordingFailed: the job is not running.
+        """
+        seen = self._see(entity)
+        self._connect(seen, self._entity, type)
+        self._inputs[seen.uid] = seen
+        return seen
+
+    def output(self, entity: End, type: AssociationType | str = AssociationType.PRODUCED) -> Entity:
+        """Name something that comes out of the job; as `input`, with the arrow reversed."""
+        seen = self._see(entity)
+        self._connect(self._entity, seen, type)
+        self._outputs[seen.uid] = seen
+        return seen
+
+    def associate(self, source: End, destination: End, type: AssociationType | str) -> None:
+        """Connect two other entities, or the job with one; errors as for `input`."""
+        self._connect(self._see(source), self._see(destination), type)
+
+    def parameter(self, name: str, value: object) -> None:
+        """Set a parameter, a JSON value."""
+        self._parameters[name] = plain_json(value, f"{self._where}: parameter {name!r}")
+
+    def metric(self, name: str, value: SupportsFloat, *, step: int | None = None) -> None:
+        """Set a metric; the last value counts.
+
+        With `step`, `metric_summaries` keeps the count, the least and the greatest finite
+        value and the last step too. A number that JSON lacks is kept as text: `NaN`,
+        `Infinity`, `-Infinity`.
+        """
+        number = float(value)
+        is_finite = math.isfinite(number)
+        self._metrics[name] = number if is_finite else _NOT_JSON.get(number, "NaN")
+        if step is not None:
+            summary = self._summaries.setdefault(name, {"count": 0})
+            summary["count"] += 1
+            summary["last_step"] = int(step)
+            if is_finite:
+                summary["min"] = min(summary.get("min", number), number)
+                summary["max"] = max(summary.get("max", number), number)
+
+    def property(self, name: str, value: object) -> None:
+        """Set any other property, a JSON value.
+
+        Raises:
+            InvalidEntity: the value is not JSON, or the name is one that the recorder fills.
+        """
+        if name in _OWN_PROPERTIES:
+            raise InvalidEntity(
+                f"{self._where}: property {name!r} is filled by the recorder; choose another name"
+            )
+        self._properties[name] = plain_json(value, f"{self._where}: property {name!r}")
+
+    def __enter__(self) -> Self:
+        with self._failing("start"):
+            stale = self._stale_properties()
+            started: dict[str, JSON] = {
+                **stale,
+                **environment_properties(),
+                **self._properties,
+                "parameters": dict(self._parameters),
+                "started_us": now_us(),
+            }
+            self._entity = self._record(
+                [amended(self._entity, properties=started)], "JobStarted"
+            ).entities[0]
+        self._running = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._running:
+            return
+        self._running = False
+        state, reason = _outcome(error)
+        try:
+            self._end(state, reason)
+        except RecordingFailed as failure:
+            if error is None:
+                raise
+            # The job's own error matters more; this one travels with it.
+            error.add_note(str(failure))
+
+    def _end(self, state: str, reason: str | None) -> None:
+        ended: dict[str, JSON] = {
+            **self._properties,
+            "parameters": dict(self._parameters),
+            "metrics": dict(self._metrics),
+            "ended_us": now_us(),
+        }
+        if self._summaries:
+            ended["metric_summaries"] = {name: dict(s) for name, s in self._summaries.items()}
+        if reason is not None:
+            ended["failure_reason"] = reason
+        job = amended(self._entity, state=state, properties=ended)
+        with self._failing("end"):
+            try:
+                recorded = self._record(
+                    [job, *self._new.values()],
+                    f"Job{state}",
+                    [
+                        (self._end_of(a.source), self._end_of(a.destination), a.type.value)
+                        for a in self._associations
+                    ],
+                )
+            except LineageError as refusal:
+                self._end_refused(ended, refusal)
+                raise
+        self._entity = recorded.entities[0]
+        stored = dict(zip(self._new, recorded.entities[1:], strict=True))
+        for seen in (self._inputs, self._outputs):
+            seen.update({uid: stored[uid] for uid in seen if uid in stored})
+
+    def _end_refused(self, ended: dict[str, JSON], refusal: LineageError) -> None:
+        """Leave the job Failed rather than InProgress for ever, when it can be written at all."""
+        reason = _reason(refusal)
+        job = amended(self._entity, state="Failed", properties={**ended, "failure_reason": reason})
+        with suppress(LineageError):
+            self._entity = self._record([job], "JobFailed").entities[0]
+
+    def _record(
+        self,
+        entities: Sequence[Entity],
+        kind: str,
+        associations: Sequence[tuple[End, End, str]] = (),
+    ) -> Recorded:
+        return self._graph.record(
+            entities,
+            associations,
+            kind=kind,
+            event_uid=f"{self._run}/{kind}",
+            actor=self._actor,
+        )
+
+    def _stale_properties(self) -> dict[str, JSON]:
+        """What an earlier run of the same job left, emptied: merging would keep it."""
+        try:
+            known = self._graph.entity(self._entity.uid)
+        except EntityNotFound:
+            return {}
+        return {
+            name: {} if name.startswith("metric") else None
+            for name in _OUTCOME
+            if name in known.properties
+        }
+
+    def _see(self, end: End) -> Entity:
+        if not self._running:
+            raise RecordingFailed(
+                f"{self._where}: inputs and outputs belong into the `with` block of the recorder"
+            )
+        if isinstance(end, str):
+            return self._graph.entity(end)
+        if end.created is not None:
+            return end
+        uid = end.uid or derived_uid(end)
+        before = self._new.get(uid)
+        self._new[uid] = seen = amended(
+            end,
+            uid=uid,
+            state=end.state or (before.state if before else ""),
+            properties={**(before.properties if before else {}), **end.properties},
+        )
+        return seen
+
+    def _end_of(self, uid: str) -> End:
+        return self._new.get(uid, uid)
+
+    def _connect(self, source: Entity, destination: Entity, type: AssociationType | str) -> None:
+        association = Association(source.uid, destination.uid, as_association_type(type))
+        check_kinds(source.kind, destination.kind, where=f"{self._where}: {association.type}")
+        self._associations[association] = None
+
+    @contextmanager
+    def _failing(self, step: str) -> Iterator[None]:
+        try:
+            yield
+        except LineageError as error:
+            raise RecordingFailed(
+                f"{self._where}: its {step} could not be recorded, so the job fails: {error}"
+            ) from error
+
+
+def _outcome(error: BaseException | None) -> tuple[str, str | None]:
+    """State and failure reason of a job that ended this way."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "Completed", None
+    if isinstance(error, KeyboardInterrupt | GeneratorExit | asyncio.CancelledError):
+        return "Stopped", type(error).__name__
+    return "Failed", _reason(error)
+
+
+def _reason(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}"[:_MAX_REASON]
+    return text.encode(errors="backslashreplace").decode()
