@@ -175,9 +175,12 @@ class Dataset:
         """Read what `write` wrote.
 
         Raises:
-            InvalidRequest: the file carries no manifest.
+            InvalidRequest: the file is no Parquet file or carries no manifest.
         """
-        table = pq.read_table(path)
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InvalidRequest(f"{path} cannot be read as a dataset: {error}") from error
         metadata = dict(table.schema.metadata or {})
         manifest = metadata.pop(METADATA_KEY, None)
         if manifest is None:

@@ -138,5 +138,8 @@ def _table_version(name: str, snapshot: Snapshot) -> lineage.Entity:
         snapshot.uri,
         content_hash=snapshot.content_hash,
         name=f"{name}@{snapshot.version}",
+        # Delta counts from 0, lineage from 1. Said here, an older table version that is read later
+        # is not taken for a new one.
+        version=snapshot.version + 1,
         properties={"table_version": snapshot.version, "files": len(snapshot.files)},
     )

@@ -173,8 +173,7 @@ class LineageClient:
             pb.QueryLineageRequest(
                 start=query.start,
                 direction=convert.direction_to_message(query.direction),
-                # On the wire 0 is no limit.
-                depth=0 if query.depth is None else max(query.depth, 1),
+                depth=query.depth,
                 types=sorted(query.types),
                 kinds=sorted(map(convert.kind_to_message, query.kinds)),
                 # The reply has no depths: they follow from the associations.

@@ -124,13 +124,13 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         """
         if request.depth < 0 or request.max_results < 0:
             raise InvalidQuery(
-                f"depth and max_results: expected 0 (no limit) or more; got {request.depth} "
+                f"depth and max_results: expected 0 or more; got {request.depth} "
                 f"and {request.max_results}"
             )
         result = self._graph.query(
             request.start,
             convert.direction_from_message(request.direction),
-            depth=request.depth or None,
+            depth=request.depth if request.HasField("depth") else None,
             types=request.types,
             kinds=[convert.kind_from_message(kind) for kind in request.kinds],
             include_edges=request.include_edges,

@@ -68,9 +68,8 @@ class SQLiteFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 raise NotALineageFile(str(path), "a folder", "name a file in it")
-            _check_magic(path)
             with file._queued():
-                file._prepare(schema)
+                file._recognise(schema)
             status = path.stat()
             file._inode = (status.st_dev, status.st_ino)
         _OPEN_FILES.add(file)
@@ -224,6 +223,24 @@ class SQLiteFile:
             connection.execute("PRAGMA query_only = ON")
         return connection
 
+    def _recognise(self, schema: str) -> None:
+        try:
+            self._prepare(schema)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
+                raise
+            # Only now, when it is known to be no database, may the file be opened by hand: closing
+            # a descriptor of a database drops the locks that this process has on it.
+            with self.path.open("rb") as file:
+                start = file.read(len(_MAGIC))
+            if start == _MAGIC:
+                raise
+            raise NotALineageFile(
+                str(self.path),
+                f"a file that starts with {start!r}",
+                "choose another path, or restore the file from a backup; it was not touched",
+            ) from error
+
     def _prepare(self, schema: str) -> None:
         """Recognise the file, or make it."""
         connection = self._connect(write=True)
@@ -270,19 +287,6 @@ class SQLiteFile:
 
 _OPEN_FILES: weakref.WeakSet[SQLiteFile] = weakref.WeakSet()
 _ABANDONED: list[sqlite3.Connection | None] = []
-
-
-def _check_magic(path: Path) -> None:
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        start = file.read(len(_MAGIC))
-    if start not in (b"", _MAGIC):
-        raise NotALineageFile(
-            str(path),
-            f"a file that starts with {start!r}",
-            "choose another path, or restore the file from a backup; it was not touched",
-        )
 
 
 def _before_fork() -> None:
