@@ -123,6 +123,7 @@ class Broker:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "NO_COLOR": "1"},
+            process_group=0,  # Ctrl-C is the owner's; its clients hang when the broker goes first
         )
 
     def _is_ready(self) -> bool:

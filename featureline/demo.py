@@ -450,6 +450,7 @@ def server(home: Path, log: Path) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
+            process_group=0,  # Ctrl-C is ours; the server is ended when nothing needs it any more
         )
     try:
         assert process.stdout is not None
@@ -481,7 +482,7 @@ def _produce(broker: Broker, messages: Sequence[dict[str, object]]) -> None:
                     tick(number)
             producer.flush()
     finally:
-        producer.close()
+        producer.close(timeout=5.0)  # not for ever, when the broker is gone
     _say(f"{len(messages):,} hourly observations produced to topic {TOPIC!r}")
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = ["Server", "Settings", "serve"]
 
 _log = logging.getLogger(__name__)
 DRAIN_S: Final = 10.0
+_MAX_PORT: Final = 65_535
 
 
 @final
@@ -151,15 +153,26 @@ class Server:
 
 
 def _bind(server: Any, address: str) -> int:
-    if ":" not in address:
-        raise StoreUnavailable(f"--grpc: expected HOST:PORT, got {address!r}")
-    try:
-        port = int(server.add_insecure_port(address))
-    except RuntimeError as error:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > _MAX_PORT:
         raise StoreUnavailable(
-            f"cannot listen on {address}: {error}; is another process using the port?"
+            f"--grpc: expected HOST:PORT with a port from 0 to {_MAX_PORT}, got {address!r}"
+        )
+    try:
+        # gRPC does not tell why it could not; the system does.
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+        return int(server.add_insecure_port(address))
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StoreUnavailable(
+            f"cannot listen on {address}: {reason}; choose another address, or port 0 for a free "
+            f"port"
         ) from error
-    return port
 
 
 async def _flush_regularly(store: EmbeddedStore, every_s: float) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from featurestore import eventtime
 from featurestore import record as record_rules
 from featurestore.codec import DELETED, NEVER, OutboxEntry
 from featurestore.errors import InvalidRecord
@@ -52,6 +52,7 @@ INTERNAL_COLUMNS: Final = {
 }
 _EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
 _DAY_US: Final = 86_400_000_000
+_MICROSECONDS: Final = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
 
 
 def encode_record(values: Mapping[str, Value]) -> bytes:
@@ -209,37 +210,59 @@ def entries_to_table(
 def table_to_records(group: FeatureGroup, batch: pa.RecordBatch) -> Iterator[dict[str, object]]:
     """Read an Arrow batch as records, one per row; nulls and NaN are left out later.
 
-    Timestamps with a zone become datetimes, so that they fit an event time of either type;
-    columns of other types pass as their Python values and are checked with the record.
+    Timestamps with a zone are event times, floored to microseconds; columns of other types pass
+    as their Python values and are checked with the record.
 
     Raises:
         FeatureNotFound: a column is not a feature of the group.
-        InvalidRecord: a column is given twice, or its timestamps have no zone.
+        InvalidRecord: a column is given twice, holds timestamps without a zone or for another
+            feature than the event time, or text that is no UTF-8.
     """
+    names = batch.schema.names
     columns: list[list[Any]] = []
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if batch.schema.names.count(name) > 1:
-            raise InvalidRecord(
-                f"{group.name}.{name}: the column is given twice", group=group.name, feature=name
-            )
+    for name, column in zip(names, batch.columns, strict=True):
+        if names.count(name) > 1:
+            raise _bad_column(group, name, "the column is given twice")
         if name not in group.types:
             group.feature_type(name)  # raises FeatureNotFound with the nearest name
         if pa.types.is_timestamp(column.type):
-            if column.type.tz is None:
-                raise InvalidRecord(
-                    f"{group.name}.{name}: expected timestamps with a zone, got {column.type}; "
-                    f"cast the column to timestamp[us, UTC]",
-                    group=group.name,
-                    feature=name,
-                )
-            if column.type.unit == "ns":  # a cast refuses what it would have to cut off
-                utc = column.cast(pa.timestamp("ns", "UTC"))
-                column = pc.floor_temporal(utc, unit="microsecond")
-            column = column.cast(_TIME)
-        columns.append(column.to_pylist())
-    names = batch.schema.names
+            columns.append(_event_times(group, name, column))
+            continue
+        try:
+            columns.append(column.to_pylist())
+        except UnicodeDecodeError as error:
+            raise _bad_column(group, name, f"expected text in UTF-8: {error}") from None
     for row in zip(*columns, strict=True):
         yield dict(zip(names, row, strict=True))
+
+
+def _event_times(group: FeatureGroup, name: str, column: pa.Array) -> list[Any]:
+    """Write timestamps as the event times of a group; a moment beyond its years, as a number."""
+    if column.type.tz is None:
+        raise _bad_column(
+            group,
+            name,
+            f"expected timestamps with a zone, got {column.type}; cast the column to "
+            f"timestamp[us, UTC]",
+        )
+    kind = group.types[name]
+    if name != group.event_time:
+        raise _bad_column(group, name, f"expected {kind.value}, got {column.type}")
+    times, parts = _MICROSECONDS[column.type.unit]
+    moments: list[Any] = []
+    # Through integers: a datetime has no year 0, and is slow to make.
+    for count in column.cast(pa.int64()).to_pylist():
+        us = None if count is None else count * times // parts
+        if us is None or kind is not FeatureType.STRING:
+            moments.append(None if us is None else us / 1_000_000)
+        else:
+            known = eventtime.MIN_US <= us <= eventtime.MAX_US
+            moments.append(eventtime.format_iso(us) if known else us)
+    return moments
+
+
+def _bad_column(group: FeatureGroup, name: str, problem: str) -> InvalidRecord:
+    return InvalidRecord(f"{group.name}.{name}: {problem}", group=group.name, feature=name)
 
 
 def ttl_to_message(ttl: Ttl | None) -> record_pb2.TtlDuration | None:
@@ -254,14 +277,16 @@ def ttl_from_message(message: record_pb2.TtlDuration) -> Ttl:
     """Read a ttl from its message.
 
     Raises:
-        InvalidFeatureGroup: no unit, or a value below 1.
+        InvalidRecord: no unit, or one that does not exist.
+        InvalidFeatureGroup: a value below 1.
     """
-    names = {unit.value.upper(): unit for unit in TtlUnit}
-    name = record_pb2.TtlDuration.Unit.Name(message.unit)
-    unit = names.get(name)
+    units = {record_pb2.TtlDuration.Unit.Value(unit.value.upper()): unit for unit in TtlUnit}
+    unit = units.get(message.unit)
     if unit is None:
+        names = [unit.value.upper() for unit in TtlUnit]
         raise InvalidRecord(
-            f"ttl_duration.unit: expected one of {sorted(names)}, got {name}", feature=None
+            f"ttl_duration.unit: expected one of {', '.join(names)}, got {message.unit}",
+            feature=None,
         )
     return Ttl(unit, message.value)
 

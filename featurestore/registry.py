@@ -6,6 +6,7 @@ reader notices another process's change by SQLite's `data_version` before it tru
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
 import threading
@@ -94,9 +95,10 @@ class Registry:
                 path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.executescript(_SCHEMA)
+                with _alone(path):
+                    self._db.execute("PRAGMA journal_mode = WAL")
+                    self._db.execute("PRAGMA synchronous = FULL")
+                    self._db.executescript(_SCHEMA)
             except sqlite3.DatabaseError:
                 self._db.close()
                 raise
@@ -268,6 +270,18 @@ def named(groups: Mapping[str, Registered], name: str) -> Registered:
     if found is None:
         raise FeatureGroupNotFound.named(name, groups)
     return found
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from preparing the file at the same time.
+
+    SQLite does not wait for its lock when it changes the journal mode: of two processes that
+    make a file, one would fail at once.
+    """
+    with open(path.with_name(f"{path.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sqlite_error(path: Path, error: sqlite3.DatabaseError) -> Exception:

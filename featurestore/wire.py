@@ -35,6 +35,7 @@ from featurestore.schema import FeatureGroup, Store, Ttl
 from featurestore.store import Description, Found, Get, WriteError
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
 from featurestore.verify import Difference, VerifyReport
+from lineage.trailer import fit_facts
 
 __all__ = ["CHANNEL_OPTIONS", "MAX_MESSAGE_BYTES", "error_metadata", "raise_from_rpc"]
 
@@ -42,10 +43,6 @@ MAX_MESSAGE_BYTES: Final = 64 << 20
 CHUNK_BYTES: Final = 1 << 20
 ERROR_KEY: Final = "featureline-error"
 FACTS_KEY: Final = "featureline-facts-bin"
-# Clients take 8 KB of trailing metadata; gRPC writes a byte outside ASCII as three, metadata in
-# base 64.
-_MAX_DETAILS_BYTES: Final = 3000
-_MAX_FACTS_BYTES: Final = 2000
 
 # Reads are tried again while the server restarts. Puts are not: a put whose reply was lost may
 # have been stored, and a second one would be a second record offline.
@@ -99,28 +96,7 @@ _INT64: Final = 2**63
 
 def error_metadata(error: FeatureStoreError) -> tuple[tuple[str, str | bytes], ...]:
     """Return the trailing metadata that lets a client raise the same error."""
-    facts = dict(error.facts)
-    written = json.dumps(facts, default=str).encode()
-    while len(written) > _MAX_FACTS_BYTES:
-        del facts[max(facts, key=lambda name: len(str(facts[name])))]
-        written = json.dumps(facts, default=str).encode()
-    return ((ERROR_KEY, type(error).__name__), (FACTS_KEY, written))
-
-
-def error_details(error: FeatureStoreError) -> str:
-    """Return the error's message, with its middle left out where it is too long to send."""
-    message = error.message
-    keep = min(len(message), _MAX_DETAILS_BYTES)
-    while len(message) > _MAX_DETAILS_BYTES or _details_bytes(message) > _MAX_DETAILS_BYTES:
-        keep = keep * 3 // 4
-        message = f"{error.message[: keep * 2 // 3]} … {error.message[-(keep // 3) :]}"
-    return message
-
-
-def _details_bytes(message: str) -> int:
-    return sum(
-        1 if 0x20 <= byte < 0x7F else 3 for byte in message.encode(errors="backslashreplace")
-    )
+    return ((ERROR_KEY, type(error).__name__), (FACTS_KEY, fit_facts(error.facts)))
 
 
 def raise_from_rpc(error: Any, target: str) -> None:
@@ -342,15 +318,20 @@ def _add_values(message: record_pb2.Record, group: str, record: Mapping[str, obj
     for name, value in record.items():
         if not isinstance(name, str):
             _refuse(group, name, "a feature's name as text", name)
-        typed = _typed(group, name, value)
-        if typed is None:
-            continue
+        kind = type(value)
+        typed: Any = value
+        # Nearly every value is text or a double, and loads have millions.
+        if kind is not str and (kind is not float or value != value):
+            typed = _typed(group, name, value)
+            if typed is None:
+                continue
+            kind = type(typed)
         entry = add()
         try:
             entry.feature_name = name
-            if isinstance(typed, str):
+            if kind is str:
                 entry.value.string_value = typed
-            elif isinstance(typed, float):
+            elif kind is float:
                 entry.value.fractional_value = typed
             else:
                 entry.value.integral_value = typed
@@ -360,6 +341,8 @@ def _add_values(message: record_pb2.Record, group: str, record: Mapping[str, obj
 
 def _typed(group: str, name: str, value: object) -> Value | None:
     """Give a value one of the three types of the wire, as `featurestore.record` would take it."""
+    if type(value) is int and -_INT64 <= value < _INT64:
+        return value
     if isinstance(value, np.number | np.bool_):
         value = value.item()
     if isinstance(value, Decimal):
@@ -369,11 +352,13 @@ def _typed(group: str, name: str, value: object) -> Value | None:
         value = int(value) if is_whole else float(value)
     if value is None or (isinstance(value, float) and value != value):
         return None
-    if isinstance(value, str | float):
-        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, float):
+        return float(value)
     if isinstance(value, int) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):  # beyond the largest double
-            return value if -_INT64 <= value < _INT64 else float(value)
+            return int(value) if -_INT64 <= value < _INT64 else float(value)
     if isinstance(value, dt.datetime):
         try:
             return eventtime.format_iso(eventtime.to_us(value))

@@ -15,6 +15,7 @@ from lineage.association import Association, AssociationType
 from lineage.entity import JSON, Entity, Kind, from_us, stored_entity, to_us
 from lineage.errors import InvalidEntity, InvalidQuery, LineageError
 from lineage.query import Direction
+from lineage.trailer import fit_facts
 from lineage.v1 import lineage_pb2 as pb
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
@@ -156,7 +157,7 @@ def direction_from_message(number: int) -> Direction:
 def error_to_metadata(error: LineageError) -> tuple[tuple[str, str | bytes], ...]:
     """Trailing metadata from which `error_from_metadata` makes the same error."""
     facts = {name: value for name, value in vars(error).items() if name in _FACTS}
-    return (ERROR_KEY, type(error).__name__), (FACTS_KEY, json.dumps(facts).encode())
+    return (ERROR_KEY, type(error).__name__), (FACTS_KEY, fit_facts(facts))
 
 
 def error_from_metadata(

@@ -16,6 +16,7 @@ from lineage.change import End
 from lineage.entity import Entity, derived_uid
 from lineage.errors import InvalidQuery, LineageError
 from lineage.graph import Graph
+from lineage.trailer import fit_text
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
 
@@ -74,7 +75,7 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
             return await loop.run_in_executor(self._threads, work)
         except LineageError as error:
             await context.abort(
-                grpc.StatusCode[error.code], str(error), convert.error_to_metadata(error)
+                grpc.StatusCode[error.code], fit_text(str(error)), convert.error_to_metadata(error)
             )
             raise AssertionError("abort never returns") from error
 

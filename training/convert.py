@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lineage.trailer import fit_facts
 from training import errors
 from training.description import FinalMetric, TrainingJobDescription
 from training.errors import InternalError, TrainingError
@@ -33,7 +34,6 @@ __all__ = [
 
 _ERROR_KEY = "featureline-error"
 _FACTS_KEY = "featureline-facts-bin"
-_MAX_FACTS_BYTES = 4096
 
 
 def job_to_message(job: TrainingJob) -> pb.CreateTrainingJobRequest:
@@ -153,10 +153,7 @@ def description_from_message(message: Any) -> TrainingJobDescription:
 
 def error_to_metadata(error: TrainingError) -> tuple[tuple[str, str | bytes], ...]:
     """Write what a client needs to raise the same error again."""
-    facts = json.dumps(error.facts, default=str).encode()
-    if len(facts) > _MAX_FACTS_BYTES:
-        facts = b"{}"
-    return ((_ERROR_KEY, type(error).__name__), (_FACTS_KEY, facts))
+    return ((_ERROR_KEY, type(error).__name__), (_FACTS_KEY, fit_facts(error.facts)))
 
 
 def error_from_metadata(metadata: Mapping[str, Any], details: str) -> TrainingError | None:

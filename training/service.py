@@ -11,6 +11,7 @@ from typing import Any, TypeVar, final
 
 import grpc
 
+from lineage.trailer import fit_text
 from training import convert
 from training.errors import InvalidJob, TrainingError
 from training.home import Store, home_of
@@ -83,7 +84,9 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
             return await loop.run_in_executor(self._threads, work)
         except TrainingError as error:
             await context.abort(
-                grpc.StatusCode[error.code], error.message, convert.error_to_metadata(error)
+                grpc.StatusCode[error.code],
+                fit_text(error.message),
+                convert.error_to_metadata(error),
             )
             raise AssertionError("abort never returns") from error
         except Exception:

@@ -40,7 +40,12 @@ def dataset() -> None:
     metavar="GROUP[FEATURE,…]",
     help="Features of a group; without [], all of them. May be given several times.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The Parquet file to write.",
+)
 @click.option("--time", default="event_time", show_default=True, help="The spine's time column.")
 @click.option(
     "--key", "keys", multiple=True, metavar="GROUP=COLUMN", help="Spine column of an identifier."
@@ -113,8 +118,8 @@ def check(
     as_json: bool,
 ) -> None:
     """Derive the values of the dataset FILE again, without the join's engine; exit 1 on a fault."""
-    made = Dataset.read(file)
     with open_embedded(home, connect, "dataset check") as store, console.status("checking"):
+        made = Dataset.read(file)
         resolved: list[Resolved] = store.resolve_manifest(made.manifest)
         report = check_dataset(made, resolved, rows=rows, seed=seed)
     lines = [

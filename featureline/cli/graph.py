@@ -36,6 +36,7 @@ def _walk_options(command: Any) -> Any:
                 type=click.Choice(["ascendants", "descendants", "both"]),
                 default="both",
                 show_default=True,
+                help="What it comes from, what it reaches, or both.",
             ),
             click.option("--depth", type=click.IntRange(min=1), help="Associations from START."),
             click.option("--type", "types", multiple=True, help="Return only these types."),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from featureline.cli.output import emit, emit_table
+from featureline.cli.output import emit, emit_table, read_json
 from featureline.cli.store import common_options, open_any
-from featurestore import Description, FeatureGroup
+from featurestore import Description, FeatureGroup, InvalidRequest
 from featurestore.schema import definitions_from_json, ttl_from_json
 
 __all__ = ["group"]
@@ -26,7 +24,7 @@ def group() -> None:
 @common_options
 def create(file: Path, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Create the feature group defined in FILE (JSON in SageMaker's CreateFeatureGroup shape)."""
-    definition = FeatureGroup.from_json(_read_json(file))
+    definition = FeatureGroup.from_json(read_json(file))
     with open_any(home, connect) as store:
         made = store.create_feature_group(definition)
     emit(made.to_json(), as_json=as_json, text=f"created {_one_line(made)}")
@@ -82,12 +80,14 @@ def list_(name_contains: str, home: Path | None, connect: str | None, as_json: b
 @common_options
 def update(name: str, file: Path, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Change the feature group NAME by FILE: FeatureAdditions, or OnlineStoreConfig.TtlDuration."""
-    body = _read_json(file)
+    body = read_json(file)
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"{file}: expected a JSON object, got {type(body).__name__}")
     known = {"FeatureGroupName", "FeatureAdditions", "OnlineStoreConfig"}
     unknown = sorted(set(body) - known)
     changes = sorted(set(body) & {"FeatureAdditions", "OnlineStoreConfig"})
     if unknown or len(changes) != 1:
-        raise click.UsageError(
+        raise InvalidRequest(
             f"{file}: expected one of FeatureAdditions and OnlineStoreConfig, "
             f"got {unknown or changes or 'neither'}"
         )
@@ -113,13 +113,6 @@ def delete(name: str, home: Path | None, connect: str | None, as_json: bool) -> 
         store.delete_feature_group(name)
     kept = f"; its offline table stays in {uri}" if uri else ""
     emit({"deleted": name, "offline": uri or None}, as_json=as_json, text=f"deleted {name}{kept}")
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise click.UsageError(f"{file}: expected JSON: {error}") from error
 
 
 def _one_line(found: Description) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -14,9 +13,9 @@ from typing import Any, Literal
 
 import click
 
-from featureline.cli.output import emit, progress
+from featureline.cli.output import emit, progress, read_json
 from featureline.cli.store import common_options, home_of, open_any
-from featurestore import FeatureStore, Put
+from featurestore import FeatureStore, InvalidRequest, Put
 from featurestore.embedded import EmbeddedStore
 from ingest import (
     DeadLetters,
@@ -48,7 +47,7 @@ def _options(command: Any) -> Any:
                 "--mapping",
                 "mapping_file",
                 type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                help="JSON object: feature → field, where names differ.",
+                help="JSON object: feature → field; other fields are left out.",
             ),
             click.option(
                 "--dead-letters",
@@ -56,7 +55,11 @@ def _options(command: Any) -> Any:
                 help="Folder of refused messages.  [default: HOME/deadletters, or ./deadletters]",
             ),
             click.option(
-                "--batch-size", type=click.IntRange(min=1), default=2000, show_default=True
+                "--batch-size",
+                type=click.IntRange(min=1),
+                default=2000,
+                show_default=True,
+                help="Messages stored in one transaction, at most.",
             ),
         )
     ):
@@ -66,7 +69,7 @@ def _options(command: Any) -> Any:
 
 @ingest.command()
 @click.option("--bootstrap", required=True, metavar="HOST:PORT", help="Kafka brokers.")
-@click.option("--topic", required=True)
+@click.option("--topic", required=True, help="The topic to read.")
 @_options
 @click.option("--consumer-group", help="Kafka consumer group.  [default: featureline-GROUP]")
 @click.option("--until-caught-up", is_flag=True, help="Stop when what is there now is stored.")
@@ -100,12 +103,13 @@ def kafka(
         assignment=assignment,
     )
     with open_any(home, connect) as store:
+        letters = _dead_letters(store, dead_letters)
         pipeline = Pipeline(
             source,
             store,
             group,
             mapping=_mapping(mapping_file),
-            dead_letters=_dead_letters(store, dead_letters),
+            dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )
         with (
@@ -115,7 +119,7 @@ def kafka(
             report = pipeline.run(
                 until_caught_up=until_caught_up, stop=stop, on_progress=_ticking(tick)
             )
-    _say(group, report, as_json)
+    _say(group, report, letters, as_json)
 
 
 @ingest.command()
@@ -138,12 +142,13 @@ def files(
     """
     source = FileSource(path)
     with open_any(home, connect) as store:
+        letters = _dead_letters(store, dead_letters)
         pipeline = Pipeline(
             source,
             store,
             group,
             mapping=_mapping(mapping_file),
-            dead_letters=_dead_letters(store, dead_letters),
+            dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )
         with (
@@ -151,7 +156,7 @@ def files(
             _stopped_by_signals() as stop,
         ):
             report = pipeline.run(stop=stop, on_progress=_ticking(tick))
-    _say(group, report, as_json)
+    _say(group, report, letters, as_json)
 
 
 def load_file(store: FeatureStore, group: str, path: Path) -> dict[str, Any]:
@@ -186,13 +191,16 @@ def load_file(store: FeatureStore, group: str, path: Path) -> dict[str, Any]:
     return {"group": group, "stored": stored, "refused": refused}
 
 
-def _say(group: str, report: Report, as_json: bool) -> None:
+def _say(group: str, report: Report, dead_letters: Path, as_json: bool) -> None:
     rate = report.read / report.seconds if report.seconds else 0.0
     text = (
         f"{group}: {report.written:,} written, {report.refused:,} refused "
         f"in {report.seconds:.1f} s ({rate:,.0f} messages/s)"
     )
-    emit({"group": group, **asdict(report)}, as_json=as_json, text=text)
+    if report.refused:
+        text += f"\nwhat was refused, and why: {dead_letters}"
+    body = {"group": group, **asdict(report), "dead_letters": str(dead_letters)}
+    emit(body, as_json=as_json, text=text)
 
 
 def _ticking(tick: Callable[[int], None]) -> Callable[[Report], None]:
@@ -202,20 +210,16 @@ def _ticking(tick: Callable[[int], None]) -> Callable[[Report], None]:
 def _mapping(file: Path | None) -> dict[str, str]:
     if file is None:
         return {}
-    try:
-        body = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise click.UsageError(f"{file}: expected JSON: {error}") from error
+    body = read_json(file)
     if not isinstance(body, dict) or not all(isinstance(value, str) for value in body.values()):
-        raise click.UsageError(f"{file}: expected an object of feature → field")
+        raise InvalidRequest(f"{file}: expected an object of feature → field")
     return body
 
 
-def _dead_letters(store: FeatureStore, folder: Path | None) -> DeadLetters:
-    if folder is None:
-        embedded = isinstance(store, EmbeddedStore)
-        folder = (home_of(store) if embedded else Path()) / "deadletters"
-    return DeadLetters(folder)
+def _dead_letters(store: FeatureStore, folder: Path | None) -> Path:
+    if folder is not None:
+        return folder
+    return (home_of(store) if isinstance(store, EmbeddedStore) else Path()) / "deadletters"
 
 
 @contextmanager

@@ -76,8 +76,19 @@ def train(
 
 @click.command()
 @click.argument("model")
-@click.option("--input", "source", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--input",
+    "source",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Rows to answer: a file or a folder of files of one kind.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the replies go, one JSON object per line.",
+)
 @click.option("--content-type", help="By default the file's ending decides.")
 @common_options
 def predict(
@@ -195,5 +206,6 @@ def _say_result(result: training.JobResult, as_json: bool) -> None:
         lines += [f"  model   {result.model}", f"  digest  {result.digest}"]
     emit(body, as_json=as_json, text="\n".join(lines))
     if result.status.value == "Failed":
-        console.print(f"featureline: {result.failure_reason}", style="red", markup=False)
+        reason = f"featureline: {result.failure_reason}"
+        console.print(reason, style="red", markup=False, soft_wrap=True)
         sys.exit(1)

@@ -45,7 +45,7 @@ for command in (
 def main() -> None:
     """Run the command line: exit code 0, 1 for an error, 2 for wrong usage."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="featureline", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
@@ -59,5 +59,10 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output is gone; point stdout elsewhere so that exit does not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"featureline: {error.filename}: {error.strerror}", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,4 +1,4 @@
-"""How commands print: one JSON document, or text for people with progress on a terminal."""
+"""How commands read and print: JSON, or text for people with progress on a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -20,7 +21,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["Ticker", "console", "emit", "emit_table", "progress"]
+from featurestore import InvalidRequest
+
+__all__ = ["Ticker", "console", "emit", "emit_table", "progress", "read_json"]
 
 # Progress and notes go to stderr: stdout has the result and nothing else.
 console = Console(stderr=True, highlight=False)
@@ -47,6 +50,19 @@ def emit_table(
     for row in rows:
         table.add_row(*(str(row.get(column, "")) for column in columns))
     Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file; - is stdin.
+
+    Raises:
+        InvalidRequest: it holds something else.
+    """
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return json.loads(data)
+    except ValueError as error:
+        raise InvalidRequest(f"{file}: expected JSON: {error}") from error
 
 
 class Ticker(Protocol):

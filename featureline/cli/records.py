@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from featureline.cli.ingestion import load_file
-from featureline.cli.output import emit, emit_table
+from featureline.cli.output import emit, emit_table, read_json
 from featureline.cli.store import common_options, open_any
 from featurestore import FeatureStore, Get, Put
 
@@ -161,11 +160,7 @@ def verify(group: str, home: Path | None, connect: str | None, as_json: bool) ->
 
 
 def _put_json(store: FeatureStore, group: str, file: Path) -> dict[str, Any]:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    try:
-        body = json.loads(text)
-    except ValueError as error:
-        raise click.UsageError(f"{file}: expected JSON: {error}") from error
+    body = read_json(file)
     entries = body if isinstance(body, list) else [body]
     stored = 0
     refused: list[dict[str, Any]] = []

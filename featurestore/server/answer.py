@@ -11,6 +11,7 @@ import grpc
 
 from featurestore import wire
 from featurestore.errors import FeatureStoreError
+from lineage.trailer import fit_text
 
 __all__ = ["abort", "answer"]
 
@@ -20,7 +21,7 @@ _log = logging.getLogger(__name__)
 async def abort(context: Any, error: FeatureStoreError) -> NoReturn:
     """End a call with an error the client can raise again."""
     code = getattr(grpc.StatusCode, error.code, grpc.StatusCode.UNKNOWN)
-    await context.abort(code, wire.error_details(error), wire.error_metadata(error))
+    await context.abort(code, fit_text(error.message), wire.error_metadata(error))
     raise AssertionError("abort never returns")
 
 

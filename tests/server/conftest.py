@@ -1,0 +1,225 @@
+"""Servers inside the test's process, and the same group behind every kind of store."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import featurestore
+from featureline.server import Server
+from featurestore import FeatureGroup, FeatureStore, aio, feature_definitions
+from featurestore.embedded import EmbeddedStore, open_store
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine there and return its result."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def close(self) -> None:
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Serving:
+    """The server of `featureline serve` over a home, on a free port of this machine."""
+
+    def __init__(self, loop: Loop, home: Path) -> None:
+        self.home = home
+        self._loop = loop
+        self.store: EmbeddedStore = open_store(home)
+        self._server: Server = loop.run(self._start())
+        self.address = self._server.address
+        self._stopped = False
+
+    async def _start(self) -> Server:
+        server = Server(self.store, "127.0.0.1:0")
+        await server.start()
+        return server
+
+    def refuse_health(self) -> None:
+        self._loop.run(self._server.refuse_health())
+
+    def stop(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._loop.run(self._server.stop(1.0))
+            self.store.close()
+
+
+class Blocking:
+    """The asynchronous client with the synchronous store's verbs."""
+
+    def __init__(self, loop: Loop, target: str, **options: Any) -> None:
+        self._loop = loop
+
+        async def connect() -> aio.AsyncStore:
+            return aio.connect(target, **options)
+
+        self._store = loop.run(connect())
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        method = getattr(self._store, verb)
+        return lambda *args, **kwargs: self._loop.run(method(*args, **kwargs))
+
+    def records(self, *args: Any, **kwargs: Any) -> Iterator[str]:
+        async def listed() -> list[str]:
+            return [identifier async for identifier in self._store.records(*args, **kwargs)]
+
+        return iter(self._loop.run(listed()))
+
+
+WEATHER = FeatureGroup(
+    "weather",
+    record_identifier="origin",
+    event_time="hour",
+    features=feature_definitions(
+        [
+            ("origin", "String"),
+            ("hour", "String"),
+            ("temp", "Fractional"),
+            ("wind", "Integral"),
+            ("note", "String"),
+        ]
+    ),
+    description="Hourly weather",
+    tags={"team": "operations"},
+)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    # One loop for all of a module: grpc.aio shares one socket among the loops of a process.
+    opened = Loop()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def new_server(
+    loop: Loop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Serving]]:
+    """Start a server over a home of its own."""
+    started: list[Serving] = []
+
+    def start() -> Serving:
+        started.append(Serving(loop, tmp_path_factory.mktemp("served")))
+        return started[-1]
+
+    yield start
+    for serving in started:
+        serving.stop()
+
+
+@pytest.fixture
+def server(loop: Loop, tmp_path: Path) -> Iterator[Serving]:
+    """A server over an empty home."""
+    serving = Serving(loop, tmp_path / "served")
+    yield serving
+    serving.stop()
+
+
+@pytest.fixture
+def remote(server: Serving) -> Iterator[FeatureStore]:
+    """A client of the server."""
+    with featurestore.connect(server.address) as store:
+        yield store
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[FeatureStore]:
+    """An embedded store over an empty home."""
+    with featurestore.open(tmp_path / "embedded") as store:
+        yield store
+
+
+@pytest.fixture
+def awaited(loop: Loop, server: Serving) -> Iterator[Blocking]:
+    """An asynchronous client of the server."""
+    store = Blocking(loop, server.address)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["embedded", "remote"])
+def store(request: pytest.FixtureRequest) -> FeatureStore:
+    """Every kind of store with all verbs, empty."""
+    opened: FeatureStore = request.getfixturevalue(request.param)
+    return opened
+
+
+@pytest.fixture(params=["embedded", "remote", "awaited"])
+def record_store(request: pytest.FixtureRequest) -> Any:
+    """Every kind of store with the record verbs, with the group `weather`."""
+    opened = request.getfixturevalue(request.param)
+    opened.create_feature_group(WEATHER)
+    return opened
+
+
+@pytest.fixture(scope="module")
+def refusing(
+    loop: Loop, new_server: Callable[[], Serving], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """Every kind of store, with `weather` and two groups of one store, for what changes nothing."""
+    serving = new_server()
+    stores = {
+        "embedded": featurestore.open(tmp_path_factory.mktemp("embedded")),
+        "remote": featurestore.connect(serving.address),
+        "awaited": Blocking(loop, serving.address),
+    }
+    for name in ("embedded", "remote"):
+        for group in (
+            WEATHER,
+            replace(WEATHER, name="online-only", offline=False),
+            replace(WEATHER, name="offline-only", online=False),
+        ):
+            stores[name].create_feature_group(group)
+    yield stores
+    for store in stores.values():
+        store.close()
+
+
+@pytest.fixture(scope="session")
+def weather() -> FeatureGroup:
+    return WEATHER
+
+
+@pytest.fixture(scope="session")
+def reading() -> Callable[..., dict[str, object]]:
+    """Make a record of `weather`; a value of None leaves the feature out."""
+
+    def make(origin: str = "JFK", hour: int = 6, **changes: object) -> dict[str, object]:
+        record: dict[str, object] = {
+            "origin": origin,
+            "hour": f"2013-01-01T{hour:02d}:00:00Z",
+            "temp": 39.0,
+            "wind": 7,
+        }
+        return record | changes
+
+    return make
+
+
+@pytest.fixture
+def connect_later(loop: Loop) -> Callable[..., Sequence[Any]]:
+    """Make both clients of an address."""
+
+    def make(address: str, **options: Any) -> Sequence[Any]:
+        return featurestore.connect(address, **options), Blocking(loop, address, **options)
+
+    return make
