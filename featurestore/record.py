@@ -115,9 +115,13 @@ def check(
             group=group.name,
         )
     types = group.types
+    identifier_name = group.record_identifier
     values: dict[str, Value] = {}
     for name, value in record.items():
         kind = types.get(name)
+        if _is_exact(value, kind) and name != identifier_name:
+            values[name] = value  # type: ignore[assignment]  # its type was just looked at
+            continue
         if kind is None:
             raise InvalidRecord(
                 f"{group.name}.{name}: no such feature in the group{nearest(str(name), types)}",
@@ -127,9 +131,9 @@ def check(
         typed = _typed(group, name, kind, value)
         if typed is not None:
             values[name] = typed
-    identifier = values.get(group.record_identifier)
+    identifier = values.get(identifier_name)
     if identifier is None:
-        _missing(group, group.record_identifier, "record identifier")
+        _missing(group, identifier_name, "record identifier")
     moment = values.get(group.event_time)
     if moment is None:
         _missing(group, group.event_time, "event time")
@@ -237,6 +241,16 @@ def _typed(group: FeatureGroup, name: str, kind: FeatureType, value: object) -> 
         # -0.0 and 0.0 name the same identifier.
         return number + 0.0 if name == group.record_identifier else number
     return _integral(group, name, value)
+
+
+def _is_exact(value: object, kind: FeatureType | None) -> bool:
+    """Whether a value is plainly of its declared type: nearly all are, and loads have millions."""
+    cls = type(value)
+    if cls is float:
+        return kind is FeatureType.FRACTIONAL and value == value
+    if cls is str:
+        return kind is FeatureType.STRING and value.isascii()  # type: ignore[attr-defined]
+    return cls is int and kind is FeatureType.INTEGRAL and -_INT64 <= value < _INT64  # type: ignore[operator]
 
 
 def _integral(group: FeatureGroup, name: str, value: object) -> int:
