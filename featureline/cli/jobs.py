@@ -6,6 +6,8 @@ import datetime as dt
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import click
 import training
 from featureline.cli.output import console, emit, emit_table, progress
 from featureline.cli.store import common_options, open_embedded
+from featurestore.embedded import open_store
 
 __all__ = ["jobs", "predict", "train"]
 
@@ -51,7 +54,10 @@ def train(
     connect: str | None,
     as_json: bool,
 ) -> None:
-    """Train a model with ALGORITHM in a job of its own, recorded in lineage."""
+    """Train a model with ALGORITHM in a job of its own, recorded in lineage.
+
+    With --connect the job runs on the server, and the paths are the server's.
+    """
     if list_all:
         names = training.list_algorithms()
         emit(list(names), as_json=as_json, text="\n".join(names))
@@ -66,11 +72,12 @@ def train(
         stopping_condition=training.StoppingCondition(max_runtime_in_seconds=max_runtime),
         resource_config=training.ResourceConfig(threads=threads, device=device),
     )
-    with (
-        open_embedded(home, connect, "train") as store,
-        progress(job.training_job_name, None, "steps") as tick,
-    ):
-        result = training.train(store, job, on_progress=lambda seen: tick(seen.done))
+    with progress(job.training_job_name, None, "steps") as tick:
+        if connect is not None:
+            result = _train_there(connect, job)
+        else:
+            with open_store(home) as store:
+                result = training.train(store, job, on_progress=lambda seen: tick(seen.done))
     _say_result(result, as_json)
 
 
@@ -130,7 +137,7 @@ def jobs() -> None:
 @common_options
 def list_(status: str | None, home: Path | None, connect: str | None, as_json: bool) -> None:
     """List training jobs, newest first."""
-    with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
+    with _known_jobs(home, connect) as known:
         found = [
             entry.to_json()
             for entry in known.list()
@@ -158,7 +165,7 @@ def list_(status: str | None, home: Path | None, connect: str | None, as_json: b
 @common_options
 def describe(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Describe the training job NAME."""
-    with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
+    with _known_jobs(home, connect) as known:
         body = known.describe(name).to_json()
     emit(body, as_json=as_json, text=json.dumps(body, indent=2, default=str))
 
@@ -168,7 +175,10 @@ def describe(name: str, home: Path | None, connect: str | None, as_json: bool) -
 @common_options
 def logs(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Print what the training job NAME has printed."""
-    with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
+    with (
+        open_embedded(home, connect, "jobs logs") as store,
+        training.TrainingJobs(store.home) as known,
+    ):
         lines = list(known.logs(name))
     emit(lines, as_json=as_json, text="\n".join(lines))
 
@@ -178,9 +188,33 @@ def logs(name: str, home: Path | None, connect: str | None, as_json: bool) -> No
 @common_options
 def stop(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Ask the training job NAME to stop."""
-    with open_embedded(home, connect, "jobs") as store, training.TrainingJobs(store.home) as known:
+    with _known_jobs(home, connect) as known:
         known.stop(name)
     emit({"stopping": name}, as_json=as_json, text=f"{name}: asked to stop")
+
+
+@contextmanager
+def _known_jobs(
+    home: Path | None, connect: str | None
+) -> Iterator[training.TrainingJobs | training.TrainingClient]:
+    """Open the jobs of the home, or of the server."""
+    if connect is not None:
+        with training.connect(connect) as there:
+            yield there
+    else:
+        with open_store(home) as store, training.TrainingJobs(store.home) as here:
+            yield here
+
+
+def _train_there(target: str, job: training.TrainingJob) -> training.JobResult:
+    """Run a job on a server; Ctrl-C stops it there."""
+    with training.connect(target) as there:
+        name = there.submit(job)
+        try:
+            return there.wait(name)
+        except KeyboardInterrupt:
+            there.stop(name)
+            raise
 
 
 def _pair(setting: str) -> tuple[str, str]:

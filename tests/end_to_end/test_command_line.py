@@ -534,6 +534,30 @@ class TestTraining:
         logs = one_document(command("jobs", "logs", "flights", "--home", home, "--json"))
         assert command("jobs", "logs", "flights", "--home", home).out == "\n".join(logs) + "\n"
 
+    def test_a_server_trains_and_lists_what_the_home_does(self, command, serve, tmp_path):
+        table = pa.table({"late": [0, 1] * 50, "wind": [n % 7 + n % 2 * 9 for n in range(100)]})
+        pq.write_table(table, tmp_path / "train.parquet")
+        home = tmp_path / "home"
+        there = ("--connect", serve(home).start().ready["grpc"])
+
+        ended = command(
+            *("train", "xgboost", "--job", "there", "--json", *there, "--threads", "1"),
+            *("--channel", f"train={tmp_path / 'train.parquet'},label=late"),
+            *("--set", "num_round=5", "--set", "objective=binary:logistic"),
+        )
+
+        body = one_document(ended)
+        assert (body["job"], body["status"]) == ("there", "Completed")
+        listed = one_document(command("jobs", "list", *there, "--json"))
+        assert [job["TrainingJobName"] for job in listed] == ["there"]
+        described = one_document(command("jobs", "describe", "there", *there, "--json"))
+        assert described == one_document(
+            command("jobs", "describe", "there", "--home", home, "--json")
+        )
+        missing = command("jobs", "stop", "nobody", *there)
+        assert missing.code == 1
+        assert "nobody" in missing.err
+
     def test_the_model_is_in_the_graph_by_job_and_digest(self, command, home, trained):
         body = trained
         for start in ("flights", body["digest"]):
