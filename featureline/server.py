@@ -7,9 +7,11 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -22,7 +24,14 @@ import featurestore
 from featurestore import wire
 from featurestore.embedded import EmbeddedStore, open_store
 from featurestore.errors import FeatureStoreError, StoreUnavailable
-from featurestore.server import ControlService, Registrar, RuntimeService, add_to_server
+from featurestore.server import (
+    ControlService,
+    NativeFront,
+    Registrar,
+    RuntimeService,
+    add_to_server,
+    native_is_available,
+)
 from featurestore.v1 import control_pb2, runtime_pb2
 from lineage.service import LineageService
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
@@ -45,11 +54,13 @@ class Settings:
         home: folder of the stores.
         grpc: `host:port`; port 0 takes a free one.
         flush_s: how often the outbox is moved into the Delta tables, seconds.
+        front: what speaks gRPC: `grpc`, `native`, or `auto` for native where it is installed.
     """
 
     home: Path
     grpc: str
     flush_s: float = 30.0
+    front: str = "auto"
 
 
 def serve(settings: Settings) -> None:
@@ -65,13 +76,13 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, store: EmbeddedStore) -> None:
-    server = Server(store, settings.grpc)
+    server = Server(store, settings.grpc, front=settings.front)
     await server.start()
     ready = {
         "ready": True,
         "grpc": server.address,
         "http": None,
-        "front": "grpc",
+        "front": server.front,
         "workers": 1,
         "pid": os.getpid(),
     }
@@ -92,17 +103,18 @@ async def _serve(settings: Settings, store: EmbeddedStore) -> None:
 
 @final
 class Server:
-    """Every service of one store on one `grpc.aio` server; make and use it on one event loop.
+    """Every service of one store on one port; make and use it on one event loop.
 
     Args:
         store: the stores to serve; the caller closes them after `stop`.
         address: `host:port`; port 0 takes a free one.
+        front: `grpc`, `native`, or `auto` for native where it is installed.
 
     Raises:
-        StoreUnavailable: the address cannot be listened on.
+        StoreUnavailable: the address cannot be listened on, or the front is not installed.
     """
 
-    def __init__(self, store: EmbeddedStore, address: str) -> None:
+    def __init__(self, store: EmbeddedStore, address: str, *, front: str = "auto") -> None:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
@@ -110,10 +122,9 @@ class Server:
                 ("grpc.max_send_message_length", wire.MAX_MESSAGE_BYTES),
             ]
         )
-        port = _bind(self._server, address)
-        self.address = f"{address.rpartition(':')[0]}:{port}"
+        runtime = RuntimeService(store)
         registrar = Registrar(self._server)
-        self._lane = add_to_server(registrar, RuntimeService(store), ControlService(store))
+        self._lane = add_to_server(registrar, runtime, ControlService(store))
         self._lineage = LineageService(store.graph)
         lineage_pb2_grpc.add_LineageServicer_to_server(self._lineage, registrar)
         self._training = TrainingService(store)
@@ -132,10 +143,21 @@ class Server:
             )
         ]
         reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], self._server)
+        self._native: NativeFront | None = None
+        self._folder = ""
+        port = self._listen(runtime, address, front)
+        self.address = f"{address.rpartition(':')[0]}:{port}"
+
+    @property
+    def front(self) -> str:
+        """What speaks gRPC: `native` or `grpc`."""
+        return "grpc" if self._native is None else "native"
 
     async def start(self) -> None:
         """Accept calls, and say so to health checks."""
         await self._server.start()
+        if self._native is not None:
+            self._native.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -146,13 +168,34 @@ class Server:
     async def stop(self, drain_s: float) -> None:
         """Let calls in flight finish for so long, then end the rest and the services."""
         await self.refuse_health()
+        if self._native is not None:
+            await asyncio.to_thread(self._native.drain)
         await self._server.stop(drain_s)
+        if self._native is not None:
+            await asyncio.to_thread(self._native.close)
         await asyncio.to_thread(self._training.close)
         await asyncio.to_thread(self._lineage.close)
         self._lane.close()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _listen(self, runtime: RuntimeService, address: str, front: str) -> int:
+        _check_address(address)
+        if front == "grpc" or (front == "auto" and not native_is_available()):
+            return int(self._server.add_insecure_port(address))
+        # Only this user can enter the folder, so only the native front reaches the socket.
+        self._folder = tempfile.mkdtemp(prefix="featureline-")
+        try:
+            behind = f"{self._folder}/grpc.sock"
+            self._server.add_insecure_port(f"unix:{behind}")
+            self._native = NativeFront(address, runtime, behind=behind)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        return self._native.port
 
 
-def _bind(server: Any, address: str) -> int:
+def _check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or int(port) > _MAX_PORT:
         raise StoreUnavailable(
@@ -166,12 +209,10 @@ def _bind(server: Any, address: str) -> int:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
-        return int(server.add_insecure_port(address))
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    except OSError as error:
         raise StoreUnavailable(
-            f"cannot listen on {address}: {reason}; choose another address, or port 0 for a free "
-            f"port"
+            f"cannot listen on {address}: {error.strerror}; choose another address, or port 0 for "
+            f"a free port"
         ) from error
 
 

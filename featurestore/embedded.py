@@ -196,8 +196,9 @@ class EmbeddedStore(FeatureStore):
         """See FeatureStore.batch_get."""
         now = self._now()
         found: list[Found] = []
+        groups = self.registry.current()
         for request in requests:
-            entry = self.readable(request.group, request.features)
+            entry = readable(groups, request.group, request.features)
             texts = [record_rules.identifier_text(entry.group, i) for i in request.identifiers]
             values = self.online.get(entry.number, [text.encode() for text in texts])
             names = request.features or None
@@ -355,22 +356,6 @@ class EmbeddedStore(FeatureStore):
             graph.close()
 
     # -- for the server and the command line --------------------------------------------------
-
-    def readable(self, name: str, features: Sequence[str]) -> Registered:
-        """Return a group whose records can be read online, with the asked features known.
-
-        Raises:
-            FeatureGroupNotFound, FeatureNotFound: what the request names does not exist.
-            InvalidRequest: the group has no online store.
-        """
-        entry = self.registry.get(name)
-        if not entry.group.online:
-            raise InvalidRequest(
-                f"{name}: the group has no online store to read from; build a dataset instead"
-            )
-        for feature in features:
-            entry.group.feature_type(feature)
-        return entry
 
     def prepare(self, put: Put) -> Write:
         """Check one record and make the write of it.
@@ -547,6 +532,23 @@ class EmbeddedStore(FeatureStore):
 
     def _record_group(self, entry: Registered) -> None:
         record_feature_group(self.graph, entry, self._offline_uri(entry))
+
+
+def readable(groups: Mapping[str, Registered], name: str, features: Sequence[str]) -> Registered:
+    """Return a group whose records can be read online, with the asked features known.
+
+    Raises:
+        FeatureGroupNotFound, FeatureNotFound: what the request names does not exist.
+        InvalidRequest: the group has no online store.
+    """
+    entry = named(groups, name)
+    if not entry.group.online:
+        raise InvalidRequest(
+            f"{name}: the group has no online store to read from; build a dataset instead"
+        )
+    for feature in features:
+        entry.group.feature_type(feature)
+    return entry
 
 
 def write_error(index: int, total: int, error: FeatureStoreError) -> WriteError:

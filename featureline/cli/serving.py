@@ -31,7 +31,7 @@ __all__ = ["demo", "serve"]
 )
 @click.option(
     "--front",
-    type=click.Choice(["auto", "grpc"]),
+    type=click.Choice(["auto", "grpc", "native"]),
     default="auto",
     show_default=True,
     help="What speaks gRPC.",
@@ -49,7 +49,7 @@ def serve(home: Path, address: str, front: str, flush_seconds: float) -> None:
     Prints one line of JSON when it accepts calls.
     """
     server.main_logging()
-    server.serve(server.Settings(home, address, flush_seconds))
+    server.serve(server.Settings(home, address, flush_seconds, front))
 
 
 @click.command()

@@ -2,7 +2,16 @@
 
 from featurestore.server.control import ControlService
 from featurestore.server.front import add_to_server
+from featurestore.server.native import NativeFront, native_is_available
 from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import Call, RuntimeService
 
-__all__ = ["Call", "ControlService", "Registrar", "RuntimeService", "add_to_server"]
+__all__ = [
+    "Call",
+    "ControlService",
+    "NativeFront",
+    "Registrar",
+    "RuntimeService",
+    "add_to_server",
+    "native_is_available",
+]

@@ -17,12 +17,11 @@ from featurestore.errors import FeatureStoreError
 from featurestore.server.answer import answer
 from featurestore.server.control import ControlService
 from featurestore.server.registrar import Registrar
-from featurestore.server.runtime import Call, Reply, RuntimeService
+from featurestore.server.runtime import SERVICE, Call, Reply, RuntimeService
 from featurestore.v1 import control_pb2_grpc, runtime_pb2
 
-__all__ = ["RUNTIME_SERVICE", "WriteLane", "add_to_server"]
+__all__ = ["WriteLane", "add_to_server"]
 
-RUNTIME_SERVICE: Final = "featurestore.v1.FeatureStoreRuntime"
 MAX_LANE_BATCH: Final = 4096
 STREAM_WINDOW: Final = 4096
 
@@ -46,7 +45,7 @@ def add_to_server(
         runtime_pb2.PutRecordRequest.FromString,
         runtime_pb2.Ack.SerializeToString,
     )
-    registrar.add_registered_method_handlers(RUNTIME_SERVICE, handlers)
+    registrar.add_registered_method_handlers(SERVICE, handlers)
     control_pb2_grpc.add_FeatureStoreServicer_to_server(control, registrar)
     return lane
 
@@ -101,7 +100,7 @@ class WriteLane:
 def _read(runtime: RuntimeService, method: str) -> Any:
     async def handle(request: Any, context: Any) -> Any:
         async def work() -> bytes:
-            return _raise(runtime.read(Call(method, request)))
+            return _raise(runtime.read([Call(method, request)])[0])
 
         return await answer(context, work, method)
 

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from featurestore.errors import InvalidRequest
 from featurestore.server.answer import abort
 
-__all__ = ["Registrar"]
+__all__ = ["Registrar", "malformed"]
 
 
 @final
@@ -59,6 +59,13 @@ class _MalformedRequest(Exception):
         self.error = error
 
 
+def malformed(error: DecodeError) -> InvalidRequest:
+    """Return what to answer to bytes that are no message of the call."""
+    return InvalidRequest(
+        f"the request cannot be read: {error}; make the client from the proto files of this version"
+    )
+
+
 def _guarded(handler: Any) -> Any:
     read = _reader(handler.request_deserializer)
     write = handler.response_serializer
@@ -74,12 +81,7 @@ def _reader(parse: Any) -> Any:
         try:
             return parse(data)
         except DecodeError as error:
-            return _Malformed(
-                InvalidRequest(
-                    f"the request cannot be read: {error}; make the client from the proto files "
-                    f"of this version"
-                )
-            )
+            return _Malformed(malformed(error))
 
     return read
 

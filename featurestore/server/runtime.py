@@ -13,15 +13,16 @@ from typing import Any, ClassVar, Final, final
 
 from featurestore import convert, record, wire
 from featurestore.codec import MAX_KEY, NEVER, StoredValue, group_prefix
-from featurestore.embedded import EmbeddedStore, refused_delete, write_error
+from featurestore.embedded import EmbeddedStore, readable, refused_delete, write_error
 from featurestore.errors import FeatureGroupNotFound, FeatureStoreError, InvalidRequest
 from featurestore.online import Batch, Outcome, Write
 from featurestore.position import SourcePosition
 from featurestore.registry import Registered, named
 from featurestore.v1 import runtime_pb2
 
-__all__ = ["Call", "Reply", "RuntimeService"]
+__all__ = ["SERVICE", "Call", "Reply", "RuntimeService"]
 
+SERVICE: Final = "featurestore.v1.FeatureStoreRuntime"
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100
 Reply = bytes | FeatureStoreError
@@ -59,7 +60,6 @@ class RuntimeService:
     def __init__(self, store: EmbeddedStore) -> None:
         self._store = store
         self._reads: dict[str, Callable[[Any], bytes]] = {
-            "GetRecord": self._get,
             "BatchGetRecord": self._batch_get,
             "ListRecords": self._list,
             "GetSourcePosition": self._position,
@@ -70,12 +70,32 @@ class RuntimeService:
             "DeleteRecord": self._delete,
         }
 
-    def read(self, call: Call) -> Reply:
-        """Answer one read; it takes microseconds and blocks on nothing."""
-        try:
-            return self._reads[call.method](call.request)
-        except FeatureStoreError as error:
-            return error
+    def read(self, calls: Sequence[Call]) -> list[Reply]:
+        """Answer a batch of reads; they take microseconds and block on nothing.
+
+        The GetRecord calls of one group share one look into the store.
+        """
+        replies: list[Reply] = [_EMPTY] * len(calls)
+        gets: dict[int, list[tuple[int, bytes, Any]]] = {}
+        groups = self._store.registry.current()
+        for index, call in enumerate(calls):
+            request = call.request
+            try:
+                if call.method != "GetRecord":
+                    replies[index] = self._reads[call.method](request)
+                    continue
+                entry = readable(groups, request.feature_group_name, request.feature_names)
+                identifier = record.identifier_text(
+                    entry.group, request.record_identifier_value_as_string
+                )
+            except FeatureStoreError as error:
+                replies[index] = error
+            else:
+                wanted = (index, identifier.encode(), request)
+                gets.setdefault(entry.number, []).append(wanted)
+        for number, found in gets.items():
+            self._get(number, found, replies)
+        return replies
 
     def write(self, calls: Sequence[Call]) -> list[Reply]:
         """Answer a batch of writes in one durable transaction; each reply is final."""
@@ -100,50 +120,68 @@ class RuntimeService:
                 replies[index] = _settle(made, answer)
         return [reply for reply in replies if reply is not None]
 
-    def _get(self, request: runtime_pb2.GetRecordRequest) -> bytes:
-        entry, features = self._readable(request.feature_group_name, request.feature_names)
-        identifier = record.identifier_text(entry.group, request.record_identifier_value_as_string)
-        value = self._store.online.get(entry.number, [identifier.encode()])[0]
-        if value is None or not value.is_readable(record.now_us()):
-            return _EMPTY
-        data = convert.select_features(value.record, features) if features else value.record
-        # GetRecordResponse.record is field 1: its bytes are the stored ones.
-        reply = b"\x0a" + _varint(len(data)) + data
-        if request.expiration_time_response and value.expires_us != NEVER:
-            return reply + _expiry(value).SerializeToString()
-        return reply
+    def _get(
+        self, number: int, wanted: Sequence[tuple[int, bytes, Any]], replies: list[Reply]
+    ) -> None:
+        try:
+            values = self._store.online.get(number, [identifier for _, identifier, _ in wanted])
+        except FeatureStoreError as error:
+            for index, _, _ in wanted:
+                replies[index] = error
+            return
+        now = record.now_us()
+        for (index, _, request), value in zip(wanted, values, strict=True):
+            if value is None or not value.is_readable(now):
+                continue  # OK and `record` unset
+            data = value.record
+            if request.feature_names:
+                data = convert.select_features(data, request.feature_names)
+            # GetRecordResponse.record is field 1: its bytes are the stored ones.
+            reply = b"\x0a" + _varint(len(data)) + data
+            if value.expires_us != NEVER and request.expiration_time_response:
+                reply += _expiry(value).SerializeToString()
+            replies[index] = reply
 
     def _batch_get(self, request: runtime_pb2.BatchGetRecordRequest) -> bytes:
         if not request.identifiers:
             raise InvalidRequest("identifiers: expected at least one entry, got none")
-        response = runtime_pb2.BatchGetRecordResponse()
+        # The reply is put together from bytes: a record is not parsed to be written again.
+        parts: list[bytes] = []
+        failed = runtime_pb2.BatchGetRecordResponse()
         now = record.now_us()
+        groups = self._store.registry.current()
         for wanted in request.identifiers:
             name = wanted.feature_group_name
+            features = tuple(wanted.feature_names)
             try:
-                entry, features = self._readable(name, wanted.feature_names)
+                entry = readable(groups, name, features)
             except FeatureStoreError as error:
                 for text in wanted.record_identifiers_value_as_string:
-                    _add_error(response, name, text, error)
+                    _add_error(failed, name, text, error)
                 continue
-            texts: list[str] = []
+            identifiers: list[bytes] = []
             for text in wanted.record_identifiers_value_as_string:
                 try:
-                    texts.append(record.identifier_text(entry.group, text))
+                    identifiers.append(record.identifier_text(entry.group, text).encode())
                 except FeatureStoreError as error:
-                    _add_error(response, name, text, error)
-            values = self._store.online.get(entry.number, [text.encode() for text in texts])
-            for text, value in zip(texts, values, strict=True):
+                    _add_error(failed, name, text, error)
+            head = _field(1, name.encode())
+            values = self._store.online.get(entry.number, identifiers)
+            for identifier, value in zip(identifiers, values, strict=True):
                 if value is None or not value.is_readable(now):
                     continue
-                found = response.records.add(
-                    feature_group_name=name, record_identifier_value_as_string=text
-                )
-                data = convert.select_features(value.record, features) if features else value.record
-                found.record.ParseFromString(data)
+                data = value.record
+                if features:
+                    data = convert.select_features(data, features)
+                body = head + _field(2, identifier) + _field(3, data)
                 if value.expires_us != NEVER:
-                    found.expires_at.FromMicroseconds(value.expires_us)
-        return response.SerializeToString()
+                    expiry = runtime_pb2.BatchGetRecordResponse.BatchRecord()
+                    expiry.expires_at.FromMicroseconds(value.expires_us)
+                    body += expiry.SerializeToString()
+                parts.append(_field(1, body))
+        if failed.errors:
+            parts.append(failed.SerializeToString())
+        return b"".join(parts)
 
     def _list(self, request: runtime_pb2.ListRecordsRequest) -> bytes:
         entry = self._store.registry.get(request.feature_group_name)
@@ -208,9 +246,6 @@ class RuntimeService:
             wire.stores_from(request),
         )
 
-    def _readable(self, name: str, features: Sequence[str]) -> tuple[Registered, tuple[str, ...]]:
-        return self._store.readable(name, features), tuple(features)
-
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -245,7 +280,16 @@ def _expiry(value: StoredValue) -> runtime_pb2.GetRecordResponse:
     return response
 
 
+def _field(number: int, data: bytes) -> bytes:
+    """Write a length-delimited field of a protobuf message."""
+    return bytes((number << 3 | 2,)) + _varint(len(data)) + data
+
+
 def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     parts = bytearray()
     while number > 0x7F:
         parts.append(number & 0x7F | 0x80)

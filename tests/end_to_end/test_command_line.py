@@ -18,6 +18,7 @@ import pytest
 
 import featurestore
 from featureline.broker import Broker, BrokerUnavailable
+from featurestore.server import native_is_available
 
 MOMENT = pa.timestamp("us", "UTC")
 NAMES = (f"readings-{number}" for number in itertools.count())
@@ -718,7 +719,7 @@ class TestSignals:
             "ready": True,
             "grpc": server.address,
             "http": None,
-            "front": "grpc",
+            "front": "native" if native_is_available() else "grpc",
             "workers": 1,
             "pid": server.pid,
         }

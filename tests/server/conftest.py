@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ import featurestore
 from featureline.server import Server
 from featurestore import FeatureGroup, FeatureStore, aio, feature_definitions
 from featurestore.embedded import EmbeddedStore, open_store
+from featurestore.server import native_is_available
 
 
 class Loop:
@@ -39,8 +41,9 @@ class Loop:
 class Serving:
     """The server of `featureline serve` over a home, on a free port of this machine."""
 
-    def __init__(self, loop: Loop, home: Path) -> None:
+    def __init__(self, loop: Loop, home: Path, front: str) -> None:
         self.home = home
+        self.front = front
         self._loop = loop
         self.store: EmbeddedStore = open_store(home)
         self._server: Server = loop.run(self._start())
@@ -48,7 +51,7 @@ class Serving:
         self._stopped = False
 
     async def _start(self) -> Server:
-        server = Server(self.store, "127.0.0.1:0")
+        server = Server(self.store, "127.0.0.1:0", front=self.front)
         await server.start()
         return server
 
@@ -110,15 +113,32 @@ def loop() -> Iterator[Loop]:
     opened.close()
 
 
+FRONTS = ["grpc", "native"]
+
+
+@pytest.fixture(scope="module", params=FRONTS)
+def front(request: pytest.FixtureRequest) -> str:
+    """What speaks gRPC: every test of a server holds for both."""
+    return installed(str(request.param))
+
+
+def installed(front: str) -> str:
+    """A front, where it can run; CI has them all."""
+    if front == "native" and not native_is_available():
+        assert os.environ.get("CI") != "true", "the native front is not installed"
+        pytest.skip("the extra `fast` is not installed")
+    return front
+
+
 @pytest.fixture(scope="module")
 def new_server(
-    loop: Loop, tmp_path_factory: pytest.TempPathFactory
+    loop: Loop, front: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Serving]]:
     """Start a server over a home of its own."""
     started: list[Serving] = []
 
     def start() -> Serving:
-        started.append(Serving(loop, tmp_path_factory.mktemp("served")))
+        started.append(Serving(loop, tmp_path_factory.mktemp("served"), front))
         return started[-1]
 
     yield start
@@ -127,11 +147,23 @@ def new_server(
 
 
 @pytest.fixture
-def server(loop: Loop, tmp_path: Path) -> Iterator[Serving]:
+def serving(loop: Loop, tmp_path: Path) -> Iterator[Callable[[str], Serving]]:
+    """Start a server with a front, over an empty home."""
+    started: list[Serving] = []
+
+    def start(front: str) -> Serving:
+        started.append(Serving(loop, tmp_path / f"served-{len(started)}", installed(front)))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture
+def server(serving: Callable[[str], Serving], front: str) -> Serving:
     """A server over an empty home."""
-    serving = Serving(loop, tmp_path / "served")
-    yield serving
-    serving.stop()
+    return serving(front)
 
 
 @pytest.fixture
@@ -149,26 +181,42 @@ def embedded(tmp_path: Path) -> Iterator[FeatureStore]:
 
 
 @pytest.fixture
-def awaited(loop: Loop, server: Serving) -> Iterator[Blocking]:
-    """An asynchronous client of the server."""
-    store = Blocking(loop, server.address)
-    yield store
-    store.close()
+def opened(
+    loop: Loop, serving: Callable[[str], Serving], tmp_path: Path
+) -> Iterator[Callable[[str], Any]]:
+    """Open an empty store: `embedded`, `remote-FRONT`, or `awaited-FRONT` (asynchronous)."""
+    stores: list[Any] = []
+
+    def open_one(kind: str) -> Any:
+        client, _, front = kind.partition("-")
+        if client == "embedded":
+            stores.append(featurestore.open(tmp_path / "embedded"))
+        elif client == "remote":
+            stores.append(featurestore.connect(serving(front).address))
+        else:
+            stores.append(Blocking(loop, serving(front).address))
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
 
 
-@pytest.fixture(params=["embedded", "remote"])
-def store(request: pytest.FixtureRequest) -> FeatureStore:
+@pytest.fixture(params=["embedded", *(f"remote-{front}" for front in FRONTS)])
+def store(request: pytest.FixtureRequest, opened: Callable[[str], Any]) -> FeatureStore:
     """Every kind of store with all verbs, empty."""
-    opened: FeatureStore = request.getfixturevalue(request.param)
-    return opened
+    store: FeatureStore = opened(request.param)
+    return store
 
 
-@pytest.fixture(params=["embedded", "remote", "awaited"])
-def record_store(request: pytest.FixtureRequest) -> Any:
+@pytest.fixture(
+    params=["embedded", *(f"{c}-{front}" for c in ("remote", "awaited") for front in FRONTS)]
+)
+def record_store(request: pytest.FixtureRequest, opened: Callable[[str], Any]) -> Any:
     """Every kind of store with the record verbs, with the group `weather`."""
-    opened = request.getfixturevalue(request.param)
-    opened.create_feature_group(WEATHER)
-    return opened
+    store = opened(request.param)
+    store.create_feature_group(WEATHER)
+    return store
 
 
 @pytest.fixture(scope="module")

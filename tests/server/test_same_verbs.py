@@ -1061,7 +1061,8 @@ def test_a_store_that_was_closed_says_so(store, weather):
         store.flush()
 
 
-def test_an_asynchronous_store_that_was_closed_says_so(awaited):
+def test_an_asynchronous_store_that_was_closed_says_so(opened):
+    awaited = opened("awaited-grpc")
     awaited.close()
 
     with pytest.raises(StoreUnavailable, match="closed"):
