@@ -218,11 +218,15 @@ class Registry:
             self._db.close()
 
     def _groups(self) -> dict[str, Registered]:
-        with self._lock, self._errors():
-            version = self._db.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._seen_version:
-                self._known = self._read_all()
-                self._seen_version = version
+        # On the way of every call: no context manager around the one look.
+        with self._lock:
+            try:
+                version = self._db.execute("PRAGMA data_version").fetchone()[0]
+                if version != self._seen_version:
+                    self._known = self._read_all()
+                    self._seen_version = version
+            except sqlite3.DatabaseError as error:
+                raise sqlite_error(self._path, error) from error
             return self._known
 
     def _read_all(self) -> dict[str, Registered]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple
 
 from featurestore.codec import DELETED, HARD, StoredValue
 from featurestore.errors import FeatureStoreError
@@ -24,10 +23,10 @@ class Outcome(enum.IntEnum):
     REFUSED = 2  # a hard delete that is not later than the stored record: nothing was written
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One checked put or delete.
+
+    A named tuple, like the other values here, since one is made for every put.
 
     Args:
         group: the feature group's number.
@@ -54,9 +53,7 @@ class Write:
     offline: bool = True
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Writes that are stored together, with the source position they came from."""
 
     writes: Sequence[Write]

@@ -83,14 +83,19 @@ class LmdbStore(OnlineStore):
 
     def get(self, group: int, identifiers: Sequence[bytes]) -> list[StoredValue | None]:
         """See OnlineStore.get."""
-        with self.transaction() as txn:
-            records = self._shared.records
-            found: list[StoredValue | None] = []
-            for identifier in identifiers:
-                key = codec.record_key(group, identifier)
-                data = txn.get(key, db=records)
-                found.append(None if data is None else codec.decode_value(key, data))
-            return found
+        # On the way of every read: no context manager of ours around the transaction.
+        self._check_usable()
+        shared = self._shared
+        found: list[StoredValue | None] = []
+        try:
+            with shared.env.begin(db=shared.records) as txn:
+                for identifier in identifiers:
+                    key = codec.record_key(group, identifier)
+                    data = txn.get(key)
+                    found.append(None if data is None else codec.decode_value(key, data))
+        except lmdb.Error as error:
+            raise self._explained(error) from error
+        return found
 
     def scan(
         self, group: int, *, after: bytes | None, limit: int
@@ -153,6 +158,19 @@ class LmdbStore(OnlineStore):
             StoreCorrupt: LMDB found damage.
             StoreUnavailable: the store is closed, or was opened by a parent process.
         """
+        self._check_usable()
+        try:
+            with self._shared.env.begin(write=write) as txn:
+                yield txn
+        except lmdb.Error as error:
+            raise self._explained(error) from error
+
+    @property
+    def outbox_database(self) -> Any:
+        """The LMDB database of the outbox."""
+        return self._shared.outbox
+
+    def _check_usable(self) -> None:
         if not self._open:
             raise StoreUnavailable("the online store is closed")
         if self._shared.pid != os.getpid():
@@ -160,29 +178,23 @@ class LmdbStore(OnlineStore):
                 "the online store was opened before this process was forked; open it in the child "
                 "only, or start the child by spawning"
             )
+
+    def _explained(self, error: Exception) -> FeatureStoreError:
+        """Say what an error of LMDB means for the caller."""
         path = self._shared.path
-        try:
-            with self._shared.env.begin(write=write) as txn:
-                yield txn
-        except lmdb.MapFullError:
-            raise StoreFull(
+        if isinstance(error, lmdb.MapFullError):
+            return StoreFull(
                 f"the online store {path} has reached its size limit; flush the outbox, delete "
                 f"records, or open it with a larger map_bytes"
-            ) from None
-        except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
-            raise StoreCorrupt(_corrupt(path, error)) from error
-        except (lmdb.DiskError, lmdb.Error) as error:
-            if _is_full(error):
-                raise StoreFull(
-                    f"no space left for the online store {path}; nothing was written: "
-                    f"free space and put again"
-                ) from error
-            raise StoreUnavailable(f"the online store {path}: {error}") from error
-
-    @property
-    def outbox_database(self) -> Any:
-        """The LMDB database of the outbox."""
-        return self._shared.outbox
+            )
+        if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.PanicError):
+            return StoreCorrupt(_corrupt(path, error))
+        if _is_full(error):
+            return StoreFull(
+                f"no space left for the online store {path}; nothing was written: "
+                f"free space and put again"
+            )
+        return StoreUnavailable(f"the online store {path}: {error}")
 
     def _put_one(self, txn: Any, write: Write, sequence: int) -> Outcome:
         key = codec.record_key(write.group, write.identifier)

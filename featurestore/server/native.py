@@ -108,22 +108,28 @@ class NativeFront:
 
     def _receive(self) -> None:
         while (events := self._front.recv_batch(MAX_EVENTS)) is not None:
-            reads: list[_Pending] = []
-            writes: list[_Pending] = []
-            for kind, call_id, method_id, payload, _ in events:
-                if kind != self._call_event:
-                    continue  # a caller that went away: its answer will find nobody
-                name, parse, is_write = self._methods[method_id]
-                try:
-                    call = Call(name, parse(payload))
-                except DecodeError as error:
-                    self._reply(call_id, malformed(error))
-                    continue
-                (writes if is_write else reads).append((call_id, call))
-            if writes:
-                self._hand_over(writes)
-            if reads:
-                self._answer(reads, self._runtime.read)
+            try:
+                self._take(events)
+            except Exception:  # noqa: BLE001  # the thread's outermost frame: it must go on
+                _log.exception("a batch of calls failed")
+
+    def _take(self, events: Sequence[Any]) -> None:
+        reads: list[_Pending] = []
+        writes: list[_Pending] = []
+        for kind, call_id, method_id, payload, _ in events:
+            if kind != self._call_event:
+                continue  # a caller that went away: its answer will find nobody
+            name, parse, is_write = self._methods[method_id]
+            try:
+                call = Call(name, parse(payload))
+            except DecodeError as error:
+                self._reply(call_id, malformed(error))
+                continue
+            (writes if is_write else reads).append((call_id, call))
+        if writes:
+            self._hand_over(writes)
+        if reads:
+            self._answer(reads, self._runtime.read)
 
     def _hand_over(self, writes: list[_Pending]) -> None:
         with self._wake:
@@ -141,12 +147,15 @@ class NativeFront:
                 if not self._waiting:
                     return
                 batch, self._waiting = self._waiting, []
-            self._answer(batch, self._runtime.write)
+            try:
+                self._answer(batch, self._runtime.write)
+            except Exception:  # noqa: BLE001  # the thread's outermost frame: it must go on
+                _log.exception("a batch of writes failed")
 
     def _answer(self, batch: Sequence[_Pending], answer: Any) -> None:
         try:
             replies: Sequence[Reply] = answer([call for _, call in batch])
-        except Exception:  # noqa: BLE001  # the threads' outermost frame: they must go on
+        except Exception:  # noqa: BLE001  # whatever it is, the callers must be told
             _log.exception("%s failed", batch[0][1].method)
             broken = InternalError("the call failed inside the server; its log has the cause")
             replies = [broken] * len(batch)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, NamedTuple, final
 
 from featurestore import convert, record, wire
 from featurestore.codec import MAX_KEY, NEVER, StoredValue, group_prefix
@@ -29,9 +28,7 @@ Reply = bytes | FeatureStoreError
 _EMPTY: Final = b""
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request, by the name of its method."""
 
     method: str
@@ -247,9 +244,7 @@ class RuntimeService:
         )
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """A checked write call: what to store, what to answer, and what a refusal means."""
 
     batch: Batch | None

@@ -16,7 +16,8 @@ import pyarrow as pa
 import featurestore
 from featurestore import FeatureStore
 from featurestore.convert import encode_record
-from featurestore.server.front import RUNTIME_SERVICE
+from featurestore.server import native_is_available
+from featurestore.server.runtime import SERVICE
 from featurestore.v1 import record_pb2, runtime_pb2
 from tests.benchmarks import echo
 from tests.benchmarks.child import Server, cpu_seconds, module_command, serving
@@ -60,28 +61,31 @@ def run(size: Size, work: Path) -> list[Figure]:
         store.create_feature_group(GROUP)
         store.put_table(GROUP.name, rows)
         store.flush()
-    # A flush within a run would be measured with some calls and not with others.
-    serve = module_command("featureline", "serve", "--home", home, "--grpc", "127.0.0.1:0")
-    serve += ["--flush-seconds", "86400"]
-    with ExitStack() as stack:
-        server = stack.enter_context(serving(serve, log=work / "server.log"))
-        empty = stack.enter_context(
-            serving(module_command("tests.benchmarks.echo"), log=work / "echo.log")
-        )
-        remote = stack.enter_context(featurestore.connect(server.address))
-        methods = _methods(server, empty, rows)
-        _check_calls(remote, rows, methods)
-        load = stack.enter_context(best_load(work))
-        figures = []
-        for in_flight in _IN_FLIGHT:
-            figures += _calls(load, methods, in_flight, sizes, has_bars)
-        figures += measure_bulk(
-            remote,
-            rows=sizes.bulk_rows,
-            repeats=sizes.bulk_repeats,
-            work=work,
-            bar=Bar("value", ">=", 100_000.0) if has_bars else None,
-        )
+    figures: list[Figure] = []
+    fronts = ["grpc", *(["native"] if native_is_available() else [])]
+    for front in fronts:
+        # A flush within a run would be measured with some calls and not with others.
+        serve = module_command("featureline", "serve", "--home", home, "--grpc", "127.0.0.1:0")
+        serve += ["--flush-seconds", "86400", "--front", front]
+        with ExitStack() as stack:
+            server = stack.enter_context(serving(serve, log=work / f"{front}.log"))
+            empty = stack.enter_context(
+                serving(module_command("tests.benchmarks.echo"), log=work / "echo.log")
+            )
+            remote = stack.enter_context(featurestore.connect(server.address))
+            methods = _methods(server, empty, rows)
+            _check_calls(remote, rows, methods)
+            load = stack.enter_context(best_load(work))
+            for in_flight in _IN_FLIGHT:
+                figures += _calls(load, methods, in_flight, sizes, front, has_bars)
+            if front == fronts[-1]:
+                figures += measure_bulk(
+                    remote,
+                    rows=sizes.bulk_rows,
+                    repeats=sizes.bulk_repeats,
+                    work=work,
+                    bar=Bar("value", ">=", 100_000.0) if has_bars else None,
+                )
     return figures
 
 
@@ -131,15 +135,20 @@ def _methods(server: Server, empty: Server, rows: pa.Table) -> dict[str, _Method
     methods = {"echo": _Method(Requests(empty.address, echo.METHOD, [b""]), empty.pid)}
     for method, requests in (("GetRecord", gets), ("PutRecord", puts), ("BatchGetRecord", batches)):
         messages = [request.SerializeToString() for request in requests]
-        path = f"/{RUNTIME_SERVICE}/{method}"
+        path = f"/{SERVICE}/{method}"
         methods[method] = _Method(Requests(server.address, path, messages), server.pid)
     return methods
 
 
 def _calls(
-    load: Load, methods: dict[str, _Method], in_flight: int, sizes: _Sizes, has_bars: bool
+    load: Load,
+    methods: dict[str, _Method],
+    in_flight: int,
+    sizes: _Sizes,
+    front: str,
+    has_bars: bool,
 ) -> list[Figure]:
-    note(f"{', '.join(methods)}: {in_flight} in flight")
+    note(f"{front} front: {', '.join(methods)}: {in_flight} in flight")
 
     def measure(method: _Method) -> _Run:
         before = cpu_seconds(method.pid)
@@ -158,12 +167,15 @@ def _calls(
     bars: dict[tuple[str, str], Bar] = {}
     if has_bars and in_flight == max(_IN_FLIGHT):
         bars = {
-            ("GetRecord", "calls"): Bar("ratio", ">=", 0.7),
+            ("GetRecord", "calls"): Bar("ratio", ">=", 0.7 if front == "grpc" else 8.0),
             ("BatchGetRecord", "calls"): Bar("value", ">=", 150_000.0),
         }
+        if front == "native":
+            bars["GetRecord", "p99"] = Bar("value", "<=", 5.0)
+            bars["PutRecord", "calls"] = Bar("ratio", ">=", 3.5)
     figures = []
     for method in ("GetRecord", "PutRecord", "BatchGetRecord"):
-        figures += _figures_of(method, load, runs[method], runs["echo"], in_flight, bars)
+        figures += _figures_of(method, load, runs[method], runs["echo"], in_flight, front, bars)
     return figures
 
 
@@ -173,6 +185,7 @@ def _figures_of(
     runs: Sequence[_Run],
     echoes: Sequence[_Run],
     in_flight: int,
+    front: str,
     bars: dict[tuple[str, str], Bar],
 ) -> list[Figure]:
     what = {
@@ -186,7 +199,7 @@ def _figures_of(
 
     def figure(name: str, unit: str, key: str, read: Callable[[_Run], float]) -> Figure:
         return compare(
-            f"{what}, {in_flight} in flight{name}",
+            f"{front} front: {what}, {in_flight} in flight{name}",
             unit,
             [read(run) for run in runs],
             baseline=f"{_ECHO}, by {load.name}{counted if key == 'calls' else ''}",
