@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import os
-import shutil
+import secrets
 import signal
 import socket
 import sys
@@ -43,6 +43,8 @@ __all__ = ["Server", "Settings", "serve"]
 _log = logging.getLogger(__name__)
 DRAIN_S: Final = 10.0
 _MAX_PORT: Final = 65_535
+# The path of a Unix socket has room for about a hundred bytes.
+_MAX_SOCKET_FOLDER_BYTES: Final = 70
 
 
 @final
@@ -144,8 +146,8 @@ class Server:
         ]
         reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], self._server)
         self._native: NativeFront | None = None
-        self._folder = ""
-        port = self._listen(runtime, address, front)
+        self._behind: Path | None = None
+        port = self._listen(runtime, store.home, address, front)
         self.address = f"{address.rpartition(':')[0]}:{port}"
 
     @property
@@ -176,23 +178,36 @@ class Server:
         await asyncio.to_thread(self._training.close)
         await asyncio.to_thread(self._lineage.close)
         self._lane.close()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._behind is not None:
+            self._behind.unlink(missing_ok=True)
 
-    def _listen(self, runtime: RuntimeService, address: str, front: str) -> int:
+    def _listen(self, runtime: RuntimeService, home: Path, address: str, front: str) -> int:
         _check_address(address)
         if front == "grpc" or (front == "auto" and not native_is_available()):
             return int(self._server.add_insecure_port(address))
-        # Only this user can enter the folder, so only the native front reaches the socket.
-        self._folder = tempfile.mkdtemp(prefix="featureline-")
+        self._behind = _private_socket(home)
         try:
-            behind = f"{self._folder}/grpc.sock"
-            self._server.add_insecure_port(f"unix:{behind}")
-            self._native = NativeFront(address, runtime, behind=behind)
+            self._server.add_insecure_port(f"unix:{self._behind}")
+            self._native = NativeFront(address, runtime, behind=str(self._behind))
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._behind.unlink(missing_ok=True)
             raise
         return self._native.port
+
+
+def _private_socket(home: Path) -> Path:
+    """Choose the Unix socket of the server behind the native front; no other user reaches it."""
+    folder = home / "run"
+    if len(os.fsencode(folder)) > _MAX_SOCKET_FOLDER_BYTES:
+        folder = Path(tempfile.gettempdir()) / f"featureline-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise StoreUnavailable(f"{folder} belongs to another user; choose a home of your own")
+    for socket_file in folder.glob("*.sock"):
+        # A server that was killed leaves its socket; the first word of the name is its process.
+        if not Path(f"/proc/{socket_file.name.split('-')[0]}").exists() and Path("/proc").exists():
+            socket_file.unlink(missing_ok=True)
+    return folder / f"{os.getpid()}-{secrets.token_hex(4)}.sock"
 
 
 def _check_address(address: str) -> None:
