@@ -29,6 +29,9 @@ SERVICES = [
     )
 ]
 METHODS = [method for service in SERVICES for method in service.methods]
+# What is made at random must not reach those that would do as told to the group of all tests: a
+# put with a few bytes more is also a good request to delete its group.
+HARMLESS = [m for m in METHODS if m.name not in {"DeleteFeatureGroup", "UpdateFeatureGroup"}]
 # What a client may be told about a request of its own making.
 ALLOWED = {
     grpc.StatusCode.OK,
@@ -107,7 +110,7 @@ _DAMAGED = st.one_of(
 
 
 @settings(max_examples=300)
-@given(method=st.sampled_from(METHODS), data=_DAMAGED)
+@given(method=st.sampled_from(HARMLESS), data=_DAMAGED)
 def test_bytes_that_are_no_message(call, method, data):
     assert _send(call, method, data) in ALLOWED
 
@@ -184,12 +187,8 @@ def _messages(draw: Any, descriptor: Descriptor, depth: int = 0) -> Any:
     return message
 
 
-# These would do as told to the group of the other tests.
-_OBEYED = {"DeleteFeatureGroup", "UpdateFeatureGroup"}
-
-
 @settings(max_examples=300)
-@given(data=st.data(), method=st.sampled_from([m for m in METHODS if m.name not in _OBEYED]))
+@given(data=st.data(), method=st.sampled_from(HARMLESS))
 def test_messages_of_anything(call, data, method):
     message = data.draw(_messages(method.input_type))
 
