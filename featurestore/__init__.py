@@ -24,6 +24,7 @@ from featurestore.client import connect
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import open_store as open  # noqa: A004  # read as featurestore.open
 from featurestore.errors import (
+    AccessDenied,
     DatasetNotFound,
     FeatureGroupExists,
     FeatureGroupNotFound,
@@ -34,10 +35,15 @@ from featurestore.errors import (
     InvalidRecord,
     InvalidRequest,
     InvalidSpine,
+    Overloaded,
     PositionConflict,
+    RecordConflict,
+    RecordNotFound,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
+    Throttled,
+    Unauthenticated,
 )
 from featurestore.feature import FeatureDefinition, FeatureType, Value
 from featurestore.offline.flusher import Flushed
@@ -87,9 +93,15 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "InvalidSpine",
     "FeatureGroupNotFound",
     "FeatureNotFound",
+    "RecordNotFound",
     "DatasetNotFound",
     "FeatureGroupExists",
+    "RecordConflict",
     "PositionConflict",
+    "Throttled",
+    "Overloaded",
+    "Unauthenticated",
+    "AccessDenied",
     "StoreFull",
     "StoreUnavailable",
     "StoreCorrupt",

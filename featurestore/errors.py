@@ -7,9 +7,15 @@ FeatureStoreError
 │   └── InvalidSpine          INVALID_ARGUMENT     a spine cannot be joined as asked
 ├── FeatureGroupNotFound      NOT_FOUND            (also a LookupError)
 ├── FeatureNotFound           NOT_FOUND            (also a LookupError)
+├── RecordNotFound            NOT_FOUND            (also a LookupError)
 ├── DatasetNotFound           NOT_FOUND            (also a LookupError)
 ├── FeatureGroupExists        ALREADY_EXISTS
+├── RecordConflict            FAILED_PRECONDITION  the stored record is newer than the update
 ├── PositionConflict          ABORTED              read the stored position, go on from there
+├── Throttled                 RESOURCE_EXHAUSTED   nothing was done; retry after `retry_after_s`
+├── Overloaded                RESOURCE_EXHAUSTED   nothing was done; retry after `retry_after_s`
+├── Unauthenticated           UNAUTHENTICATED      send a valid token
+├── AccessDenied              PERMISSION_DENIED    no policy allows it, or one denies it
 ├── StoreFull                 RESOURCE_EXHAUSTED   nothing was written; free space, then retry
 ├── StoreUnavailable          UNAVAILABLE          retry with backoff
 ├── StoreCorrupt              DATA_LOSS            restore or rebuild before going on
@@ -26,6 +32,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final
 
 __all__ = [
+    "AccessDenied",
     "DatasetNotFound",
     "FeatureGroupExists",
     "FeatureGroupNotFound",
@@ -36,10 +43,15 @@ __all__ = [
     "InvalidRecord",
     "InvalidRequest",
     "InvalidSpine",
+    "Overloaded",
     "PositionConflict",
+    "RecordConflict",
+    "RecordNotFound",
     "StoreCorrupt",
     "StoreFull",
     "StoreUnavailable",
+    "Throttled",
+    "Unauthenticated",
     "nearest",
 ]
 
@@ -124,6 +136,45 @@ class DatasetNotFound(FeatureStoreError, LookupError):
     """No dataset has this fingerprint. Fact: `fingerprint`."""
 
     code = "NOT_FOUND"
+
+
+class RecordNotFound(FeatureStoreError, LookupError):
+    """There is no readable record to update. Facts: `group`, `identifier`."""
+
+    code = "NOT_FOUND"
+
+
+class RecordConflict(FeatureStoreError):
+    """An update's event time is older than the stored record's. Facts: `group`, `identifier`."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class Throttled(FeatureStoreError):
+    """The group's provisioned throughput is used up; nothing was done.
+
+    Facts: `group`, `retry_after_s`.
+    """
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class Overloaded(FeatureStoreError):
+    """The server has more work waiting than it takes; nothing was done. Fact: `retry_after_s`."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class Unauthenticated(FeatureStoreError):
+    """The call carries no token, or one that is unknown, expired or revoked."""
+
+    code = "UNAUTHENTICATED"
+
+
+class AccessDenied(FeatureStoreError):
+    """The caller may not do this. Facts: `principal`, `action`, `resource`, `statement`."""
+
+    code = "PERMISSION_DENIED"
 
 
 class FeatureGroupExists(FeatureStoreError):

@@ -1,6 +1,6 @@
 """The online store: the latest record of each identifier, and the outbox beside it."""
 
-from featurestore.online.base import Batch, OnlineStore, Outcome, Write, replaces
+from featurestore.online.base import Batch, OnlineStore, Outcome, Version, Write, decide
 from featurestore.online.committer import Committer
 from featurestore.online.lmdb import LmdbStore
 from featurestore.online.memory import MemoryStore
@@ -13,8 +13,9 @@ __all__ = [
     "MemoryStore",
     "OnlineStore",
     "Outcome",
+    "Version",
     "Write",
-    "replaces",
+    "decide",
 ]
 
 ENGINES = {"lmdb": LmdbStore, "memory": MemoryStore}

@@ -12,7 +12,7 @@ from featurestore.errors import FeatureStoreError
 from featurestore.outbox import Outbox
 from featurestore.position import SourcePosition
 
-__all__ = ["Batch", "OnlineStore", "Outcome", "Write", "replaces"]
+__all__ = ["Batch", "OnlineStore", "Outcome", "Version", "Write", "decide"]
 
 
 class Outcome(enum.IntEnum):
@@ -21,6 +21,7 @@ class Outcome(enum.IntEnum):
     APPLIED = 0  # it is the latest version online (or went to the offline store only, as asked)
     HISTORIC = 1  # older than the stored version: offline only
     REFUSED = 2  # a hard delete that is not later than the stored record: nothing was written
+    CHANGED = 3  # the stored version is not the `expected` one: nothing was written
 
 
 class Write(NamedTuple):
@@ -39,6 +40,8 @@ class Write(NamedTuple):
         invocation_us: when the call came in.
         online: it goes to the online store.
         offline: it goes to the outbox.
+        expected: compare-and-set: sequence of the stored version that this write was made from.
+            It then replaces that version whatever its event time, and no other.
     """
 
     group: int
@@ -51,6 +54,14 @@ class Write(NamedTuple):
     invocation_us: int
     online: bool = True
     offline: bool = True
+    expected: int | None = None
+
+
+class Version(NamedTuple):
+    """What the rule of order needs to know of a stored version."""
+
+    event_time_us: int
+    sequence: int
 
 
 class Batch(NamedTuple):
@@ -117,24 +128,26 @@ class OnlineStore(ABC):
         """Release the store; using it afterwards raises StoreUnavailable."""
 
 
-def replaces(write: Write, stored: tuple[int, int] | None) -> bool:
-    """Whether a write becomes the latest version: the newest event time wins.
+def decide(write: Write, stored: Version | None) -> Outcome:
+    """Say what becomes of a write: the one rule of order of every engine.
 
-    At equal event times the later write wins, but a delete does not win over a record: a delete
-    must be later than what it deletes. So any order of arrival ends in the same version.
+    The newest event time wins. At equal event times the later write wins, but a delete does not
+    win over a record: a delete must be later than what it deletes. So any order of arrival ends
+    in the same version.
 
     Args:
-        write: the write.
-        stored: event time and flags of the stored version, or None.
+        write: the write; it goes to the online store.
+        stored: the version that is there, or None.
+
+    >>> write = Write(1, b"k", 5, b"", 0, 9, 1, 5)
+    >>> decide(write, None), decide(write, Version(6, 1)), decide(write, Version(5, 1))
+    (<Outcome.APPLIED: 0>, <Outcome.HISTORIC: 1>, <Outcome.APPLIED: 0>)
     """
-    if stored is None:
-        return True
-    event_time_us, _ = stored
-    if write.flags & DELETED:
-        return write.event_time_us > event_time_us
-    return write.event_time_us >= event_time_us
-
-
-def is_refused(write: Write, stored: tuple[int, int] | None) -> bool:
-    """Whether a write must not be stored at all: a hard delete that is not the newest."""
-    return bool(write.flags & HARD) and not replaces(write, stored)
+    if write.expected is not None:
+        same = stored is not None and stored.sequence == write.expected
+        return Outcome.APPLIED if same else Outcome.CHANGED
+    if stored is None or write.event_time_us > stored.event_time_us:
+        return Outcome.APPLIED
+    if write.event_time_us == stored.event_time_us and not write.flags & DELETED:
+        return Outcome.APPLIED
+    return Outcome.REFUSED if write.flags & HARD else Outcome.HISTORIC

@@ -29,7 +29,7 @@ from featurestore.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from featurestore.online.base import Batch, OnlineStore, Outcome, Write, is_refused, replaces
+from featurestore.online.base import Batch, OnlineStore, Outcome, Version, Write, decide
 from featurestore.outbox import Outbox
 
 __all__ = ["LmdbStore"]
@@ -74,7 +74,7 @@ class LmdbStore(OnlineStore):
                 outcomes = []
                 for write in batch.writes:
                     outcome = self._put_one(txn, write, sequence + 1)
-                    sequence += outcome is not Outcome.REFUSED
+                    sequence += outcome < Outcome.REFUSED
                     outcomes.append(outcome)
                 answers.append(outcomes)
             if sequence != first:
@@ -198,16 +198,14 @@ class LmdbStore(OnlineStore):
 
     def _put_one(self, txn: Any, write: Write, sequence: int) -> Outcome:
         key = codec.record_key(write.group, write.identifier)
-        stored = None
+        outcome = Outcome.APPLIED
         if write.online:
             current = txn.get(key, db=self._shared.records)
-            if current is not None:
-                _, flags, _, event_time, _, _ = codec.unpack_value_header(current)
-                stored = (event_time, flags)
-            if is_refused(write, stored):
-                return Outcome.REFUSED
-        newest = replaces(write, stored)
-        if write.online and newest:
+            if current is not None or write.expected is not None:
+                outcome = decide(write, _version(current))
+        if outcome >= Outcome.REFUSED:
+            return outcome
+        if write.online and outcome is Outcome.APPLIED:
             value = StoredValue(
                 write.identifier,
                 write.flags,
@@ -233,7 +231,7 @@ class LmdbStore(OnlineStore):
                 codec.encode_outbox(entry),
                 db=self._shared.outbox,
             )
-        return Outcome.APPLIED if newest else Outcome.HISTORIC
+        return outcome
 
     def _sequence(self, txn: Any) -> int:
         data = txn.get(b"sequence", db=self._shared.meta)
@@ -385,6 +383,13 @@ class _Environment:
                 f"this version reads {_FORMAT.decode()!r}; open it with the version that wrote it"
             )
         return str(txn.get(b"store_id", db=self.meta).decode())
+
+
+def _version(data: bytes | None) -> Version | None:
+    if data is None:
+        return None
+    _, _, _, event_time_us, _, sequence = codec.unpack_value_header(data)
+    return Version(event_time_us, sequence)
 
 
 def _open_environment(path: Path, map_bytes: int) -> Any:

@@ -10,7 +10,7 @@ from typing import final
 
 from featurestore.codec import OutboxEntry, StoredValue, record_key
 from featurestore.errors import FeatureStoreError, PositionConflict, StoreUnavailable
-from featurestore.online.base import Batch, OnlineStore, Outcome, Write, is_refused, replaces
+from featurestore.online.base import Batch, OnlineStore, Outcome, Version, Write, decide
 from featurestore.outbox import Outbox
 
 __all__ = ["MemoryStore"]
@@ -92,13 +92,15 @@ class MemoryStore(OnlineStore):
     def _put_one(self, write: Write) -> Outcome:
         values = self._groups.setdefault(write.group, {})
         key = record_key(write.group, write.identifier)
-        current = values.get(key) if write.online else None
-        stored = None if current is None else (current.event_time_us, current.flags)
-        if is_refused(write, stored):
-            return Outcome.REFUSED
+        outcome = Outcome.APPLIED
+        if write.online:
+            current = values.get(key)
+            stored = current and Version(current.event_time_us, current.sequence)
+            outcome = decide(write, stored)
+        if outcome >= Outcome.REFUSED:
+            return outcome
         self._sequence += 1
-        newest = replaces(write, stored)
-        if write.online and newest:
+        if write.online and outcome is Outcome.APPLIED:
             values[key] = StoredValue(
                 write.identifier,
                 write.flags,
@@ -120,7 +122,7 @@ class MemoryStore(OnlineStore):
                     write.record,
                 )
             )
-        return Outcome.APPLIED if newest else Outcome.HISTORIC
+        return outcome
 
     def _check_open(self) -> None:
         if not self._open:
