@@ -45,12 +45,22 @@ from featurestore.errors import (
     Throttled,
     Unauthenticated,
 )
-from featurestore.feature import FeatureDefinition, FeatureType, Value
+from featurestore.feature import CollectionType, FeatureDefinition, FeatureType, Value
+from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
 from featurestore.position import PartitionPosition, SourcePosition
 from featurestore.provenance import group_entity
 from featurestore.record import Put
-from featurestore.schema import FeatureGroup, Store, Ttl, TtlUnit, feature_definitions
+from featurestore.schema import (
+    FeatureGroup,
+    StorageType,
+    Store,
+    Throughput,
+    Ttl,
+    TtlUnit,
+    feature_definitions,
+)
+from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
 from featurestore.store import Description, FeatureStore, Found, Get, PutResult, WriteError
 from featurestore.verify import Difference, VerifyReport
 
@@ -64,11 +74,22 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "FeatureGroup",
     "FeatureDefinition",
     "FeatureType",
+    "CollectionType",
     "feature_definitions",
     "Store",
+    "StorageType",
+    "Throughput",
     "Ttl",
     "TtlUnit",
     "Description",
+    "FeatureMetadata",
+    "MetadataChange",
+    # search
+    "Resource",
+    "Expression",
+    "Filter",
+    "NestedFilters",
+    "Operator",
     # records
     "Value",
     "Put",

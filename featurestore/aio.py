@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, final
 
 import grpc
 
-from featurestore import convert, wire
+from featurestore import convert, wire, wire_control
 from featurestore.client import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
 from featurestore.errors import PositionConflict, StoreUnavailable
 from featurestore.feature import Value
@@ -45,15 +47,17 @@ class AsyncStore:
 
     async def create_feature_group(self, group: FeatureGroup) -> Description:
         """See FeatureStore.create_feature_group."""
-        request = control_pb2.CreateFeatureGroupRequest(feature_group=wire.group_message(group))
+        request = control_pb2.CreateFeatureGroupRequest(
+            feature_group=wire_control.group_message(group)
+        )
         response = await self._call(self._control.CreateFeatureGroup, request)
-        return wire.description_from(response.description)
+        return wire_control.description_from(response.description)
 
     async def describe(self, name: str) -> Description:
         """See FeatureStore.describe."""
         request = control_pb2.DescribeFeatureGroupRequest(feature_group_name=name)
         response = await self._call(self._control.DescribeFeatureGroup, request)
-        return wire.description_from(response.description)
+        return wire_control.description_from(response.description)
 
     async def put(
         self,
@@ -84,7 +88,21 @@ class AsyncStore:
         if not requests:
             return []
         response = await self._call(self._runtime.BatchGetRecord, wire.batch_get_message(requests))
-        return wire.found_from(response)
+        if not response.unprocessed_identifiers:
+            return wire.found_from(response)
+        # Throttled: one entry after the other, as the group's units allow, keeps the order asked.
+        found: list[Found] = []
+        deadline = time.monotonic() + self._timeout_s
+        for request in requests:
+            message = wire.batch_get_message([request])
+            response = await self._call(self._runtime.BatchGetRecord, message)
+            while response.unprocessed_identifiers:
+                if time.monotonic() > deadline:
+                    raise wire.read_throttled(request)
+                await asyncio.sleep(wire.THROTTLED_WAIT_S)
+                response = await self._call(self._runtime.BatchGetRecord, message)
+            found.extend(wire.found_from(response))
+        return found
 
     async def batch_write(
         self, entries: Sequence[Put], *, position: SourcePosition | None = None
@@ -97,12 +115,26 @@ class AsyncStore:
         if not batch.is_settled:
             try:
                 response = await self._call(self._runtime.BatchWriteRecord, batch.request)
+                response = await self._completed(batch, response)
             except PositionConflict as conflict:
                 if "stored" not in conflict.facts:  # too long for an error's metadata
                     source = batch.request.position.source
                     conflict.facts["stored"] = await self.source_position(source)
                 raise
         return batch.errors(response)
+
+    async def update(
+        self,
+        group: str,
+        identifier: object,
+        features: Mapping[str, object],
+        *,
+        ttl: Ttl | None = None,
+        stores: tuple[str, ...] | None = None,
+    ) -> None:
+        """See FeatureStore.update."""
+        request = wire.update_message(group, identifier, features, ttl, stores)
+        await self._call(self._runtime.UpdateRecord, request)
 
     async def delete(
         self, group: str, identifier: object, *, event_time: object, hard: bool = False
@@ -163,6 +195,17 @@ class AsyncStore:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _completed(self, batch: wire.WriteBatch, response: Any) -> Any:
+        """Send what a throttled server left for later, until the deadline."""
+        if not response.unprocessed:
+            return response
+        left = wire.Unprocessed(batch.request, response)
+        deadline = time.monotonic() + self._timeout_s
+        while (request := left.request) is not None and time.monotonic() < deadline:
+            await asyncio.sleep(left.wait_s)
+            left.take(await self._call(self._runtime.BatchWriteRecord, request))
+        return left.response()
 
     async def _call(self, method: Any, request: Any, *, timeout_s: float | None = None) -> Any:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,16 +15,19 @@ import grpc
 import pyarrow as pa
 
 import lineage
-from featurestore import convert, wire
+from featurestore import convert, eventtime, wire, wire_control
+from featurestore.arrowcode import encode_batch
 from featurestore.dataset import Dataset, FeatureSelection, moment_us, read_spine
-from featurestore.embedded import record_batches
+from featurestore.embedded import check_readable, identifier_texts, record_batches
 from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
 from featurestore.position import SourcePosition
 from featurestore.provenance import recorded_load
 from featurestore.record import Put
-from featurestore.schema import FeatureGroup, Ttl
+from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
+from featurestore.search import Expression, Filter, Resource
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -31,6 +35,8 @@ from featurestore.store import (
     Get,
     PutResult,
     WriteError,
+    expression_of,
+    resource_of,
     selections,
 )
 from featurestore.v1 import control_pb2, control_pb2_grpc, runtime_pb2, runtime_pb2_grpc
@@ -41,8 +47,9 @@ __all__ = ["RemoteStore", "connect"]
 DEFAULT_TIMEOUT_S: Final = 30.0
 # A dataset or a verification takes as long as its data.
 LONG_TIMEOUT_S: Final = 3600.0
-_ROWS_PER_CALL: Final = 2_000
+_ROWS_PER_CALL: Final = 5_000
 _BYTES_PER_CALL: Final = 16 << 20
+_IDENTIFIERS_PER_CALL: Final = 1_000
 _CALLS_IN_FLIGHT: Final = 4
 _NO_ERRORS: Final = runtime_pb2.BatchWriteRecordResponse()
 
@@ -72,20 +79,28 @@ class RemoteStore(FeatureStore):
         self._channel = grpc.insecure_channel(target, options=wire.CHANNEL_OPTIONS)
         self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
         self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
+        # BatchWriteRecord of a request that is bytes already.
+        self._write_rows: Any = self._channel.unary_unary(
+            "/featurestore.v1.FeatureStoreRuntime/BatchWriteRecord",
+            request_serializer=bytes,
+            response_deserializer=runtime_pb2.BatchWriteRecordResponse.FromString,
+        )
 
     # -- feature groups -----------------------------------------------------------------------
 
     def create_feature_group(self, group: FeatureGroup) -> Description:
         """See FeatureStore.create_feature_group."""
-        request = control_pb2.CreateFeatureGroupRequest(feature_group=wire.group_message(group))
+        request = control_pb2.CreateFeatureGroupRequest(
+            feature_group=wire_control.group_message(group)
+        )
         response = self._call(self._control.CreateFeatureGroup, request)
-        return wire.description_from(response.description)
+        return wire_control.description_from(response.description)
 
     def describe(self, name: str) -> Description:
         """See FeatureStore.describe."""
         request = control_pb2.DescribeFeatureGroupRequest(feature_group_name=name)
         response = self._call(self._control.DescribeFeatureGroup, request)
-        return wire.description_from(response.description)
+        return wire_control.description_from(response.description)
 
     def list_feature_groups(self, *, name_contains: str = "") -> list[Description]:
         """See FeatureStore.list_feature_groups."""
@@ -96,7 +111,7 @@ class RemoteStore(FeatureStore):
                 self._control.ListFeatureGroups,
                 control_pb2.ListFeatureGroupsRequest(name_contains=name_contains, next_token=token),
             )
-            found.extend(map(wire.description_from, response.descriptions))
+            found.extend(map(wire_control.description_from, response.descriptions))
             token = response.next_token
             if not token:
                 return found
@@ -105,22 +120,65 @@ class RemoteStore(FeatureStore):
         """See FeatureStore.add_features."""
         if not features:  # on the wire that would be no change at all
             self.describe_feature_group(name).with_features(features)
-        request = control_pb2.UpdateFeatureGroupRequest(
-            feature_group_name=name, feature_additions=wire.definitions_message(features)
-        )
-        response = self._call(self._control.UpdateFeatureGroup, request)
-        return wire.description_from(response.description)
+        return self._changed(name, feature_additions=wire_control.definitions_message(features))
 
     def set_ttl(self, name: str, ttl: Ttl | None) -> Description:
         """See FeatureStore.set_ttl."""
-        request = control_pb2.UpdateFeatureGroupRequest(
-            feature_group_name=name,
-            ttl_change=control_pb2.UpdateFeatureGroupRequest.TtlChange(
-                ttl_duration=convert.ttl_to_message(ttl)
-            ),
+        change = control_pb2.UpdateFeatureGroupRequest.TtlChange(
+            ttl_duration=convert.ttl_to_message(ttl)
         )
+        return self._changed(name, ttl_change=change)
+
+    def set_throughput(self, name: str, throughput: Throughput) -> Description:
+        """See FeatureStore.set_throughput."""
+        return self._changed(name, throughput_config=wire_control.throughput_message(throughput))
+
+    def set_storage_type(self, name: str, storage_type: StorageType) -> Description:
+        """See FeatureStore.set_storage_type."""
+        return self._changed(name, storage_type=wire_control.storage_type_number(storage_type))
+
+    def feature_metadata(self, group: str, feature: str) -> FeatureMetadata:
+        """See FeatureStore.feature_metadata."""
+        request = control_pb2.DescribeFeatureMetadataRequest(
+            feature_group_name=group, feature_name=feature
+        )
+        response = self._call(self._control.DescribeFeatureMetadata, request)
+        return wire_control.metadata_from(response.feature_metadata)
+
+    def update_feature_metadata(
+        self, group: str, feature: str, change: MetadataChange
+    ) -> FeatureMetadata:
+        """See FeatureStore.update_feature_metadata."""
+        request = wire_control.change_message(group, feature, change)
+        response = self._call(self._control.UpdateFeatureMetadata, request)
+        return wire_control.metadata_from(response.feature_metadata)
+
+    def search(
+        self,
+        resource: Resource | str,
+        expression: Expression | Filter | None = None,
+        *,
+        sort_by: str = "LastModifiedTime",
+        descending: bool = True,
+    ) -> list[Any]:
+        """See FeatureStore.search."""
+        chosen, wanted = resource_of(resource), expression_of(expression)
+        found: list[Any] = []
+        token = ""
+        while True:
+            response = self._call(
+                self._control.Search,
+                wire_control.search_message(chosen, wanted, sort_by, descending, token),
+            )
+            found.extend(map(wire_control.result_from, response.results))
+            token = response.next_token
+            if not token:
+                return found
+
+    def _changed(self, name: str, **change: Any) -> Description:
+        request = control_pb2.UpdateFeatureGroupRequest(feature_group_name=name, **change)
         response = self._call(self._control.UpdateFeatureGroup, request)
-        return wire.description_from(response.description)
+        return wire_control.description_from(response.description)
 
     def delete_feature_group(self, name: str) -> None:
         """See FeatureStore.delete_feature_group."""
@@ -158,7 +216,44 @@ class RemoteStore(FeatureStore):
         if not requests:
             return []
         response = self._call(self._runtime.BatchGetRecord, wire.batch_get_message(requests))
-        return wire.found_from(response)
+        if not response.unprocessed_identifiers:
+            return wire.found_from(response)
+        # Throttled: one entry after the other, as the group's units allow, keeps the order asked.
+        found: list[Found] = []
+        deadline = time.monotonic() + self._timeout_s
+        for request in requests:
+            message = wire.batch_get_message([request])
+            response = self._call(self._runtime.BatchGetRecord, message)
+            while response.unprocessed_identifiers:
+                if time.monotonic() > deadline:
+                    raise wire.read_throttled(request)
+                time.sleep(wire.THROTTLED_WAIT_S)
+                response = self._call(self._runtime.BatchGetRecord, message)
+            found.extend(wire.found_from(response))
+        return found
+
+    def get_table(
+        self, group: str, identifiers: Iterable[object], *, features: Sequence[str] = ()
+    ) -> pa.Table:
+        """See FeatureStore.get_table; some calls are under way at once."""
+        definition = self.describe_feature_group(group)
+        check_readable(definition, features)
+        texts = identifier_texts(definition, identifiers)
+        records: list[bytes | None] = []
+        under_way: deque[tuple[Get, Any]] = deque()
+
+        def settle() -> None:
+            asked, call = under_way.popleft()
+            records.extend(wire.records_from(asked, self._read_result(asked, call)))
+
+        for start in range(0, len(texts), _IDENTIFIERS_PER_CALL):
+            part = Get(group, texts[start : start + _IDENTIFIERS_PER_CALL], tuple(features))
+            under_way.append((part, self._read(part)))
+            if len(under_way) == _CALLS_IN_FLIGHT:
+                settle()
+        while under_way:
+            settle()
+        return convert.records_to_table(definition, texts, records, features)
 
     def batch_write(
         self, entries: Sequence[Put], *, position: SourcePosition | None = None
@@ -197,26 +292,28 @@ class RemoteStore(FeatureStore):
         rows = 0
         errors: list[WriteError] = []
         if position is not None:
-            whole = wire.WriteBatch(position)
+            whole = wire.RowBatch(group, position)
             for part in record_batches(table):
                 _add_rows(whole, definition, part)
             rows = whole.count
             _check_rows(group, rows)
-            errors = whole.row_errors(self._settled(whole))
+            errors = whole.row_errors(self._settled_rows(whole))
             if on_progress is not None:
                 on_progress(rows)
             return PutResult(rows - len(errors), errors)
-        under_way: deque[tuple[int, wire.WriteBatch, Any]] = deque()
+        under_way: deque[tuple[int, wire.RowBatch, Any]] = deque()
 
         def settle() -> None:
             done, batch, call = under_way.popleft()
-            response = _NO_ERRORS if call is None else self._result(call)
+            response = _NO_ERRORS
+            if call is not None:
+                response = self._completed(batch, self._result(call))
             errors.extend(batch.row_errors(response))
             if on_progress is not None:
                 on_progress(done)
 
-        for part in _parts(table):
-            batch = wire.WriteBatch(start=rows)
+        for part in record_batches(table, _ROWS_PER_CALL, _BYTES_PER_CALL):
+            batch = wire.RowBatch(group, start=rows)
             _add_rows(batch, definition, part)
             rows += batch.count
             under_way.append((rows, batch, self._send(batch)))
@@ -226,6 +323,19 @@ class RemoteStore(FeatureStore):
             settle()
         _check_rows(group, rows)
         return PutResult(rows - len(errors), errors)
+
+    def update(
+        self,
+        group: str,
+        identifier: object,
+        features: Mapping[str, object],
+        *,
+        ttl: Ttl | None = None,
+        stores: tuple[str, ...] | None = None,
+    ) -> None:
+        """See FeatureStore.update."""
+        request = wire.update_message(group, identifier, features, ttl, stores)
+        self._call(self._runtime.UpdateRecord, request)
 
     def delete(
         self, group: str, identifier: object, *, event_time: object, hard: bool = False
@@ -328,21 +438,56 @@ class RemoteStore(FeatureStore):
             raise self._closed() from error
 
     def _settled(self, batch: wire.WriteBatch) -> Any:
+        return self._write(batch, self._runtime.BatchWriteRecord, batch.request)
+
+    def _settled_rows(self, batch: wire.RowBatch) -> Any:
+        return self._write(batch, self._write_rows, batch.data)
+
+    def _write(self, batch: wire.WriteBatch | wire.RowBatch, method: Any, request: Any) -> Any:
         if batch.is_settled:
             return _NO_ERRORS
         try:
-            return self._call(self._runtime.BatchWriteRecord, batch.request)
+            return self._completed(batch, self._call(method, request))
         except PositionConflict as conflict:
             if "stored" not in conflict.facts:  # too long for an error's metadata
                 source = batch.request.position.source
                 conflict.facts["stored"] = self.source_position(source)
             raise
 
-    def _send(self, batch: wire.WriteBatch) -> Any:
+    def _completed(self, batch: wire.WriteBatch | wire.RowBatch, response: Any) -> Any:
+        """Send what a throttled server left for later, until the deadline."""
+        if not response.unprocessed:
+            return response
+        left = wire.Unprocessed(batch.request, response)
+        deadline = time.monotonic() + self._timeout_s
+        while (request := left.request) is not None and time.monotonic() < deadline:
+            time.sleep(left.wait_s)
+            left.take(self._call(self._runtime.BatchWriteRecord, request))
+        return left.response()
+
+    def _read(self, request: Get) -> Any:
+        message = wire.batch_get_message([request])
+        try:
+            return self._runtime.BatchGetRecord.future(message, timeout=self._timeout_s)
+        except ValueError as error:
+            raise self._closed() from error
+
+    def _read_result(self, request: Get, call: Any) -> Any:
+        """Wait for a batch get; ask a throttled server again until the deadline."""
+        response = self._result(call)
+        deadline = time.monotonic() + self._timeout_s
+        while response.unprocessed_identifiers:
+            if time.monotonic() > deadline:
+                raise wire.read_throttled(request)
+            time.sleep(wire.THROTTLED_WAIT_S)
+            response = self._result(self._read(request))
+        return response
+
+    def _send(self, batch: wire.RowBatch) -> Any:
         if batch.is_settled:
             return None
         try:
-            return self._runtime.BatchWriteRecord.future(batch.request, timeout=self._timeout_s)
+            return self._write_rows.future(batch.data, timeout=self._timeout_s)
         except ValueError as error:
             raise self._closed() from error
 
@@ -357,18 +502,9 @@ class RemoteStore(FeatureStore):
             wire.raise_from_rpc(error, self.target)
 
 
-def _parts(table: Any) -> Iterator[pa.RecordBatch]:
-    """Cut a table into parts that fit into a call each."""
-    for part in record_batches(table, _ROWS_PER_CALL):
-        pieces = max(1, -(-part.nbytes // _BYTES_PER_CALL))
-        step = max(1, -(-len(part) // pieces))
-        for start in range(0, len(part), step):
-            yield part.slice(start, step)
-
-
-def _add_rows(batch: wire.WriteBatch, group: FeatureGroup, part: pa.RecordBatch) -> None:
-    for record in convert.table_to_records(group, part):
-        batch.add(Put(group.name, record))
+def _add_rows(batch: wire.RowBatch, group: FeatureGroup, part: pa.RecordBatch) -> None:
+    # What lies in the future the server's clock decides.
+    batch.add(encode_batch(group, part, now=eventtime.MAX_US, tolerance_us=0), len(part))
 
 
 def _check_rows(group: str, rows: int) -> None:

@@ -16,28 +16,43 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple, final, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from featurestore.errors import StoreCorrupt
 
 __all__ = [
     "NEVER",
+    "OutboxEntries",
     "OutboxEntry",
     "StoredValue",
     "decode_outbox",
+    "decode_outbox_entries",
     "decode_value",
     "encode_outbox",
     "encode_value",
     "group_prefix",
     "outbox_key",
+    "outbox_keys",
+    "pack_entries",
+    "pack_entry",
+    "pack_value",
+    "pack_values",
     "record_key",
+    "record_keys",
 ]
+
+Integers = npt.NDArray[np.integer[Any]]
 
 FORM: Final = 1
 DELETED: Final = 1  # a tombstone or marker: no features
 HARD: Final = 2  # the tombstone of a hard delete: not listed
 NEVER: Final = 2**63 - 1  # an expiry that never comes
 MAX_KEY: Final = 511  # LMDB's limit
+MAX_IDENTIFIER_IN_KEY: Final = MAX_KEY - 4  # longer ones are hashed
 _HASHED: Final = b"\xff"  # no UTF-8 text begins with this byte
 
 _VALUE: Final = struct.Struct("<BBHqqQ")
@@ -45,8 +60,21 @@ _OUTBOX: Final = struct.Struct("<BBHqqq")
 _LENGTH: Final = struct.Struct("<H")
 _GROUP: Final = struct.Struct(">I")
 _OUTBOX_KEY: Final = struct.Struct(">IQ")
+_OUTBOX_ROW: Final = np.dtype(
+    [
+        ("form", "u1"),
+        ("flags", "u1"),
+        ("schema_version", "<u2"),
+        ("event_time_us", "<i8"),
+        ("expires_us", "<i8"),
+        ("invocation_us", "<i8"),
+    ]
+)
+_OUTBOX_KEY_ROW: Final = np.dtype([("group", ">u4"), ("sequence", ">u8")])
 VALUE_HEADER_BYTES: Final = _VALUE.size
 unpack_value_header = _VALUE.unpack_from
+_pack_value = _VALUE.pack
+_pack_outbox = _OUTBOX.pack
 
 
 class StoredValue(NamedTuple):
@@ -95,6 +123,91 @@ class OutboxEntry(NamedTuple):
     record: bytes
 
 
+@final
+class OutboxEntries(Sequence[OutboxEntry]):
+    """Outbox entries by the column: the flush makes no object of each.
+
+    Args:
+        numbers: sequences, flags, schema versions, event times, expiries and invocation times,
+            each of all entries.
+        records: bytes of each record.
+    """
+
+    __slots__ = ("_numbers", "records")
+    __hash__ = None  # type: ignore[assignment]  # it is equal to any sequence of the same entries
+
+    def __init__(self, numbers: Sequence[Integers], records: Sequence[bytes]) -> None:
+        self._numbers = tuple(numbers)
+        self.records = records
+
+    @classmethod
+    def of(cls, entries: Sequence[OutboxEntry]) -> OutboxEntries:
+        """Return entries by the column, as they are when they are so already.
+
+        >>> entries = OutboxEntries.of([OutboxEntry(7, 0, 1, 5, NEVER, 6, b"record")])
+        >>> entries.sequences.tolist(), entries[0].record, OutboxEntries.of(entries) is entries
+        ([7], b'record', True)
+        """
+        if isinstance(entries, OutboxEntries):
+            return entries
+        columns = list(zip(*entries, strict=True)) or [()] * len(OutboxEntry._fields)
+        *numbers, records = columns
+        return cls([np.array(column, np.int64) for column in numbers], records)
+
+    @property
+    def sequences(self) -> Integers:
+        """The sequence of each entry."""
+        return self._numbers[0]
+
+    @property
+    def flags(self) -> Integers:
+        """The flags of each entry."""
+        return self._numbers[1]
+
+    @property
+    def event_times_us(self) -> Integers:
+        """The event time of each entry."""
+        return self._numbers[3]
+
+    @property
+    def expires_us(self) -> Integers:
+        """The expiry of each entry."""
+        return self._numbers[4]
+
+    @property
+    def invocations_us(self) -> Integers:
+        """The invocation time of each entry."""
+        return self._numbers[5]
+
+    def with_records(self, records: Sequence[bytes]) -> OutboxEntries:
+        """Return the entries with other bytes as their records."""
+        return OutboxEntries(self._numbers, records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[OutboxEntry]:
+        columns: list[Any] = [column.tolist() for column in self._numbers]
+        return map(OutboxEntry._make, zip(*columns, self.records, strict=True))
+
+    @overload
+    def __getitem__(self, place: int) -> OutboxEntry: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> OutboxEntries: ...
+
+    def __getitem__(self, place: int | slice) -> OutboxEntry | OutboxEntries:
+        if isinstance(place, slice):
+            return OutboxEntries([column[place] for column in self._numbers], self.records[place])
+        return OutboxEntry._make([*(int(c[place]) for c in self._numbers), self.records[place]])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __repr__(self) -> str:
+        return f"OutboxEntries({list(self)!r})"
+
+
 def group_prefix(group: int) -> bytes:
     """Return the first bytes of every key of a group."""
     return _GROUP.pack(group)
@@ -107,19 +220,31 @@ def record_key(group: int, identifier: bytes) -> bytes:
     return _GROUP.pack(group) + _HASHED + hashlib.blake2b(identifier, digest_size=32).digest()
 
 
+def record_keys(group: int, identifiers: Sequence[bytes]) -> list[bytes]:
+    """Return the keys of many identifiers in a group, none longer than a key takes."""
+    prefix = _GROUP.pack(group)
+    return [prefix + identifier for identifier in identifiers]
+
+
 def encode_value(value: StoredValue) -> bytes:
     """Write a stored value."""
-    header = _VALUE.pack(
-        FORM,
-        value.flags,
-        value.schema_version & 0xFFFF,
-        value.event_time_us,
-        value.expires_us,
-        value.sequence,
-    )
-    if len(value.identifier) + 4 <= MAX_KEY:
-        return header + value.record
-    return header + _LENGTH.pack(len(value.identifier)) + value.identifier + value.record
+    return pack_value(*value)
+
+
+def pack_value(
+    identifier: bytes,
+    flags: int,
+    schema_version: int,
+    event_time_us: int,
+    expires_us: int,
+    sequence: int,
+    record: bytes,
+) -> bytes:
+    """Write a stored value from its parts, in the order of StoredValue."""
+    header = _pack_value(FORM, flags, schema_version & 0xFFFF, event_time_us, expires_us, sequence)
+    if len(identifier) + 4 <= MAX_KEY:
+        return header + record
+    return header + _LENGTH.pack(len(identifier)) + identifier + record
 
 
 def decode_value(key: bytes, data: bytes) -> StoredValue:
@@ -144,6 +269,60 @@ def decode_value(key: bytes, data: bytes) -> StoredValue:
     return StoredValue(identifier, flags, version, event_time, expires, sequence, data[start:])
 
 
+def pack_values(
+    schema_version: int,
+    event_times_us: Integers,
+    expires_us: Integers,
+    sequences: Integers,
+    records: Sequence[bytes],
+) -> list[bytes]:
+    """Write many stored values of puts, whose identifiers all fit into a key."""
+    return _headed(schema_version, event_times_us, expires_us, sequences, records)
+
+
+def pack_entries(
+    schema_version: int,
+    event_times_us: Integers,
+    expires_us: Integers,
+    invocation_us: int,
+    records: Sequence[bytes],
+) -> list[bytes]:
+    """Write many outbox entries of puts that came in at once."""
+    return _headed(schema_version, event_times_us, expires_us, invocation_us, records)
+
+
+def outbox_keys(group: int, sequences: Integers) -> list[bytes]:
+    """Return the keys of many outbox entries of a group."""
+    rows = np.empty(len(sequences), _OUTBOX_KEY_ROW)
+    rows["group"] = group
+    rows["sequence"] = sequences
+    return _cut(rows)
+
+
+def _headed(
+    schema_version: int,
+    event_times_us: Integers,
+    expires_us: Integers,
+    last: Integers | int,
+    records: Sequence[bytes],
+) -> list[bytes]:
+    # Values and outbox entries have headers of one layout.
+    rows = np.empty(len(records), _OUTBOX_ROW)
+    rows["form"] = FORM
+    rows["flags"] = 0
+    rows["schema_version"] = schema_version & 0xFFFF
+    rows["event_time_us"] = event_times_us
+    rows["expires_us"] = expires_us
+    rows["invocation_us"] = last
+    return [header + record for header, record in zip(_cut(rows), records, strict=True)]
+
+
+def _cut(rows: npt.NDArray[np.void]) -> list[bytes]:
+    """Return the bytes of each row."""
+    data, size = rows.tobytes(), rows.dtype.itemsize
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
 def outbox_key(group: int, sequence: int) -> bytes:
     """Return the key of an outbox entry; a group's entries sort by sequence."""
     return _OUTBOX_KEY.pack(group, sequence)
@@ -151,16 +330,21 @@ def outbox_key(group: int, sequence: int) -> bytes:
 
 def encode_outbox(entry: OutboxEntry) -> bytes:
     """Write an outbox entry; the sequence is in its key."""
+    return pack_entry(*entry[1:])
+
+
+def pack_entry(
+    flags: int,
+    schema_version: int,
+    event_time_us: int,
+    expires_us: int,
+    invocation_us: int,
+    record: bytes,
+) -> bytes:
+    """Write an outbox entry from its parts, in the order of OutboxEntry."""
     return (
-        _OUTBOX.pack(
-            FORM,
-            entry.flags,
-            entry.schema_version & 0xFFFF,
-            entry.event_time_us,
-            entry.expires_us,
-            entry.invocation_us,
-        )
-        + entry.record
+        _pack_outbox(FORM, flags, schema_version & 0xFFFF, event_time_us, expires_us, invocation_us)
+        + record
     )
 
 
@@ -175,6 +359,24 @@ def decode_outbox(key: bytes, data: bytes) -> OutboxEntry:
     _check_form(form)
     return OutboxEntry(
         sequence, flags, version, event_time, expires, invocation, data[_OUTBOX.size :]
+    )
+
+
+def decode_outbox_entries(items: Sequence[tuple[bytes, bytes]]) -> OutboxEntries:
+    """Read many outbox entries with their keys: `decode_outbox` for a slice of the outbox.
+
+    Raises:
+        StoreCorrupt: the bytes of one have another form.
+    """
+    size = _OUTBOX.size
+    keys = np.frombuffer(b"".join([key for key, _ in items]), _OUTBOX_KEY_ROW)
+    headers = np.frombuffer(b"".join([data[:size] for _, data in items]), _OUTBOX_ROW)
+    for form in headers["form"][headers["form"] != FORM].tolist():
+        _check_form(form)
+    assert headers.dtype.names is not None
+    numbers = [headers[name] for name in headers.dtype.names[1:]]
+    return OutboxEntries(
+        [keys["sequence"].astype(np.int64), *numbers], [data[size:] for _, data in items]
     )
 
 

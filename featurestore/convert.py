@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
-from featurestore import eventtime
+from featurestore import arrowwalk, eventtime
 from featurestore import record as record_rules
-from featurestore.codec import DELETED, NEVER, OutboxEntry
+from featurestore.arrowwalk import ARROW_TYPES
+from featurestore.codec import DELETED, NEVER, OutboxEntries, OutboxEntry
 from featurestore.errors import InvalidRecord
-from featurestore.feature import FeatureType, Value
+from featurestore.feature import FeatureDefinition, FeatureType, Value
 from featurestore.schema import FeatureGroup, Ttl, TtlUnit
 from featurestore.v1 import record_pb2
 
 __all__ = [
     "ARROW_TYPES",
     "INTERNAL_COLUMNS",
+    "arrow_type",
+    "check_bytes",
     "check_message",
     "decode_record",
     "encode_record",
     "entries_to_table",
     "offline_schema",
+    "records_to_columns",
+    "records_to_table",
     "select_features",
     "table_to_records",
     "ttl_from_message",
     "ttl_to_message",
 ]
 
-ARROW_TYPES: Final = {
-    FeatureType.INTEGRAL: pa.int64(),
-    FeatureType.FRACTIONAL: pa.float64(),
-    FeatureType.STRING: pa.string(),
-}
 _FIELDS: Final = {
     FeatureType.INTEGRAL: "integral_value",
     FeatureType.FRACTIONAL: "fractional_value",
     FeatureType.STRING: "string_value",
+}
+_LISTS: Final = {
+    FeatureType.INTEGRAL: "integral_list",
+    FeatureType.FRACTIONAL: "fractional_list",
+    FeatureType.STRING: "string_list",
 }
 _TIME: Final = pa.timestamp("us", "UTC")
 INTERNAL_COLUMNS: Final = {
@@ -55,8 +61,21 @@ _DAY_US: Final = 86_400_000_000
 _MICROSECONDS: Final = {"s": (1_000_000, 1), "ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
 
 
-def encode_record(values: Mapping[str, Value]) -> bytes:
-    """Write typed values as the bytes of a `featurestore.v1.Record`."""
+def arrow_type(feature: FeatureDefinition) -> pa.DataType:
+    """Return the type of a feature's column."""
+    kind = ARROW_TYPES[feature.type]
+    return kind if feature.collection is None else pa.list_(kind)
+
+
+def encode_record(
+    values: Mapping[str, Value], collections: Mapping[str, FeatureDefinition] | None = None
+) -> bytes:
+    """Write typed values as the bytes of a `featurestore.v1.Record`.
+
+    Args:
+        values: feature name → value.
+        collections: the group's, for the type of a collection's elements.
+    """
     message = record_pb2.Record()
     add = message.values.add
     for name, value in values.items():
@@ -66,9 +85,31 @@ def encode_record(values: Mapping[str, Value]) -> bytes:
             entry.value.string_value = value
         elif isinstance(value, float):
             entry.value.fractional_value = value
-        else:
+        elif isinstance(value, int):
             entry.value.integral_value = value
+        else:
+            known = collections and collections.get(name)
+            fill_list(entry.value, value, known.type if known else None)
     return message.SerializeToString()
+
+
+def fill_list(message: Any, values: Sequence[Any], kind: FeatureType | None = None) -> None:
+    """Write a collection into an empty `Value`.
+
+    Args:
+        message: the value.
+        values: elements of one type.
+        kind: their declared type; None: by the elements, Fractional when numbers are mixed.
+    """
+    if kind is None:
+        found = set(map(type, values))
+        if found == {int}:
+            kind = FeatureType.INTEGRAL
+        else:
+            kind = FeatureType.FRACTIONAL if found & {int, float} else FeatureType.STRING
+    elements = getattr(message, _LISTS[kind])
+    elements.SetInParent()  # an empty list is there, and is no null
+    elements.values.extend(values)
 
 
 def decode_record(data: bytes, names: Sequence[str] | None = None) -> dict[str, Value]:
@@ -90,7 +131,27 @@ def message_to_values(
         if names is None or entry.feature_name in names:
             kind = entry.value.WhichOneof("kind")
             if kind is not None:
-                values[entry.feature_name] = getattr(entry.value, kind)
+                value = getattr(entry.value, kind)
+                values[entry.feature_name] = list(value.values) if kind.endswith("_list") else value
+    return values
+
+
+def given_values(group: str, entries: Iterable[record_pb2.FeatureValue]) -> dict[str, object]:
+    """Read values as a client gave them, before they are checked; one without a kind is None.
+
+    Raises:
+        InvalidRecord: a feature is given twice.
+    """
+    values: dict[str, object] = {}
+    for entry in entries:
+        name = entry.feature_name
+        if name in values:
+            raise InvalidRecord(
+                f"{group}.{name}: the feature is given twice", group=group, feature=name
+            )
+        kind = entry.value.WhichOneof("kind")
+        value: Any = None if kind is None else getattr(entry.value, kind)
+        values[name] = list(value.values) if hasattr(value, "values") else value
     return values
 
 
@@ -116,7 +177,7 @@ def check_message(
     Raises:
         InvalidRecord: as for `featurestore.record.validate`.
     """
-    types = group.types
+    scalars = group.scalars
     identifier_name, time_name = group.record_identifier, group.event_time
     identifier: Any = None
     moment: Any = None
@@ -124,7 +185,7 @@ def check_message(
     seen = set()
     for entry in message.values:
         name = entry.feature_name
-        kind = types.get(name)
+        kind = scalars.get(name)
         if kind is None or name in seen:
             return _check_slowly(group, message, now, tolerance_us)
         seen.add(name)
@@ -152,6 +213,14 @@ def check_message(
     )
 
 
+def check_bytes(
+    group: FeatureGroup, data: bytes, *, now: int, tolerance_us: int
+) -> tuple[str, int, bytes]:
+    """Check the bytes of a record as they came over the wire: `check_message` of them."""
+    message = record_pb2.Record.FromString(data)
+    return check_message(group, message, now=now, tolerance_us=tolerance_us)
+
+
 def checked_size(group: FeatureGroup, data: bytes) -> bytes:
     """Return the record's bytes when they are within the size limit.
 
@@ -172,7 +241,7 @@ def offline_schema(group: FeatureGroup) -> pa.Schema:
     """Return the columns of the group's offline table."""
     return pa.schema(
         [
-            *((feature.name, ARROW_TYPES[feature.type]) for feature in group.features),
+            *((feature.name, arrow_type(feature)) for feature in group.features),
             *INTERNAL_COLUMNS.items(),
         ]
     )
@@ -182,29 +251,96 @@ def entries_to_table(
     group: FeatureGroup, entries: Sequence[OutboxEntry], *, write_time_us: int
 ) -> pa.Table:
     """Turn outbox entries into rows of the group's offline table, in their order."""
-    n = len(entries)
-    columns: dict[str, list[Any]] = {name: [None] * n for name in group.types}
-    fields = {name: _FIELDS[kind] for name, kind in group.types.items()}
-    parse = record_pb2.Record.FromString
-    for row, entry in enumerate(entries):
-        for value in parse(entry.record).values:
-            name = value.feature_name
-            columns[name][row] = getattr(value.value, fields[name])
-    event_times = [entry.event_time_us for entry in entries]
+    by_column = OutboxEntries.of(entries)
+    columns = records_to_columns(group, by_column.records)
+    moments = by_column.event_times_us.astype(np.int64)
+    expires = by_column.expires_us
     arrays = [
-        *(pa.array(columns[f.name], ARROW_TYPES[f.type]) for f in group.features),
-        pa.array(event_times, pa.int64()).cast(_TIME),
-        pa.array([write_time_us] * n, pa.int64()).cast(_TIME),
-        pa.array([entry.invocation_us for entry in entries], pa.int64()).cast(_TIME),
-        pa.array([bool(entry.flags & DELETED) for entry in entries], pa.bool_()),
-        pa.array(
-            [None if entry.expires_us == NEVER else entry.expires_us for entry in entries],
-            pa.int64(),
-        ).cast(_TIME),
-        pa.array([entry.sequence for entry in entries], pa.int64()),
-        pa.array([us // _DAY_US for us in event_times], pa.int32()).cast(pa.date32()),
+        *(columns[feature.name] for feature in group.features),
+        pa.array(moments).cast(_TIME),
+        pa.array(np.full(len(moments), write_time_us, np.int64)).cast(_TIME),
+        pa.array(by_column.invocations_us).cast(_TIME),
+        pa.array((by_column.flags & DELETED) != 0),
+        pa.array(expires, mask=expires == NEVER).cast(_TIME),
+        pa.array(by_column.sequences),
+        pa.array((moments // _DAY_US).astype(np.int32)).cast(pa.date32()),
     ]
     return pa.Table.from_arrays(arrays, schema=offline_schema(group))
+
+
+def records_to_columns(
+    group: FeatureGroup, records: Sequence[bytes], names: Sequence[str] | None = None
+) -> dict[str, pa.ChunkedArray]:
+    """Read many records as columns: one value per record, null where the feature is absent.
+
+    Args:
+        group: the definition.
+        records: bytes of a `featurestore.v1.Record` each.
+        names: the features to read; None: all, and a record with another one is a KeyError.
+    """
+    walked = arrowwalk.walk(group.scalars, records, names)
+    wanted = tuple(group.types) if names is None else names
+    left = walked.left.tolist()
+    if not left and not group.collections:
+        return {name: walked.columns[name] for name in wanted}
+    slow: dict[str, list[Any]] = {name: [None] * len(left) for name in wanted}
+    fields = {name: _FIELDS[kind] for name, kind in group.scalars.items()}
+    parse = record_pb2.Record.FromString
+    for place, row in enumerate(left):
+        for value in parse(records[row]).values:
+            name = value.feature_name
+            if name not in slow and names is not None:
+                continue
+            column = slow[name]
+            field = fields.get(name)
+            if field is None:  # a collection; an empty one may be of any kind
+                field = value.value.WhichOneof("kind") or "string_list"
+                column[place] = list(getattr(value.value, field).values)
+            else:
+                column[place] = getattr(value.value, field)
+    types = {feature.name: arrow_type(feature) for feature in group.features}
+    rows = np.arange(len(records))
+    rows[walked.left] = np.arange(len(left)) + len(records)
+    columns = {}
+    for name in wanted:
+        kind = types[name]
+        walked_over = walked.columns.get(name)
+        if walked_over is None:
+            walked_over = pa.chunked_array([pa.nulls(len(records), kind)])
+        parsed = pa.array(slow[name], kind)
+        columns[name] = pa.chunked_array([*walked_over.chunks, parsed], kind).take(pa.array(rows))
+    return columns
+
+
+def records_to_table(
+    group: FeatureGroup,
+    identifiers: Sequence[str],
+    records: Sequence[bytes | None],
+    names: Sequence[str] = (),
+) -> pa.Table:
+    """Turn read records into a table with one row per identifier.
+
+    Args:
+        group: the definition.
+        identifiers: as text, as they are stored.
+        records: bytes of a `featurestore.v1.Record` each; None: there is none, and all features
+            of the row are null but the identifier.
+        names: the columns to return; none: all features.
+    """
+    wanted = list(names or group.types)
+    there = np.array([record is not None for record in records], np.bool_)
+    columns = records_to_columns(
+        group, [record for record in records if record is not None], wanted
+    )
+    if not there.all():
+        rows = pa.array(np.cumsum(there) - 1, mask=~there)
+        columns = {name: column.take(rows) for name, column in columns.items()}
+    key = group.record_identifier
+    if key in columns:
+        read: Any = {FeatureType.INTEGRAL: int, FeatureType.FRACTIONAL: float}
+        values = list(map(read.get(group.types[key], str), identifiers))
+        columns[key] = pa.chunked_array([pa.array(values, ARROW_TYPES[group.types[key]])])
+    return pa.table([columns[name] for name in wanted], wanted)
 
 
 def table_to_records(group: FeatureGroup, batch: pa.RecordBatch) -> Iterator[dict[str, object]]:
@@ -294,21 +430,10 @@ def ttl_from_message(message: record_pb2.TtlDuration) -> Ttl:
 def _check_slowly(
     group: FeatureGroup, message: record_pb2.Record, now: int, tolerance_us: int
 ) -> tuple[str, int, bytes]:
-    values: dict[str, object] = {}
-    for entry in message.values:
-        name = entry.feature_name
-        if name in values:
-            raise InvalidRecord(
-                f"{group.name}.{name}: the feature is given twice",
-                group=group.name,
-                feature=name,
-            )
-        kind = entry.value.WhichOneof("kind")
-        value: Any = getattr(entry.value, kind) if kind is not None else None
-        values[name] = list(value.values) if hasattr(value, "values") else value
+    values = given_values(group.name, message.values)
     checked = record_rules.check(group, values, now=now, tolerance_us=tolerance_us)
     return (
         checked.identifier,
         checked.event_time_us,
-        checked_size(group, encode_record(checked.values)),
+        checked_size(group, encode_record(checked.values, group.collections)),
     )

@@ -12,11 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, final
 
+import numpy as np
 import pyarrow as pa
 
 import lineage
 from featurestore import convert, eventtime, verify
 from featurestore import record as record_rules
+from featurestore.arrowcode import Encoded, check_records, encode_batch
 from featurestore.codec import DELETED, HARD, NEVER
 from featurestore.dataset import (
     Dataset,
@@ -35,13 +37,23 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline import DeltaOfflineTable, Flushed, Flusher, OfflineTable, Snapshot
-from featurestore.online import Batch, Committer, LmdbStore, OnlineStore, Outcome, Write
+from featurestore.online import (
+    Batch,
+    Committer,
+    OnlineStore,
+    Outcome,
+    PutColumns,
+    Write,
+    open_online,
+)
 from featurestore.position import SourcePosition, check_source
 from featurestore.provenance import record_dataset, record_feature_group, recorded_load
 from featurestore.record import Put
 from featurestore.registry import Registered, Registry, named
-from featurestore.schema import FeatureGroup, Store, Ttl
+from featurestore.schema import FeatureGroup, StorageType, Store, Throughput, Ttl
+from featurestore.search import Expression, Filter, Resource, matches, sort_key
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -49,12 +61,18 @@ from featurestore.store import (
     Get,
     PutResult,
     WriteError,
+    expression_of,
+    resource_of,
     selections,
 )
+from featurestore.sweep import sweep_group
+from featurestore.update import merge
 
 __all__ = ["EmbeddedStore", "open_store"]
 
-TABLE_CHUNK: Final = 5_000
+# A commit of so many rows holds other writers up for 30 to 100 ms.
+TABLE_CHUNK: Final = 10_000
+TABLE_CHUNK_BYTES: Final = 32 << 20
 _LIST_CHUNK: Final = 1_000
 _UNTAKEN_BY_DELTA: Final = re.compile(r"[\[\]\\^|]|%[0-9A-Fa-f]{2}")
 
@@ -94,7 +112,7 @@ class EmbeddedStore(FeatureStore):
 
     Args:
         home: an existing folder.
-        online: the online store; by default LMDB in `home/online`.
+        online: the online store; by default the one the home remembers, LMDB in `home/online`.
         now: the clock, µs since the epoch.
         future_tolerance_us: how far ahead of the clock an event time may lie.
     """
@@ -112,7 +130,7 @@ class EmbeddedStore(FeatureStore):
         self._tolerance_us = future_tolerance_us
         self.registry = Registry(home / "meta.db")
         try:
-            self.online = online or LmdbStore(home / "online")
+            self.online = online or open_online(home)
         except FeatureStoreError:
             self.registry.close()
             raise
@@ -146,22 +164,51 @@ class EmbeddedStore(FeatureStore):
 
     def add_features(self, name: str, features: Sequence[FeatureDefinition]) -> Description:
         """See FeatureStore.add_features."""
-        return self._described(
-            self.registry.update(
-                name,
-                lambda group: group.with_features(features),
-                now=self._now(),
-                also=self._record_group,
-            )
-        )
+        return self._changed(name, lambda group: group.with_features(features))
 
     def set_ttl(self, name: str, ttl: Ttl | None) -> Description:
         """See FeatureStore.set_ttl."""
-        return self._described(
-            self.registry.update(
-                name, lambda group: group.with_ttl(ttl), now=self._now(), also=self._record_group
-            )
-        )
+        return self._changed(name, lambda group: group.with_ttl(ttl))
+
+    def set_throughput(self, name: str, throughput: Throughput) -> Description:
+        """See FeatureStore.set_throughput; only a server holds callers to it."""
+        return self._changed(name, lambda group: group.with_throughput(throughput))
+
+    def set_storage_type(self, name: str, storage_type: StorageType) -> Description:
+        """See FeatureStore.set_storage_type."""
+        return self._changed(name, lambda group: group.with_storage_type(storage_type))
+
+    def feature_metadata(self, group: str, feature: str) -> FeatureMetadata:
+        """See FeatureStore.feature_metadata."""
+        self.registry.get(group).group.feature_type(feature)
+        return next(f for f in self.registry.metadata([group]) if f.feature.name == feature)
+
+    def update_feature_metadata(
+        self, group: str, feature: str, change: MetadataChange
+    ) -> FeatureMetadata:
+        """See FeatureStore.update_feature_metadata."""
+        self.registry.change_metadata(group, feature, change, now=self._now())
+        return self.feature_metadata(group, feature)
+
+    def search(
+        self,
+        resource: Resource | str,
+        expression: Expression | Filter | None = None,
+        *,
+        sort_by: str = "LastModifiedTime",
+        descending: bool = True,
+    ) -> list[Any]:
+        """See FeatureStore.search."""
+        chosen = resource_of(resource)
+        fulfils = matches(chosen, expression_of(expression))
+        key = sort_key(chosen, sort_by)
+        entries: Iterable[Any] = self.list_feature_groups()
+        if chosen is Resource.FEATURE_METADATA:
+            entries = self.registry.metadata([entry.group.name for entry in entries])
+        found = [(entry.to_json(), entry) for entry in entries]
+        hits = [(document, entry) for document, entry in found if fulfils(document)]
+        hits.sort(key=lambda hit: key(hit[0]), reverse=descending)
+        return [entry for _, entry in hits]
 
     def delete_feature_group(self, name: str) -> None:
         """See FeatureStore.delete_feature_group."""
@@ -209,6 +256,22 @@ class EmbeddedStore(FeatureStore):
             )
         return found
 
+    def get_table(
+        self, group: str, identifiers: Iterable[object], *, features: Sequence[str] = ()
+    ) -> pa.Table:
+        """See FeatureStore.get_table."""
+        entry = readable(self.registry.current(), group, features)
+        texts = identifier_texts(entry.group, identifiers)
+        now = self._now()
+        records: list[bytes | None] = []
+        for start in range(0, len(texts), TABLE_CHUNK):
+            keys = [text.encode() for text in texts[start : start + TABLE_CHUNK]]
+            records.extend(
+                value.record if value is not None and value.is_readable(now) else None
+                for value in self.online.get(entry.number, keys)
+            )
+        return convert.records_to_table(entry.group, texts, records, features)
+
     def batch_write(
         self, entries: Sequence[Put], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
@@ -253,23 +316,42 @@ class EmbeddedStore(FeatureStore):
         group = entry.group.name
         rows = 0
         errors: list[WriteError] = []
-        writes: list[Write] = []
+        waiting: list[PutColumns] = []
         for batch in record_batches(table):
-            for record in convert.table_to_records(entry.group, batch):
-                try:
-                    writes.append(self._prepare(entry, record, None, None, self._now()))
-                except InvalidRecord as error:
-                    errors.append(WriteError(rows, type(error).__name__, f"{error} (row {rows})"))
-                rows += 1
+            now = self._now()
+            encoded = encode_batch(entry.group, batch, now=now, tolerance_us=self._tolerance_us)
+            waiting.append(_puts(entry, encoded, None, now))
+            errors.extend(
+                WriteError(rows + row, type(error).__name__, f"{error} (row {rows + row})")
+                for row, error in encoded.refused
+            )
+            rows += len(batch)
             if position is None:
-                self.commit(writes, None)
-                writes = []
+                self.commit(waiting.pop(), None)
             if on_progress is not None:
                 on_progress(rows)
         if rows == 0:
             raise InvalidRequest(f"{group}: expected a table with rows, got an empty one")
-        self.commit(writes, position)
+        if waiting:
+            self.commit(PutColumns.join(waiting), position)
         return PutResult(rows - len(errors), errors)
+
+    def update(
+        self,
+        group: str,
+        identifier: object,
+        features: Mapping[str, object],
+        *,
+        ttl: Ttl | None = None,
+        stores: tuple[str, ...] | None = None,
+    ) -> None:
+        """See FeatureStore.update."""
+        while True:
+            # Another writer may put a newer version between the look and the write: look again.
+            entry = self.registry.get(group)
+            write = self.prepare_update(entry, identifier, features, ttl, stores)
+            if self._committer.put(Batch([write]))[0] is not Outcome.CHANGED:
+                return
 
     def delete(
         self, group: str, identifier: object, *, event_time: object, hard: bool = False
@@ -347,6 +429,23 @@ class EmbeddedStore(FeatureStore):
         """The lineage graph of the home."""
         return lineage.open(self.home / "lineage.db")
 
+    def sweep(self, *, pause: Callable[[int], None] | None = None) -> int:
+        """Give back the space of expired records; gets never return them, swept or not.
+
+        Args:
+            pause: called after each slice with the number of versions looked at.
+
+        Returns:
+            How many records were swept.
+        """
+        return sum(
+            sweep_group(
+                self.online, self._committer.put, entry.number, now=self._now(), pause=pause
+            )
+            for entry in self.registry.list()
+            if entry.group.online
+        )
+
     def close(self) -> None:
         """See FeatureStore.close."""
         self.online.close()
@@ -376,6 +475,58 @@ class EmbeddedStore(FeatureStore):
         )
         return _write(entry, identifier, event_time, data, ttl, stores, now)
 
+    def prepare_records(
+        self, entry: Registered, records: Sequence[bytes], ttl: Ttl | None
+    ) -> tuple[PutColumns, list[tuple[int, InvalidRecord]]]:
+        """Check many records as they came over the wire and make the writes of them.
+
+        Returns:
+            The writes, in order, and number and reason of each refused record.
+        """
+        now = self._now()
+        checked = check_records(entry.group, records, now=now, tolerance_us=self._tolerance_us)
+        return _puts(entry, checked, ttl, now), checked.refused
+
+    def prepare_update(
+        self,
+        entry: Registered,
+        identifier: object,
+        features: Mapping[str, object],
+        ttl: Ttl | None,
+        stores: tuple[str, ...] | None,
+    ) -> Write:
+        """Apply a partial update to the stored version and make the write of it.
+
+        The write is compare-and-set: where it comes out as CHANGED, prepare it again.
+        """
+        group = entry.group
+        online, offline = _targets(group, stores)
+        if not group.online:
+            raise InvalidRequest(
+                f"{group.name}: the group has no online store, so there is no record to update; "
+                f"put whole records"
+            )
+        text = record_rules.identifier_text(group, identifier)
+        stored = self.online.get(entry.number, [text.encode()])[0]
+        now = self._now()
+        updated = merge(
+            group, text, stored, features, ttl, now=now, tolerance_us=self._tolerance_us
+        )
+        assert stored is not None
+        return Write(
+            entry.number,
+            text.encode(),
+            updated.event_time_us,
+            updated.record,
+            0,
+            updated.expires_us,
+            entry.version,
+            now,
+            online,
+            offline,
+            stored.sequence,
+        )
+
     def prepare_delete(
         self,
         entry: Registered,
@@ -401,7 +552,7 @@ class EmbeddedStore(FeatureStore):
             entry.number,
             marker.identifier.encode(),
             marker.event_time_us,
-            convert.encode_record(marker.values),
+            convert.encode_record(marker.values, group.collections),
             DELETED | HARD if hard else DELETED,
             NEVER,
             entry.version,
@@ -479,7 +630,9 @@ class EmbeddedStore(FeatureStore):
         now: int,
     ) -> Write:
         checked = record_rules.check(entry.group, record, now=now, tolerance_us=self._tolerance_us)
-        data = convert.checked_size(entry.group, convert.encode_record(checked.values))
+        data = convert.checked_size(
+            entry.group, convert.encode_record(checked.values, entry.group.collections)
+        )
         return _write(entry, checked.identifier, checked.event_time_us, data, ttl, stores, now)
 
     def _resolve(self, asked: Sequence[FeatureSelection]) -> list[Resolved]:
@@ -518,6 +671,11 @@ class EmbeddedStore(FeatureStore):
                 f"{name}: the flush could not write: {error}; the records wait in the outbox"
             ) from error
 
+    def _changed(self, name: str, change: Callable[[FeatureGroup], FeatureGroup]) -> Description:
+        return self._described(
+            self.registry.update(name, change, now=self._now(), also=self._record_group)
+        )
+
     def _described(self, entry: Registered) -> Description:
         return Description(
             entry.group,
@@ -542,13 +700,34 @@ def readable(groups: Mapping[str, Registered], name: str, features: Sequence[str
         InvalidRequest: the group has no online store.
     """
     entry = named(groups, name)
-    if not entry.group.online:
+    check_readable(entry.group, features)
+    return entry
+
+
+def check_readable(group: FeatureGroup, features: Sequence[str]) -> None:
+    """Check that a group's records can be read online, and has the asked features.
+
+    Raises:
+        FeatureNotFound: the group lacks a feature.
+        InvalidRequest: the group has no online store.
+    """
+    if not group.online:
         raise InvalidRequest(
-            f"{name}: the group has no online store to read from; build a dataset instead"
+            f"{group.name}: the group has no online store to read from; build a dataset instead"
         )
     for feature in features:
-        entry.group.feature_type(feature)
-    return entry
+        group.feature_type(feature)
+
+
+def identifier_texts(group: FeatureGroup, identifiers: Iterable[object]) -> list[str]:
+    """Return record identifiers as the texts they are stored under.
+
+    Raises:
+        InvalidRecord: one is null or has another type.
+    """
+    if isinstance(identifiers, pa.Array | pa.ChunkedArray):
+        identifiers = identifiers.to_pylist()
+    return [record_rules.identifier_text(group, identifier) for identifier in identifiers]
 
 
 def write_error(index: int, total: int, error: FeatureStoreError) -> WriteError:
@@ -568,20 +747,45 @@ def refused_delete(entry: Registered, write: Write) -> InvalidRecord:
     )
 
 
-def record_batches(table: Any, rows: int = TABLE_CHUNK) -> Iterator[pa.RecordBatch]:
-    """Read anything with the Arrow C stream interface as batches of at most `rows` rows."""
+def record_batches(
+    table: Any, rows: int = TABLE_CHUNK, size_bytes: int = TABLE_CHUNK_BYTES
+) -> Iterator[pa.RecordBatch]:
+    """Read anything with the Arrow C stream interface as batches, not larger than asked.
+
+    Args:
+        table: a table, a record batch, a reader, pandas or Polars; small batches are joined.
+        rows: at most so many in a batch.
+        size_bytes: at most so large is a batch of more than one row.
+    """
+    waiting: list[pa.RecordBatch] = []
+    held = held_bytes = 0
+    for batch in _stream(table):
+        pieces = max(1, -(-batch.nbytes // size_bytes))
+        step = max(1, min(rows, -(-len(batch) // pieces)))
+        for start in range(0, len(batch), step):
+            part = batch.slice(start, step)
+            if waiting and (held + len(part) > rows or held_bytes + part.nbytes > size_bytes):
+                yield pa.concat_batches(waiting)
+                waiting, held, held_bytes = [], 0, 0
+            waiting.append(part)
+            held += len(part)
+            held_bytes += part.nbytes
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def _stream(table: Any) -> Iterator[pa.RecordBatch]:
     if isinstance(table, pa.RecordBatch):
-        table = pa.Table.from_batches([table])
+        yield table
+        return
     if isinstance(table, pa.Table):
-        yield from table.to_batches(max_chunksize=rows)
+        yield from table.to_batches()
         return
     if not hasattr(table, "__arrow_c_stream__"):
         raise InvalidRequest(
             f"expected an Arrow table or reader, pandas or Polars, got {type(table).__name__}"
         )
-    for batch in pa.RecordBatchReader.from_stream(table):
-        for start in range(0, len(batch), rows):
-            yield batch.slice(start, rows)
+    yield from pa.RecordBatchReader.from_stream(table)
 
 
 def _write(
@@ -608,6 +812,27 @@ def _write(
         now,
         online,
         offline,
+    )
+
+
+def _puts(entry: Registered, encoded: Encoded, ttl: Ttl | None, now: int) -> PutColumns:
+    """Make the writes of many records of one group: `_write` by the column."""
+    group = entry.group
+    ttl = ttl or group.ttl
+    expires = np.full(len(encoded.records), NEVER, np.int64)
+    if ttl is not None and ttl.us <= eventtime.MAX_US - eventtime.MIN_US:
+        ends = encoded.event_times_us + ttl.us
+        expires = np.where(ends > eventtime.MAX_US, NEVER, ends)
+    return PutColumns(
+        entry.number,
+        encoded.identifiers,
+        encoded.event_times_us,
+        encoded.records,
+        expires,
+        entry.version,
+        now,
+        group.online,
+        group.offline,
     )
 
 

@@ -26,5 +26,10 @@ class Outbox(ABC):
         """Remove the entries of a group up to a sequence, durably; return how many there were."""
 
     @abstractmethod
-    def pending(self, group: int | None = None) -> int:
-        """Count the entries that wait, of one group or of all."""
+    def pending(self, group: int | None = None, *, limit: int | None = None) -> int:
+        """Count the entries that wait, of one group or of all.
+
+        Args:
+            group: the group's number; None: all groups; cheap.
+            limit: an engine that counts a group's entries one by one stops here.
+        """

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore import eventtime
-from featurestore.convert import ARROW_TYPES
+from featurestore import convert, eventtime
+from featurestore.convert import arrow_type
 from featurestore.errors import InternalError, InvalidSpine, nearest
-from featurestore.feature import FeatureType
+from featurestore.feature import FeatureDefinition, FeatureType
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
 
@@ -74,12 +74,12 @@ def as_of_join(
     n = len(spine)
     if snapshot is None or not snapshot.files or n == 0:
         return _nothing_known(group, features, n)
-    kinds = group.types
+    kinds = group.definitions
     table_columns = set(snapshot.columns)
     chosen = ", ".join(
         _quoted(name)
         if name in table_columns
-        else f"NULL::{_SQL_TYPES[kinds[name]]} AS {_quoted(name)}"
+        else f"NULL::{_sql_type(kinds[name])} AS {_quoted(name)}"
         for name in dict.fromkeys(features)
     )
     values = ", ".join(
@@ -137,7 +137,7 @@ def as_of_join(
             f"{group.name}: the join gave {len(joined)} rows for {n} spine rows; please report it"
         )
     schema = pa.schema(
-        [(name, ARROW_TYPES[kinds[name]]) for name in dict.fromkeys(features)]
+        [(name, arrow_type(kinds[name])) for name in dict.fromkeys(features)]
         + [("_event_time", _TIME)]
     )
     return joined.select(schema.names).cast(schema).combine_chunks()
@@ -199,7 +199,7 @@ def spine_keys(spine: pa.Table, column: str, group: FeatureGroup) -> pa.Array:
             f"spine column {column!r}: expected {kind.value} like the record identifier "
             f"{group.name}.{group.record_identifier}, got {got}; cast the column"
         )
-    values = _cast(values, ARROW_TYPES[kind], column)
+    values = _cast(values, convert.ARROW_TYPES[kind], column)
     # As records have it: -0.0 and 0.0 name the same identifier.
     return pc.add(values, 0.0) if kind is FeatureType.FRACTIONAL else values
 
@@ -231,10 +231,10 @@ def _null_time(column: str, values: pa.Array) -> str:
 
 
 def _nothing_known(group: FeatureGroup, features: Sequence[str], n: int) -> pa.Table:
-    kinds = group.types
+    kinds = group.definitions
     return pa.table(
         {
-            **{name: pa.nulls(n, ARROW_TYPES[kinds[name]]) for name in features},
+            **{name: pa.nulls(n, arrow_type(kinds[name])) for name in features},
             "_event_time": pa.nulls(n, _TIME),
         }
     )
@@ -245,6 +245,11 @@ _SQL_TYPES: Final = {
     FeatureType.FRACTIONAL: "DOUBLE",
     FeatureType.STRING: "VARCHAR",
 }
+
+
+def _sql_type(feature: FeatureDefinition) -> str:
+    kind = _SQL_TYPES[feature.type]
+    return kind if feature.collection is None else f"{kind}[]"
 
 
 def _quoted(name: str) -> str:

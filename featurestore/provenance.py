@@ -16,8 +16,9 @@ from typing import Any
 
 import lineage
 from featurestore.dataset import Dataset, Resolved
+from featurestore.errors import StoreFull, StoreUnavailable
 from featurestore.offline.base import Snapshot
-from featurestore.registry import Registered
+from featurestore.registry import Registered, is_disk_full
 
 __all__ = [
     "dataset_entity",
@@ -86,7 +87,8 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
             "features": {feature.name: feature.type.value for feature in group.features},
         },
     )
-    graph.record([entity], kind="FeatureGroupVersion")
+    with _explained():
+        graph.record([entity], kind="FeatureGroupVersion")
 
 
 def record_dataset(
@@ -102,17 +104,20 @@ def record_dataset(
         name=Path(spine_name).name if spine_name else f"spine {digest[:12]}",
         properties={"rows": manifest["rows"], "time": manifest["time"]},
     )
-    with lineage.Recorder(
-        graph,
-        "DatasetBuild",
-        f"dataset-{dataset.fingerprint[:12]}",
-        kind=lineage.Kind.ACTION,
-        parameters={
-            "selections": manifest["selections"],
-            "as_of": manifest["as_of"],
-            "rule_version": manifest["rule_version"],
-        },
-    ) as job:
+    with (
+        _explained(),
+        lineage.Recorder(
+            graph,
+            "DatasetBuild",
+            f"dataset-{dataset.fingerprint[:12]}",
+            kind=lineage.Kind.ACTION,
+            parameters={
+                "selections": manifest["selections"],
+                "as_of": manifest["as_of"],
+                "rule_version": manifest["rule_version"],
+            },
+        ) as job,
+    ):
         job.input(spine)
         for entry in resolved:
             group = group_entity(entry.group.name)
@@ -123,6 +128,16 @@ def record_dataset(
             job.associate(group, version, "AssociatedWith")
         job.property("proof", manifest["proof"])
         return job.output(dataset_entity(dataset)).uid
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise the feature store's own error when its lineage cannot be recorded: callers know it."""
+    try:
+        yield
+    except lineage.StoreUnavailable as error:
+        full = is_disk_full(error.__cause__)
+        raise (StoreFull if full else StoreUnavailable)(str(error)) from error
 
 
 def _spine_uri(name: str, digest: str) -> str:

@@ -3,7 +3,8 @@
 A value is accepted in its declared type, as a NumPy scalar or a Decimal of it too; a whole number
 for Fractional, a number with a zero fraction for Integral (the SageMaker SDK writes integers with
 gaps as `3.0`), text that parses as the declared number, and a zoned `datetime` or its ISO-8601 text
-as event time. None and NaN mean null, and a null feature is simply absent.
+as event time. None and NaN mean null, and a null feature is simply absent. A collection is given
+as a list, tuple, set or NumPy array; none of its elements may be null.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, NoReturn, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 import numpy as np
 
 from featurestore import eventtime
 from featurestore.errors import InvalidRecord, nearest
-from featurestore.feature import FeatureType, Value
+from featurestore.feature import CollectionType, FeatureDefinition, FeatureType, Scalar, Value
 
 if TYPE_CHECKING:
     from featurestore.schema import FeatureGroup
@@ -114,21 +115,15 @@ def check(
             f"got {type(record).__name__}",
             group=group.name,
         )
-    types = group.types
+    scalars = group.scalars
     identifier_name = group.record_identifier
     values: dict[str, Value] = {}
     for name, value in record.items():
-        kind = types.get(name)
+        kind = scalars.get(name)
         if _is_exact(value, kind) and name != identifier_name:
             values[name] = value  # type: ignore[assignment]  # its type was just looked at
             continue
-        if kind is None:
-            raise InvalidRecord(
-                f"{group.name}.{name}: no such feature in the group{nearest(str(name), types)}",
-                group=group.name,
-                feature=str(name),
-            )
-        typed = _typed(group, name, kind, value)
+        typed = feature_value(group, name, value)
         if typed is not None:
             values[name] = typed
     identifier = values.get(identifier_name)
@@ -142,6 +137,25 @@ def check(
         checked_identifier(group, identifier),
         event_time_us(group, moment, now=now, tolerance_us=tolerance_us),
     )
+
+
+def feature_value(group: FeatureGroup, name: str, value: object) -> Value | None:
+    """Return a feature's value in its declared type; None for null.
+
+    Raises:
+        InvalidRecord: no such feature, or a value of another type.
+    """
+    kind = group.scalars.get(name)
+    if kind is not None:
+        return _typed(group, name, kind, value)
+    definition = group.collections.get(name)
+    if definition is None:
+        raise InvalidRecord(
+            f"{group.name}.{name}: no such feature in the group{nearest(str(name), group.types)}",
+            group=group.name,
+            feature=str(name),
+        )
+    return _collection(group, definition, value)
 
 
 def event_time_us(
@@ -194,7 +208,7 @@ def identifier_text(group: FeatureGroup, value: object) -> str:
     return checked_identifier(group, typed)
 
 
-def checked_identifier(group: FeatureGroup, typed: Value) -> str:
+def checked_identifier(group: FeatureGroup, typed: object) -> str:
     """Return a typed identifier as text, checked for length."""
     text = typed if isinstance(typed, str) else repr(typed)
     if not text:
@@ -214,7 +228,37 @@ def checked_identifier(group: FeatureGroup, typed: Value) -> str:
     return text
 
 
-def _typed(group: FeatureGroup, name: str, kind: FeatureType, value: object) -> Value | None:
+def _collection(group: FeatureGroup, definition: FeatureDefinition, value: object) -> Value | None:
+    """Give a collection's elements their declared type; None for null."""
+    name, kind = definition.name, definition.type
+    expected = f"{definition.collection} of {kind}"
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if not isinstance(value, list | tuple | set | frozenset):
+        _refuse(group, name, expected, value)
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=lambda element: (str(type(element)), element))  # any run alike
+    elements: list[Any] = []
+    for element in value:
+        typed = _typed(group, name, kind, element)
+        if typed is None:
+            _refuse(group, name, f"{expected} without nulls", element)
+        elements.append(typed)
+    if definition.collection is CollectionType.SET:
+        return list(dict.fromkeys(elements))
+    if definition.dimension is not None and len(elements) != definition.dimension:
+        raise InvalidRecord(
+            f"{group.name}.{name}: expected a Vector of dimension {definition.dimension}, "
+            f"got {len(elements)} elements",
+            group=group.name,
+            feature=name,
+        )
+    return elements
+
+
+def _typed(group: FeatureGroup, name: str, kind: FeatureType, value: object) -> Scalar | None:
     """Give a value its declared type; None for null."""
     if isinstance(value, np.number | np.bool_):
         value = value.item()

@@ -10,12 +10,13 @@ import fcntl
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
+from featurestore import eventtime
 from featurestore.errors import (
     FeatureGroupExists,
     FeatureGroupNotFound,
@@ -23,6 +24,7 @@ from featurestore.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.schema import FeatureGroup
 
 __all__ = ["Registered", "Registry", "named"]
@@ -45,6 +47,14 @@ CREATE TABLE IF NOT EXISTS feature_group_version (
     definition    TEXT NOT NULL,
     created_us    INTEGER NOT NULL,
     PRIMARY KEY (number, version)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS feature_metadata (
+    number        INTEGER NOT NULL REFERENCES feature_group (number),
+    feature       TEXT NOT NULL,
+    description   TEXT NOT NULL,
+    parameters    TEXT NOT NULL,
+    modified_us   INTEGER NOT NULL,
+    PRIMARY KEY (number, feature)
 ) WITHOUT ROWID;
 """
 _BUSY_TIMEOUT_S: Final = 30.0
@@ -212,6 +222,64 @@ class Registry:
             )
         return groups[name]
 
+    def metadata(self, names: Sequence[str]) -> tuple[FeatureMetadata, ...]:
+        """Return the metadata of all features of some groups, in the order of definition.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+        """
+        groups = self._groups()
+        entries = [named(groups, name) for name in names]
+        found = []
+        with self._lock, self._errors():
+            for entry in entries:
+                added = self._added(entry.number)
+                said = {
+                    row[0]: row[1:]
+                    for row in self._db.execute(
+                        "SELECT feature, description, parameters, modified_us"
+                        " FROM feature_metadata WHERE number = ?",
+                        (entry.number,),
+                    )
+                }
+                for feature in entry.group.features:
+                    created_us = added[feature.name]
+                    description, parameters, modified_us = said.get(
+                        feature.name, ("", "{}", created_us)
+                    )
+                    found.append(
+                        FeatureMetadata(
+                            entry.group.name,
+                            feature,
+                            description,
+                            json.loads(parameters),
+                            eventtime.to_datetime(created_us),
+                            eventtime.to_datetime(modified_us),
+                        )
+                    )
+        return tuple(found)
+
+    def change_metadata(self, name: str, feature: str, change: MetadataChange, *, now: int) -> None:
+        """Change what is said about one feature. The group's version stays.
+
+        Raises:
+            FeatureGroupNotFound, FeatureNotFound: no such group or feature.
+            InvalidRequest: there would be too many parameters.
+        """
+        with self._change() as db:
+            entry = named(self._read_all(), name)
+            entry.group.feature_type(feature)
+            row = db.execute(
+                "SELECT description, parameters FROM feature_metadata"
+                " WHERE number = ? AND feature = ?",
+                (entry.number, feature),
+            ).fetchone() or ("", "{}")
+            description, parameters = change.apply(row[0], json.loads(row[1]))
+            db.execute(
+                "INSERT OR REPLACE INTO feature_metadata VALUES (?, ?, ?, ?, ?)",
+                (entry.number, feature, description, json.dumps(parameters), now),
+            )
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -237,6 +305,18 @@ class Registry:
         ).fetchall()
         groups = (Registered(row[0], _parse(row[1]), *row[2:]) for row in rows)
         return {entry.group.name: entry for entry in groups}
+
+    def _added(self, number: int) -> dict[str, int]:
+        """Return when each feature of a group was added, µs."""
+        added: dict[str, int] = {}
+        for definition, created_us in self._db.execute(
+            "SELECT definition, created_us FROM feature_group_version WHERE number = ?"
+            " ORDER BY version",
+            (number,),
+        ):
+            for feature in json.loads(definition)["FeatureDefinitions"]:
+                added.setdefault(feature["FeatureName"], created_us)
+        return added
 
     def _add_version(self, number: int, version: int, group: FeatureGroup, now: int) -> None:
         self._db.execute(
@@ -291,7 +371,7 @@ def _alone(path: Path) -> Iterator[None]:
 def sqlite_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
     """Say what an SQLite error means for the caller."""
     code = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_FULL:
+    if is_disk_full(error):
         return StoreFull(f"no space left for {path}; free space and try again")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreCorrupt(
@@ -299,6 +379,12 @@ def sqlite_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
             f"backup"
         )
     return StoreUnavailable(f"{path}: {error}")
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether SQLite could not go on for want of space, also for the index beside its log."""
+    full = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+    return getattr(error, "sqlite_errorcode", None) in full
 
 
 def _parse(definition: str) -> FeatureGroup:

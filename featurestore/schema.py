@@ -10,12 +10,20 @@ from functools import cached_property
 from typing import Any, Final, final
 
 from featurestore.errors import FeatureNotFound, InvalidFeatureGroup, nearest
-from featurestore.feature import FeatureDefinition, FeatureType
+from featurestore.feature import (
+    MAX_DIMENSION,
+    CollectionType,
+    FeatureDefinition,
+    FeatureType,
+    Value,
+)
 from featurestore.record import validate
 
 __all__ = [
     "FeatureGroup",
+    "StorageType",
     "Store",
+    "Throughput",
     "Ttl",
     "TtlUnit",
     "check_name",
@@ -28,6 +36,7 @@ MAX_FEATURES: Final = 2500
 MAX_ADDITIONS: Final = 100
 MAX_DESCRIPTION: Final = 128
 MAX_TAGS: Final = 50
+MAX_CAPACITY_UNITS: Final = 10_000_000
 # Names the offline table needs for itself: SageMaker's three, and ours behind an underscore.
 RESERVED_FEATURES: Final = frozenset({"is_deleted", "write_time", "api_invocation_time"})
 _NAME: Final = re.compile(r"(?=.{1,64}\Z)[a-zA-Z0-9]([_-]*[a-zA-Z0-9])*\Z")
@@ -39,6 +48,50 @@ class Store(enum.StrEnum):
 
     ONLINE = "OnlineStore"
     OFFLINE = "OfflineStore"
+
+
+class StorageType(enum.StrEnum):
+    """SageMaker's online storage types: kept and reported; one engine serves them all."""
+
+    STANDARD = "Standard"
+    STANDARD_V2 = "Standard_V2"
+    IN_MEMORY = "InMemory"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What a group may read and write a second.
+
+    Args:
+        read_units: of 4 KiB read a second; None: as much as the machine gives.
+        write_units: of 1 KiB written a second; None likewise.
+    """
+
+    read_units: int | None = None
+    write_units: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.read_units is None) != (self.write_units is None):
+            raise InvalidFeatureGroup(
+                "ThroughputConfig: Provisioned needs both ProvisionedReadCapacityUnits and "
+                "ProvisionedWriteCapacityUnits"
+            )
+        for name, units in (("Read", self.read_units), ("Write", self.write_units)):
+            if units is not None and (
+                isinstance(units, bool)
+                or not isinstance(units, int)
+                or not 0 <= units <= MAX_CAPACITY_UNITS
+            ):
+                raise InvalidFeatureGroup(
+                    f"ThroughputConfig.Provisioned{name}CapacityUnits: expected a whole number "
+                    f"from 0 to {MAX_CAPACITY_UNITS:,}, got {units!r}"
+                )
+
+    @property
+    def is_provisioned(self) -> bool:
+        """Whether there are limits."""
+        return self.read_units is not None
 
 
 class TtlUnit(enum.StrEnum):
@@ -93,6 +146,9 @@ class FeatureGroup:
         ttl: how long records can be read online after their event time.
         description: up to 128 characters.
         tags: up to 50 pairs.
+        storage_type: the online store's type, by SageMaker's names.
+        throughput: limits of reads and writes.
+        kms_key: name of the master key; record values are then encrypted at rest. "": they are not.
 
     Raises:
         InvalidFeatureGroup: a rule is broken; the message names it.
@@ -120,6 +176,9 @@ class FeatureGroup:
     ttl: Ttl | None = None
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    storage_type: StorageType = StorageType.STANDARD
+    throughput: Throughput = Throughput()
+    kms_key: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name, "FeatureGroupName")
@@ -129,7 +188,7 @@ class FeatureGroup:
             )
         seen: dict[str, str] = {}
         for feature in self.features:
-            _check_feature_name(self.name, feature.name)
+            _check_feature(self.name, feature)
             twin = seen.get(feature.name.lower())
             if twin is not None:
                 raise InvalidFeatureGroup(
@@ -147,6 +206,15 @@ class FeatureGroup:
                 raise InvalidFeatureGroup(
                     f"{self.name}: {role} {wanted!r} is not among the feature definitions"
                     f"{nearest(str(wanted), self.types)}"
+                )
+        for role, wanted in (
+            ("record identifier", self.record_identifier),
+            ("event time", self.event_time),
+        ):
+            if wanted in self.collections:
+                raise InvalidFeatureGroup(
+                    f"{self.name}: the {role} {wanted!r} must hold one value, not a "
+                    f"{self.collections[wanted].collection}"
                 )
         if self.record_identifier == self.event_time:
             raise InvalidFeatureGroup(
@@ -177,6 +245,21 @@ class FeatureGroup:
         """Feature types by name, in the order of definition."""
         return {feature.name: feature.type for feature in self.features}
 
+    @cached_property
+    def definitions(self) -> dict[str, FeatureDefinition]:
+        """Feature definitions by name, in their order."""
+        return {feature.name: feature for feature in self.features}
+
+    @cached_property
+    def scalars(self) -> dict[str, FeatureType]:
+        """Types of the features that hold one value, by name."""
+        return {f.name: f.type for f in self.features if f.collection is None}
+
+    @cached_property
+    def collections(self) -> dict[str, FeatureDefinition]:
+        """The features that hold several values, by name."""
+        return {f.name: f for f in self.features if f.collection is not None}
+
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The features' names, in the order of definition."""
@@ -193,7 +276,7 @@ class FeatureGroup:
             raise FeatureNotFound.named(self.name, name, self.types)
         return found
 
-    def validate(self, record: Mapping[str, object]) -> dict[str, int | float | str]:
+    def validate(self, record: Mapping[str, object]) -> dict[str, Value]:
         """Return the record with every value in its declared type and nulls left out.
 
         See `featurestore.record.validate` for the rules.
@@ -216,6 +299,24 @@ class FeatureGroup:
     def with_ttl(self, ttl: Ttl | None) -> FeatureGroup:
         """Return the group with another time to live for records put from now on."""
         return replace(self, ttl=ttl)
+
+    def with_throughput(self, throughput: Throughput) -> FeatureGroup:
+        """Return the group with other limits of reads and writes."""
+        return replace(self, throughput=throughput)
+
+    def with_storage_type(self, storage_type: StorageType) -> FeatureGroup:
+        """Return the group with another online storage type: only Standard becomes Standard_V2.
+
+        Raises:
+            InvalidFeatureGroup: any other change.
+        """
+        change = (self.storage_type, storage_type)
+        if change != (StorageType.STANDARD, StorageType.STANDARD_V2):
+            raise InvalidFeatureGroup(
+                f"{self.name}: StorageType: only Standard can be changed, to Standard_V2; "
+                f"got {storage_type} for {self.storage_type}"
+            )
+        return replace(self, storage_type=storage_type)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> FeatureGroup:
@@ -254,6 +355,9 @@ class FeatureGroup:
             online=neither or enabled,
             offline=neither or offline is not None,
             ttl=ttl_from_json((online or {}).get("TtlDuration")),
+            storage_type=storage_type_from_json((online or {}).get("StorageType")),
+            throughput=throughput_from_json(body.get("ThroughputConfig")),
+            kms_key=_kms_key(online or {}),
             description=str(body.get("Description") or ""),
             tags=_tags(body.get("Tags")),
         )
@@ -264,12 +368,19 @@ class FeatureGroup:
             "FeatureGroupName": self.name,
             "RecordIdentifierFeatureName": self.record_identifier,
             "EventTimeFeatureName": self.event_time,
-            "FeatureDefinitions": [
-                {"FeatureName": feature.name, "FeatureType": feature.type.value}
-                for feature in self.features
-            ],
+            "FeatureDefinitions": [definition_to_json(feature) for feature in self.features],
             "OnlineStoreConfig": {"EnableOnlineStore": self.online},
         }
+        if self.online:
+            body["OnlineStoreConfig"]["StorageType"] = self.storage_type.value
+        if self.kms_key:
+            body["OnlineStoreConfig"]["SecurityConfig"] = {"KmsKeyId": self.kms_key}
+        if self.throughput.is_provisioned:
+            body["ThroughputConfig"] = {
+                "ThroughputMode": "Provisioned",
+                "ProvisionedReadCapacityUnits": self.throughput.read_units,
+                "ProvisionedWriteCapacityUnits": self.throughput.write_units,
+            }
         if self.ttl is not None:
             body["OnlineStoreConfig"]["TtlDuration"] = {
                 "Unit": self.ttl.unit.value,
@@ -330,6 +441,53 @@ def ttl_from_json(body: object) -> Ttl | None:
     return Ttl(TtlUnit(unit), value)  # type: ignore[arg-type]  # Ttl checks the value itself
 
 
+def storage_type_from_json(body: object) -> StorageType:
+    """Read an online storage type; absent means Standard."""
+    try:
+        return StorageType(body or "Standard")  # type: ignore[arg-type]  # refused below
+    except ValueError:
+        names = ", ".join(kind.value for kind in StorageType)
+        raise InvalidFeatureGroup(
+            f"OnlineStoreConfig.StorageType: expected one of {names}, got {body!r}"
+        ) from None
+
+
+def throughput_from_json(body: object) -> Throughput:
+    """Read a ThroughputConfig; absent or OnDemand means no limits."""
+    if body is None:
+        return Throughput()
+    if not isinstance(body, Mapping):
+        raise InvalidFeatureGroup(f"ThroughputConfig: expected an object, got {body!r}")
+    mode = body.get("ThroughputMode")
+    if mode not in ("OnDemand", "Provisioned"):
+        raise InvalidFeatureGroup(
+            f"ThroughputConfig.ThroughputMode: expected OnDemand or Provisioned, got {mode!r}"
+        )
+    units = [body.get(f"Provisioned{kind}CapacityUnits") for kind in ("Read", "Write")]
+    if mode == "OnDemand":
+        if units != [None, None]:
+            raise InvalidFeatureGroup(
+                "ThroughputConfig: capacity units belong to Provisioned; OnDemand has none"
+            )
+        return Throughput()
+    if None in units:
+        raise InvalidFeatureGroup(
+            "ThroughputConfig: Provisioned needs ProvisionedReadCapacityUnits and "
+            "ProvisionedWriteCapacityUnits"
+        )
+    return Throughput(units[0], units[1])
+
+
+def definition_to_json(feature: FeatureDefinition) -> dict[str, Any]:
+    """Write one feature definition in SageMaker's shape."""
+    body: dict[str, Any] = {"FeatureName": feature.name, "FeatureType": feature.type.value}
+    if feature.collection is not None:
+        body["CollectionType"] = feature.collection.value
+    if feature.dimension is not None:
+        body["CollectionConfig"] = {"VectorConfig": {"Dimension": feature.dimension}}
+    return body
+
+
 def definitions_from_json(group: str, body: object) -> tuple[FeatureDefinition, ...]:
     """Read a list of `{"FeatureName": …, "FeatureType": …}`."""
     if not isinstance(body, Sequence) or isinstance(body, str):
@@ -348,11 +506,29 @@ def feature_definitions(
     return tuple(FeatureDefinition(name, _type(name, kind)) for name, kind in pairs)
 
 
-def _check_feature_name(group: str, name: str) -> None:
-    check_name(name, f"{group}: FeatureName")
+def _check_feature(group: str, feature: FeatureDefinition) -> None:
+    name = check_name(feature.name, f"{group}: FeatureName")
     if name.lower() in RESERVED_FEATURES:
         raise InvalidFeatureGroup(
             f"{group}: feature name {name!r} is reserved for the offline store; choose another"
+        )
+    dimension = feature.dimension
+    if feature.collection is not CollectionType.VECTOR:
+        if dimension is not None:
+            raise InvalidFeatureGroup(f"{group}.{name}: only a Vector has a dimension")
+        return
+    if feature.type is not FeatureType.FRACTIONAL:
+        raise InvalidFeatureGroup(
+            f"{group}.{name}: a Vector has Fractional elements, got {feature.type}"
+        )
+    if (
+        isinstance(dimension, bool)
+        or not isinstance(dimension, int)
+        or not 1 <= dimension <= MAX_DIMENSION
+    ):
+        raise InvalidFeatureGroup(
+            f"{group}.{name}: VectorConfig.Dimension: expected a whole number from 1 to "
+            f"{MAX_DIMENSION:,}, got {dimension!r}"
         )
 
 
@@ -387,13 +563,38 @@ def _feature(group: str, entry: Any) -> FeatureDefinition:
     if not isinstance(entry, Mapping):
         raise InvalidFeatureGroup(f"{group}: FeatureDefinitions: expected objects, got {entry!r}")
     name = check_name(entry.get("FeatureName"), f"{group}: FeatureName")
-    kind = entry.get("FeatureType")
-    if entry.get("CollectionType") is not None:
+    where = f"{group}.{name}"
+    kind = _type(where, entry.get("FeatureType"))
+    collection = entry.get("CollectionType")
+    if collection is None:
+        return FeatureDefinition(name, kind)
+    try:
+        shape = CollectionType(collection)
+    except ValueError:
         raise InvalidFeatureGroup(
-            f"{group}.{name}: collections are not supported by this version; "
-            f"use one feature per element"
+            f"{where}: CollectionType: expected List, Set or Vector, got {collection!r}"
+        ) from None
+    return FeatureDefinition(name, kind, shape, _dimension(where, entry.get("CollectionConfig")))
+
+
+def _dimension(where: str, body: Any) -> Any:
+    """Read the dimension of a CollectionConfig; the group checks its value."""
+    if body is None:
+        return None
+    vector = body.get("VectorConfig") if isinstance(body, Mapping) else None
+    if not isinstance(vector, Mapping):
+        raise InvalidFeatureGroup(
+            f'{where}: CollectionConfig: expected {{"VectorConfig": {{"Dimension": N}}}}, '
+            f"got {body!r}"
         )
-    return FeatureDefinition(name, _type(f"{group}.{name}", kind))
+    return vector.get("Dimension")
+
+
+def _kms_key(online: Mapping[str, Any]) -> str:
+    security = _object(online, "SecurityConfig")
+    if security is None:
+        return ""
+    return _text(security, "KmsKeyId")
 
 
 def _type(where: str, kind: Any) -> FeatureType:

@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, final
 
+import pyarrow as pa
+
 from featurestore.dataset import Dataset, FeatureSelection
+from featurestore.errors import InvalidRequest
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
 from featurestore.position import SourcePosition
 from featurestore.record import Put
-from featurestore.schema import FeatureGroup, Ttl
+from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
+from featurestore.search import Expression, Filter, Resource
 from featurestore.verify import VerifyReport
 
 __all__ = [
@@ -107,6 +112,7 @@ class Description:
         body = self.group.to_json()
         body.update(
             FeatureGroupStatus="Created",
+            LastUpdateStatus={"Status": "Successful"},
             CreationTime=self.created.isoformat(),
             LastModifiedTime=self.modified.isoformat(),
             Version=self.version,
@@ -167,6 +173,61 @@ class FeatureStore(ABC):
         """Change the time to live of records put from now on."""
 
     @abstractmethod
+    def set_throughput(self, name: str, throughput: Throughput) -> Description:
+        """Change what may be read and written a second; a server holds callers to it."""
+
+    @abstractmethod
+    def set_storage_type(self, name: str, storage_type: StorageType) -> Description:
+        """Change the online storage type, from Standard to Standard_V2.
+
+        Raises:
+            InvalidFeatureGroup: any other change.
+        """
+
+    @abstractmethod
+    def feature_metadata(self, group: str, feature: str) -> FeatureMetadata:
+        """Return one feature with its description and parameters.
+
+        Raises:
+            FeatureGroupNotFound, FeatureNotFound: no such group or feature.
+        """
+
+    @abstractmethod
+    def update_feature_metadata(
+        self, group: str, feature: str, change: MetadataChange
+    ) -> FeatureMetadata:
+        """Change the description and parameters of one feature.
+
+        Raises:
+            FeatureGroupNotFound, FeatureNotFound: no such group or feature.
+            InvalidRequest: there would be more than 25 parameters.
+        """
+
+    @abstractmethod
+    def search(
+        self,
+        resource: Resource | str,
+        expression: Expression | Filter | None = None,
+        *,
+        sort_by: str = "LastModifiedTime",
+        descending: bool = True,
+    ) -> list[Any]:
+        """Return the feature groups, or the features, that fulfil an expression.
+
+        Args:
+            resource: `FeatureGroup` or `FeatureMetadata`.
+            expression: None: all.
+            sort_by: a property of the resource.
+            descending: newest or greatest first.
+
+        Returns:
+            `Description` values for groups, `FeatureMetadata` values for features.
+
+        Raises:
+            InvalidRequest: an unknown property, or a value that does not fit it.
+        """
+
+    @abstractmethod
     def delete_feature_group(self, name: str) -> None:
         """Delete a group and its online records. Its offline table stays."""
 
@@ -220,6 +281,26 @@ class FeatureStore(ABC):
         """
 
     @abstractmethod
+    def get_table(
+        self, group: str, identifiers: Iterable[object], *, features: Sequence[str] = ()
+    ) -> pa.Table:
+        """Return the latest records of many identifiers of one group as an Arrow table.
+
+        One row per identifier, in the order asked, equal ones too. Where there is no record, it
+        was deleted or it expired, every feature is null but the record identifier.
+
+        Args:
+            group: the feature group.
+            identifiers: values, or an Arrow array of them.
+            features: columns to return, in this order; none: all, in the order of definition.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            FeatureNotFound: `features` names one the group lacks.
+            InvalidRecord: an identifier is null or has another type.
+        """
+
+    @abstractmethod
     def batch_write(
         self, entries: Sequence[Put], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
@@ -257,6 +338,34 @@ class FeatureStore(ABC):
         Raises:
             FeatureNotFound: a column is no feature of the group.
             InvalidRequest: the table has no rows.
+        """
+
+    @abstractmethod
+    def update(
+        self,
+        group: str,
+        identifier: object,
+        features: Mapping[str, object],
+        *,
+        ttl: Ttl | None = None,
+        stores: tuple[str, ...] | None = None,
+    ) -> None:
+        """Change up to 100 features of a stored record and keep the others.
+
+        The offline store gets the whole record as it is afterwards. Without an event time among
+        the features the stored one stays, and so does the stored time to live without a `ttl`.
+
+        Args:
+            group: the feature group.
+            identifier: of the record.
+            features: feature name → value; None makes a feature null.
+            ttl: needs an event time among the features.
+            stores: where the change goes; None: everywhere the group has a store.
+
+        Raises:
+            RecordNotFound: no such record, or it was deleted or has expired.
+            RecordConflict: the stored record has a later event time.
+            InvalidRecord: a value does not fit, or a ttl without an event time.
         """
 
     @abstractmethod
@@ -342,6 +451,27 @@ class FeatureStore(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def expression_of(expression: Expression | Filter | None) -> Expression:
+    """Read a search expression given as one, as a single filter, or not at all."""
+    if expression is None:
+        return Expression()
+    return Expression((expression,)) if isinstance(expression, Filter) else expression
+
+
+def resource_of(resource: Resource | str) -> Resource:
+    """Read what is searched for.
+
+    Raises:
+        InvalidRequest: it is neither feature groups nor features.
+    """
+    try:
+        return Resource(resource)
+    except ValueError:
+        raise InvalidRequest(
+            f"search: expected FeatureGroup or FeatureMetadata, got {resource!r}"
+        ) from None
 
 
 def selections(features: Iterable[FeatureSelection | str]) -> list[FeatureSelection]:

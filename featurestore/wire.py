@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final, NoReturn, final
 
 import grpc
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from featurestore import convert, errors, eventtime
+from featurestore.arrowcode import Encoded
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import target_stores
 from featurestore.errors import (
@@ -26,13 +28,14 @@ from featurestore.errors import (
     InvalidRecord,
     InvalidRequest,
     StoreUnavailable,
+    Throttled,
 )
-from featurestore.feature import FeatureDefinition, FeatureType, Value
+from featurestore.feature import Value
 from featurestore.offline.flusher import Flushed
 from featurestore.position import PartitionPosition, SourcePosition
 from featurestore.record import Put, shown
-from featurestore.schema import FeatureGroup, Store, Ttl
-from featurestore.store import Description, Found, Get, WriteError
+from featurestore.schema import Store, Ttl
+from featurestore.store import Found, Get, WriteError
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
 from featurestore.verify import Difference, VerifyReport
 from lineage.trailer import fit_facts
@@ -44,15 +47,30 @@ CHUNK_BYTES: Final = 1 << 20
 ERROR_KEY: Final = "featureline-error"
 FACTS_KEY: Final = "featureline-facts-bin"
 
+THROTTLED_WAIT_S: Final = 0.05
+_LAST_WAIT_S: Final = 1.0
+PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+
 # Reads are tried again while the server restarts. Puts are not: a put whose reply was lost may
-# have been stored, and a second one would be a second record offline.
+# have been stored, and a second one would be a second record offline. What the server refused for
+# load was not stored, and is tried again when the server says so.
 _RETRIED: Final = [
     {"service": "featurestore.v1.FeatureStoreRuntime", "method": method}
     for method in ("GetRecord", "BatchGetRecord", "ListRecords", "GetSourcePosition")
 ] + [
     {"service": "featurestore.v1.FeatureStore", "method": method}
-    for method in ("DescribeFeatureGroup", "ListFeatureGroups")
+    for method in ("DescribeFeatureGroup", "ListFeatureGroups", "DescribeFeatureMetadata", "Search")
 ]
+_RETRIED_ON_LOAD: Final = [
+    {"service": "featurestore.v1.FeatureStoreRuntime", "method": method}
+    for method in ("PutRecord", "BatchWriteRecord", "UpdateRecord", "DeleteRecord")
+]
+_RETRY: Final = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 3,
+}
 CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -63,26 +81,19 @@ CHANNEL_OPTIONS: Final = (
                 "methodConfig": [
                     {
                         "name": _RETRIED,
-                        "retryPolicy": {
-                            "maxAttempts": 4,
-                            "initialBackoff": "0.05s",
-                            "maxBackoff": "1s",
-                            "backoffMultiplier": 3,
-                            "retryableStatusCodes": ["UNAVAILABLE"],
-                        },
-                    }
+                        "retryPolicy": _RETRY
+                        | {"retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]},
+                    },
+                    {
+                        "name": _RETRIED_ON_LOAD,
+                        "retryPolicy": _RETRY | {"retryableStatusCodes": ["RESOURCE_EXHAUSTED"]},
+                    },
                 ]
             }
         ),
     ),
 )
 
-_TYPES: Final = {
-    FeatureType.INTEGRAL: control_pb2.INTEGRAL,
-    FeatureType.FRACTIONAL: control_pb2.FRACTIONAL,
-    FeatureType.STRING: control_pb2.STRING,
-}
-_FROM_TYPES: Final = {number: kind for kind, number in _TYPES.items()}
 _STORES: Final = {
     Store.ONLINE: record_pb2.ONLINE_STORE,
     Store.OFFLINE: record_pb2.OFFLINE_STORE,
@@ -95,8 +106,17 @@ _INT64: Final = 2**63
 
 
 def error_metadata(error: FeatureStoreError) -> tuple[tuple[str, str | bytes], ...]:
-    """Return the trailing metadata that lets a client raise the same error."""
-    return ((ERROR_KEY, type(error).__name__), (FACTS_KEY, fit_facts(error.facts)))
+    """Return the trailing metadata that lets a client raise the same error.
+
+    A refusal for load also tells gRPC's own retries when to come back; a full disk tells them not
+    to.
+    """
+    known = ((ERROR_KEY, type(error).__name__), (FACTS_KEY, fit_facts(error.facts)))
+    if error.code != "RESOURCE_EXHAUSTED":
+        return known
+    wait_s = error.facts.get("retry_after_s")
+    pushback = str(int(wait_s * 1000)) if isinstance(wait_s, int | float) else "-1"
+    return (*known, (PUSHBACK_KEY, pushback))
 
 
 def raise_from_rpc(error: Any, target: str) -> None:
@@ -133,89 +153,7 @@ def raise_from_rpc(error: Any, target: str) -> None:
     raise InternalError(f"the feature store at {target}: {code.name}: {details}") from error
 
 
-# -- feature groups ---------------------------------------------------------------------------
-
-
-def definitions_message(
-    features: Iterable[FeatureDefinition],
-) -> list[control_pb2.FeatureDefinition]:
-    """Write feature definitions."""
-    return [
-        control_pb2.FeatureDefinition(feature_name=f.name, feature_type=_TYPES[f.type])
-        for f in features
-    ]
-
-
-def definitions_from(messages: Iterable[Any]) -> tuple[FeatureDefinition, ...]:
-    """Read feature definitions.
-
-    Raises:
-        InvalidFeatureGroup: a definition has no type.
-    """
-    found = []
-    for message in messages:
-        kind = _FROM_TYPES.get(message.feature_type)
-        if kind is None:
-            raise errors.InvalidFeatureGroup(
-                f"feature {message.feature_name!r}: expected a feature_type of INTEGRAL, "
-                f"FRACTIONAL or STRING"
-            )
-        found.append(FeatureDefinition(message.feature_name, kind))
-    return tuple(found)
-
-
-def group_message(group: FeatureGroup) -> control_pb2.FeatureGroup:
-    """Write a definition."""
-    return control_pb2.FeatureGroup(
-        feature_group_name=group.name,
-        record_identifier_feature_name=group.record_identifier,
-        event_time_feature_name=group.event_time,
-        feature_definitions=definitions_message(group.features),
-        enable_online_store=group.online,
-        enable_offline_store=group.offline,
-        ttl_duration=convert.ttl_to_message(group.ttl),
-        description=group.description,
-        tags=[control_pb2.Tag(key=key, value=value) for key, value in group.tags.items()],
-    )
-
-
-def group_from(message: Any) -> FeatureGroup:
-    """Read a definition; it is checked as any other."""
-    return FeatureGroup(
-        message.feature_group_name,
-        record_identifier=message.record_identifier_feature_name,
-        event_time=message.event_time_feature_name,
-        features=definitions_from(message.feature_definitions),
-        online=message.enable_online_store,
-        offline=message.enable_offline_store,
-        ttl=ttl_from(message),
-        description=message.description,
-        tags={tag.key: tag.value for tag in message.tags},
-    )
-
-
-def description_message(description: Description) -> control_pb2.FeatureGroupDescription:
-    """Write a description."""
-    message = control_pb2.FeatureGroupDescription(
-        feature_group=group_message(description.group),
-        version=description.version,
-        status="Created",
-        offline_store_uri=description.offline_uri,
-    )
-    message.creation_time.FromDatetime(description.created)
-    message.last_modified_time.FromDatetime(description.modified)
-    return message
-
-
-def description_from(message: Any) -> Description:
-    """Read a description."""
-    return Description(
-        group_from(message.feature_group),
-        message.version,
-        message.creation_time.ToDatetime(dt.UTC),
-        message.last_modified_time.ToDatetime(dt.UTC),
-        message.offline_store_uri,
-    )
+# -- records ----------------------------------------------------------------------------------
 
 
 def ttl_from(message: Any) -> Ttl | None:
@@ -223,9 +161,6 @@ def ttl_from(message: Any) -> Ttl | None:
     if not message.HasField("ttl_duration"):
         return None
     return convert.ttl_from_message(message.ttl_duration)
-
-
-# -- records ----------------------------------------------------------------------------------
 
 
 def put_message(put: Put) -> runtime_pb2.PutRecordRequest:
@@ -251,7 +186,37 @@ def fill_put(message: runtime_pb2.PutRecordRequest, put: Put) -> None:
     if put.stores is not None:
         wanted = target_stores(put.group, put.stores)
         message.target_stores.extend(_STORES[store] for store in sorted(wanted))
-    _add_values(message.record, put.group, put.record)
+    _add_values(message.record.values, put.group, put.record)
+
+
+def update_message(
+    group: str,
+    identifier: object,
+    features: Mapping[str, object],
+    ttl: Ttl | None,
+    stores: tuple[str, ...] | None,
+) -> runtime_pb2.UpdateRecordRequest:
+    """Write a partial update. Values are checked by the server; None becomes null there."""
+    message = runtime_pb2.UpdateRecordRequest(
+        feature_group_name=group,
+        record_identifier_value_as_string=text(identifier),
+        ttl_duration=convert.ttl_to_message(ttl),
+    )
+    if stores is not None:
+        message.target_stores.extend(
+            _STORES[store] for store in sorted(target_stores(group, stores))
+        )
+    _add_values(message.features, group, features, keep_nulls=True)
+    return message
+
+
+def update_features(message: runtime_pb2.UpdateRecordRequest) -> dict[str, object]:
+    """Read the changes of a partial update.
+
+    Raises:
+        InvalidRecord: a feature is given twice.
+    """
+    return convert.given_values(message.feature_group_name, message.features)
 
 
 @final
@@ -295,26 +260,203 @@ class WriteBatch:
         return self._joined(response, lambda place: f"row {self._start + place}")
 
     def _joined(self, response: Any, name: Callable[[int], str]) -> list[WriteError]:
-        found = [(place, type(error).__name__, error.message) for place, error in self._refused]
+        return _join_errors(self._sent, self._refused, response, self._start, name)
+
+
+@final
+class RowBatch:
+    """A batch of encoded rows: like `WriteBatch`, without a message object per record.
+
+    Args:
+        group: the feature group.
+        position: stored with the batch.
+        start: number of the first row.
+    """
+
+    def __init__(
+        self, group: str, position: SourcePosition | None = None, *, start: int = 0
+    ) -> None:
+        name = group.encode()
+        self._head = b"\x0a" + _varint(len(name)) + name + b"\x12"
+        self._position = position_message(position)
+        self._parts: list[bytes] = []
+        self.count = 0
+        self._start = start
+        self._sent: list[int] = []
+        self._refused: list[tuple[int, InvalidRequest]] = []
+
+    def add(self, encoded: Encoded, rows: int) -> None:
+        """Add the next rows, as they were encoded."""
+        head, before = self._head, len(self._head)
+        add = self._parts.extend
+        for record in encoded.records:
+            # PutRecordRequest: the group's name is field 1, the record field 2.
+            size = _varint(len(record))
+            add((b"\x0a", _varint(before + len(size) + len(record)), head, size, record))
+        self._sent.extend((encoded.rows + self.count).tolist())
+        self._refused.extend((self.count + row, error) for row, error in encoded.refused)
+        self.count += rows
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of the request."""
+        rest = runtime_pb2.BatchWriteRecordRequest(position=self._position).SerializeToString()
+        return b"".join([*self._parts, rest])
+
+    @property
+    def request(self) -> runtime_pb2.BatchWriteRecordRequest:
+        """The request as a message: what a throttled server left for later is taken from it."""
+        return runtime_pb2.BatchWriteRecordRequest.FromString(self.data)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to send: every row was refused."""
+        return bool(self._refused) and not self._sent and self._position is None
+
+    def row_errors(self, response: Any) -> list[WriteError]:
+        """Join what was refused here and by the server; messages say `row 1`."""
+        return _join_errors(
+            self._sent,
+            self._refused,
+            response,
+            self._start,
+            lambda place: f"row {self._start + place}",
+        )
+
+
+def records_of(request: runtime_pb2.BatchWriteRecordRequest) -> tuple[str, list[bytes]] | None:
+    """Return the group and the records of a batch, where each entry has nothing else.
+
+    The entries are taken apart as bytes: an object for each would cost more than all the checks.
+
+    Returns:
+        The group's name, and bytes of a `featurestore.v1.Record` each; None: entries are of
+        several groups, or one has a ttl, target stores or no record.
+    """
+    name = request.entries[0].feature_group_name
+    data = request.SerializeToString()
+    title = name.encode()
+    head = b"\x0a" + _varint(len(title)) + title + b"\x12"
+    records: list[bytes] = []
+    place, end = 0, len(data)
+    while place < end and data[place] == 0x0A:  # BatchWriteRecordRequest.entries
+        size, place = _read_varint(data, place + 1)
+        after = place + size
+        if not data.startswith(head, place):
+            return None
+        size, place = _read_varint(data, place + len(head))
+        if place + size != after:
+            return None
+        records.append(data[place:after])
+        place = after
+    return name, records
+
+
+def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+    """Return a number and the place behind it."""
+    number = data[place]
+    if number < 0x80:
+        return number, place + 1
+    following = data[place + 1]
+    if following < 0x80:
+        return number & 0x7F | following << 7, place + 2
+    number, shift = number & 0x7F, 7
+    while data[place + 1] >= 0x80:
+        place += 1
+        number |= (data[place] & 0x7F) << shift
+        shift += 7
+    return number | data[place + 1] << shift, place + 2
+
+
+def _join_errors(
+    sent: Sequence[int],
+    refused: Sequence[tuple[int, InvalidRequest]],
+    response: Any,
+    start: int,
+    name: Callable[[int], str],
+) -> list[WriteError]:
+    found = [(place, type(error).__name__, error.message) for place, error in refused]
+    for error in response.errors:
+        # The server counted what it got.
+        message = error.message.rsplit(" (record ", 1)[0]
+        found.append((sent[error.index], error.code, message))
+    return [
+        WriteError(start + place, code, f"{message} ({name(place)})")
+        for place, code, message in sorted(found)
+    ]
+
+
+@cache
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
+
+
+@final
+class Unprocessed:
+    """The entries of a batch that the server left for later, since a group is throttled.
+
+    Args:
+        request: the batch.
+        response: its first answer.
+    """
+
+    def __init__(self, request: Any, response: Any) -> None:
+        self._request = request
+        self._left = list(response.unprocessed)
+        self._merged = runtime_pb2.BatchWriteRecordResponse(errors=response.errors)
+        self.wait_s = THROTTLED_WAIT_S
+
+    @property
+    def request(self) -> runtime_pb2.BatchWriteRecordRequest | None:
+        """What to send next, after `wait_s`; None when nothing is left."""
+        if not self._left:
+            return None
+        message = runtime_pb2.BatchWriteRecordRequest(
+            entries=(self._request.entries[index] for index in self._left)
+        )
+        if self._request.HasField("ttl_duration"):
+            message.ttl_duration.CopyFrom(self._request.ttl_duration)
+        return message
+
+    def take(self, response: Any) -> None:
+        """Take the answer to the last request."""
         for error in response.errors:
-            # The server counted what it got.
-            message = error.message.rsplit(" (record ", 1)[0]
-            found.append((self._sent[error.index], error.code, message))
-        return [
-            WriteError(self._start + place, code, f"{message} ({name(place)})")
-            for place, code, message in sorted(found)
-        ]
+            error.index = self._left[error.index]
+        self._merged.errors.extend(response.errors)
+        progress = len(response.unprocessed) < len(self._left)
+        self._left = [self._left[index] for index in response.unprocessed]
+        self.wait_s = THROTTLED_WAIT_S if progress else min(2 * self.wait_s, _LAST_WAIT_S)
+
+    def response(self) -> runtime_pb2.BatchWriteRecordResponse:
+        """Return one answer for the whole batch; what is left is refused as throttled."""
+        total = len(self._request.entries)
+        for index in self._left:
+            name = self._request.entries[index].feature_group_name
+            self._merged.errors.add(
+                index=index,
+                code="Throttled",
+                message=f"{name}: the group's write units were used up until the deadline; "
+                f"nothing was done: put the record again (record {index + 1} of {total})",
+            )
+        return self._merged
 
 
-def _add_values(message: record_pb2.Record, group: str, record: Mapping[str, object]) -> None:
-    """Add a record's values to its message; nulls and NaN are left out."""
+def _add_values(
+    message: Any, group: str, record: Mapping[str, object], *, keep_nulls: bool = False
+) -> None:
+    """Add a record's values to its message; nulls and NaN are left out, or kept without a value."""
     if not isinstance(record, Mapping):
         raise InvalidRecord(
             f"{group}: expected a record as a mapping of feature names to values, "
             f"got {type(record).__name__}",
             group=group,
         )
-    add = message.values.add
+    add = message.add
     for name, value in record.items():
         if not isinstance(name, str):
             _refuse(group, name, "a feature's name as text", name)
@@ -323,7 +465,7 @@ def _add_values(message: record_pb2.Record, group: str, record: Mapping[str, obj
         # Nearly every value is text or a double, and loads have millions.
         if kind is not str and (kind is not float or value != value):
             typed = _typed(group, name, value)
-            if typed is None:
+            if typed is None and not keep_nulls:
                 continue
             kind = type(typed)
         entry = add()
@@ -333,14 +475,16 @@ def _add_values(message: record_pb2.Record, group: str, record: Mapping[str, obj
                 entry.value.string_value = typed
             elif kind is float:
                 entry.value.fractional_value = typed
-            else:
+            elif kind is int:
                 entry.value.integral_value = typed
+            elif kind is list:
+                convert.fill_list(entry.value, typed)
         except UnicodeEncodeError:
             _refuse(group, name, "String of valid Unicode", value)
 
 
 def _typed(group: str, name: str, value: object) -> Value | None:
-    """Give a value one of the three types of the wire, as `featurestore.record` would take it."""
+    """Give a value a type of the wire, as `featurestore.record` would take it."""
     if type(value) is int and -_INT64 <= value < _INT64:
         return value
     if isinstance(value, np.number | np.bool_):
@@ -359,12 +503,30 @@ def _typed(group: str, name: str, value: object) -> Value | None:
     if isinstance(value, int) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):  # beyond the largest double
             return int(value) if -_INT64 <= value < _INT64 else float(value)
+    if isinstance(value, np.ndarray | list | tuple | set | frozenset):
+        return _elements(group, name, value)
     if isinstance(value, dt.datetime):
         try:
             return eventtime.format_iso(eventtime.to_us(value))
         except ValueError as error:
             raise InvalidRecord(f"{group}.{name}: {error}", group=group, feature=name) from None
     _refuse(group, name, "an Integral, Fractional or String value", value)
+
+
+def _elements(group: str, name: str, values: Any) -> Value:
+    """Give the elements of a collection one type of the wire: text, or numbers."""
+    elements = list(values.tolist() if isinstance(values, np.ndarray) else values)
+    if isinstance(values, set | frozenset):
+        elements.sort(key=lambda element: (str(type(element)), element))  # any run alike
+    typed: list[Any] = [_typed(group, name, element) for element in elements]
+    texts = sum(isinstance(element, str) for element in typed)
+    if any(element is None or isinstance(element, list) for element in typed) or (
+        0 < texts < len(typed)
+    ):
+        _refuse(group, name, "a collection of texts, or of numbers, without nulls", values)
+    if any(isinstance(element, float) for element in typed):
+        return [float(element) for element in typed]
+    return typed
 
 
 def _refuse(group: str, name: object, expected: str, got: object) -> NoReturn:
@@ -441,9 +603,7 @@ def found_from(response: Any) -> list[Found]:
     Raises:
         FeatureStoreError: the first error of the batch, by its class.
     """
-    for failed in response.errors:
-        cls = getattr(errors, failed.code, InternalError)
-        raise cls(failed.message, group=failed.feature_group_name)
+    _raise_first(response.errors)
     return [
         Found(
             message.feature_group_name,
@@ -452,6 +612,39 @@ def found_from(response: Any) -> list[Found]:
         )
         for message in response.records
     ]
+
+
+def read_throttled(request: Get) -> Throttled:
+    """Build the error of a read that a throttled server left for later until the deadline."""
+    return Throttled(
+        f"{request.group}: the group's read units were used up until the deadline; read fewer "
+        f"records, or raise its throughput",
+        group=request.group,
+    )
+
+
+def records_from(request: Get, response: Any) -> Iterator[bytes | None]:
+    """Read the records of one batch get as bytes, one per identifier asked; None: there is none.
+
+    Raises:
+        FeatureStoreError: the first error of the batch, by its class.
+    """
+    _raise_first(response.errors)
+    # In the order asked, those without a record left out.
+    found = iter(response.records)
+    message = next(found, None)
+    for identifier in request.identifiers:
+        if message is None or message.record_identifier_value_as_string != identifier:
+            yield None
+            continue
+        yield message.record.SerializeToString()
+        message = next(found, None)
+
+
+def _raise_first(failures: Any) -> None:
+    for failed in failures:
+        cls = getattr(errors, failed.code, InternalError)
+        raise cls(failed.message, group=failed.feature_group_name)
 
 
 def text(identifier: object) -> str:

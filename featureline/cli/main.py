@@ -8,7 +8,19 @@ from importlib.metadata import version
 
 import click
 
-from featureline.cli import datasets, graph, groups, ingestion, jobs, records, serving
+from featureline.cli import (
+    access,
+    backup,
+    datasets,
+    graph,
+    groups,
+    ingestion,
+    jobs,
+    migrate,
+    records,
+    serving,
+    top,
+)
 from featureline.errors import EXPECTED_ERRORS
 
 __all__ = ["cli", "main"]
@@ -38,6 +50,13 @@ for command in (
     jobs.predict,
     jobs.jobs,
     graph.lineage_commands,
+    top.top,
+    backup.backup,
+    backup.restore,
+    backup.key,
+    migrate.migrate,
+    access.token,
+    access.policy,
 ):
     cli.add_command(command)
 

@@ -11,6 +11,8 @@ from featureline import server
 
 __all__ = ["demo", "serve"]
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.command()
 @click.option(
@@ -43,13 +45,67 @@ __all__ = ["demo", "serve"]
     show_default=True,
     help="How often the outbox is moved into the Delta tables.",
 )
-def serve(home: Path, address: str, front: str, flush_seconds: float) -> None:
-    """Serve the stores of a home over gRPC until SIGTERM or Ctrl-C.
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes that serve the home together on the one port.",
+)
+@click.option(
+    "--tls-cert",
+    type=_FILE,
+    help="PEM certificate of the server: it speaks TLS then, by the front grpc.",
+)
+@click.option("--tls-key", type=_FILE, help="PEM private key of the certificate.")
+@click.option(
+    "--tls-client-ca",
+    type=_FILE,
+    help="PEM certificates of the authorities that clients' certificates must come from: mutual "
+    "TLS.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="How long calls in flight and training jobs may take to finish after SIGTERM.",
+)
+def serve(
+    home: Path,
+    address: str,
+    front: str,
+    flush_seconds: float,
+    workers: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    drain_seconds: float,
+) -> None:
+    """Serve the stores of a home over gRPC until SIGTERM or Ctrl-C; a second one ends it at once.
 
     Prints one line of JSON when it accepts calls.
     """
     server.main_logging()
-    server.serve(server.Settings(home, address, flush_seconds, front))
+    server.serve(
+        server.Settings(
+            home,
+            address,
+            flush_seconds,
+            front,
+            workers,
+            _tls(tls_cert, tls_key, tls_client_ca),
+            drain_seconds,
+        )
+    )
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> server.Tls | None:
+    if certificate is not None and key is not None:
+        return server.Tls(certificate, key, client_ca)
+    if (certificate, key, client_ca) == (None, None, None):
+        return None
+    raise click.UsageError("TLS takes --tls-cert and --tls-key together")
 
 
 @click.command()

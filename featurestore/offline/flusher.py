@@ -98,6 +98,8 @@ class Flusher:
                 version = table.append(rows, application=self._application, sequence=done)
                 self._outbox.remove(number, through=done)
                 records += len(entries)
+                if len(entries) < slice_records:
+                    break  # what came behind it came meanwhile; under load that never ends
             if version is None:
                 self._outbox.remove(number, through=done)  # left by a kill after a commit
                 snapshot = table.scan()

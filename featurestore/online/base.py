@@ -12,7 +12,7 @@ from featurestore.errors import FeatureStoreError
 from featurestore.outbox import Outbox
 from featurestore.position import SourcePosition
 
-__all__ = ["Batch", "OnlineStore", "Outcome", "Version", "Write", "decide"]
+__all__ = ["Batch", "OnlineStore", "Outcome", "Usage", "Version", "Write", "decide"]
 
 
 class Outcome(enum.IntEnum):
@@ -71,6 +71,24 @@ class Batch(NamedTuple):
     position: SourcePosition | None = None
 
 
+class Usage(NamedTuple):
+    """How much room an online store takes; None where its engine does not know.
+
+    Args:
+        records: versions of all groups, tombstones too.
+        used_bytes: in use.
+        file_bytes: of the file; what is free in it is used again.
+        limit_bytes: what it cannot grow beyond.
+        readers: places for readers taken, by all processes.
+    """
+
+    records: int | None = None
+    used_bytes: int | None = None
+    file_bytes: int | None = None
+    limit_bytes: int | None = None
+    readers: int | None = None
+
+
 class OnlineStore(ABC):
     """Latest values by identifier, the outbox, and source positions, in one transaction.
 
@@ -122,6 +140,10 @@ class OnlineStore(ABC):
     @abstractmethod
     def store_id(self) -> str:
         """A name of this store that no other store has, kept for its life."""
+
+    def usage(self) -> Usage:
+        """Return how much room the store takes, as far as the engine knows; it costs little."""
+        return Usage()
 
     @abstractmethod
     def close(self) -> None:

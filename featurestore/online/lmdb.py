@@ -10,13 +10,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import struct
+import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 import lmdb
 
@@ -29,16 +33,23 @@ from featurestore.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from featurestore.online.base import Batch, OnlineStore, Outcome, Version, Write, decide
+from featurestore.online.base import Batch, OnlineStore, Outcome, Usage
+from featurestore.online.lmdb_changes import Migration, migration_of, note_changes, refuse_moved
+from featurestore.online.lmdb_file import damage_at_the_roots, damage_in_any_page
+from featurestore.online.lmdb_write import put_batches
 from featurestore.outbox import Outbox
 
-__all__ = ["LmdbStore"]
+__all__ = ["LmdbSnapshot", "LmdbStore"]
 
 DEFAULT_MAP_BYTES: Final = 64 << 30  # address space, not disk: the file grows as it fills
 MAX_READERS: Final = 1022
+_READER_BYTES: Final = 64
+_BLOCK_BYTES: Final = 512  # the unit of st_blocks
+_PROBE_BYTES: Final = 1 << 20
 _FORMAT: Final = b"featureline-online-1"
 _SEQUENCE: Final = struct.Struct("<Q")
 _DROP_SLICE: Final = 10_000
+LOOK_S: Final = 0.1  # how long a reader may not notice that the records have moved
 
 
 @final
@@ -57,13 +68,14 @@ class LmdbStore(OnlineStore):
     def __init__(self, path: str | Path, *, map_bytes: int = DEFAULT_MAP_BYTES) -> None:
         self._shared = _Environment.acquire(Path(path), map_bytes)
         self._outbox = _LmdbOutbox(self)
+        self._look_at = 0.0
         self._open = True
 
     def put(self, batches: Sequence[Batch]) -> list[list[Outcome] | FeatureStoreError]:
         """See OnlineStore.put."""
         with self.transaction(write=True) as txn:
-            first = sequence = self._sequence(txn)
             answers: list[list[Outcome] | FeatureStoreError] = []
+            stored: list[Batch] = []
             for batch in batches:
                 if batch.position is not None:
                     try:
@@ -71,14 +83,28 @@ class LmdbStore(OnlineStore):
                     except PositionConflict as conflict:
                         answers.append(conflict)
                         continue
-                outcomes = []
-                for write in batch.writes:
-                    outcome = self._put_one(txn, write, sequence + 1)
-                    sequence += outcome < Outcome.REFUSED
-                    outcomes.append(outcome)
-                answers.append(outcomes)
-            if sequence != first:
-                txn.put(b"sequence", _SEQUENCE.pack(sequence), db=self._shared.meta)
+                answers.append([])
+                stored.append(batch)
+            if any(batch.writes for batch in stored):
+                shared = self._shared
+                before = self._sequence(txn)
+                outcomes, sequence = put_batches(
+                    txn, shared.records, shared.outbox, [batch.writes for batch in stored], before
+                )
+                if sequence != before:
+                    txn.put(b"sequence", _SEQUENCE.pack(sequence), db=shared.meta)
+                if migration_of(txn, shared.meta) is not None:
+                    keys = (
+                        codec.record_key(write.group, write.identifier)
+                        for batch in stored
+                        for write in batch.writes
+                        if write.online
+                    )
+                    note_changes(txn, shared.changes, keys)
+                settled = iter(outcomes)
+                for answer in answers:
+                    if isinstance(answer, list):
+                        answer.extend(next(settled))
             return answers
 
     def get(self, group: int, identifiers: Sequence[bytes]) -> list[StoredValue | None]:
@@ -120,12 +146,14 @@ class LmdbStore(OnlineStore):
         for database in (self._shared.outbox, self._shared.records):
             while True:
                 with self.transaction(write=True) as txn, txn.cursor(db=database) as cursor:
-                    removed = 0
+                    removed: list[bytes] = []
                     more = cursor.set_range(prefix)
-                    while more and removed < _DROP_SLICE and cursor.key().startswith(prefix):
+                    while more and len(removed) < _DROP_SLICE and cursor.key().startswith(prefix):
+                        removed.append(cursor.key())
                         more = cursor.delete()
-                        removed += 1
-                if removed < _DROP_SLICE:
+                    if database is self._shared.records and migration_of(txn, self._shared.meta):
+                        note_changes(txn, self._shared.changes, removed)
+                if len(removed) < _DROP_SLICE:
                     break
 
     def source_position(self, source: str) -> dict[str, int]:
@@ -143,6 +171,25 @@ class LmdbStore(OnlineStore):
         """See OnlineStore.store_id."""
         return self._shared.store_id
 
+    def usage(self) -> Usage:
+        """See OnlineStore.usage."""
+        shared = self._shared
+        pages = 0
+        with self.transaction() as txn:
+            for database in (shared.meta, shared.records, shared.outbox, shared.positions):
+                stat = txn.stat(database)
+                pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+            records = int(txn.stat(shared.records)["entries"])
+        info = shared.env.info()
+        page_bytes = int(shared.env.stat()["psize"])
+        return Usage(
+            records=records,
+            used_bytes=pages * page_bytes,
+            file_bytes=(int(info["last_pgno"]) + 1) * page_bytes,
+            limit_bytes=int(info["map_size"]),
+            readers=int(info["num_readers"]),
+        )
+
     def close(self) -> None:
         """See OnlineStore.close."""
         if self._open:
@@ -156,14 +203,51 @@ class LmdbStore(OnlineStore):
         Raises:
             StoreFull: the disk or the map is full; nothing was written.
             StoreCorrupt: LMDB found damage.
-            StoreUnavailable: the store is closed, or was opened by a parent process.
+            StoreUnavailable: the store is closed, was opened by a parent process, or has migrated.
         """
         self._check_usable()
         try:
             with self._shared.env.begin(write=write) as txn:
+                if write:
+                    refuse_moved(migration_of(txn, self._shared.meta))
                 yield txn
         except lmdb.Error as error:
             raise self._explained(error) from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[LmdbSnapshot]:
+        """Hold the state of this instant, to copy it while others write.
+
+        Pages that are freed meanwhile are not used again before the end: keep it short.
+
+        Raises:
+            StoreCorrupt, StoreUnavailable: as `transaction`.
+        """
+        with self.transaction() as txn:
+            yield LmdbSnapshot(self._shared.env, txn, self._sequence(txn), self.store_id)
+
+    @property
+    def migration(self) -> Migration | None:
+        """The mark of a migration from this store, None without one."""
+        try:
+            with self._shared.env.begin() as txn:
+                return migration_of(txn, self._shared.meta)
+        except lmdb.Error as error:
+            raise self._explained(error) from error
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was ever put, no position either."""
+        with self.transaction() as txn:
+            return not self._sequence(txn) and not txn.stat(self._shared.positions)["entries"]
+
+    @property
+    def databases(self) -> LmdbDatabases:
+        """The databases in the environment, for what copies them."""
+        shared = self._shared
+        return LmdbDatabases(
+            shared.meta, shared.records, shared.outbox, shared.positions, shared.changes
+        )
 
     @property
     def outbox_database(self) -> Any:
@@ -178,6 +262,14 @@ class LmdbStore(OnlineStore):
                 "the online store was opened before this process was forked; open it in the child "
                 "only, or start the child by spawning"
             )
+        if time.monotonic() >= self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        """See now and then whether the records have moved: reads here would grow stale."""
+        now = time.monotonic()
+        refuse_moved(self.migration)
+        self._look_at = now + LOOK_S
 
     def _explained(self, error: Exception) -> FeatureStoreError:
         """Say what an error of LMDB means for the caller."""
@@ -189,49 +281,12 @@ class LmdbStore(OnlineStore):
             )
         if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.PanicError):
             return StoreCorrupt(_corrupt(path, error))
-        if _is_full(error):
+        if _is_full(error) or _was_cut_short(error, path):
             return StoreFull(
                 f"no space left for the online store {path}; nothing was written: "
                 f"free space and put again"
             )
         return StoreUnavailable(f"the online store {path}: {error}")
-
-    def _put_one(self, txn: Any, write: Write, sequence: int) -> Outcome:
-        key = codec.record_key(write.group, write.identifier)
-        outcome = Outcome.APPLIED
-        if write.online:
-            current = txn.get(key, db=self._shared.records)
-            if current is not None or write.expected is not None:
-                outcome = decide(write, _version(current))
-        if outcome >= Outcome.REFUSED:
-            return outcome
-        if write.online and outcome is Outcome.APPLIED:
-            value = StoredValue(
-                write.identifier,
-                write.flags,
-                write.schema_version,
-                write.event_time_us,
-                write.expires_us,
-                sequence,
-                b"" if write.flags else write.record,
-            )
-            txn.put(key, codec.encode_value(value), db=self._shared.records)
-        if write.offline:
-            entry = OutboxEntry(
-                sequence,
-                write.flags,
-                write.schema_version,
-                write.event_time_us,
-                write.expires_us,
-                write.invocation_us,
-                write.record,
-            )
-            txn.put(
-                codec.outbox_key(write.group, sequence),
-                codec.encode_outbox(entry),
-                db=self._shared.outbox,
-            )
-        return outcome
 
     def _sequence(self, txn: Any) -> int:
         data = txn.get(b"sequence", db=self._shared.meta)
@@ -248,6 +303,77 @@ class LmdbStore(OnlineStore):
         txn.put(source.encode(), json.dumps(after).encode(), db=self._shared.positions)
 
 
+class LmdbDatabases(NamedTuple):
+    """The LMDB databases of an online store, for `txn.get(key, db=…)`."""
+
+    meta: Any
+    records: Any
+    outbox: Any
+    positions: Any
+    changes: Any
+
+
+@final
+class LmdbSnapshot:
+    """One state of an environment, which `LmdbStore.snapshot` holds.
+
+    Args:
+        sequence: the store's running number: no write of the state has a higher one.
+        store_id: see OnlineStore.store_id.
+    """
+
+    def __init__(self, env: Any, txn: Any, sequence: int, store_id: str) -> None:
+        self._env = env
+        self._txn = txn
+        self.sequence = sequence
+        self.store_id = store_id
+
+    @property
+    def size_bytes(self) -> int:
+        """How large a copy is at most."""
+        return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
+
+    def write(self, descriptor: int) -> None:
+        """Write the state as a file of an environment, without free pages; from any one thread.
+
+        Args:
+            descriptor: where to; a pipe whose other end is closed ends the copy.
+
+        Raises:
+            StoreUnavailable: the descriptor takes no more, or LMDB refuses, as it does for an
+                environment that has lost pages: `rewrite` then.
+        """
+        try:
+            self._env.copyfd(descriptor, compact=True, txn=self._txn)
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"the online store cannot be copied: {error}") from error
+
+    def rewrite(self, folder: Path) -> None:
+        """Write the state entry by entry into a new environment; an order slower than `write`.
+
+        Raises:
+            StoreFull, StoreUnavailable: it cannot be written.
+        """
+        copy = _open_environment(folder, int(self._env.info()["map_size"]))
+        try:
+            with self._txn.cursor() as cursor:
+                names = list(cursor.iternext(values=False))
+            for name in names:
+                database, target = self._env.open_db(name, txn=self._txn), copy.open_db(name)
+                with self._txn.cursor(db=database) as cursor:
+                    entries = iter(cursor)
+                    while part := list(islice(entries, _DROP_SLICE)):
+                        with copy.begin(write=True, db=target) as txn:
+                            for key, value in part:
+                                txn.put(key, value, append=True)
+        except lmdb.Error as error:
+            kind = StoreFull if _is_full(error) else StoreUnavailable
+            raise kind(f"the online store cannot be copied to {folder}: {error}") from error
+        finally:
+            copy.close()
+        (folder / "lock.mdb").unlink(missing_ok=True)
+
+
 @final
 class _LmdbOutbox(Outbox):
     def __init__(self, store: LmdbStore) -> None:
@@ -255,18 +381,17 @@ class _LmdbOutbox(Outbox):
 
     def read(self, group: int, *, after: int, limit: int) -> Sequence[OutboxEntry]:
         prefix = codec.group_prefix(group)
-        entries: list[OutboxEntry] = []
+        found: list[tuple[bytes, bytes]] = []
         # A short read transaction per slice: a long one keeps LMDB from reusing pages.
         with (
             self._store.transaction() as txn,
             txn.cursor(db=self._store.outbox_database) as cursor,
         ):
             if cursor.set_range(codec.outbox_key(group, after + 1)):
-                for key, data in cursor:
-                    if len(entries) == limit or not key.startswith(prefix):
-                        break
-                    entries.append(codec.decode_outbox(key, data))
-        return entries
+                found = list(islice(cursor, limit))
+        if found and not found[-1][0].startswith(prefix):
+            found = [item for item in found if item[0].startswith(prefix)]
+        return codec.decode_outbox_entries(found)
 
     def remove(self, group: int, *, through: int) -> int:
         prefix = codec.group_prefix(group)
@@ -277,12 +402,12 @@ class _LmdbOutbox(Outbox):
             txn.cursor(db=self._store.outbox_database) as cursor,
         ):
             more = cursor.set_range(prefix)
-            while more and cursor.key() <= last and cursor.key().startswith(prefix):
+            while more and prefix <= cursor.key() <= last:  # behind the end the key is empty
                 more = cursor.delete()
                 removed += 1
         return removed
 
-    def pending(self, group: int | None = None) -> int:
+    def pending(self, group: int | None = None, *, limit: int | None = None) -> int:
         with self._store.transaction() as txn:
             if group is None:
                 return int(txn.stat(self._store.outbox_database)["entries"])
@@ -291,7 +416,7 @@ class _LmdbOutbox(Outbox):
             with txn.cursor(db=self._store.outbox_database) as cursor:
                 if cursor.set_range(prefix):
                     for key in cursor.iternext(keys=True, values=False):
-                        if not key.startswith(prefix):
+                        if not key.startswith(prefix) or count == limit:
                             break
                         count += 1
             return count
@@ -312,12 +437,13 @@ class _Environment:
         try:
             self.env.reader_check()  # readers that were killed would keep pages from reuse
             with self.env.begin(write=True) as txn:
-                self._extend()
+                self._refuse_damaged()
                 self._refuse_foreign(txn)
             self.meta = self.env.open_db(b"meta")
             self.records = self.env.open_db(b"records")
             self.outbox = self.env.open_db(b"outbox")
             self.positions = self.env.open_db(b"positions")
+            self.changes = self.env.open_db(b"changes")
             with self.env.begin(write=True) as txn:
                 self.store_id = self._identify(txn)
         except lmdb.Error as error:
@@ -353,16 +479,23 @@ class _Environment:
                 self._opened.pop((self.pid, os.path.realpath(self.path)), None)
                 self.env.close()
 
-    def _extend(self) -> None:
-        """Give a file that was cut off its whole length again; the caller keeps writers out.
+    def _refuse_damaged(self) -> None:
+        """Look for damage on which LMDB would end the process; the caller keeps writers out.
 
-        Reading a mapped page behind the end of the file ends the process by SIGBUS; of a page of
-        zeros LMDB says that it is damaged.
+        A file may be shorter than it says: pages at its end that were freed before they were ever
+        written. It gets its whole length, since a read behind the end of a mapped file is a
+        SIGBUS; and as it may have been cut off as well, it is read through.
         """
         length = (self.env.info()["last_pgno"] + 1) * self.env.stat()["psize"]
         data = self.path / "data.mdb"
-        if data.stat().st_size < length:
+        is_short = data.stat().st_size < length
+        if is_short:
             os.truncate(data, length)
+        reason = damage_at_the_roots(data)
+        if reason is None and is_short:
+            reason = damage_in_any_page(self.path)
+        if reason is not None:
+            raise StoreCorrupt(_corrupt(self.path, reason))
 
     def _refuse_foreign(self, txn: Any) -> None:
         with txn.cursor() as cursor:
@@ -385,19 +518,13 @@ class _Environment:
         return str(txn.get(b"store_id", db=self.meta).decode())
 
 
-def _version(data: bytes | None) -> Version | None:
-    if data is None:
-        return None
-    _, _, _, event_time_us, _, sequence = codec.unpack_value_header(data)
-    return Version(event_time_us, sequence)
-
-
 def _open_environment(path: Path, map_bytes: int) -> Any:
     try:
         path.mkdir(parents=True, exist_ok=True)
         data = path / "data.mdb"
-        if data.exists() and 0 < data.stat().st_size < 8192:
+        if data.is_file() and 0 < data.stat().st_size < 8192:
             raise StoreCorrupt(_corrupt(path, "data.mdb is shorter than its header"))
+        _reserve_lock_file(path / "lock.mdb")
         return lmdb.open(
             str(path),
             map_size=map_bytes,
@@ -411,6 +538,8 @@ def _open_environment(path: Path, map_bytes: int) -> Any:
     except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
         raise StoreCorrupt(_corrupt(path, error)) from error
     except (lmdb.Error, OSError) as error:
+        if "LMDB data format" in str(error):  # one that this version of LMDB does not know
+            raise StoreCorrupt(_corrupt(path, error)) from error
         if _is_full(error):
             raise StoreFull(f"no space left to open the online store {path}") from error
         raise StoreUnavailable(
@@ -419,12 +548,54 @@ def _open_environment(path: Path, map_bytes: int) -> Any:
         ) from error
 
 
+def _reserve_lock_file(path: Path) -> None:
+    """Give the readers' table all its blocks.
+
+    LMDB makes it as a hole and writes through a map: on a full disk the first reader of a slot
+    would end the process by SIGBUS.
+    """
+    # LMDB's own header takes the place of two readers.
+    size = _READER_BYTES * (MAX_READERS + 2)
+    if not hasattr(os, "posix_fallocate") or (
+        path.exists() and path.stat().st_blocks * _BLOCK_BYTES >= size
+    ):
+        return
+    # Never while this process has the environment open: to close a file drops its locks.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+
+
+def _was_cut_short(error: Exception, path: Path) -> bool:
+    """Whether an error is that of a write for which there was not enough space.
+
+    LMDB says `Input/output error` when the disk takes a part of a write, as for any other reason;
+    whether there is space tells them apart.
+    """
+    if os.strerror(errno.EIO) not in str(error):
+        return False
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY:
+        return (path / "data.mdb").stat().st_size + _PROBE_BYTES > limit
+    try:
+        with tempfile.TemporaryFile(dir=path, buffering=0) as probe:
+            rest = memoryview(bytes(_PROBE_BYTES))
+            while rest:
+                rest = rest[probe.write(rest) :]
+    except OSError as refusal:
+        return _is_full(refusal)
+    return False
+
+
 def _is_full(error: Exception) -> bool:
     return (
         isinstance(error, lmdb.MapFullError)
-        or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         or os.strerror(errno.ENOSPC) in str(error)
         or os.strerror(errno.EDQUOT) in str(error)
+        or os.strerror(errno.EFBIG) in str(error)
     )
 
 

@@ -151,7 +151,7 @@ class _MemoryOutbox(Outbox):
             del entries[:end]
             return end
 
-    def pending(self, group: int | None = None) -> int:
+    def pending(self, group: int | None = None, *, limit: int | None = None) -> int:
         with self._lock:
             self._check_open()
             if group is not None:

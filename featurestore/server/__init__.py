@@ -2,13 +2,18 @@
 
 from featurestore.server.control import ControlService
 from featurestore.server.front import add_to_server
+from featurestore.server.gate import Gate
+from featurestore.server.limits import DEFAULT_LIMITS, Limits
 from featurestore.server.native import NativeFront, native_is_available
 from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import Call, RuntimeService
 
 __all__ = [
+    "DEFAULT_LIMITS",
     "Call",
     "ControlService",
+    "Gate",
+    "Limits",
     "NativeFront",
     "Registrar",
     "RuntimeService",

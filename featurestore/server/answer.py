@@ -1,21 +1,87 @@
-"""How a handler's error becomes a gRPC status."""
+"""How a handler's error becomes a gRPC status, and who is calling."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from typing import Any, Final, NoReturn
 
 import grpc
 
 from featurestore import wire
-from featurestore.errors import FeatureStoreError
+from featurestore.errors import FeatureStoreError, InternalError, InvalidRequest
 from lineage.trailer import fit_text
 
-__all__ = ["abort", "answer"]
+__all__ = [
+    "CALLER",
+    "abort",
+    "address_of",
+    "answer",
+    "authenticate",
+    "broken",
+    "reply_too_large",
+    "status_of",
+]
 
+# Who makes the call that a task of the grpc.aio server handles; None while nobody is asked.
+CALLER: Final[ContextVar[Any]] = ContextVar("featureline_caller", default=None)
+_REQUEST_ID: Final = "x-request-id"
+_SHOWN_ID: Final = 64
+_SCHEME: Final = "bearer "
 _log = logging.getLogger(__name__)
+
+
+def authenticate(guard: Any, metadata: Iterable[tuple[str, Any]] | None, peer: str) -> Any:
+    """Return who is calling, or None while the guard is not active.
+
+    Args:
+        guard: a `featurestore.auth.Guard`, or None.
+        metadata: of the call.
+        peer: of the call, as gRPC writes it: `ipv4:10.0.0.1:4711`.
+
+    Raises:
+        Unauthenticated: the call carries no token that is known.
+    """
+    if guard is None or not guard.is_active:
+        return None
+    return guard.authenticate(_bearer(metadata), address_of(peer))
+
+
+def address_of(peer: str) -> str:
+    """Return the address in a peer as gRPC writes it; empty behind a Unix socket.
+
+    >>> address_of("ipv4:10.0.0.1:4711"), address_of("ipv6:%5B::1%5D:4711"), address_of("unix:")
+    ('10.0.0.1', '::1', '')
+    """
+    kind, _, place = peer.partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return ""
+    host = place.rpartition(":")[0].replace("%5B", "[").replace("%5D", "]")
+    return host.strip("[]").partition("%")[0]
+
+
+def status_of(reply: object) -> str:
+    """Return the name of the status that a reply is sent with."""
+    return reply.code if isinstance(reply, FeatureStoreError) else "OK"
+
+
+def reply_too_large(size: int, limit: int) -> InvalidRequest:
+    """Return what to say when a reply would be larger than a message may be."""
+    return InvalidRequest(
+        f"the reply would have {size} bytes, a message may have {limit}; ask for fewer records"
+    )
+
+
+def broken(method: str, metadata: Iterable[tuple[str, Any]] | None = None) -> InternalError:
+    """Log the exception at hand with its traceback, and return what to tell the caller."""
+    request = _request_id(metadata)
+    _log.exception("%s failed (request %s)", method, request)
+    return InternalError(
+        f"{method} failed inside the server; its log has the cause under request {request}"
+    )
 
 
 async def abort(context: Any, error: FeatureStoreError) -> NoReturn:
@@ -37,7 +103,21 @@ async def answer(context: Any, work: Callable[[], Awaitable[Any]], method: str) 
     except (grpc.aio.AbortError, asyncio.CancelledError):
         raise
     except Exception:  # noqa: BLE001  # the call's outermost frame
-        _log.exception("%s failed", method)
-        await context.abort(
-            grpc.StatusCode.INTERNAL, f"{method} failed inside the server; its log has the cause"
-        )
+        await abort(context, broken(method, context.invocation_metadata()))
+
+
+def _bearer(metadata: Iterable[tuple[str, Any]] | None) -> str | None:
+    for key, value in metadata or ():
+        if key == "authorization" and isinstance(value, str):
+            if value[: len(_SCHEME)].lower() == _SCHEME:
+                return value[len(_SCHEME) :].strip()
+            return None
+    return None
+
+
+def _request_id(metadata: Iterable[tuple[str, Any]] | None) -> str:
+    """Return the caller's name of the request, or make one."""
+    for key, value in metadata or ():
+        if key == _REQUEST_ID and isinstance(value, str) and value.isprintable():
+            return value[:_SHOWN_ID]
+    return secrets.token_hex(8)

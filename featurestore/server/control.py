@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any, Final, final
 
-from featurestore import wire
+from featurestore import wire, wire_control
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest, InvalidSpine
 from featurestore.record import shown
 from featurestore.server.answer import answer
+from featurestore.store import Description
 from featurestore.v1 import control_pb2, control_pb2_grpc
 
 __all__ = ["ControlService"]
@@ -34,9 +36,9 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
         """Create a group."""
 
         def work() -> Any:
-            made = self._store.create_feature_group(wire.group_from(request.feature_group))
+            made = self._store.create_feature_group(wire_control.group_from(request.feature_group))
             return control_pb2.CreateFeatureGroupResponse(
-                description=wire.description_message(made)
+                description=wire_control.description_message(made)
             )
 
         return await _in_thread(context, work, "CreateFeatureGroup")
@@ -47,30 +49,48 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
         def work() -> Any:
             found = self._store.describe(request.feature_group_name)
             return control_pb2.DescribeFeatureGroupResponse(
-                description=wire.description_message(found)
+                description=wire_control.description_message(found)
             )
 
         return await _in_thread(context, work, "DescribeFeatureGroup")
 
     async def UpdateFeatureGroup(self, request: Any, context: Any) -> Any:
-        """Add features, or change the ttl: one kind of change per call."""
+        """Add features, or change ttl, storage type or throughput: one kind of change per call."""
 
         def work() -> Any:
             name = request.feature_group_name
-            adds, changes_ttl = bool(request.feature_additions), request.HasField("ttl_change")
-            if adds == changes_ttl:
-                raise InvalidRequest(
-                    f"{name}: expected one kind of change in a call, feature_additions or "
-                    f"ttl_change, got {'both' if adds else 'none'}"
+            asked = [
+                member
+                for member, is_asked in (
+                    ("feature_additions", bool(request.feature_additions)),
+                    ("ttl_change", request.HasField("ttl_change")),
+                    ("storage_type", bool(request.storage_type)),
+                    ("throughput_config", request.HasField("throughput_config")),
                 )
-            if adds:
+                if is_asked
+            ]
+            if len(asked) != 1:
+                raise InvalidRequest(
+                    f"{name}: expected one kind of change in a call, feature_additions, "
+                    f"ttl_change, storage_type or throughput_config, "
+                    f"got {' and '.join(asked) or 'none'}"
+                )
+            if asked == ["feature_additions"]:
                 changed = self._store.add_features(
-                    name, wire.definitions_from(request.feature_additions)
+                    name, wire_control.definitions_from(request.feature_additions)
+                )
+            elif asked == ["ttl_change"]:
+                changed = self._store.set_ttl(name, wire.ttl_from(request.ttl_change))
+            elif asked == ["storage_type"]:
+                changed = self._store.set_storage_type(
+                    name, wire_control.storage_type_from(request.storage_type)
                 )
             else:
-                changed = self._store.set_ttl(name, wire.ttl_from(request.ttl_change))
+                changed = self._store.set_throughput(
+                    name, wire_control.throughput_from(request.throughput_config)
+                )
             return control_pb2.UpdateFeatureGroupResponse(
-                description=wire.description_message(changed)
+                description=wire_control.description_message(changed)
             )
 
         return await _in_thread(context, work, "UpdateFeatureGroup")
@@ -85,26 +105,68 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
         return await _in_thread(context, work, "DeleteFeatureGroup")
 
     async def ListFeatureGroups(self, request: Any, context: Any) -> Any:
-        """List groups by name, a page at a time."""
+        """List groups that fulfil the filters, a page at a time."""
 
         def work() -> Any:
-            limit = request.max_results or DEFAULT_PAGE
-            if not 1 <= limit <= MAX_PAGE:
-                raise InvalidRequest(f"max_results: expected 1 to {MAX_PAGE}, got {limit}")
-            after = _read_token(request.next_token)
-            found = [
-                entry
-                for entry in self._store.list_feature_groups(name_contains=request.name_contains)
-                if entry.group.name > after
-            ]
-            page = found[:limit]
-            more = len(found) > limit
+            found = _listed(
+                self._store.list_feature_groups(name_contains=request.name_contains), request
+            )
+            page, token = _page([(_place(request, entry), entry) for entry in found], request)
             return control_pb2.ListFeatureGroupsResponse(
-                descriptions=[wire.description_message(entry) for entry in page],
-                next_token=_write_token(page[-1].group.name) if more else "",
+                descriptions=[wire_control.description_message(entry) for entry in page],
+                next_token=token,
             )
 
         return await _in_thread(context, work, "ListFeatureGroups")
+
+    async def UpdateFeatureMetadata(self, request: Any, context: Any) -> Any:
+        """Change the description and parameters of one feature."""
+
+        def work() -> Any:
+            changed = self._store.update_feature_metadata(
+                request.feature_group_name,
+                request.feature_name,
+                wire_control.change_from(request),
+            )
+            return control_pb2.UpdateFeatureMetadataResponse(
+                feature_metadata=wire_control.metadata_message(changed)
+            )
+
+        return await _in_thread(context, work, "UpdateFeatureMetadata")
+
+    async def DescribeFeatureMetadata(self, request: Any, context: Any) -> Any:
+        """Describe one feature."""
+
+        def work() -> Any:
+            found = self._store.feature_metadata(request.feature_group_name, request.feature_name)
+            return control_pb2.DescribeFeatureMetadataResponse(
+                feature_metadata=wire_control.metadata_message(found)
+            )
+
+        return await _in_thread(context, work, "DescribeFeatureMetadata")
+
+    async def Search(self, request: Any, context: Any) -> Any:
+        """Search feature groups or features, a page at a time."""
+
+        def work() -> Any:
+            _check_order(request)
+            found = self._store.search(
+                wire_control.resource_from(request),
+                wire_control.expression_from(request.search_expression),
+                sort_by=request.sort_by or "LastModifiedTime",
+                descending=request.sort_order != control_pb2.ASCENDING,
+            )
+            start = _read_place(request.next_token)
+            limit = _limit(request)
+            page = found[start : start + limit]
+            end = start + len(page)
+            return control_pb2.SearchResponse(
+                results=map(wire_control.result_message, page),
+                next_token=_write_token(str(end)) if end < len(found) else "",
+                total_hits=len(found),
+            )
+
+        return await _in_thread(context, work, "Search")
 
     async def Flush(self, request: Any, context: Any) -> Any:
         """Move the outbox into the Delta tables."""
@@ -176,6 +238,87 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
 
 async def _in_thread(context: Any, work: Any, method: str) -> Any:
     return await answer(context, lambda: asyncio.to_thread(work), method)
+
+
+def _limit(request: Any) -> int:
+    limit = int(request.max_results or DEFAULT_PAGE)
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidRequest(f"max_results: expected 1 to {MAX_PAGE}, got {limit}")
+    return limit
+
+
+def _check_order(request: Any) -> None:
+    if request.sort_order not in control_pb2.SortOrder.values():
+        raise InvalidRequest(
+            f"sort_order: expected ASCENDING or DESCENDING, got {request.sort_order}"
+        )
+
+
+def _listed(entries: list[Description], request: Any) -> list[Description]:
+    """Return the groups that fulfil a list call's filters, in its order."""
+    _check_order(request)
+    if request.sort_by not in control_pb2.ListFeatureGroupsRequest.SortBy.values():
+        raise InvalidRequest(f"sort_by: unknown number {request.sort_by}")
+    status = request.feature_group_status_equals
+    offline = request.offline_store_status_equals
+    after = before = None
+    if request.HasField("creation_time_after"):
+        after = request.creation_time_after.ToDatetime(dt.UTC)
+    if request.HasField("creation_time_before"):
+        before = request.creation_time_before.ToDatetime(dt.UTC)
+    found = [
+        entry
+        for entry in entries
+        if status in ("", "Created")
+        and offline in ("", _offline_status(entry))
+        and (after is None or entry.created > after)
+        and (before is None or entry.created < before)
+    ]
+    found.sort(
+        key=lambda entry: _place(request, entry),
+        reverse=request.sort_order == control_pb2.DESCENDING,
+    )
+    return found
+
+
+def _offline_status(entry: Description) -> str:
+    return "Active" if entry.group.offline else "Disabled"
+
+
+def _place(request: Any, entry: Description) -> tuple[str, str]:
+    """Return what orders a list: the property asked for, then the name."""
+    kinds = control_pb2.ListFeatureGroupsRequest
+    name = entry.group.name
+    if request.sort_by == kinds.CREATION_TIME:
+        return f"{entry.created:%Y%m%d%H%M%S%f}", name
+    if request.sort_by == kinds.OFFLINE_STORE_STATUS:
+        return _offline_status(entry), name
+    return "", name
+
+
+def _page(
+    found: list[tuple[tuple[str, str], Description]], request: Any
+) -> tuple[list[Description], str]:
+    """Cut one page out of a sorted list; groups made or gone meanwhile do not shift it."""
+    limit = _limit(request)
+    token = _read_token(request.next_token)
+    if token:
+        kind, _, name = token.partition("/")
+        last = (kind, name)
+        is_descending = request.sort_order == control_pb2.DESCENDING
+        found = [hit for hit in found if (hit[0] < last if is_descending else hit[0] > last)]
+    page = found[:limit]
+    more = _write_token("/".join(page[-1][0])) if len(found) > limit else ""
+    return [entry for _, entry in page], more
+
+
+def _read_place(token: str) -> int:
+    text = _read_token(token)
+    if text and not (text.isascii() and text.isdecimal()):
+        raise InvalidRequest(
+            f"next_token: expected the token of an earlier reply, got {shown(token)}"
+        )
+    return int(text or 0)
 
 
 def _write_token(name: str) -> str:

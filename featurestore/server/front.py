@@ -13,35 +13,42 @@ from typing import Any, Final, final
 
 import grpc
 
-from featurestore.errors import FeatureStoreError
-from featurestore.server.answer import answer
+from featurestore.errors import FeatureStoreError, Overloaded
+from featurestore.server.answer import CALLER, answer, reply_too_large
 from featurestore.server.control import ControlService
+from featurestore.server.gate import Gate, shutting_down
+from featurestore.server.limits import DEFAULT_LIMITS, Limits
+from featurestore.server.queue import WriteQueue
 from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import SERVICE, Call, Reply, RuntimeService
 from featurestore.v1 import control_pb2_grpc, runtime_pb2
 
 __all__ = ["WriteLane", "add_to_server"]
 
-MAX_LANE_BATCH: Final = 4096
 STREAM_WINDOW: Final = 4096
 
 
 def add_to_server(
-    registrar: Registrar, runtime: RuntimeService, control: ControlService
+    registrar: Registrar,
+    runtime: RuntimeService,
+    control: ControlService,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    metrics: Any = None,
 ) -> WriteLane:
     """Register both services; the write lane is the caller's to close."""
-    lane = WriteLane(runtime)
+    lane = WriteLane(runtime, limits, metrics=metrics)
     handlers: dict[str, Any] = {}
     for method, request in runtime.READS.items():
         handlers[method] = grpc.unary_unary_rpc_method_handler(
-            _read(runtime, method), request.FromString, _as_is
+            _read(runtime, method, limits, metrics), request.FromString, _as_is
         )
     for method, request in runtime.WRITES.items():
         handlers[method] = grpc.unary_unary_rpc_method_handler(
             _write(lane, method), request.FromString, _as_is
         )
     handlers["StreamRecords"] = grpc.stream_stream_rpc_method_handler(
-        _stream(lane),
+        _stream(lane, registrar.gate, limits),
         runtime_pb2.PutRecordRequest.FromString,
         runtime_pb2.Ack.SerializeToString,
     )
@@ -52,22 +59,47 @@ def add_to_server(
 
 @final
 class WriteLane:
-    """Natural batching: one transaction at a time, with all calls that wait for it."""
+    """Natural batching: one transaction at a time, with all calls that wait for it.
 
-    def __init__(self, runtime: RuntimeService) -> None:
+    Args:
+        runtime: what stores them.
+        limits: how much may wait.
+        metrics: counts batches, commits and what is shed; None: nobody counts.
+    """
+
+    def __init__(
+        self, runtime: RuntimeService, limits: Limits = DEFAULT_LIMITS, *, metrics: Any = None
+    ) -> None:
         self._runtime = runtime
-        self._waiting: list[tuple[Call, asyncio.Future[Reply]]] = []
+        self._queue: WriteQueue[asyncio.Future[Reply]] = WriteQueue(limits, metrics=metrics)
         self._draining: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write-lane")
 
-    async def submit(self, call: Call) -> Reply:
-        """Hand in one write; the reply comes after its transaction is durable."""
+    async def submit(self, call: Call, *, size: int, remaining_s: float | None = None) -> Reply:
+        """Hand in one write; the reply comes after its transaction is durable.
+
+        Cancelled before its transaction begins, it is not stored.
+
+        Args:
+            call: the write.
+            size: of its request, in bytes.
+            remaining_s: until its caller stops waiting; None: it waits for ever.
+
+        Returns:
+            the reply, or the error to send: `Overloaded` at once where it would wait too long.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
-        self._waiting.append((call, future))
+        refusal = self._queue.add(future, call, size=size, remaining_s=remaining_s)
+        if refusal is not None:
+            return refusal
         if self._draining is None:
             self._draining = loop.create_task(self._drain())
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._queue.forget(future)
+            raise
 
     def close(self) -> None:
         """Finish the transaction under way."""
@@ -75,19 +107,23 @@ class WriteLane:
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            batch, self._waiting = (
-                self._waiting[:MAX_LANE_BATCH],
-                self._waiting[MAX_LANE_BATCH:],
-            )
-            calls = [call for call, _ in batch]
+        while self._queue:
+            batch, late = self._queue.take()
+            for waiting in late:
+                # The call ends by its deadline, and nobody else waits for this.
+                waiting.caller.cancel()
+            if not batch:
+                continue
+            calls = [waiting.call for waiting in batch]
             try:
                 replies: Sequence[Reply | Exception] = await loop.run_in_executor(
                     self._thread, self._runtime.write, calls
                 )
             except Exception as error:  # noqa: BLE001  # the outermost loop: each caller is told
                 replies = [error] * len(batch)
-            for (_, future), reply in zip(batch, replies, strict=True):
+            self._queue.committed(len(batch))
+            for waiting, reply in zip(batch, replies, strict=True):
+                future = waiting.caller
                 if future.done():  # its caller went away
                     continue
                 if isinstance(reply, Exception) and not isinstance(reply, FeatureStoreError):
@@ -97,11 +133,16 @@ class WriteLane:
         self._draining = None
 
 
-def _read(runtime: RuntimeService, method: str) -> Any:
+def _read(runtime: RuntimeService, method: str, limits: Limits, metrics: Any) -> Any:
     async def handle(request: Any, context: Any) -> Any:
         async def work() -> bytes:
-            return _raise(runtime.read([Call(method, request)])[0])
+            reply = _raise(runtime.read([Call(method, request, CALLER.get())])[0])
+            if len(reply) > limits.message_bytes:
+                raise reply_too_large(len(reply), limits.message_bytes)
+            return reply
 
+        if metrics is not None:
+            metrics.batch("read", 1)
         return await answer(context, work, method)
 
     return handle
@@ -110,34 +151,37 @@ def _read(runtime: RuntimeService, method: str) -> Any:
 def _write(lane: WriteLane, method: str) -> Any:
     async def handle(request: Any, context: Any) -> Any:
         async def work() -> bytes:
-            return _raise(await lane.submit(Call(method, request)))
+            call = Call(method, request, CALLER.get())
+            reply = await lane.submit(
+                call, size=request.ByteSize(), remaining_s=context.time_remaining()
+            )
+            return _raise(reply)
 
         return await answer(context, work, method)
 
     return handle
 
 
-def _stream(lane: WriteLane) -> Any:
+def _stream(lane: WriteLane, gate: Gate, limits: Limits) -> Any:
     async def handle(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        # A bounded window: a loader that is faster than the disk waits in its own send.
-        window: asyncio.Queue[Any] = asyncio.Queue(STREAM_WINDOW)
-        reader = asyncio.ensure_future(_fill(window, requests))
+        # A bounded window: a loader that is faster than the disk waits in its own send, and one
+        # that reads no acknowledgements is not read from.
+        window = _Window(STREAM_WINDOW, limits.stream_bytes)
+        reader = asyncio.ensure_future(window.fill(requests))
+        closing = asyncio.ensure_future(_end_with(gate, window))
         settled = 0
         try:
-            ended = False
-            while not ended:
-                batch = [await window.get()]
-                while not window.empty():
-                    batch.append(window.get_nowait())
-                if batch[-1] is None:
-                    ended = True
-                    batch.pop()
-                if not batch:
-                    continue
-                call = Call("BatchWriteRecord", runtime_pb2.BatchWriteRecordRequest(entries=batch))
+            while batch := await window.take():
+                entries = [request for request, _ in batch]
+                call = Call(
+                    "BatchWriteRecord",
+                    runtime_pb2.BatchWriteRecordRequest(entries=entries),
+                    CALLER.get(),
+                )
+                size = sum(size for _, size in batch)
 
-                async def work(call: Call = call) -> bytes:
-                    return _raise(await lane.submit(call))
+                async def work(call: Call = call, size: int = size) -> bytes:
+                    return _raise(await _patiently(lane, call, size))
 
                 reply = await answer(context, work, "StreamRecords")
                 response = runtime_pb2.BatchWriteRecordResponse.FromString(reply)
@@ -145,19 +189,74 @@ def _stream(lane: WriteLane) -> Any:
                     error.index += settled
                 settled += len(batch)
                 yield runtime_pb2.Ack(last=settled, errors=response.errors)
-            await reader
+            if reader.done():
+                await reader
+            if not window.is_complete:
+                raise shutting_down()
         finally:
             reader.cancel()
+            closing.cancel()
 
     return handle
 
 
-async def _fill(window: asyncio.Queue[Any], requests: AsyncIterator[Any]) -> None:
-    try:
-        async for request in requests:
-            await window.put(request)
-    finally:
-        await window.put(None)
+async def _patiently(lane: WriteLane, call: Call, size: int) -> Reply:
+    """Hand in a write of a stream, which waits while the server has too much to do."""
+    while True:
+        reply = await lane.submit(call, size=size)
+        if not isinstance(reply, Overloaded):
+            return reply
+        await asyncio.sleep(float(reply.facts["retry_after_s"]))  # type: ignore[arg-type]
+
+
+async def _end_with(gate: Gate, window: _Window) -> None:
+    await gate.closing.wait()
+    window.end()
+
+
+@final
+class _Window:
+    """What was read of a stream and is not yet acknowledged: bounded in number and in bytes."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self._count, self._size = count, size
+        self._read: list[tuple[Any, int]] = []
+        self._bytes = 0
+        self._ended = False
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self.is_complete = False
+
+    async def fill(self, requests: AsyncIterator[Any]) -> None:
+        """Read a stream to its end, or until `end`, while there is room."""
+        try:
+            async for request in requests:
+                if self._ended:
+                    return
+                size = request.ByteSize()
+                self._read.append((request, size))
+                self._bytes += size
+                self._filled.set()
+                while len(self._read) >= self._count or self._bytes >= self._size:
+                    self._room.clear()
+                    await self._room.wait()
+            self.is_complete = True
+        finally:
+            self.end()
+
+    async def take(self) -> list[tuple[Any, int]]:
+        """Wait for requests and return all that were read, with their sizes; none at the end."""
+        if not self._read and not self._ended:
+            self._filled.clear()
+            await self._filled.wait()
+        taken, self._read, self._bytes = self._read, [], 0
+        self._room.set()
+        return taken
+
+    def end(self) -> None:
+        """Read no more."""
+        self._ended = True
+        self._filled.set()
 
 
 def _raise(reply: Reply) -> bytes:

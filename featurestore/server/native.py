@@ -4,13 +4,18 @@ Calls reach Python in batches, already read from the network. Reads are answered
 came in; writes go to a second thread, which takes all that wait into its next transaction. What is
 not unary and hot (streams, the control plane, lineage, training, health, reflection) is passed on
 to the grpc.aio front, which listens on a socket that only this user can reach.
+
+Who calls, and until when, is asked for only while somebody needs to know: reading it costs a
+call an eighth of its time. That a caller has gone away is always known.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, Final, final
 
@@ -18,7 +23,11 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from featurestore import wire
-from featurestore.errors import FeatureStoreError, InternalError, StoreUnavailable
+from featurestore.errors import FeatureStoreError, InvalidRequest, StoreUnavailable
+from featurestore.server.answer import authenticate, broken, reply_too_large, status_of
+from featurestore.server.gate import shutting_down
+from featurestore.server.limits import DEFAULT_LIMITS, Limits
+from featurestore.server.queue import Waiting, WriteQueue
 from featurestore.server.registrar import malformed
 from featurestore.server.runtime import SERVICE, Call, Reply, RuntimeService
 from lineage.trailer import fit_text
@@ -26,16 +35,15 @@ from lineage.trailer import fit_text
 __all__ = ["NativeFront", "native_is_available"]
 
 MAX_EVENTS: Final = 512
-# How many writes may wait for a transaction. Beyond it callers are told to come back later: memory
-# stays bounded, and a wait that long would outlast most deadlines.
-MAX_WAITING: Final = 20_000
 _IO_THREADS: Final = 1
+# The guard may have become active while we waited for calls: wait no longer than it needs to know.
+_WAIT_MS: Final = 1000
+# From this wait on, a call is asked how long its caller waits, so that it can be told no at once.
+_LONG_WAIT_S: Final = 0.05
+_POLL_S: Final = 0.005
 _log = logging.getLogger(__name__)
 
-_BUSY: Final = StoreUnavailable(
-    "the server has more writes waiting than it takes; nothing was written: try again later"
-)
-_Pending = tuple[int, Call]
+_Asked = tuple[int, Call]
 
 
 def native_is_available() -> bool:
@@ -55,26 +63,54 @@ class NativeFront:
         address: `host:port`; port 0 takes a free one.
         runtime: what answers.
         behind: path of the Unix socket on which a grpc.aio server takes all other calls.
+        limits: what it takes before it refuses.
+        reuse_port: let other processes of this user listen on the same port.
+        guard: a `featurestore.auth.Guard`; None: anybody may call anything.
+        metrics: counts calls and batches; None: nobody does.
 
     Raises:
         StoreUnavailable: the address cannot be listened on, or the extra is not installed.
     """
 
-    def __init__(self, address: str, runtime: RuntimeService, *, behind: str) -> None:
+    def __init__(
+        self,
+        address: str,
+        runtime: RuntimeService,
+        *,
+        behind: str,
+        limits: Limits = DEFAULT_LIMITS,
+        reuse_port: bool = False,
+        guard: Any = None,
+        metrics: Any = None,
+    ) -> None:
         library = _library()
         self._call_event = library.EVENT_CALL
         self._runtime = runtime
+        self._limits = limits
+        self._guard = guard
+        self._metrics = metrics
         self._methods: list[tuple[str, Any, bool]] = [
             *((name, request.FromString, False) for name, request in runtime.READS.items()),
             *((name, request.FromString, True) for name, request in runtime.WRITES.items()),
         ]
         paths = [(f"/{SERVICE}/{name}", False) for name, _, _ in self._methods]
         try:
-            self._front = library.NativeGrpcFront(address, paths, io_threads=_IO_THREADS)
+            self._front = library.NativeGrpcFront(
+                address,
+                paths,
+                io_threads=_IO_THREADS,
+                call_details=True,
+                metrics=True,
+                keepalive_time_ms=round(limits.keepalive_s * 1000),
+                keepalive_timeout_ms=round(limits.keepalive_timeout_s * 1000),
+                max_concurrent_streams=limits.calls_per_connection,
+                max_metadata_size=limits.metadata_bytes,
+                reuse_port=reuse_port,
+            )
         except (OSError, RuntimeError, ValueError) as error:
             raise StoreUnavailable(f"cannot listen on {address}: {error}") from error
         self._front.set_fallback(behind)
-        self._waiting: list[_Pending] = []
+        self._queue: WriteQueue[int] = WriteQueue(limits, metrics=metrics)
         self._wake = threading.Condition()
         self._ending = False
         self._threads = [
@@ -93,84 +129,196 @@ class NativeFront:
         for thread in self._threads:
             thread.start()
 
-    def drain(self) -> None:
-        """Finish the writes that wait, and refuse new ones."""
+    def drain(self, timeout_s: float) -> bool:
+        """Refuse new calls, finish the writes that wait, and see that the replies are read.
+
+        Returns:
+            whether all that was done in time.
+        """
+        until = time.monotonic() + timeout_s
         with self._wake:
             self._ending = True
             self._wake.notify_all()
-        self._threads[1].join()
+        self._threads[1].join(timeout_s)
+        while self._unsent():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_POLL_S)
+        return not self._threads[1].is_alive()
 
     def close(self) -> None:
         """Drain, then end; connections are closed, also those with calls of the server behind."""
-        self.drain()
+        self.drain(0)
         self._front.close()
-        self._threads[0].join()
+        for thread in self._threads:
+            thread.join()
+
+    def _unsent(self) -> int:
+        """Count the calls whose replies are not yet with their callers."""
+        methods = self._front.metrics()["methods"].values()
+        return sum(
+            method["started"] - sum(ended["count"] for ended in method["status"].values())
+            for method in methods
+        )
 
     def _receive(self) -> None:
-        while (events := self._front.recv_batch(MAX_EVENTS)) is not None:
+        while True:
+            detailed = self._needs_details()
+            receive = self._front.recv_batch_details if detailed else self._front.recv_batch
+            events = receive(MAX_EVENTS, _WAIT_MS)
+            if events is None:
+                return
             try:
-                self._take(events)
+                if events:
+                    self._take(events, detailed)
             except Exception:  # noqa: BLE001  # the thread's outermost frame: it must go on
                 _log.exception("a batch of calls failed")
 
-    def _take(self, events: Sequence[Any]) -> None:
-        reads: list[_Pending] = []
-        writes: list[_Pending] = []
-        for kind, call_id, method_id, payload, _ in events:
+    def _needs_details(self) -> bool:
+        if self._guard is not None and self._guard.is_active:
+            return True
+        with self._wake:
+            return len(self._queue) > 0 and self._queue.expected_s() > _LONG_WAIT_S
+
+    def _take(self, events: Sequence[Any], detailed: bool) -> None:
+        reads: list[_Asked] = []
+        writes: list[tuple[int, Call, int, float | None]] = []
+        gone: list[int] = []
+        limit = self._limits.message_bytes
+        # It may have become active while these calls came in: who makes them was not asked.
+        unasked = not detailed and self._guard is not None and self._guard.is_active
+        if detailed:
+            events = [
+                (kind, call_id, method_id, payload, details)
+                for kind, call_id, method_id, payload, _, details in events
+            ]
+        for kind, call_id, method_id, payload, details in events:
             if kind != self._call_event:
-                continue  # a caller that went away: its answer will find nobody
-            name, parse, is_write = self._methods[method_id]
-            try:
-                call = Call(name, parse(payload))
-            except DecodeError as error:
-                self._reply(call_id, malformed(error))
+                gone.append(call_id)
                 continue
-            (writes if is_write else reads).append((call_id, call))
+            name, parse, is_write = self._methods[method_id]
+            caller, remaining_s = None, None
+            try:
+                if self._ending:
+                    raise shutting_down()
+                if unasked:
+                    raise StoreUnavailable("the first access policy has just been made; call again")
+                if len(payload) > limit:
+                    raise _too_large(len(payload), limit)
+                if detailed:
+                    metadata, peer, remaining_s = details
+                    caller = authenticate(self._guard, metadata, peer)
+                call = Call(name, parse(payload), caller)
+            except DecodeError as error:
+                self._refuse(call_id, name, malformed(error))
+            except FeatureStoreError as error:
+                self._refuse(call_id, name, error)
+            else:
+                if is_write:
+                    writes.append((call_id, call, len(payload), remaining_s))
+                else:
+                    reads.append((call_id, call))
         if writes:
             self._hand_over(writes)
+        if gone:
+            with self._wake:
+                for call_id in gone:
+                    self._queue.forget(call_id)
         if reads:
-            self._answer(reads, self._runtime.read)
+            self._answer_reads(reads)
 
-    def _hand_over(self, writes: list[_Pending]) -> None:
+    def _hand_over(self, writes: Sequence[tuple[int, Call, int, float | None]]) -> None:
+        refused: list[tuple[int, str, FeatureStoreError]] = []
         with self._wake:
-            room = 0 if self._ending else max(0, MAX_WAITING - len(self._waiting))
-            self._waiting += writes[:room]
+            for call_id, call, size, remaining_s in writes:
+                refusal = self._queue.add(call_id, call, size=size, remaining_s=remaining_s)
+                if refusal is not None:
+                    refused.append((call_id, call.method, refusal))
             self._wake.notify()
-        for call_id, _ in writes[room:]:
-            self._reply(call_id, _BUSY)
+        for call_id, method, error in refused:
+            self._refuse(call_id, method, error)
 
     def _write(self) -> None:
         while True:
             with self._wake:
-                while not self._waiting and not self._ending:
+                while not self._queue and not self._ending:
                     self._wake.wait()
-                if not self._waiting:
+                if not self._queue:
                     return
-                batch, self._waiting = self._waiting, []
+                batch, late = self._queue.take()
+            for waiting in late:
+                self._front.fail(
+                    waiting.caller,
+                    grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
+                    "the deadline passed before the write's turn came; nothing was written",
+                )
             try:
-                self._answer(batch, self._runtime.write)
+                if batch:
+                    self._answer_writes(batch)
             except Exception:  # noqa: BLE001  # the thread's outermost frame: it must go on
                 _log.exception("a batch of writes failed")
 
-    def _answer(self, batch: Sequence[_Pending], answer: Any) -> None:
-        try:
-            replies: Sequence[Reply] = answer([call for _, call in batch])
-        except Exception:  # noqa: BLE001  # whatever it is, the callers must be told
-            _log.exception("%s failed", batch[0][1].method)
-            broken = InternalError("the call failed inside the server; its log has the cause")
-            replies = [broken] * len(batch)
-        respond = self._front.respond
-        for (call_id, _), reply in zip(batch, replies, strict=True):
-            if isinstance(reply, bytes):
-                respond(call_id, reply)
-            else:
-                self._reply(call_id, reply)
+    def _answer_reads(self, batch: Sequence[_Asked]) -> None:
+        began = time.perf_counter()
+        replies = self._ask(self._runtime.read, [call for _, call in batch])
+        self._respond([call_id for call_id, _ in batch], replies)
+        if self._metrics is not None:
+            self._metrics.batch("read", len(batch))
+            seconds = time.perf_counter() - began
+            self._count([call for _, call in batch], replies, seconds)
 
-    def _reply(self, call_id: int, error: FeatureStoreError) -> None:
+    def _answer_writes(self, batch: Sequence[Waiting[int]]) -> None:
+        calls = [waiting.call for waiting in batch]
+        replies = self._ask(self._runtime.write, calls)
+        with self._wake:
+            self._queue.committed(len(batch))
+        self._respond([waiting.caller for waiting in batch], replies)
+        if self._metrics is not None:
+            # One observation for the calls of a batch: how long they took on the average.
+            mean = sum(waiting.entered for waiting in batch) / len(batch)
+            self._count(calls, replies, time.monotonic() - mean)
+
+    def _ask(
+        self, answer: Callable[[Sequence[Call]], list[Reply]], calls: Sequence[Call]
+    ) -> Sequence[Reply]:
+        try:
+            return answer(calls)
+        except Exception:  # noqa: BLE001  # whatever it is, the callers must be told
+            return [broken(calls[0].method)] * len(calls)
+
+    def _respond(self, call_ids: Sequence[int], replies: Sequence[Reply]) -> None:
+        respond, limit = self._front.respond, self._limits.message_bytes
+        for call_id, reply in zip(call_ids, replies, strict=True):
+            if not isinstance(reply, bytes):
+                self._fail(call_id, reply)
+            elif len(reply) > limit:
+                self._fail(call_id, reply_too_large(len(reply), limit))
+            else:
+                respond(call_id, reply)
+
+    def _refuse(self, call_id: int, method: str, error: FeatureStoreError) -> None:
+        self._fail(call_id, error)
+        if self._metrics is not None:
+            self._metrics.answered(method, error.code, 0.0)
+
+    def _fail(self, call_id: int, error: FeatureStoreError) -> None:
         status: grpc.StatusCode = getattr(grpc.StatusCode, error.code, grpc.StatusCode.UNKNOWN)
-        self._front.fail(
-            call_id, status.value[0], fit_text(error.message), wire.error_metadata(error)
+        # The library refuses gRPC's own keys; without them a client's retries follow its own plan.
+        metadata = [item for item in wire.error_metadata(error) if not item[0].startswith("grpc-")]
+        self._front.fail(call_id, status.value[0], fit_text(error.message), metadata)
+
+    def _count(self, calls: Sequence[Call], replies: Sequence[Reply], seconds: float) -> None:
+        counted = Counter(
+            (call.method, status_of(reply)) for call, reply in zip(calls, replies, strict=True)
         )
+        for (method, status), count in counted.items():
+            self._metrics.answered(method, status, seconds, count)
+
+
+def _too_large(size: int, limit: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"the request has {size} bytes, a message may have {limit}; send it in parts"
+    )
 
 
 def _library() -> ModuleType:

@@ -1,44 +1,94 @@
-"""Registering services, so that bytes that are no message of a call get a clear answer."""
+"""Registering services: what every call of a `grpc.aio` server passes before its handler."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from featurestore.errors import InvalidRequest
-from featurestore.server.answer import abort
+from featurestore.errors import FeatureStoreError, InvalidRequest
+from featurestore.server.answer import CALLER, abort, authenticate
+from featurestore.server.gate import Gate
 
 __all__ = ["Registrar", "malformed"]
+
+# Services that ask the guard themselves, about the group that a request names.
+_GUARDED_INSIDE: Final = frozenset(
+    {"featurestore.v1.FeatureStoreRuntime", "featurestore.v1.FeatureStore"}
+)
+# Of the other services: the calls that SageMaker has, too, and so policies name so.
+_SAGEMAKER_CALLS: Final = frozenset(
+    {
+        "QueryLineage",
+        "CreateTrainingJob",
+        "DescribeTrainingJob",
+        "ListTrainingJobs",
+        "StopTrainingJob",
+    }
+)
 
 
 @final
 class Registrar:
     """Takes services for a `grpc.aio` server, in place of it.
 
-    A request that cannot be read ends its call with INVALID_ARGUMENT. The server by itself would
-    log a traceback and answer UNKNOWN. An interceptor could do the same at the price of a slower
-    call.
+    Every call is let in by the gate, its caller is authenticated while the guard is active, and
+    its end is counted. A request that cannot be read ends its call with INVALID_ARGUMENT. The
+    server by itself would log a traceback and answer UNKNOWN. An interceptor could do the same at
+    the price of a slower call.
 
     Args:
         server: where the services are registered.
+        gate: counts the calls inside, and refuses new ones once it is closed.
+        guard: a `featurestore.auth.Guard`; None: anybody may call anything.
+        metrics: counts calls; None: nobody does.
     """
 
-    def __init__(self, server: Any) -> None:
+    def __init__(
+        self, server: Any, *, gate: Gate | None = None, guard: Any = None, metrics: Any = None
+    ) -> None:
         self._server = server
+        self.gate = gate or Gate()
+        self._guard = guard
+        self._metrics = metrics
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Do nothing: generated code registers the same handlers by name, too."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register the handlers of a service, each guarded."""
-        guarded = {name: _guarded(handler) for name, handler in handlers.items()}
+        guarded = {
+            name: self._guarded(service, name, handler) for name, handler in handlers.items()
+        }
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, guarded),)
+        )
+
+    def _guarded(self, service: str, method: str, handler: Any) -> Any:
+        read = _reader(handler.request_deserializer)
+        write = handler.response_serializer
+        door = _Door(self.gate, self._guard, self._metrics, service, method)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                _single(door, handler.unary_unary), read, write
+            )
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(
+                _single(door, handler.stream_unary), read, write
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                _several(door, handler.unary_stream), read, write
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            _several(door, handler.stream_stream), read, write
         )
 
 
@@ -51,12 +101,54 @@ class _Malformed:
 
 
 @final
-class _MalformedRequest(Exception):
-    """Ends a stream of requests at the one that cannot be read."""
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """What the calls of one method pass on their way in and out."""
 
-    def __init__(self, error: InvalidRequest) -> None:
-        super().__init__(error.message)
-        self.error = error
+    gate: Gate
+    guard: Any
+    metrics: Any
+    service: str
+    method: str
+
+    @contextmanager
+    def passed(self, context: Any) -> Iterator[None]:
+        """Hold a call inside.
+
+        Raises:
+            StoreUnavailable, Unauthenticated, AccessDenied: it may not come in.
+        """
+        self.gate.enter()
+        began = time.perf_counter()
+        status = "UNKNOWN"
+        try:
+            if self.guard is not None:
+                self._admit(context)
+            yield
+            status = "OK"
+        except asyncio.CancelledError:
+            status = "CANCELLED"
+            raise
+        except FeatureStoreError as error:
+            status = error.code
+            raise
+        except grpc.aio.AbortError:
+            status = context.code().name
+            raise
+        finally:
+            self.gate.leave()
+            if self.metrics is not None:
+                self.metrics.answered(self.method, status, time.perf_counter() - began)
+
+    def _admit(self, context: Any) -> None:
+        caller = authenticate(self.guard, context.invocation_metadata(), context.peer())
+        if caller is None:
+            return
+        # Each call has a task of its own, and so a context of its own.
+        CALLER.set(caller)
+        if self.service not in _GUARDED_INSIDE:
+            kind = "sagemaker" if self.method in _SAGEMAKER_CALLS else "featureline"
+            self.guard.authorize(caller, f"{kind}:{self.method}", "*")
 
 
 def malformed(error: DecodeError) -> InvalidRequest:
@@ -64,16 +156,6 @@ def malformed(error: DecodeError) -> InvalidRequest:
     return InvalidRequest(
         f"the request cannot be read: {error}; make the client from the proto files of this version"
     )
-
-
-def _guarded(handler: Any) -> Any:
-    read = _reader(handler.request_deserializer)
-    write = handler.response_serializer
-    if handler.unary_unary is not None:
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), read, write)
-    if handler.stream_stream is not None:
-        return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream), read, write)
-    return handler
 
 
 def _reader(parse: Any) -> Any:
@@ -86,29 +168,44 @@ def _reader(parse: Any) -> Any:
     return read
 
 
-def _unary(handle: Any) -> Any:
+def _single(door: _Door, handle: Any) -> Any:
     async def guarded(request: Any, context: Any) -> Any:
-        if isinstance(request, _Malformed):
-            await abort(context, request.error)
-        return await handle(request, context)
-
-    return guarded
-
-
-def _stream(handle: Any) -> Any:
-    async def guarded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         try:
-            async with contextlib.aclosing(handle(_readable(requests), context)) as replies:
-                async for reply in replies:
-                    yield reply
-        except _MalformedRequest as malformed:
-            await abort(context, malformed.error)
+            with door.passed(context):
+                return await handle(_readable(request), context)
+        except FeatureStoreError as error:
+            await abort(context, error)
 
     return guarded
 
 
-async def _readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+def _several(door: _Door, handle: Any) -> Any:
+    async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            with door.passed(context):
+                replies = handle(_readable(request), context)
+                async with contextlib.aclosing(replies):
+                    async for reply in replies:
+                        yield reply
+        except FeatureStoreError as error:
+            await abort(context, error)
+
+    return guarded
+
+
+def _readable(request: Any) -> Any:
+    """Return a request, or a stream of them, that can be read.
+
+    Raises:
+        InvalidRequest: it cannot; a stream raises it when it comes there.
+    """
+    if isinstance(request, _Malformed):
+        raise request.error
+    return _all_readable(request) if isinstance(request, AsyncIterator) else request
+
+
+async def _all_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         if isinstance(request, _Malformed):
-            raise _MalformedRequest(request.error)
+            raise request.error
         yield request

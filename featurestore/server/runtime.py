@@ -13,10 +13,17 @@ from typing import Any, ClassVar, Final, NamedTuple, final
 from featurestore import convert, record, wire
 from featurestore.codec import MAX_KEY, NEVER, StoredValue, group_prefix
 from featurestore.embedded import EmbeddedStore, readable, refused_delete, write_error
-from featurestore.errors import FeatureGroupNotFound, FeatureStoreError, InvalidRequest
+from featurestore.errors import (
+    FeatureGroupNotFound,
+    FeatureStoreError,
+    InvalidRequest,
+    Throttled,
+)
 from featurestore.online import Batch, Outcome, Write
 from featurestore.position import SourcePosition
 from featurestore.registry import Registered, named
+from featurestore.schema import Ttl
+from featurestore.throughput import Limiter
 from featurestore.v1 import runtime_pb2
 
 __all__ = ["SERVICE", "Call", "Reply", "RuntimeService"]
@@ -25,14 +32,17 @@ SERVICE: Final = "featurestore.v1.FeatureStoreRuntime"
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100
 Reply = bytes | FeatureStoreError
+_Wanted = tuple[int, bytes, Any]
 _EMPTY: Final = b""
+_BULK: Final = 100  # from so many records on, checking them by the column is faster
 
 
 class Call(NamedTuple):
-    """One request, by the name of its method."""
+    """One request, by the name of its method; `caller` is set while access is guarded."""
 
     method: str
     request: Any
+    caller: Any = None
 
 
 @final
@@ -51,11 +61,13 @@ class RuntimeService:
     WRITES: ClassVar[dict[str, Any]] = {
         "PutRecord": runtime_pb2.PutRecordRequest,
         "BatchWriteRecord": runtime_pb2.BatchWriteRecordRequest,
+        "UpdateRecord": runtime_pb2.UpdateRecordRequest,
         "DeleteRecord": runtime_pb2.DeleteRecordRequest,
     }
 
-    def __init__(self, store: EmbeddedStore) -> None:
+    def __init__(self, store: EmbeddedStore, *, limiter: Limiter | None = None) -> None:
         self._store = store
+        self._limiter = limiter or Limiter()
         self._reads: dict[str, Callable[[Any], bytes]] = {
             "BatchGetRecord": self._batch_get,
             "ListRecords": self._list,
@@ -64,6 +76,7 @@ class RuntimeService:
         self._writes: dict[str, Callable[[Any], _Prepared]] = {
             "PutRecord": self._put,
             "BatchWriteRecord": self._batch_write,
+            "UpdateRecord": self._update,
             "DeleteRecord": self._delete,
         }
 
@@ -73,7 +86,7 @@ class RuntimeService:
         The GetRecord calls of one group share one look into the store.
         """
         replies: list[Reply] = [_EMPTY] * len(calls)
-        gets: dict[int, list[tuple[int, bytes, Any]]] = {}
+        gets: dict[int, tuple[Registered, list[_Wanted]]] = {}
         groups = self._store.registry.current()
         for index, call in enumerate(calls):
             request = call.request
@@ -82,6 +95,7 @@ class RuntimeService:
                     replies[index] = self._reads[call.method](request)
                     continue
                 entry = readable(groups, request.feature_group_name, request.feature_names)
+                self._limiter.admit_read(entry)
                 identifier = record.identifier_text(
                     entry.group, request.record_identifier_value_as_string
                 )
@@ -89,45 +103,76 @@ class RuntimeService:
                 replies[index] = error
             else:
                 wanted = (index, identifier.encode(), request)
-                gets.setdefault(entry.number, []).append(wanted)
-        for number, found in gets.items():
-            self._get(number, found, replies)
+                gets.setdefault(entry.number, (entry, []))[1].append(wanted)
+        for entry, found in gets.values():
+            self._get(entry, found, replies)
         return replies
 
     def write(self, calls: Sequence[Call]) -> list[Reply]:
-        """Answer a batch of writes in one durable transaction; each reply is final."""
-        replies: list[Reply | None] = [None] * len(calls)
-        prepared: list[tuple[int, _Prepared]] = []
-        for index, call in enumerate(calls):
+        """Answer a batch of writes in one durable transaction; each reply is final.
+
+        Updates of one record build on each other, so all but the first take a further transaction.
+        """
+        replies: list[Reply] = [_EMPTY] * len(calls)
+        waiting = list(enumerate(calls))
+        while waiting:
+            waiting = self._write(waiting, replies)
+        return replies
+
+    def _write(
+        self, calls: Sequence[tuple[int, Call]], replies: list[Reply]
+    ) -> list[tuple[int, Call]]:
+        """Answer writes in one transaction; return those that must be prepared again."""
+        again: list[tuple[int, Call]] = []
+        updated: set[tuple[str, str]] = set()
+        prepared: list[tuple[int, Call, _Prepared]] = []
+        for index, call in calls:
+            if call.method == "UpdateRecord":
+                request = call.request
+                key = (request.feature_group_name, request.record_identifier_value_as_string)
+                if key in updated:
+                    again.append((index, call))
+                    continue
+                updated.add(key)
             try:
-                made = self._writes[call.method](call.request)
+                make = self._writes[call.method]
+                if call.caller is None and call.method == "BatchWriteRecord":
+                    make = self._bulk_write
+                made = make(call.request)
             except FeatureStoreError as error:
                 replies[index] = error
                 continue
             if made.batch is None:
                 replies[index] = made.reply
             else:
-                prepared.append((index, made))
-        if prepared:
-            try:
-                answers = self._store.online.put([made.batch for _, made in prepared if made.batch])
-            except FeatureStoreError as error:
-                answers = [error] * len(prepared)
-            for (index, made), answer in zip(prepared, answers, strict=True):
-                replies[index] = _settle(made, answer)
-        return [reply for reply in replies if reply is not None]
-
-    def _get(
-        self, number: int, wanted: Sequence[tuple[int, bytes, Any]], replies: list[Reply]
-    ) -> None:
+                prepared.append((index, call, made))
+        if not prepared:
+            return again
         try:
-            values = self._store.online.get(number, [identifier for _, identifier, _ in wanted])
+            answers = self._store.online.put([made.batch for _, _, made in prepared if made.batch])
+        except FeatureStoreError as error:
+            answers = [error] * len(prepared)
+        for (index, call, made), answer in zip(prepared, answers, strict=True):
+            reply = _settle(made, answer)
+            if reply is None:
+                again.append((index, call))
+            else:
+                replies[index] = reply
+        return again
+
+    def _get(self, entry: Registered, wanted: Sequence[_Wanted], replies: list[Reply]) -> None:
+        identifiers = [identifier for _, identifier, _ in wanted]
+        try:
+            values = self._store.online.get(entry.number, identifiers)
         except FeatureStoreError as error:
             for index, _, _ in wanted:
                 replies[index] = error
             return
         now = record.now_us()
+        is_limited = entry.group.throughput.is_provisioned
         for (index, _, request), value in zip(wanted, values, strict=True):
+            if is_limited:
+                self._limiter.charge_read(entry, 0 if value is None else len(value.record))
             if value is None or not value.is_readable(now):
                 continue  # OK and `record` unset
             data = value.record
@@ -152,6 +197,10 @@ class RuntimeService:
             features = tuple(wanted.feature_names)
             try:
                 entry = readable(groups, name, features)
+                self._limiter.admit_read(entry)
+            except Throttled:
+                failed.unprocessed_identifiers.append(wanted)
+                continue
             except FeatureStoreError as error:
                 for text in wanted.record_identifiers_value_as_string:
                     _add_error(failed, name, text, error)
@@ -164,7 +213,10 @@ class RuntimeService:
                     _add_error(failed, name, text, error)
             head = _field(1, name.encode())
             values = self._store.online.get(entry.number, identifiers)
+            is_limited = entry.group.throughput.is_provisioned
             for identifier, value in zip(identifiers, values, strict=True):
+                if is_limited:
+                    self._limiter.charge_read(entry, 0 if value is None else len(value.record))
                 if value is None or not value.is_readable(now):
                     continue
                 data = value.record
@@ -176,7 +228,7 @@ class RuntimeService:
                     expiry.expires_at.FromMicroseconds(value.expires_us)
                     body += expiry.SerializeToString()
                 parts.append(_field(1, body))
-        if failed.errors:
+        if failed.errors or failed.unprocessed_identifiers:
             parts.append(failed.SerializeToString())
         return b"".join(parts)
 
@@ -200,7 +252,7 @@ class RuntimeService:
         return runtime_pb2.GetSourcePositionResponse(next=stored).SerializeToString()
 
     def _put(self, request: runtime_pb2.PutRecordRequest) -> _Prepared:
-        return _Prepared(Batch([self._write_of(self._store.registry.current(), request)]))
+        return _Prepared(Batch([self._write_of(self._store.registry.current(), request, None)]))
 
     def _batch_write(self, request: runtime_pb2.BatchWriteRecordRequest) -> _Prepared:
         position: SourcePosition | None = wire.position_from(request)
@@ -210,9 +262,14 @@ class RuntimeService:
         response = runtime_pb2.BatchWriteRecordResponse()
         total = len(request.entries)
         groups = self._store.registry.current()
+        ttl = wire.ttl_from(request)
         for index, entry in enumerate(request.entries):
             try:
-                writes.append(self._write_of(groups, entry))
+                writes.append(self._write_of(groups, entry, ttl))
+            except Throttled:
+                if position is not None:  # its source would go on without the record
+                    raise
+                response.unprocessed.append(index)
             except (InvalidRequest, FeatureGroupNotFound) as error:
                 refused = write_error(index, total, error)
                 response.errors.add(index=index, code=refused.code, message=refused.message)
@@ -221,8 +278,32 @@ class RuntimeService:
             return _Prepared(None, reply)
         return _Prepared(Batch(writes, position), reply)
 
+    def _bulk_write(self, request: runtime_pb2.BatchWriteRecordRequest) -> _Prepared:
+        """Check many records of one group at once, where they are alike; else one by one.
+
+        No entry is looked at for access: the caller may write any record of any group.
+        """
+        alike = wire.records_of(request) if len(request.entries) >= _BULK else None
+        if alike is None:
+            return self._batch_write(request)
+        name, records = alike
+        entry = self._store.registry.current().get(name)
+        if entry is None or entry.group.throughput.is_provisioned:
+            return self._batch_write(request)
+        writes, refused = self._store.prepare_records(entry, records, wire.ttl_from(request))
+        position = wire.position_from(request)
+        response = runtime_pb2.BatchWriteRecordResponse()
+        for index, error in refused:
+            why = write_error(index, len(records), error)
+            response.errors.add(index=index, code=why.code, message=why.message)
+        reply = response.SerializeToString()
+        if not writes and position is None:
+            return _Prepared(None, reply)
+        return _Prepared(Batch(writes, position), reply)
+
     def _delete(self, request: runtime_pb2.DeleteRecordRequest) -> _Prepared:
         entry = self._store.registry.get(request.feature_group_name)
+        self._limiter.admit_write(entry)
         hard = request.mode == runtime_pb2.DeleteRecordRequest.HARD
         write = self._store.prepare_delete(
             entry,
@@ -231,17 +312,35 @@ class RuntimeService:
             hard=hard,
             stores=wire.stores_from(request),
         )
+        self._limiter.charge_write(entry, len(write.record))
         return _Prepared(Batch([write]), _EMPTY, refused_delete(entry, write))
 
-    def _write_of(
-        self, groups: Mapping[str, Registered], request: runtime_pb2.PutRecordRequest
-    ) -> Write:
-        return self._store.prepare_message(
-            named(groups, request.feature_group_name),
-            request.record,
+    def _update(self, request: runtime_pb2.UpdateRecordRequest) -> _Prepared:
+        entry = self._store.registry.get(request.feature_group_name)
+        self._limiter.admit_write(entry)
+        write = self._store.prepare_update(
+            entry,
+            request.record_identifier_value_as_string,
+            wire.update_features(request),
             wire.ttl_from(request),
             wire.stores_from(request),
         )
+        self._limiter.charge_write(entry, len(write.record))
+        return _Prepared(Batch([write]))
+
+    def _write_of(
+        self,
+        groups: Mapping[str, Registered],
+        request: runtime_pb2.PutRecordRequest,
+        ttl: Ttl | None,
+    ) -> Write:
+        entry = named(groups, request.feature_group_name)
+        self._limiter.admit_write(entry)
+        write = self._store.prepare_message(
+            entry, request.record, wire.ttl_from(request) or ttl, wire.stores_from(request)
+        )
+        self._limiter.charge_write(entry, len(write.record))
+        return write
 
 
 class _Prepared(NamedTuple):
@@ -252,9 +351,12 @@ class _Prepared(NamedTuple):
     refusal: FeatureStoreError | None = None
 
 
-def _settle(made: _Prepared, answer: list[Outcome] | FeatureStoreError) -> Reply:
+def _settle(made: _Prepared, answer: list[Outcome] | FeatureStoreError) -> Reply | None:
+    """Return what to answer; None: the record was changed meanwhile, prepare the call again."""
     if isinstance(answer, FeatureStoreError):
         return answer
+    if answer and answer[0] is Outcome.CHANGED:
+        return None
     if made.refusal is not None and answer[0] is Outcome.REFUSED:
         return made.refusal
     return made.reply

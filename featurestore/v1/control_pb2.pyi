@@ -17,18 +17,96 @@ class FeatureType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INTEGRAL: _ClassVar[FeatureType]
     FRACTIONAL: _ClassVar[FeatureType]
     STRING: _ClassVar[FeatureType]
+
+class CollectionType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COLLECTION_TYPE_UNSPECIFIED: _ClassVar[CollectionType]
+    LIST: _ClassVar[CollectionType]
+    SET: _ClassVar[CollectionType]
+    VECTOR: _ClassVar[CollectionType]
+
+class StorageType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STORAGE_TYPE_UNSPECIFIED: _ClassVar[StorageType]
+    STANDARD: _ClassVar[StorageType]
+    STANDARD_V2: _ClassVar[StorageType]
+    IN_MEMORY: _ClassVar[StorageType]
+
+class SortOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SORT_ORDER_UNSPECIFIED: _ClassVar[SortOrder]
+    ASCENDING: _ClassVar[SortOrder]
+    DESCENDING: _ClassVar[SortOrder]
+
+class SearchOperator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEARCH_OPERATOR_UNSPECIFIED: _ClassVar[SearchOperator]
+    EQUALS: _ClassVar[SearchOperator]
+    NOT_EQUALS: _ClassVar[SearchOperator]
+    GREATER_THAN: _ClassVar[SearchOperator]
+    GREATER_THAN_OR_EQUAL_TO: _ClassVar[SearchOperator]
+    LESS_THAN: _ClassVar[SearchOperator]
+    LESS_THAN_OR_EQUAL_TO: _ClassVar[SearchOperator]
+    CONTAINS: _ClassVar[SearchOperator]
+    EXISTS: _ClassVar[SearchOperator]
+    NOT_EXISTS: _ClassVar[SearchOperator]
+    IN: _ClassVar[SearchOperator]
 FEATURE_TYPE_UNSPECIFIED: FeatureType
 INTEGRAL: FeatureType
 FRACTIONAL: FeatureType
 STRING: FeatureType
+COLLECTION_TYPE_UNSPECIFIED: CollectionType
+LIST: CollectionType
+SET: CollectionType
+VECTOR: CollectionType
+STORAGE_TYPE_UNSPECIFIED: StorageType
+STANDARD: StorageType
+STANDARD_V2: StorageType
+IN_MEMORY: StorageType
+SORT_ORDER_UNSPECIFIED: SortOrder
+ASCENDING: SortOrder
+DESCENDING: SortOrder
+SEARCH_OPERATOR_UNSPECIFIED: SearchOperator
+EQUALS: SearchOperator
+NOT_EQUALS: SearchOperator
+GREATER_THAN: SearchOperator
+GREATER_THAN_OR_EQUAL_TO: SearchOperator
+LESS_THAN: SearchOperator
+LESS_THAN_OR_EQUAL_TO: SearchOperator
+CONTAINS: SearchOperator
+EXISTS: SearchOperator
+NOT_EXISTS: SearchOperator
+IN: SearchOperator
 
 class FeatureDefinition(_message.Message):
-    __slots__ = ("feature_name", "feature_type")
+    __slots__ = ("feature_name", "feature_type", "collection_type", "vector_dimension")
     FEATURE_NAME_FIELD_NUMBER: _ClassVar[int]
     FEATURE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_TYPE_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_DIMENSION_FIELD_NUMBER: _ClassVar[int]
     feature_name: str
     feature_type: FeatureType
-    def __init__(self, feature_name: _Optional[str] = ..., feature_type: _Optional[_Union[FeatureType, str]] = ...) -> None: ...
+    collection_type: CollectionType
+    vector_dimension: int
+    def __init__(self, feature_name: _Optional[str] = ..., feature_type: _Optional[_Union[FeatureType, str]] = ..., collection_type: _Optional[_Union[CollectionType, str]] = ..., vector_dimension: _Optional[int] = ...) -> None: ...
+
+class ThroughputConfig(_message.Message):
+    __slots__ = ("throughput_mode", "provisioned_read_capacity_units", "provisioned_write_capacity_units")
+    class ThroughputMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        THROUGHPUT_MODE_UNSPECIFIED: _ClassVar[ThroughputConfig.ThroughputMode]
+        ON_DEMAND: _ClassVar[ThroughputConfig.ThroughputMode]
+        PROVISIONED: _ClassVar[ThroughputConfig.ThroughputMode]
+    THROUGHPUT_MODE_UNSPECIFIED: ThroughputConfig.ThroughputMode
+    ON_DEMAND: ThroughputConfig.ThroughputMode
+    PROVISIONED: ThroughputConfig.ThroughputMode
+    THROUGHPUT_MODE_FIELD_NUMBER: _ClassVar[int]
+    PROVISIONED_READ_CAPACITY_UNITS_FIELD_NUMBER: _ClassVar[int]
+    PROVISIONED_WRITE_CAPACITY_UNITS_FIELD_NUMBER: _ClassVar[int]
+    throughput_mode: ThroughputConfig.ThroughputMode
+    provisioned_read_capacity_units: int
+    provisioned_write_capacity_units: int
+    def __init__(self, throughput_mode: _Optional[_Union[ThroughputConfig.ThroughputMode, str]] = ..., provisioned_read_capacity_units: _Optional[int] = ..., provisioned_write_capacity_units: _Optional[int] = ...) -> None: ...
 
 class Tag(_message.Message):
     __slots__ = ("key", "value")
@@ -39,7 +117,7 @@ class Tag(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class FeatureGroup(_message.Message):
-    __slots__ = ("feature_group_name", "record_identifier_feature_name", "event_time_feature_name", "feature_definitions", "enable_online_store", "enable_offline_store", "ttl_duration", "description", "tags")
+    __slots__ = ("feature_group_name", "record_identifier_feature_name", "event_time_feature_name", "feature_definitions", "enable_online_store", "enable_offline_store", "ttl_duration", "description", "tags", "storage_type", "throughput_config", "online_kms_key_id")
     FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
     RECORD_IDENTIFIER_FEATURE_NAME_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FEATURE_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +127,9 @@ class FeatureGroup(_message.Message):
     TTL_DURATION_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    THROUGHPUT_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_KMS_KEY_ID_FIELD_NUMBER: _ClassVar[int]
     feature_group_name: str
     record_identifier_feature_name: str
     event_time_feature_name: str
@@ -58,7 +139,10 @@ class FeatureGroup(_message.Message):
     ttl_duration: _record_pb2.TtlDuration
     description: str
     tags: _containers.RepeatedCompositeFieldContainer[Tag]
-    def __init__(self, feature_group_name: _Optional[str] = ..., record_identifier_feature_name: _Optional[str] = ..., event_time_feature_name: _Optional[str] = ..., feature_definitions: _Optional[_Iterable[_Union[FeatureDefinition, _Mapping]]] = ..., enable_online_store: bool = ..., enable_offline_store: bool = ..., ttl_duration: _Optional[_Union[_record_pb2.TtlDuration, _Mapping]] = ..., description: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ...) -> None: ...
+    storage_type: StorageType
+    throughput_config: ThroughputConfig
+    online_kms_key_id: str
+    def __init__(self, feature_group_name: _Optional[str] = ..., record_identifier_feature_name: _Optional[str] = ..., event_time_feature_name: _Optional[str] = ..., feature_definitions: _Optional[_Iterable[_Union[FeatureDefinition, _Mapping]]] = ..., enable_online_store: bool = ..., enable_offline_store: bool = ..., ttl_duration: _Optional[_Union[_record_pb2.TtlDuration, _Mapping]] = ..., description: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., storage_type: _Optional[_Union[StorageType, str]] = ..., throughput_config: _Optional[_Union[ThroughputConfig, _Mapping]] = ..., online_kms_key_id: _Optional[str] = ...) -> None: ...
 
 class CreateFeatureGroupRequest(_message.Message):
     __slots__ = ("feature_group",)
@@ -79,20 +163,22 @@ class DescribeFeatureGroupRequest(_message.Message):
     def __init__(self, feature_group_name: _Optional[str] = ...) -> None: ...
 
 class FeatureGroupDescription(_message.Message):
-    __slots__ = ("feature_group", "version", "status", "creation_time", "last_modified_time", "offline_store_uri")
+    __slots__ = ("feature_group", "version", "status", "creation_time", "last_modified_time", "offline_store_uri", "last_update_status")
     FEATURE_GROUP_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     CREATION_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_MODIFIED_TIME_FIELD_NUMBER: _ClassVar[int]
     OFFLINE_STORE_URI_FIELD_NUMBER: _ClassVar[int]
+    LAST_UPDATE_STATUS_FIELD_NUMBER: _ClassVar[int]
     feature_group: FeatureGroup
     version: int
     status: str
     creation_time: _timestamp_pb2.Timestamp
     last_modified_time: _timestamp_pb2.Timestamp
     offline_store_uri: str
-    def __init__(self, feature_group: _Optional[_Union[FeatureGroup, _Mapping]] = ..., version: _Optional[int] = ..., status: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_modified_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., offline_store_uri: _Optional[str] = ...) -> None: ...
+    last_update_status: str
+    def __init__(self, feature_group: _Optional[_Union[FeatureGroup, _Mapping]] = ..., version: _Optional[int] = ..., status: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_modified_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., offline_store_uri: _Optional[str] = ..., last_update_status: _Optional[str] = ...) -> None: ...
 
 class DescribeFeatureGroupResponse(_message.Message):
     __slots__ = ("description",)
@@ -101,7 +187,7 @@ class DescribeFeatureGroupResponse(_message.Message):
     def __init__(self, description: _Optional[_Union[FeatureGroupDescription, _Mapping]] = ...) -> None: ...
 
 class UpdateFeatureGroupRequest(_message.Message):
-    __slots__ = ("feature_group_name", "feature_additions", "ttl_change")
+    __slots__ = ("feature_group_name", "feature_additions", "ttl_change", "storage_type", "throughput_config")
     class TtlChange(_message.Message):
         __slots__ = ("ttl_duration",)
         TTL_DURATION_FIELD_NUMBER: _ClassVar[int]
@@ -110,10 +196,14 @@ class UpdateFeatureGroupRequest(_message.Message):
     FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
     FEATURE_ADDITIONS_FIELD_NUMBER: _ClassVar[int]
     TTL_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    THROUGHPUT_CONFIG_FIELD_NUMBER: _ClassVar[int]
     feature_group_name: str
     feature_additions: _containers.RepeatedCompositeFieldContainer[FeatureDefinition]
     ttl_change: UpdateFeatureGroupRequest.TtlChange
-    def __init__(self, feature_group_name: _Optional[str] = ..., feature_additions: _Optional[_Iterable[_Union[FeatureDefinition, _Mapping]]] = ..., ttl_change: _Optional[_Union[UpdateFeatureGroupRequest.TtlChange, _Mapping]] = ...) -> None: ...
+    storage_type: StorageType
+    throughput_config: ThroughputConfig
+    def __init__(self, feature_group_name: _Optional[str] = ..., feature_additions: _Optional[_Iterable[_Union[FeatureDefinition, _Mapping]]] = ..., ttl_change: _Optional[_Union[UpdateFeatureGroupRequest.TtlChange, _Mapping]] = ..., storage_type: _Optional[_Union[StorageType, str]] = ..., throughput_config: _Optional[_Union[ThroughputConfig, _Mapping]] = ...) -> None: ...
 
 class UpdateFeatureGroupResponse(_message.Message):
     __slots__ = ("description",)
@@ -132,14 +222,38 @@ class DeleteFeatureGroupResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ListFeatureGroupsRequest(_message.Message):
-    __slots__ = ("name_contains", "max_results", "next_token")
+    __slots__ = ("name_contains", "max_results", "next_token", "feature_group_status_equals", "offline_store_status_equals", "creation_time_after", "creation_time_before", "sort_by", "sort_order")
+    class SortBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SORT_BY_UNSPECIFIED: _ClassVar[ListFeatureGroupsRequest.SortBy]
+        NAME: _ClassVar[ListFeatureGroupsRequest.SortBy]
+        CREATION_TIME: _ClassVar[ListFeatureGroupsRequest.SortBy]
+        FEATURE_GROUP_STATUS: _ClassVar[ListFeatureGroupsRequest.SortBy]
+        OFFLINE_STORE_STATUS: _ClassVar[ListFeatureGroupsRequest.SortBy]
+    SORT_BY_UNSPECIFIED: ListFeatureGroupsRequest.SortBy
+    NAME: ListFeatureGroupsRequest.SortBy
+    CREATION_TIME: ListFeatureGroupsRequest.SortBy
+    FEATURE_GROUP_STATUS: ListFeatureGroupsRequest.SortBy
+    OFFLINE_STORE_STATUS: ListFeatureGroupsRequest.SortBy
     NAME_CONTAINS_FIELD_NUMBER: _ClassVar[int]
     MAX_RESULTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_GROUP_STATUS_EQUALS_FIELD_NUMBER: _ClassVar[int]
+    OFFLINE_STORE_STATUS_EQUALS_FIELD_NUMBER: _ClassVar[int]
+    CREATION_TIME_AFTER_FIELD_NUMBER: _ClassVar[int]
+    CREATION_TIME_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    SORT_BY_FIELD_NUMBER: _ClassVar[int]
+    SORT_ORDER_FIELD_NUMBER: _ClassVar[int]
     name_contains: str
     max_results: int
     next_token: str
-    def __init__(self, name_contains: _Optional[str] = ..., max_results: _Optional[int] = ..., next_token: _Optional[str] = ...) -> None: ...
+    feature_group_status_equals: str
+    offline_store_status_equals: str
+    creation_time_after: _timestamp_pb2.Timestamp
+    creation_time_before: _timestamp_pb2.Timestamp
+    sort_by: ListFeatureGroupsRequest.SortBy
+    sort_order: SortOrder
+    def __init__(self, name_contains: _Optional[str] = ..., max_results: _Optional[int] = ..., next_token: _Optional[str] = ..., feature_group_status_equals: _Optional[str] = ..., offline_store_status_equals: _Optional[str] = ..., creation_time_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., creation_time_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sort_by: _Optional[_Union[ListFeatureGroupsRequest.SortBy, str]] = ..., sort_order: _Optional[_Union[SortOrder, str]] = ...) -> None: ...
 
 class ListFeatureGroupsResponse(_message.Message):
     __slots__ = ("descriptions", "next_token")
@@ -148,6 +262,142 @@ class ListFeatureGroupsResponse(_message.Message):
     descriptions: _containers.RepeatedCompositeFieldContainer[FeatureGroupDescription]
     next_token: str
     def __init__(self, descriptions: _Optional[_Iterable[_Union[FeatureGroupDescription, _Mapping]]] = ..., next_token: _Optional[str] = ...) -> None: ...
+
+class FeatureParameter(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: str
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class FeatureMetadata(_message.Message):
+    __slots__ = ("feature_group_name", "feature_definition", "description", "parameters", "creation_time", "last_modified_time")
+    FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    CREATION_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_MODIFIED_TIME_FIELD_NUMBER: _ClassVar[int]
+    feature_group_name: str
+    feature_definition: FeatureDefinition
+    description: str
+    parameters: _containers.RepeatedCompositeFieldContainer[FeatureParameter]
+    creation_time: _timestamp_pb2.Timestamp
+    last_modified_time: _timestamp_pb2.Timestamp
+    def __init__(self, feature_group_name: _Optional[str] = ..., feature_definition: _Optional[_Union[FeatureDefinition, _Mapping]] = ..., description: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[FeatureParameter, _Mapping]]] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_modified_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class UpdateFeatureMetadataRequest(_message.Message):
+    __slots__ = ("feature_group_name", "feature_name", "description", "parameter_additions", "parameter_removals")
+    FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_ADDITIONS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_REMOVALS_FIELD_NUMBER: _ClassVar[int]
+    feature_group_name: str
+    feature_name: str
+    description: str
+    parameter_additions: _containers.RepeatedCompositeFieldContainer[FeatureParameter]
+    parameter_removals: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, feature_group_name: _Optional[str] = ..., feature_name: _Optional[str] = ..., description: _Optional[str] = ..., parameter_additions: _Optional[_Iterable[_Union[FeatureParameter, _Mapping]]] = ..., parameter_removals: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UpdateFeatureMetadataResponse(_message.Message):
+    __slots__ = ("feature_metadata",)
+    FEATURE_METADATA_FIELD_NUMBER: _ClassVar[int]
+    feature_metadata: FeatureMetadata
+    def __init__(self, feature_metadata: _Optional[_Union[FeatureMetadata, _Mapping]] = ...) -> None: ...
+
+class DescribeFeatureMetadataRequest(_message.Message):
+    __slots__ = ("feature_group_name", "feature_name")
+    FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_NAME_FIELD_NUMBER: _ClassVar[int]
+    feature_group_name: str
+    feature_name: str
+    def __init__(self, feature_group_name: _Optional[str] = ..., feature_name: _Optional[str] = ...) -> None: ...
+
+class DescribeFeatureMetadataResponse(_message.Message):
+    __slots__ = ("feature_metadata",)
+    FEATURE_METADATA_FIELD_NUMBER: _ClassVar[int]
+    feature_metadata: FeatureMetadata
+    def __init__(self, feature_metadata: _Optional[_Union[FeatureMetadata, _Mapping]] = ...) -> None: ...
+
+class SearchFilter(_message.Message):
+    __slots__ = ("name", "operator", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    operator: SearchOperator
+    value: str
+    def __init__(self, name: _Optional[str] = ..., operator: _Optional[_Union[SearchOperator, str]] = ..., value: _Optional[str] = ...) -> None: ...
+
+class SearchExpression(_message.Message):
+    __slots__ = ("filters", "nested_filters", "sub_expressions", "operator")
+    class BooleanOperator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        BOOLEAN_OPERATOR_UNSPECIFIED: _ClassVar[SearchExpression.BooleanOperator]
+        AND: _ClassVar[SearchExpression.BooleanOperator]
+        OR: _ClassVar[SearchExpression.BooleanOperator]
+    BOOLEAN_OPERATOR_UNSPECIFIED: SearchExpression.BooleanOperator
+    AND: SearchExpression.BooleanOperator
+    OR: SearchExpression.BooleanOperator
+    class NestedFilters(_message.Message):
+        __slots__ = ("nested_property_name", "filters")
+        NESTED_PROPERTY_NAME_FIELD_NUMBER: _ClassVar[int]
+        FILTERS_FIELD_NUMBER: _ClassVar[int]
+        nested_property_name: str
+        filters: _containers.RepeatedCompositeFieldContainer[SearchFilter]
+        def __init__(self, nested_property_name: _Optional[str] = ..., filters: _Optional[_Iterable[_Union[SearchFilter, _Mapping]]] = ...) -> None: ...
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    NESTED_FILTERS_FIELD_NUMBER: _ClassVar[int]
+    SUB_EXPRESSIONS_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    filters: _containers.RepeatedCompositeFieldContainer[SearchFilter]
+    nested_filters: _containers.RepeatedCompositeFieldContainer[SearchExpression.NestedFilters]
+    sub_expressions: _containers.RepeatedCompositeFieldContainer[SearchExpression]
+    operator: SearchExpression.BooleanOperator
+    def __init__(self, filters: _Optional[_Iterable[_Union[SearchFilter, _Mapping]]] = ..., nested_filters: _Optional[_Iterable[_Union[SearchExpression.NestedFilters, _Mapping]]] = ..., sub_expressions: _Optional[_Iterable[_Union[SearchExpression, _Mapping]]] = ..., operator: _Optional[_Union[SearchExpression.BooleanOperator, str]] = ...) -> None: ...
+
+class SearchRequest(_message.Message):
+    __slots__ = ("resource", "search_expression", "sort_by", "sort_order", "max_results", "next_token")
+    class Resource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        RESOURCE_UNSPECIFIED: _ClassVar[SearchRequest.Resource]
+        FEATURE_GROUP: _ClassVar[SearchRequest.Resource]
+        FEATURE_METADATA: _ClassVar[SearchRequest.Resource]
+    RESOURCE_UNSPECIFIED: SearchRequest.Resource
+    FEATURE_GROUP: SearchRequest.Resource
+    FEATURE_METADATA: SearchRequest.Resource
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    SORT_BY_FIELD_NUMBER: _ClassVar[int]
+    SORT_ORDER_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    resource: SearchRequest.Resource
+    search_expression: SearchExpression
+    sort_by: str
+    sort_order: SortOrder
+    max_results: int
+    next_token: str
+    def __init__(self, resource: _Optional[_Union[SearchRequest.Resource, str]] = ..., search_expression: _Optional[_Union[SearchExpression, _Mapping]] = ..., sort_by: _Optional[str] = ..., sort_order: _Optional[_Union[SortOrder, str]] = ..., max_results: _Optional[int] = ..., next_token: _Optional[str] = ...) -> None: ...
+
+class SearchResponse(_message.Message):
+    __slots__ = ("results", "next_token", "total_hits")
+    class Result(_message.Message):
+        __slots__ = ("feature_group", "feature_metadata")
+        FEATURE_GROUP_FIELD_NUMBER: _ClassVar[int]
+        FEATURE_METADATA_FIELD_NUMBER: _ClassVar[int]
+        feature_group: FeatureGroupDescription
+        feature_metadata: FeatureMetadata
+        def __init__(self, feature_group: _Optional[_Union[FeatureGroupDescription, _Mapping]] = ..., feature_metadata: _Optional[_Union[FeatureMetadata, _Mapping]] = ...) -> None: ...
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_HITS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[SearchResponse.Result]
+    next_token: str
+    total_hits: int
+    def __init__(self, results: _Optional[_Iterable[_Union[SearchResponse.Result, _Mapping]]] = ..., next_token: _Optional[str] = ..., total_hits: _Optional[int] = ...) -> None: ...
 
 class FlushRequest(_message.Message):
     __slots__ = ("feature_group_name",)

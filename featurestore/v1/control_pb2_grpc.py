@@ -59,6 +59,21 @@ class FeatureStoreStub(object):
                 request_serializer=featurestore_dot_v1_dot_control__pb2.ListFeatureGroupsRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_control__pb2.ListFeatureGroupsResponse.FromString,
                 _registered_method=True)
+        self.UpdateFeatureMetadata = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/UpdateFeatureMetadata',
+                request_serializer=featurestore_dot_v1_dot_control__pb2.UpdateFeatureMetadataRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_control__pb2.UpdateFeatureMetadataResponse.FromString,
+                _registered_method=True)
+        self.DescribeFeatureMetadata = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/DescribeFeatureMetadata',
+                request_serializer=featurestore_dot_v1_dot_control__pb2.DescribeFeatureMetadataRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_control__pb2.DescribeFeatureMetadataResponse.FromString,
+                _registered_method=True)
+        self.Search = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/Search',
+                request_serializer=featurestore_dot_v1_dot_control__pb2.SearchRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_control__pb2.SearchResponse.FromString,
+                _registered_method=True)
         self.Flush = channel.unary_unary(
                 '/featurestore.v1.FeatureStore/Flush',
                 request_serializer=featurestore_dot_v1_dot_control__pb2.FlushRequest.SerializeToString,
@@ -105,6 +120,26 @@ class FeatureStoreServicer(object):
 
     def ListFeatureGroups(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateFeatureMetadata(self, request, context):
+        """Description and parameters of one feature.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeFeatureMetadata(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Search(self, request, context):
+        """Feature groups, or features, that fulfil an expression.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -159,6 +194,21 @@ def add_FeatureStoreServicer_to_server(servicer, server):
                     servicer.ListFeatureGroups,
                     request_deserializer=featurestore_dot_v1_dot_control__pb2.ListFeatureGroupsRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_control__pb2.ListFeatureGroupsResponse.SerializeToString,
+            ),
+            'UpdateFeatureMetadata': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateFeatureMetadata,
+                    request_deserializer=featurestore_dot_v1_dot_control__pb2.UpdateFeatureMetadataRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_control__pb2.UpdateFeatureMetadataResponse.SerializeToString,
+            ),
+            'DescribeFeatureMetadata': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeFeatureMetadata,
+                    request_deserializer=featurestore_dot_v1_dot_control__pb2.DescribeFeatureMetadataRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_control__pb2.DescribeFeatureMetadataResponse.SerializeToString,
+            ),
+            'Search': grpc.unary_unary_rpc_method_handler(
+                    servicer.Search,
+                    request_deserializer=featurestore_dot_v1_dot_control__pb2.SearchRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_control__pb2.SearchResponse.SerializeToString,
             ),
             'Flush': grpc.unary_unary_rpc_method_handler(
                     servicer.Flush,
@@ -311,6 +361,87 @@ class FeatureStore(object):
             '/featurestore.v1.FeatureStore/ListFeatureGroups',
             featurestore_dot_v1_dot_control__pb2.ListFeatureGroupsRequest.SerializeToString,
             featurestore_dot_v1_dot_control__pb2.ListFeatureGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateFeatureMetadata(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/UpdateFeatureMetadata',
+            featurestore_dot_v1_dot_control__pb2.UpdateFeatureMetadataRequest.SerializeToString,
+            featurestore_dot_v1_dot_control__pb2.UpdateFeatureMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeFeatureMetadata(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/DescribeFeatureMetadata',
+            featurestore_dot_v1_dot_control__pb2.DescribeFeatureMetadataRequest.SerializeToString,
+            featurestore_dot_v1_dot_control__pb2.DescribeFeatureMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Search(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/Search',
+            featurestore_dot_v1_dot_control__pb2.SearchRequest.SerializeToString,
+            featurestore_dot_v1_dot_control__pb2.SearchResponse.FromString,
             options,
             channel_credentials,
             insecure,

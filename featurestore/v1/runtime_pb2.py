@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from featurestore.v1 import record_pb2 as featurestore_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x65\x61turestore/v1/runtime.proto\x12\x0f\x66\x65\x61turestore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1c\x66\x65\x61turestore/v1/record.proto\"\xba\x01\n\x10PutRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\'\n\x06record\x18\x02 \x01(\x0b\x32\x17.featurestore.v1.Record\x12-\n\rtarget_stores\x18\x03 \x03(\x0e\x32\x16.featurestore.v1.Store\x12\x32\n\x0cttl_duration\x18\x04 \x01(\x0b\x32\x1c.featurestore.v1.TtlDuration\"\x13\n\x11PutRecordResponse\"\x92\x01\n\x10GetRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\x15\n\rfeature_names\x18\x03 \x03(\t\x12 \n\x18\x65xpiration_time_response\x18\x04 \x01(\x08\"l\n\x11GetRecordResponse\x12\'\n\x06record\x18\x01 \x01(\x0b\x32\x17.featurestore.v1.Record\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x15\x42\x61tchGetRecordRequest\x12\x46\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x31.featurestore.v1.BatchGetRecordRequest.Identifier\x1ak\n\nIdentifier\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12*\n\"record_identifiers_value_as_string\x18\x02 \x03(\t\x12\x15\n\rfeature_names\x18\x03 \x03(\t\"\xc6\x03\n\x16\x42\x61tchGetRecordResponse\x12\x44\n\x07records\x18\x01 \x03(\x0b\x32\x33.featurestore.v1.BatchGetRecordResponse.BatchRecord\x12\x42\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x32.featurestore.v1.BatchGetRecordResponse.BatchError\x1a\xad\x01\n\x0b\x42\x61tchRecord\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\'\n\x06record\x18\x03 \x01(\x0b\x32\x17.featurestore.v1.Record\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1ar\n\nBatchError\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x9c\x01\n\x0eSourcePosition\x12\x0e\n\x06source\x18\x01 \x01(\t\x12=\n\npartitions\x18\x02 \x03(\x0b\x32).featurestore.v1.SourcePosition.Partition\x1a;\n\tPartition\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x03\x12\x0c\n\x04next\x18\x03 \x01(\x03\":\n\nWriteError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x80\x01\n\x17\x42\x61tchWriteRecordRequest\x12\x32\n\x07\x65ntries\x18\x01 \x03(\x0b\x32!.featurestore.v1.PutRecordRequest\x12\x31\n\x08position\x18\x02 \x01(\x0b\x32\x1f.featurestore.v1.SourcePosition\"G\n\x18\x42\x61tchWriteRecordResponse\x12+\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x1b.featurestore.v1.WriteError\"\xa3\x02\n\x13\x44\x65leteRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\x12\n\nevent_time\x18\x03 \x01(\t\x12?\n\x04mode\x18\x04 \x01(\x0e\x32\x31.featurestore.v1.DeleteRecordRequest.DeletionMode\x12-\n\rtarget_stores\x18\x05 \x03(\x0e\x32\x16.featurestore.v1.Store\"A\n\x0c\x44\x65letionMode\x12\x1d\n\x19\x44\x45LETION_MODE_UNSPECIFIED\x10\x00\x12\x08\n\x04SOFT\x10\x01\x12\x08\n\x04HARD\x10\x02\"\x16\n\x14\x44\x65leteRecordResponse\"w\n\x12ListRecordsRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\x13\n\x0bmax_results\x18\x02 \x01(\x05\x12\x12\n\nnext_token\x18\x03 \x01(\t\x12\x1c\n\x14include_soft_deleted\x18\x04 \x01(\x08\"E\n\x13ListRecordsResponse\x12\x1a\n\x12record_identifiers\x18\x01 \x03(\t\x12\x12\n\nnext_token\x18\x02 \x01(\t\"@\n\x03\x41\x63k\x12\x0c\n\x04last\x18\x01 \x01(\x04\x12+\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1b.featurestore.v1.WriteError\"*\n\x18GetSourcePositionRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\"\x8c\x01\n\x19GetSourcePositionResponse\x12\x42\n\x04next\x18\x01 \x03(\x0b\x32\x34.featurestore.v1.GetSourcePositionResponse.NextEntry\x1a+\n\tNextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xfa\x05\n\x13\x46\x65\x61tureStoreRuntime\x12R\n\tPutRecord\x12!.featurestore.v1.PutRecordRequest\x1a\".featurestore.v1.PutRecordResponse\x12R\n\tGetRecord\x12!.featurestore.v1.GetRecordRequest\x1a\".featurestore.v1.GetRecordResponse\x12\x61\n\x0e\x42\x61tchGetRecord\x12&.featurestore.v1.BatchGetRecordRequest\x1a\'.featurestore.v1.BatchGetRecordResponse\x12g\n\x10\x42\x61tchWriteRecord\x12(.featurestore.v1.BatchWriteRecordRequest\x1a).featurestore.v1.BatchWriteRecordResponse\x12[\n\x0c\x44\x65leteRecord\x12$.featurestore.v1.DeleteRecordRequest\x1a%.featurestore.v1.DeleteRecordResponse\x12X\n\x0bListRecords\x12#.featurestore.v1.ListRecordsRequest\x1a$.featurestore.v1.ListRecordsResponse\x12L\n\rStreamRecords\x12!.featurestore.v1.PutRecordRequest\x1a\x14.featurestore.v1.Ack(\x01\x30\x01\x12j\n\x11GetSourcePosition\x12).featurestore.v1.GetSourcePositionRequest\x1a*.featurestore.v1.GetSourcePositionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x65\x61turestore/v1/runtime.proto\x12\x0f\x66\x65\x61turestore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1c\x66\x65\x61turestore/v1/record.proto\"\xba\x01\n\x10PutRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\'\n\x06record\x18\x02 \x01(\x0b\x32\x17.featurestore.v1.Record\x12-\n\rtarget_stores\x18\x03 \x03(\x0e\x32\x16.featurestore.v1.Store\x12\x32\n\x0cttl_duration\x18\x04 \x01(\x0b\x32\x1c.featurestore.v1.TtlDuration\"\x13\n\x11PutRecordResponse\"\x92\x01\n\x10GetRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\x15\n\rfeature_names\x18\x03 \x03(\t\x12 \n\x18\x65xpiration_time_response\x18\x04 \x01(\x08\"l\n\x11GetRecordResponse\x12\'\n\x06record\x18\x01 \x01(\x0b\x32\x17.featurestore.v1.Record\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x15\x42\x61tchGetRecordRequest\x12\x46\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x31.featurestore.v1.BatchGetRecordRequest.Identifier\x1ak\n\nIdentifier\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12*\n\"record_identifiers_value_as_string\x18\x02 \x03(\t\x12\x15\n\rfeature_names\x18\x03 \x03(\t\"\x9a\x04\n\x16\x42\x61tchGetRecordResponse\x12\x44\n\x07records\x18\x01 \x03(\x0b\x32\x33.featurestore.v1.BatchGetRecordResponse.BatchRecord\x12\x42\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x32.featurestore.v1.BatchGetRecordResponse.BatchError\x12R\n\x17unprocessed_identifiers\x18\x03 \x03(\x0b\x32\x31.featurestore.v1.BatchGetRecordRequest.Identifier\x1a\xad\x01\n\x0b\x42\x61tchRecord\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\'\n\x06record\x18\x03 \x01(\x0b\x32\x17.featurestore.v1.Record\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1ar\n\nBatchError\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x9c\x01\n\x0eSourcePosition\x12\x0e\n\x06source\x18\x01 \x01(\t\x12=\n\npartitions\x18\x02 \x03(\x0b\x32).featurestore.v1.SourcePosition.Partition\x1a;\n\tPartition\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x03\x12\x0c\n\x04next\x18\x03 \x01(\x03\":\n\nWriteError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xb4\x01\n\x17\x42\x61tchWriteRecordRequest\x12\x32\n\x07\x65ntries\x18\x01 \x03(\x0b\x32!.featurestore.v1.PutRecordRequest\x12\x31\n\x08position\x18\x02 \x01(\x0b\x32\x1f.featurestore.v1.SourcePosition\x12\x32\n\x0cttl_duration\x18\x03 \x01(\x0b\x32\x1c.featurestore.v1.TtlDuration\"\\\n\x18\x42\x61tchWriteRecordResponse\x12+\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x1b.featurestore.v1.WriteError\x12\x13\n\x0bunprocessed\x18\x02 \x03(\r\"\xf0\x01\n\x13UpdateRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12/\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x1d.featurestore.v1.FeatureValue\x12-\n\rtarget_stores\x18\x04 \x03(\x0e\x32\x16.featurestore.v1.Store\x12\x32\n\x0cttl_duration\x18\x05 \x01(\x0b\x32\x1c.featurestore.v1.TtlDuration\"\x16\n\x14UpdateRecordResponse\"\xa3\x02\n\x13\x44\x65leteRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\x12\n\nevent_time\x18\x03 \x01(\t\x12?\n\x04mode\x18\x04 \x01(\x0e\x32\x31.featurestore.v1.DeleteRecordRequest.DeletionMode\x12-\n\rtarget_stores\x18\x05 \x03(\x0e\x32\x16.featurestore.v1.Store\"A\n\x0c\x44\x65letionMode\x12\x1d\n\x19\x44\x45LETION_MODE_UNSPECIFIED\x10\x00\x12\x08\n\x04SOFT\x10\x01\x12\x08\n\x04HARD\x10\x02\"\x16\n\x14\x44\x65leteRecordResponse\"w\n\x12ListRecordsRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\x13\n\x0bmax_results\x18\x02 \x01(\x05\x12\x12\n\nnext_token\x18\x03 \x01(\t\x12\x1c\n\x14include_soft_deleted\x18\x04 \x01(\x08\"E\n\x13ListRecordsResponse\x12\x1a\n\x12record_identifiers\x18\x01 \x03(\t\x12\x12\n\nnext_token\x18\x02 \x01(\t\"@\n\x03\x41\x63k\x12\x0c\n\x04last\x18\x01 \x01(\x04\x12+\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1b.featurestore.v1.WriteError\"*\n\x18GetSourcePositionRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\"\x8c\x01\n\x19GetSourcePositionResponse\x12\x42\n\x04next\x18\x01 \x03(\x0b\x32\x34.featurestore.v1.GetSourcePositionResponse.NextEntry\x1a+\n\tNextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xd7\x06\n\x13\x46\x65\x61tureStoreRuntime\x12R\n\tPutRecord\x12!.featurestore.v1.PutRecordRequest\x1a\".featurestore.v1.PutRecordResponse\x12R\n\tGetRecord\x12!.featurestore.v1.GetRecordRequest\x1a\".featurestore.v1.GetRecordResponse\x12\x61\n\x0e\x42\x61tchGetRecord\x12&.featurestore.v1.BatchGetRecordRequest\x1a\'.featurestore.v1.BatchGetRecordResponse\x12g\n\x10\x42\x61tchWriteRecord\x12(.featurestore.v1.BatchWriteRecordRequest\x1a).featurestore.v1.BatchWriteRecordResponse\x12[\n\x0cUpdateRecord\x12$.featurestore.v1.UpdateRecordRequest\x1a%.featurestore.v1.UpdateRecordResponse\x12[\n\x0c\x44\x65leteRecord\x12$.featurestore.v1.DeleteRecordRequest\x1a%.featurestore.v1.DeleteRecordResponse\x12X\n\x0bListRecords\x12#.featurestore.v1.ListRecordsRequest\x1a$.featurestore.v1.ListRecordsResponse\x12L\n\rStreamRecords\x12!.featurestore.v1.PutRecordRequest\x1a\x14.featurestore.v1.Ack(\x01\x30\x01\x12j\n\x11GetSourcePosition\x12).featurestore.v1.GetSourcePositionRequest\x1a*.featurestore.v1.GetSourcePositionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,39 +48,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHGETRECORDREQUEST_IDENTIFIER']._serialized_start=680
   _globals['_BATCHGETRECORDREQUEST_IDENTIFIER']._serialized_end=787
   _globals['_BATCHGETRECORDRESPONSE']._serialized_start=790
-  _globals['_BATCHGETRECORDRESPONSE']._serialized_end=1244
-  _globals['_BATCHGETRECORDRESPONSE_BATCHRECORD']._serialized_start=955
-  _globals['_BATCHGETRECORDRESPONSE_BATCHRECORD']._serialized_end=1128
-  _globals['_BATCHGETRECORDRESPONSE_BATCHERROR']._serialized_start=1130
-  _globals['_BATCHGETRECORDRESPONSE_BATCHERROR']._serialized_end=1244
-  _globals['_SOURCEPOSITION']._serialized_start=1247
-  _globals['_SOURCEPOSITION']._serialized_end=1403
-  _globals['_SOURCEPOSITION_PARTITION']._serialized_start=1344
-  _globals['_SOURCEPOSITION_PARTITION']._serialized_end=1403
-  _globals['_WRITEERROR']._serialized_start=1405
-  _globals['_WRITEERROR']._serialized_end=1463
-  _globals['_BATCHWRITERECORDREQUEST']._serialized_start=1466
-  _globals['_BATCHWRITERECORDREQUEST']._serialized_end=1594
-  _globals['_BATCHWRITERECORDRESPONSE']._serialized_start=1596
-  _globals['_BATCHWRITERECORDRESPONSE']._serialized_end=1667
-  _globals['_DELETERECORDREQUEST']._serialized_start=1670
-  _globals['_DELETERECORDREQUEST']._serialized_end=1961
-  _globals['_DELETERECORDREQUEST_DELETIONMODE']._serialized_start=1896
-  _globals['_DELETERECORDREQUEST_DELETIONMODE']._serialized_end=1961
-  _globals['_DELETERECORDRESPONSE']._serialized_start=1963
-  _globals['_DELETERECORDRESPONSE']._serialized_end=1985
-  _globals['_LISTRECORDSREQUEST']._serialized_start=1987
-  _globals['_LISTRECORDSREQUEST']._serialized_end=2106
-  _globals['_LISTRECORDSRESPONSE']._serialized_start=2108
-  _globals['_LISTRECORDSRESPONSE']._serialized_end=2177
-  _globals['_ACK']._serialized_start=2179
-  _globals['_ACK']._serialized_end=2243
-  _globals['_GETSOURCEPOSITIONREQUEST']._serialized_start=2245
-  _globals['_GETSOURCEPOSITIONREQUEST']._serialized_end=2287
-  _globals['_GETSOURCEPOSITIONRESPONSE']._serialized_start=2290
-  _globals['_GETSOURCEPOSITIONRESPONSE']._serialized_end=2430
-  _globals['_GETSOURCEPOSITIONRESPONSE_NEXTENTRY']._serialized_start=2387
-  _globals['_GETSOURCEPOSITIONRESPONSE_NEXTENTRY']._serialized_end=2430
-  _globals['_FEATURESTORERUNTIME']._serialized_start=2433
-  _globals['_FEATURESTORERUNTIME']._serialized_end=3195
+  _globals['_BATCHGETRECORDRESPONSE']._serialized_end=1328
+  _globals['_BATCHGETRECORDRESPONSE_BATCHRECORD']._serialized_start=1039
+  _globals['_BATCHGETRECORDRESPONSE_BATCHRECORD']._serialized_end=1212
+  _globals['_BATCHGETRECORDRESPONSE_BATCHERROR']._serialized_start=1214
+  _globals['_BATCHGETRECORDRESPONSE_BATCHERROR']._serialized_end=1328
+  _globals['_SOURCEPOSITION']._serialized_start=1331
+  _globals['_SOURCEPOSITION']._serialized_end=1487
+  _globals['_SOURCEPOSITION_PARTITION']._serialized_start=1428
+  _globals['_SOURCEPOSITION_PARTITION']._serialized_end=1487
+  _globals['_WRITEERROR']._serialized_start=1489
+  _globals['_WRITEERROR']._serialized_end=1547
+  _globals['_BATCHWRITERECORDREQUEST']._serialized_start=1550
+  _globals['_BATCHWRITERECORDREQUEST']._serialized_end=1730
+  _globals['_BATCHWRITERECORDRESPONSE']._serialized_start=1732
+  _globals['_BATCHWRITERECORDRESPONSE']._serialized_end=1824
+  _globals['_UPDATERECORDREQUEST']._serialized_start=1827
+  _globals['_UPDATERECORDREQUEST']._serialized_end=2067
+  _globals['_UPDATERECORDRESPONSE']._serialized_start=2069
+  _globals['_UPDATERECORDRESPONSE']._serialized_end=2091
+  _globals['_DELETERECORDREQUEST']._serialized_start=2094
+  _globals['_DELETERECORDREQUEST']._serialized_end=2385
+  _globals['_DELETERECORDREQUEST_DELETIONMODE']._serialized_start=2320
+  _globals['_DELETERECORDREQUEST_DELETIONMODE']._serialized_end=2385
+  _globals['_DELETERECORDRESPONSE']._serialized_start=2387
+  _globals['_DELETERECORDRESPONSE']._serialized_end=2409
+  _globals['_LISTRECORDSREQUEST']._serialized_start=2411
+  _globals['_LISTRECORDSREQUEST']._serialized_end=2530
+  _globals['_LISTRECORDSRESPONSE']._serialized_start=2532
+  _globals['_LISTRECORDSRESPONSE']._serialized_end=2601
+  _globals['_ACK']._serialized_start=2603
+  _globals['_ACK']._serialized_end=2667
+  _globals['_GETSOURCEPOSITIONREQUEST']._serialized_start=2669
+  _globals['_GETSOURCEPOSITIONREQUEST']._serialized_end=2711
+  _globals['_GETSOURCEPOSITIONRESPONSE']._serialized_start=2714
+  _globals['_GETSOURCEPOSITIONRESPONSE']._serialized_end=2854
+  _globals['_GETSOURCEPOSITIONRESPONSE_NEXTENTRY']._serialized_start=2811
+  _globals['_GETSOURCEPOSITIONRESPONSE_NEXTENTRY']._serialized_end=2854
+  _globals['_FEATURESTORERUNTIME']._serialized_start=2857
+  _globals['_FEATURESTORERUNTIME']._serialized_end=3712
 # @@protoc_insertion_point(module_scope)

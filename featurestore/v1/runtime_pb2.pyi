@@ -63,7 +63,7 @@ class BatchGetRecordRequest(_message.Message):
     def __init__(self, identifiers: _Optional[_Iterable[_Union[BatchGetRecordRequest.Identifier, _Mapping]]] = ...) -> None: ...
 
 class BatchGetRecordResponse(_message.Message):
-    __slots__ = ("records", "errors")
+    __slots__ = ("records", "errors", "unprocessed_identifiers")
     class BatchRecord(_message.Message):
         __slots__ = ("feature_group_name", "record_identifier_value_as_string", "record", "expires_at")
         FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -88,9 +88,11 @@ class BatchGetRecordResponse(_message.Message):
         def __init__(self, feature_group_name: _Optional[str] = ..., record_identifier_value_as_string: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    UNPROCESSED_IDENTIFIERS_FIELD_NUMBER: _ClassVar[int]
     records: _containers.RepeatedCompositeFieldContainer[BatchGetRecordResponse.BatchRecord]
     errors: _containers.RepeatedCompositeFieldContainer[BatchGetRecordResponse.BatchError]
-    def __init__(self, records: _Optional[_Iterable[_Union[BatchGetRecordResponse.BatchRecord, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[BatchGetRecordResponse.BatchError, _Mapping]]] = ...) -> None: ...
+    unprocessed_identifiers: _containers.RepeatedCompositeFieldContainer[BatchGetRecordRequest.Identifier]
+    def __init__(self, records: _Optional[_Iterable[_Union[BatchGetRecordResponse.BatchRecord, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[BatchGetRecordResponse.BatchError, _Mapping]]] = ..., unprocessed_identifiers: _Optional[_Iterable[_Union[BatchGetRecordRequest.Identifier, _Mapping]]] = ...) -> None: ...
 
 class SourcePosition(_message.Message):
     __slots__ = ("source", "partitions")
@@ -120,18 +122,40 @@ class WriteError(_message.Message):
     def __init__(self, index: _Optional[int] = ..., code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class BatchWriteRecordRequest(_message.Message):
-    __slots__ = ("entries", "position")
+    __slots__ = ("entries", "position", "ttl_duration")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    TTL_DURATION_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[PutRecordRequest]
     position: SourcePosition
-    def __init__(self, entries: _Optional[_Iterable[_Union[PutRecordRequest, _Mapping]]] = ..., position: _Optional[_Union[SourcePosition, _Mapping]] = ...) -> None: ...
+    ttl_duration: _record_pb2.TtlDuration
+    def __init__(self, entries: _Optional[_Iterable[_Union[PutRecordRequest, _Mapping]]] = ..., position: _Optional[_Union[SourcePosition, _Mapping]] = ..., ttl_duration: _Optional[_Union[_record_pb2.TtlDuration, _Mapping]] = ...) -> None: ...
 
 class BatchWriteRecordResponse(_message.Message):
-    __slots__ = ("errors",)
+    __slots__ = ("errors", "unprocessed")
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    UNPROCESSED_FIELD_NUMBER: _ClassVar[int]
     errors: _containers.RepeatedCompositeFieldContainer[WriteError]
-    def __init__(self, errors: _Optional[_Iterable[_Union[WriteError, _Mapping]]] = ...) -> None: ...
+    unprocessed: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, errors: _Optional[_Iterable[_Union[WriteError, _Mapping]]] = ..., unprocessed: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class UpdateRecordRequest(_message.Message):
+    __slots__ = ("feature_group_name", "record_identifier_value_as_string", "features", "target_stores", "ttl_duration")
+    FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
+    RECORD_IDENTIFIER_VALUE_AS_STRING_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    TARGET_STORES_FIELD_NUMBER: _ClassVar[int]
+    TTL_DURATION_FIELD_NUMBER: _ClassVar[int]
+    feature_group_name: str
+    record_identifier_value_as_string: str
+    features: _containers.RepeatedCompositeFieldContainer[_record_pb2.FeatureValue]
+    target_stores: _containers.RepeatedScalarFieldContainer[_record_pb2.Store]
+    ttl_duration: _record_pb2.TtlDuration
+    def __init__(self, feature_group_name: _Optional[str] = ..., record_identifier_value_as_string: _Optional[str] = ..., features: _Optional[_Iterable[_Union[_record_pb2.FeatureValue, _Mapping]]] = ..., target_stores: _Optional[_Iterable[_Union[_record_pb2.Store, str]]] = ..., ttl_duration: _Optional[_Union[_record_pb2.TtlDuration, _Mapping]] = ...) -> None: ...
+
+class UpdateRecordResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class DeleteRecordRequest(_message.Message):
     __slots__ = ("feature_group_name", "record_identifier_value_as_string", "event_time", "mode", "target_stores")

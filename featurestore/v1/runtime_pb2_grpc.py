@@ -54,6 +54,11 @@ class FeatureStoreRuntimeStub(object):
                 request_serializer=featurestore_dot_v1_dot_runtime__pb2.BatchWriteRecordRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_runtime__pb2.BatchWriteRecordResponse.FromString,
                 _registered_method=True)
+        self.UpdateRecord = channel.unary_unary(
+                '/featurestore.v1.FeatureStoreRuntime/UpdateRecord',
+                request_serializer=featurestore_dot_v1_dot_runtime__pb2.UpdateRecordRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_runtime__pb2.UpdateRecordResponse.FromString,
+                _registered_method=True)
         self.DeleteRecord = channel.unary_unary(
                 '/featurestore.v1.FeatureStoreRuntime/DeleteRecord',
                 request_serializer=featurestore_dot_v1_dot_runtime__pb2.DeleteRecordRequest.SerializeToString,
@@ -103,6 +108,13 @@ class FeatureStoreRuntimeServicer(object):
 
     def BatchWriteRecord(self, request, context):
         """Stores the good entries and the source position in one transaction, names the bad ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateRecord(self, request, context):
+        """Changes some features of a stored record and keeps the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +170,11 @@ def add_FeatureStoreRuntimeServicer_to_server(servicer, server):
                     servicer.BatchWriteRecord,
                     request_deserializer=featurestore_dot_v1_dot_runtime__pb2.BatchWriteRecordRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_runtime__pb2.BatchWriteRecordResponse.SerializeToString,
+            ),
+            'UpdateRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRecord,
+                    request_deserializer=featurestore_dot_v1_dot_runtime__pb2.UpdateRecordRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_runtime__pb2.UpdateRecordResponse.SerializeToString,
             ),
             'DeleteRecord': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRecord,
@@ -288,6 +305,33 @@ class FeatureStoreRuntime(object):
             '/featurestore.v1.FeatureStoreRuntime/BatchWriteRecord',
             featurestore_dot_v1_dot_runtime__pb2.BatchWriteRecordRequest.SerializeToString,
             featurestore_dot_v1_dot_runtime__pb2.BatchWriteRecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStoreRuntime/UpdateRecord',
+            featurestore_dot_v1_dot_runtime__pb2.UpdateRecordRequest.SerializeToString,
+            featurestore_dot_v1_dot_runtime__pb2.UpdateRecordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,4 +1,4 @@
-"""Bulk loads of Arrow tables, embedded and over gRPC, beside bare LMDB."""
+"""Arrow tables into the store and back, embedded and over gRPC, beside bare LMDB."""
 
 from __future__ import annotations
 
@@ -29,8 +29,12 @@ from tests.benchmarks.records import FEATURES, GROUP, START_US, group_named, mak
 __all__ = ["measure_bulk"]
 
 _BARE: Final = "bare LMDB: ready bytes into two tables, no checks"
+_BARE_READ: Final = "bare LMDB: a get of each key, as bytes"
 _MAP_BYTES: Final = 16 << 30
 _STEP_US: Final = 1_000_000
+
+_Rates = tuple[float, float, float]
+"""Rows a second: stored, stored and flushed, read."""
 
 _Entry = tuple[bytes, bytes, bytes, bytes]
 """Key and value of a record, key and value of its outbox entry."""
@@ -42,28 +46,33 @@ def measure_bulk(
     """Load a table of `rows` identifiers into new groups, embedded and through `remote`.
 
     The records are durable in both stores when `put_table` returns: online as values, offline as
-    outbox entries. A second figure of each counts the flush into the Delta table too.
+    outbox entries. A second figure of each counts the flush into the Delta table too, a third is
+    `get_table` of all identifiers.
     """
     note(f"bulk loads of {rows:,} rows")
     table = make_rows(0, rows, users=rows, step_us=_STEP_US)
     ready = list(_entries(table.to_pylist()))
     number = itertools.count()
 
-    def embedded() -> tuple[float, float]:
+    def embedded() -> _Rates:
         with featurestore.open(work / f"bulk-{next(number)}") as store:
             return load(store, GROUP.name)
 
-    def load(store: FeatureStore, name: str) -> tuple[float, float]:
+    def load(store: FeatureStore, name: str) -> _Rates:
         store.create_feature_group(group_named(name))
         began = time.perf_counter()
         store.put_table(name, table)
         durable = time.perf_counter()
         store.flush(name)
-        return rows / (durable - began), rows / (time.perf_counter() - began)
+        flushed = time.perf_counter()
+        got = store.get_table(name, table["user"])
+        read = time.perf_counter()
+        assert got.num_rows == rows
+        return rows / (durable - began), rows / (flushed - began), rows / (read - flushed)
 
-    def bare() -> tuple[float, float]:
-        rate = rows / _write_bare(work / f"bare-{next(number)}", ready)
-        return rate, rate
+    def bare() -> _Rates:
+        written_s, read_s = _measure_bare(work / f"bare-{next(number)}", ready)
+        return rows / written_s, rows / written_s, rows / read_s
 
     samples = interleave(
         {
@@ -75,20 +84,30 @@ def measure_bulk(
     )
     return [
         compare(
-            f"put_table of {rows:,} rows × {len(FEATURES)} features, {way}: {end}",
+            f"{verb} of {rows:,} rows × {len(FEATURES)} features, {way}{end}",
             "rows/s",
             [sample[place] for sample in samples[way]],
-            baseline=_BARE,
+            baseline=baseline,
             baseline_values=[sample[place] for sample in samples["bare"]],
             bar=bar if place == 0 else None,
         )
         for way in ("embedded", "over gRPC")
-        for place, end in enumerate(("durable in both stores", "and flushed to Delta"))
+        for place, (verb, end, baseline) in enumerate(
+            (
+                ("put_table", ": durable in both stores", _BARE),
+                ("put_table", ": and flushed to Delta", _BARE),
+                ("get_table", "", _BARE_READ),
+            )
+        )
     ]
 
 
-def _write_bare(path: Path, entries: Sequence[_Entry]) -> float:
-    """Put values and outbox entries into LMDB, as many in a transaction as the store takes."""
+def _measure_bare(path: Path, entries: Sequence[_Entry]) -> tuple[float, float]:
+    """Put values and outbox entries into LMDB, as many in a transaction as the store takes.
+
+    Returns:
+        Seconds to write, and seconds to read all values.
+    """
     environment: Any = lmdb.open(str(path), map_size=_MAP_BYTES, max_dbs=2)
     try:
         values, outbox = (environment.open_db(name) for name in (b"values", b"outbox"))
@@ -98,7 +117,11 @@ def _write_bare(path: Path, entries: Sequence[_Entry]) -> float:
                 for key, value, entry_key, entry in entries[first : first + TABLE_CHUNK]:
                     transaction.put(key, value, db=values)
                     transaction.put(entry_key, entry, db=outbox)
-        return time.perf_counter() - began
+        written = time.perf_counter()
+        with environment.begin(db=values) as transaction:
+            for key, _, _, _ in entries:
+                transaction.get(key)
+        return written - began, time.perf_counter() - written
     finally:
         environment.close()
 

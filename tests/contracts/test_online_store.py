@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,16 @@ from hypothesis import strategies as st
 from featurestore import PartitionPosition, SourcePosition
 from featurestore.codec import DELETED, HARD, MAX_KEY, NEVER, StoredValue
 from featurestore.errors import PositionConflict, StoreUnavailable
-from featurestore.online import ENGINES, Batch, LmdbStore, MemoryStore, OnlineStore, Outcome, Write
+from featurestore.online import (
+    ENGINES,
+    Batch,
+    LmdbStore,
+    MemoryStore,
+    OnlineStore,
+    Outcome,
+    RedisStore,
+    Write,
+)
 
 APPLIED, HISTORIC, REFUSED = Outcome.APPLIED, Outcome.HISTORIC, Outcome.REFUSED
 SOFT = DELETED
@@ -39,11 +49,22 @@ def open_lmdb() -> Iterator[OnlineStore]:
         store.close()
 
 
-OPEN = {"lmdb": open_lmdb, "memory": open_memory}
+@contextmanager
+def open_redis(new_url: Callable[[], str]) -> Iterator[OnlineStore]:
+    store = RedisStore(new_url())
+    yield store
+    store.close()
 
 
-@pytest.fixture(params=sorted(ENGINES), scope="module")
+# Engines, and for those that need a server the fixture that names one.
+OPEN = {"lmdb": open_lmdb, "memory": open_memory, "redis": open_redis, "redis cluster": open_redis}
+SERVERS = {"redis": "redis_url", "redis cluster": "cluster_url"}
+
+
+@pytest.fixture(params=sorted(OPEN), scope="module")
 def new_store(request) -> Callable[[], AbstractContextManager[OnlineStore]]:
+    if request.param in SERVERS:
+        return partial(OPEN[request.param], request.getfixturevalue(SERVERS[request.param]))
     return OPEN[request.param]
 
 
@@ -65,6 +86,7 @@ def write(
     invocation_us: int = 0,
     online: bool = True,
     offline: bool = True,
+    expected: int | None = None,
 ) -> Write:
     return Write(
         group,
@@ -77,6 +99,7 @@ def write(
         invocation_us,
         online,
         offline,
+        expected,
     )
 
 
@@ -107,7 +130,7 @@ def waiting(store: OnlineStore, group: int = 1) -> list[tuple[int, int, bytes]]:
 
 
 def test_this_suite_opens_every_engine_there_is():
-    assert OPEN.keys() == ENGINES.keys()
+    assert {name.split()[0] for name in OPEN} == ENGINES.keys()
 
 
 # -- put and get ------------------------------------------------------------------------------
@@ -271,6 +294,42 @@ def test_of_equal_event_times_the_later_write_wins(new_store, writes):
         newest = max(time for time, _ in writes)
         last = [record for time, record in writes if time == newest][-1]
         assert latest(store).record == last
+
+
+# -- compare-and-set --------------------------------------------------------------------------
+
+
+def test_a_write_made_from_the_stored_version_replaces_it_whatever_its_event_time(store):
+    put(store, write("a", 10, b"1"))
+    for time, flags, stays in ((5, 0, b"2"), (5, SOFT, b""), (5, HARDLY, b""), (20, 0, b"2")):
+        stored = latest(store).sequence
+        change = write("a", time, b"2", flags, expected=stored)
+        assert put(store, change) == [APPLIED]
+        value = latest(store)
+        assert (value.event_time_us, value.flags, value.record) == (time, flags, stays)
+        assert value.sequence > stored
+    assert len(waiting(store)) == 5
+
+
+def test_a_write_made_from_another_version_changes_nothing(store):
+    assert put(store, write("a", 10, expected=1)) == [Outcome.CHANGED], "there is none"
+    put(store, write("a", 10, b"1"), write("a", 10, b"2"))
+    stored = latest(store).sequence
+    for expected in (0, stored - 1, stored + 1, 2**40):
+        change = write("a", 20, b"3", expected=expected)
+        assert put(store, change) == [Outcome.CHANGED]
+    assert latest(store).record == b"2"
+    assert latest(store).sequence == stored
+    assert waiting(store) == [(10, 0, b"1"), (10, 0, b"2")]
+
+
+def test_of_two_writes_made_from_one_version_the_first_wins(store):
+    put(store, write("a", 10, b"1"))
+    stored = latest(store).sequence
+    answers = store.put([Batch([write("a", 10, bytes([n]), expected=stored)]) for n in range(2)])
+    assert answers == [[APPLIED], [Outcome.CHANGED]]
+    assert latest(store).record == b"\0"
+    assert put(store, write("b" * 600, 1, expected=stored)) == [Outcome.CHANGED]
 
 
 # -- stores chosen by the write ---------------------------------------------------------------

@@ -345,3 +345,15 @@ def test_two_processes_that_flush_at_once(run_both, store, reading, rows_of):
     assert [row["_sequence"] for row in rows] == list(range(1, 131))
     assert sum(int(line) for answer in answers for line in answer) == 130
     assert store.verify("readings").equal
+
+
+def test_a_flush_ends_although_others_put_meanwhile(home):
+    home.put(3)
+
+    def put_one(point: str) -> None:
+        if point == "after append":
+            home.put()
+
+    assert home.flush(put_one).records == 3
+    assert home.online.outbox.pending(NUMBER) == 1
+    assert home.flush().records == 1

@@ -95,6 +95,112 @@ def test_a_store_of_another_version_is_refused_by_its_form(tmp_path, open_store)
         open_store()
 
 
+@pytest.fixture
+def filled(tmp_path, open_store) -> bytes:
+    """The bytes of an environment with 400 records."""
+    store = open_store("filled")
+    for step in range(20):
+        store.put([Batch([write(f"{step}-{i}", record=b"x" * 300) for i in range(20)])])
+    store.close()
+    return (tmp_path / "filled" / "data.mdb").read_bytes()
+
+
+PAGE = 4096
+
+
+def zeroed(data: bytes, first: int, last: int | None = None) -> bytes:
+    end = len(data) if last is None else last * PAGE
+    return data[: first * PAGE] + bytes(end - first * PAGE) + data[end:]
+
+
+def version_9(data: bytes) -> bytes:
+    changed = bytearray(data)
+    for page in (0, 1):
+        changed[page * PAGE + 20] = 9
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: zeroed(data, 0, 1),
+        lambda data: zeroed(data, 1, 2),
+        lambda data: zeroed(data, 0, 2),
+        lambda data: zeroed(data, 2),  # on which LMDB itself would end the process
+        lambda data: data[: 2 * PAGE] + random.Random(2).randbytes(len(data) - 2 * PAGE),
+        lambda data: random.Random(3).randbytes(len(data)),
+        version_9,
+    ],
+    ids=["meta-0", "meta-1", "metas", "all-but-metas", "noise-behind", "noise", "version"],
+)
+def test_damage_is_refused_at_the_start_and_the_file_is_kept(tmp_path, open_store, filled, change):
+    (tmp_path / "online").mkdir()
+    data = tmp_path / "online" / "data.mdb"
+    data.write_bytes(change(filled))
+    with pytest.raises(StoreCorrupt, match=r"move the folder away and restore a backup") as refused:
+        open_store()
+    assert str(data.parent) in str(refused.value)
+    assert data.read_bytes() == change(filled)
+
+
+@pytest.mark.parametrize("pages", [*range(2, 12), *range(12, 100, 8)])
+def test_a_file_that_was_cut_off_anywhere_is_refused_at_the_start(
+    tmp_path, open_store, filled, pages
+):
+    (tmp_path / "online").mkdir()
+    (tmp_path / "online" / "data.mdb").write_bytes(filled[: pages * PAGE])
+    for _ in range(2):  # also when it was given its length again
+        with pytest.raises(StoreCorrupt, match="move the folder away and restore a backup"):
+            read_all(open_store())
+
+
+def test_a_file_that_lacks_only_free_pages_is_whole(tmp_path, open_store):
+    store = open_store()
+    store.put([Batch([write("a")])])
+    store.close()
+    data = tmp_path / "online" / "data.mdb"
+    content = bytearray(data.read_bytes())
+    for page in (0, 1):  # as if pages behind the end had been freed before they were written
+        last = page * PAGE + 136
+        content[last] += 3
+    data.write_bytes(content)
+    store = open_store()
+    assert store.get(1, [b"a"])[0].record == b"record"
+    assert data.stat().st_size > len(content)
+    store.put([Batch([write("b", record=bytes(10_000))])])
+    assert store.get(1, [b"b"])[0].record == bytes(10_000)
+
+
+def test_a_folder_without_rights_is_named(tmp_path, run_python, open_store):
+    open_store().close()
+    code = (
+        "import os, sys\n"
+        "from featurestore.errors import StoreUnavailable\n"
+        "from featurestore.online import LmdbStore\n"
+        "if os.getuid() == 0:\n"
+        "    os.seteuid(65534)  # root has rights everywhere\n"
+        "try:\n"
+        "    LmdbStore(sys.argv[1])\n"
+        "except StoreUnavailable as error:\n"
+        "    print(error)\n"
+    )
+    tmp_path.parent.chmod(0o755)
+    tmp_path.chmod(0o755)
+    for mode, path in ((0o500, tmp_path / "online"), (0o000, tmp_path / "online")):
+        (tmp_path / "online" / "data.mdb").chmod(0o400)
+        path.chmod(mode)
+        said = run_python(["-c", code, str(tmp_path / "online")]).communicate(timeout=60)[0]
+        path.chmod(0o700)
+        assert "cannot be opened: [Errno 13] Permission denied" in said
+        assert "check that it is a folder this process may write to" in said
+
+
+def test_a_folder_in_the_files_place_is_named(tmp_path, open_store):
+    (tmp_path / "online" / "data.mdb").mkdir(parents=True)
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        open_store()
+
+
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.98])
 def test_a_file_that_was_cut_off_is_damage_and_not_a_crash(tmp_path, open_store, part):
     store = open_store()

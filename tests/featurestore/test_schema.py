@@ -203,10 +203,10 @@ def refusals() -> list[tuple[str, dict[str, object], str]]:
             {
                 "FeatureDefinitions": [
                     *definitions,
-                    {"FeatureName": "w", "FeatureType": "String", "CollectionType": "List"},
+                    {"FeatureName": "w", "FeatureType": "String", "CollectionType": "Bag"},
                 ]
             },
-            "weather.w: collections are not supported by this version; use one feature per element",
+            "weather.w: CollectionType: expected List, Set or Vector, got 'Bag'",
         ),
         (
             "unknown member",

@@ -1,19 +1,35 @@
-"""Hypothesis plays put, delete, get, expire, flush and reopen against a plain dict."""
+"""Hypothesis plays put, update, delete, expire, flush, reopen and crash against a plain dict."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from featurestore import PartitionPosition, SourcePosition
 from featurestore.codec import DELETED, HARD, NEVER
 from featurestore.errors import PositionConflict
-from featurestore.online import Batch, LmdbStore, MemoryStore, OnlineStore, Outcome, Write
+from featurestore.online import (
+    Batch,
+    LmdbStore,
+    MemoryStore,
+    OnlineStore,
+    Outcome,
+    RedisStore,
+    Write,
+)
 
 IDENTIFIERS = [b"a", b"b", "ä€".encode(), b"x" * 507, b"x" * 508, b"x" * 507 + b"y" * 100]
 identifiers = st.sampled_from(IDENTIFIERS)
@@ -58,7 +74,11 @@ class OnlineMachine(RuleBasedStateMachine):
         """Do to the model what the store must do, and say with which outcome."""
         key = (write.group, write.identifier)
         old = self.latest.get(key)
-        if old is None:
+        if write.expected is not None:
+            if old is None or write.expected != self.sequence(*key):
+                return Outcome.CHANGED
+            newest = True
+        elif old is None:
             newest = True
         elif write.flags:
             newest = write.event_time_us > old.event_time_us
@@ -72,6 +92,11 @@ class OnlineMachine(RuleBasedStateMachine):
         record = b"" if write.flags else write.record
         self.latest[key] = Latest(write.event_time_us, write.flags, record, write.expires_us)
         return Outcome.APPLIED
+
+    def sequence(self, group: int, identifier: bytes) -> int:
+        """Return the sequence of the stored version, 0 when there is none."""
+        (value,) = self.store.get(group, [identifier])
+        return 0 if value is None else value.sequence
 
     def make(
         self, group: int, identifier: bytes, time: int, flags: int, ttl: int | None = None
@@ -97,6 +122,19 @@ class OnlineMachine(RuleBasedStateMachine):
     def delete(self, group: int, identifier: bytes, time: int, flags: int) -> None:
         write = self.make(group, identifier, time, flags)
         assert self.store.put([Batch([write])]) == [[self.expect(write)]]
+
+    @rule(
+        group=groups,
+        identifier=identifiers,
+        time=times,
+        flags=st.sampled_from([0, 0, DELETED]),
+        behind=st.sampled_from([0, 0, 1, -1]),
+    )
+    def update(self, group: int, identifier: bytes, time: int, flags: int, behind: int) -> None:
+        expected = max(0, self.sequence(group, identifier) - behind)
+        write = self.make(group, identifier, time, flags)._replace(expected=expected)
+        outcome = self.expect(write)
+        assert self.store.put([Batch([write])]) == [[outcome]]
 
     @rule(
         batches=st.lists(
@@ -159,6 +197,16 @@ class OnlineMachine(RuleBasedStateMachine):
         assert self.store.store_id == self.store_id
 
     reopens = True
+
+    @precondition(lambda self: self.crashes)
+    @rule()
+    def crash(self) -> None:
+        self.kill_and_start()
+
+    crashes = False
+
+    def kill_and_start(self) -> None:
+        raise NotImplementedError
 
     # -- what must hold after each -------------------------------------------------------
 
@@ -228,3 +276,39 @@ TestMemoryStore = MemoryMachine.TestCase
 TestMemoryStore.settings = settings(stateful_step_count=30)
 TestLmdbStore = LmdbMachine.TestCase
 TestLmdbStore.settings = settings(stateful_step_count=30)
+
+
+class RedisMachine(OnlineMachine):
+    new_url: ClassVar[Callable[[], str]]
+
+    def __init__(self) -> None:
+        self.url = self.new_url()
+        super().__init__()
+
+    def open(self) -> OnlineStore:
+        return RedisStore(self.url)
+
+
+class CrashingRedisMachine(RedisMachine):
+    crashes = True
+    server: ClassVar[Any]
+
+    def kill_and_start(self) -> None:
+        self.server.kill()
+        self.server.start()
+
+
+# Servers are slower than files: fewer examples, of the same rules.
+SERVED = settings(stateful_step_count=30, max_examples=25)
+
+
+def test_redis_store_with_crashes(own_redis):
+    CrashingRedisMachine.server = server = own_redis()
+    names = iter(range(10**6))
+    CrashingRedisMachine.new_url = staticmethod(lambda: f"{server.url}?namespace={next(names)}")
+    run_state_machine_as_test(CrashingRedisMachine, settings=SERVED)
+
+
+def test_redis_cluster_store(cluster_url):
+    RedisMachine.new_url = staticmethod(cluster_url)
+    run_state_machine_as_test(RedisMachine, settings=SERVED)

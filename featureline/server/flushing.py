@@ -1,0 +1,104 @@
+"""The background flush: one process of a home moves its outbox into the Delta tables."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any, final
+
+from featurestore.embedded import EmbeddedStore
+from featurestore.errors import FeatureGroupNotFound, FeatureStoreError
+from training.claim import Claim
+
+__all__ = ["Flushing"]
+
+_log = logging.getLogger(__name__)
+
+
+@final
+class Flushing:
+    """Flushes what waits, at intervals, while this process holds the claim of the home.
+
+    Of several processes that serve a home one is elected: who takes the claim first. It goes with
+    its holder, however that ends, and the next to look takes it.
+
+    Args:
+        store: what is flushed.
+        every_s: seconds between two flushes.
+        metrics: counts what was flushed; None: nobody does.
+    """
+
+    def __init__(self, store: EmbeddedStore, every_s: float, *, metrics: Any = None) -> None:
+        self._store = store
+        self._every_s = every_s
+        self._metrics = metrics
+        self._claim: Claim | None = None
+        self._stop = asyncio.Event()
+
+    @property
+    def is_elected(self) -> bool:
+        """Whether this process is the one that flushes."""
+        return self._claim is not None
+
+    async def run(self) -> None:
+        """Flush until `stop` is called; a table's commit under way is finished then."""
+        try:
+            while not await self._stopped_within(self._every_s):
+                if self._elect():
+                    await asyncio.to_thread(self._flush)
+        finally:
+            if self._claim is not None:
+                self._claim.release()
+                self._claim = None
+
+    def stop(self) -> None:
+        """Begin no further flush."""
+        self._stop.set()
+
+    def _elect(self) -> bool:
+        if self._claim is None:
+            self._claim = Claim.take(_claim_path(self._store.home))
+            if self._claim is not None:
+                _log.info("this process flushes the outbox of %s", self._store.home)
+        return self._claim is not None
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _flush(self) -> None:
+        try:
+            groups = (
+                self._store.list_feature_groups() if self._store.online.outbox.pending() else []
+            )
+        except FeatureStoreError as error:
+            _log.warning("flush: %s; trying again in %g s", error, self._every_s)
+            return
+        for description in groups:
+            if self._stop.is_set():
+                return
+            self._flush_one(description.group.name)
+
+    def _flush_one(self, name: str) -> None:
+        began = time.monotonic()
+        try:
+            flushed = self._store.flush(name).get(name)
+        except FeatureGroupNotFound:
+            return  # deleted meanwhile
+        except FeatureStoreError as error:
+            # What is wrong with one table does not keep the others waiting.
+            _log.warning("flush of %s: %s; trying again in %g s", name, error, self._every_s)
+            return
+        if self._metrics is not None and flushed is not None and flushed.records:
+            self._metrics.flushed(name, flushed.records, time.monotonic() - began)
+
+
+def _claim_path(home: Path) -> Path:
+    folder = home / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "flusher.lock"

@@ -1,0 +1,180 @@
+"""Every service of one store on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any, Final, final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from featureline.server.listener import (
+    check_address,
+    choose_front,
+    private_socket,
+    server_credentials,
+)
+from featureline.server.settings import Tls
+from featurestore.embedded import EmbeddedStore
+from featurestore.server import (
+    DEFAULT_LIMITS,
+    ControlService,
+    Limits,
+    NativeFront,
+    Registrar,
+    RuntimeService,
+    add_to_server,
+)
+from featurestore.v1 import control_pb2, runtime_pb2
+from lineage.service import LineageService
+from lineage.v1 import lineage_pb2, lineage_pb2_grpc
+from training.service import TrainingService
+from training.v1 import training_pb2, training_pb2_grpc
+
+__all__ = ["Server"]
+
+# Between a handler's end and the last byte of its reply.
+_SEND_S: Final = 0.5
+_log = logging.getLogger(__name__)
+
+
+@final
+class Server:
+    """Every service of one store on one port; make and use it on one event loop.
+
+    Args:
+        store: the stores to serve; the caller closes them after `stop`.
+        address: `host:port`; port 0 takes a free one.
+        front: `grpc`, `native`, or `auto` for native where it is installed and there is no TLS.
+        tls: None: plaintext.
+        reuse_port: let other processes of this user listen on the same port.
+        limits: what it takes before it refuses.
+        guard: a `featurestore.auth.Guard`; None: anybody may call anything.
+        metrics: counts what happens; None: nobody does.
+
+    Raises:
+        StoreUnavailable: the address cannot be listened on, the front is not installed, or the
+            files of TLS cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: EmbeddedStore,
+        address: str,
+        *,
+        front: str = "auto",
+        tls: Tls | None = None,
+        reuse_port: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
+        guard: Any = None,
+        metrics: Any = None,
+    ) -> None:
+        is_native = choose_front(front, tls) == "native"
+        # Behind the native front all callers share few connections: that front bounds each.
+        options = limits.message_options() if is_native else limits.channel_options()
+        self._server = grpc.aio.server(
+            options=[("grpc.so_reuseport", int(reuse_port and not is_native)), *options]
+        )
+        runtime = RuntimeService(store)
+        registrar = Registrar(self._server, guard=guard, metrics=metrics)
+        self._gate = registrar.gate
+        self._lane = add_to_server(
+            registrar, runtime, ControlService(store), limits=limits, metrics=metrics
+        )
+        self._lineage = LineageService(store.graph)
+        lineage_pb2_grpc.add_LineageServicer_to_server(self._lineage, registrar)
+        self._training = TrainingService(store)
+        training_pb2_grpc.add_TrainingServicer_to_server(self._training, registrar)
+        # The stubs know nothing of the module for asyncio.
+        self._health: Any = getattr(health, "aio").HealthServicer()  # noqa: B009
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._names = [
+            module.DESCRIPTOR.services_by_name[name].full_name
+            for module, name in (
+                (runtime_pb2, "FeatureStoreRuntime"),
+                (control_pb2, "FeatureStore"),
+                (lineage_pb2, "Lineage"),
+                (training_pb2, "Training"),
+                (health_pb2, "Health"),
+            )
+        ]
+        reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], self._server)
+        self._native: NativeFront | None = None
+        self._behind: Path | None = None
+        if not reuse_port:
+            check_address(address)
+        if is_native:
+            port = self._listen_native(
+                store.home,
+                address,
+                runtime,
+                limits=limits,
+                reuse_port=reuse_port,
+                guard=guard,
+                metrics=metrics,
+            )
+        elif tls is not None:
+            port = self._server.add_secure_port(address, server_credentials(tls))
+        else:
+            port = self._server.add_insecure_port(address)
+        self.address = f"{address.rpartition(':')[0]}:{port}"
+
+    @property
+    def front(self) -> str:
+        """What speaks gRPC: `native` or `grpc`."""
+        return "grpc" if self._native is None else "native"
+
+    async def start(self) -> None:
+        """Accept calls, and say so to health checks."""
+        await self._server.start()
+        if self._native is not None:
+            self._native.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def refuse_health(self) -> None:
+        """Tell health checks that no more calls are wanted."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, drain_s: float) -> None:
+        """Refuse new calls, let those in flight finish for so long, then end the services."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + drain_s
+
+        def left_s() -> float:
+            return max(0.0, until - loop.time())
+
+        await self.refuse_health()
+        self._gate.close()
+        native = self._native
+        drained = await asyncio.gather(
+            self._gate.wait_empty(drain_s),
+            *([] if native is None else [asyncio.to_thread(native.drain, drain_s)]),
+        )
+        if not all(drained):
+            _log.warning("calls still in flight after %g s are ended", drain_s)
+        await self._server.stop(min(_SEND_S, left_s()))
+        if native is not None:
+            await asyncio.to_thread(native.close)
+        for close in (self._training.close, self._lineage.close, self._lane.close):
+            try:
+                await asyncio.wait_for(asyncio.to_thread(close), left_s() + _SEND_S)
+            except TimeoutError:
+                _log.warning("a service did not end within the %g s of the drain", drain_s)
+        if self._behind is not None:
+            self._behind.unlink(missing_ok=True)
+
+    def _listen_native(
+        self, home: Path, address: str, runtime: RuntimeService, **options: Any
+    ) -> int:
+        self._behind = private_socket(home)
+        try:
+            self._server.add_insecure_port(f"unix:{self._behind}")
+            self._native = NativeFront(address, runtime, behind=str(self._behind), **options)
+        except BaseException:
+            self._behind.unlink(missing_ok=True)
+            raise
+        return self._native.port

@@ -1,0 +1,69 @@
+"""How a server runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self, final
+
+__all__ = ["Settings", "Tls"]
+
+
+@final
+@dataclass(frozen=True)
+class Tls:
+    """The files of a listener that speaks TLS, as PEM.
+
+    Args:
+        certificate: of the server, with the chain that leads to its authority.
+        key: private, without a passphrase.
+        client_ca: of the authorities whose certificates clients must show; None: they need none.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """How a server runs.
+
+    Args:
+        home: folder of the stores.
+        grpc: `host:port`; port 0 takes a free one.
+        flush_s: how often the outbox is moved into the Delta tables, seconds.
+        front: what speaks gRPC: `grpc`, `native`, or `auto` for native where it is installed and
+            the listener is plaintext.
+        workers: processes that serve the home on one port.
+        tls: None: plaintext.
+        drain_s: how long calls in flight may take to finish at the end, seconds.
+
+    >>> Settings.from_json(Settings(Path("home"), "127.0.0.1:0").to_json()).home.name
+    'home'
+    """
+
+    home: Path
+    grpc: str
+    flush_s: float = 30.0
+    front: str = "auto"
+    workers: int = 1
+    tls: Tls | None = None
+    drain_s: float = 10.0
+
+    def to_json(self) -> str:
+        """Write them for the process of a worker."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        values = json.loads(text)
+        tls = values.pop("tls")
+        if tls is not None:
+            client_ca = tls.pop("client_ca")
+            files = {name: Path(path) for name, path in tls.items()}
+            tls = Tls(**files, client_ca=None if client_ca is None else Path(client_ca))
+        return cls(home=Path(values.pop("home")), tls=tls, **values)

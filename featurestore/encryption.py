@@ -1,0 +1,745 @@
+"""Encryption at rest: record values sealed with a data key per group, wrapped by a master key.
+
+    master key    32 bytes, in a file or the environment, never in the home
+    data keys     32 random bytes per group and version, wrapped (AES-256-GCM) in `home/keys.db`
+    sealed value  form u8 · key version u32 · nonce 96 bits · identifier length u16 · identifier
+                  · AES-256-GCM(record) · tag 128 bits
+
+Form, key version, group number and identifier are associated data, so sealed bytes that were moved
+to another identifier, group or version do not open. They carry the identifier, which is a key of
+the online store anyway, so that the flush can open an outbox entry by itself.
+
+A key seals at most 2³² messages: with random 96-bit nonces the chance that any two are equal then
+stays below 2⁻³² (NIST SP 800-38D, 8.3). A process reserves messages in `keys.db` before it uses
+them; when a key's are used up the group gets a new version, and old ones go on opening.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import itertools
+import os
+import sqlite3
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, final
+
+from featurestore.errors import InvalidRequest, StoreCorrupt, StoreUnavailable
+from featurestore.registry import sqlite_error
+
+__all__ = [
+    "KEYS_FILE",
+    "MASTER_KEY",
+    "MASTER_KEY_FILE",
+    "Cipher",
+    "DataKey",
+    "KeyRing",
+    "MasterKey",
+    "data_keys",
+]
+
+KEYS_FILE: Final = "keys.db"
+MASTER_KEY_FILE: Final = "FEATURELINE_MASTER_KEY_FILE"
+MASTER_KEY: Final = "FEATURELINE_MASTER_KEY"
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+MESSAGES_PER_KEY: Final = 2**32
+FIRST_RESERVE: Final = 1 << 10
+LARGEST_RESERVE: Final = 1 << 20
+
+_FORM: Final = 1
+_HEAD: Final = struct.Struct("<BI")
+_LENGTH: Final = struct.Struct("<H")
+_GROUP: Final = struct.Struct(">I")
+_NONCE_END: Final = _HEAD.size + NONCE_BYTES
+_IDENTIFIER_START: Final = _NONCE_END + _LENGTH.size
+_APPLICATION_ID: Final = 0x664C6B79  # "fLky": says whose file it is
+_BUSY_TIMEOUT_S: Final = 30.0
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS master_key (
+    id           INTEGER PRIMARY KEY CHECK (id = 1),
+    fingerprint  TEXT NOT NULL,
+    since_us     INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS data_key (
+    group_number INTEGER NOT NULL,
+    version      INTEGER NOT NULL,
+    wrapped      BLOB,              -- null: destroyed
+    reserved     INTEGER NOT NULL,  -- messages that processes have reserved
+    created_us   INTEGER NOT NULL,
+    destroyed_us INTEGER,
+    PRIMARY KEY (group_number, version)
+) WITHOUT ROWID;
+"""
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class MasterKey:
+    """The key that wraps the data keys.
+
+    Args:
+        key: 32 bytes.
+        source: where it came from, for messages.
+
+    Raises:
+        InvalidRequest: it has another length.
+    """
+
+    key: bytes
+    source: str
+
+    def __post_init__(self) -> None:
+        if len(self.key) != KEY_BYTES:
+            raise InvalidRequest(
+                f"{self.source}: expected a master key of {KEY_BYTES} bytes in base64, got "
+                f"{len(self.key)} bytes; make one with `featureline key new FILE`"
+            )
+
+    @classmethod
+    def generate(cls, path: Path) -> MasterKey:
+        """Make a new key and write it into a new file that only its owner can read.
+
+        Raises:
+            InvalidRequest: the file exists.
+            StoreUnavailable: it cannot be written.
+        """
+        key = os.urandom(KEY_BYTES)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as error:
+            raise InvalidRequest(
+                f"{path} exists; a master key is never overwritten, choose another file"
+            ) from error
+        except OSError as error:
+            raise StoreUnavailable(f"{path} cannot be written: {error.strerror}") from error
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(key) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return cls(key, str(path))
+
+    @classmethod
+    def from_file(cls, path: Path) -> MasterKey:
+        """Read a key from a file: base64 of 32 bytes, readable by its owner only.
+
+        Raises:
+            StoreUnavailable: the file cannot be read, or others may read it.
+            InvalidRequest: it holds something else.
+        """
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                if mode & 0o077:
+                    raise StoreUnavailable(
+                        f"{path}: others than its owner have rights on the master key (mode "
+                        f"{mode & 0o777:04o}); run `chmod 600 {path}`, and rotate the key if it "
+                        f"may have been read"
+                    )
+                text = file.read(4096)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{path}: the master key cannot be read: {error.strerror}; check {MASTER_KEY_FILE}"
+            ) from error
+        return cls(_decode(text, str(path)), str(path))
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> MasterKey | None:
+        """Read the key that the environment names; None when it names none.
+
+        Raises:
+            InvalidRequest: it names two, or one that is not base64 of 32 bytes.
+            StoreUnavailable: the file cannot be read, or others may read it.
+        """
+        path, text = environ.get(MASTER_KEY_FILE), environ.get(MASTER_KEY)
+        if path and text:
+            raise InvalidRequest(f"{MASTER_KEY_FILE} and {MASTER_KEY} are both set; keep one")
+        if path:
+            return cls.from_file(Path(path))
+        if text:
+            return cls(_decode(text.encode(), MASTER_KEY), MASTER_KEY)
+        return None
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the key without telling it: 16 hexadecimal digits."""
+        digest = hmac.digest(self.key, b"featureline master key", hashlib.sha256)
+        return digest[:8].hex()
+
+    def wrap(self, data_key: bytes, group_number: int, version: int) -> bytes:
+        """Encrypt a data key for one group and version."""
+        nonce = os.urandom(NONCE_BYTES)
+        place = _place(group_number, version)
+        return nonce + bytes(_aead(self.key).encrypt(nonce, data_key, place))
+
+    def unwrap(self, wrapped: bytes, group_number: int, version: int) -> bytes:
+        """Decrypt a data key.
+
+        Raises:
+            StoreCorrupt: it was altered, or wrapped for another group, version or master key.
+        """
+        nonce, rest = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
+        try:
+            return bytes(_aead(self.key).decrypt(nonce, rest, _place(group_number, version)))
+        except (_invalid_tag(), ValueError) as error:
+            raise StoreCorrupt(
+                f"{KEYS_FILE}: the data key of group {group_number}, version {version}, does not "
+                f"open with the master key {self.fingerprint}; restore {KEYS_FILE} from a backup"
+            ) from error
+
+
+class DataKey(NamedTuple):
+    """What `keys.db` says of one data key, without the key.
+
+    Args:
+        group_number: the feature group's number.
+        version: counts the group's keys, from 1; the newest seals.
+        reserved: messages it was reserved for, of at most 2³².
+        created_us: µs since the epoch.
+        destroyed_us: None while it exists.
+    """
+
+    group_number: int
+    version: int
+    reserved: int
+    created_us: int
+    destroyed_us: int | None
+
+
+@final
+class KeyRing:
+    """The data keys of a home. May be used from many threads, and opened by many processes.
+
+    >>> import tempfile
+    >>> environ = {"FEATURELINE_MASTER_KEY": base64.b64encode(bytes(32)).decode()}
+    >>> with tempfile.TemporaryDirectory() as home, KeyRing.open(home, environ=environ) as ring:
+    ...     cipher = ring.create(7)
+    ...     cipher.open(cipher.seal(b"record", b"id"), b"id")
+    b'record'
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        master: Callable[[], MasterKey | None],
+        *,
+        messages_per_key: int = MESSAGES_PER_KEY,
+    ) -> None:
+        self._path = path
+        self._read_master = master
+        self._bound = messages_per_key
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._ciphers: dict[int, Cipher] = {}
+        self._db: sqlite3.Connection | None = None
+        self._closed = False
+        self._master = master()
+        if self._master is not None:
+            _aead(self._master.key)  # the extra is missing: say so before anything is written
+        if path.exists():
+            self._master = self._matching(self._connection())
+
+    @classmethod
+    def open(
+        cls,
+        home: str | Path,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        messages_per_key: int = MESSAGES_PER_KEY,
+    ) -> KeyRing:
+        """Open the ring of a home. The file `keys.db` is made with the first key.
+
+        Args:
+            home: the home folder.
+            environ: names the master key by `FEATURELINE_MASTER_KEY_FILE` or
+                `FEATURELINE_MASTER_KEY`; needed as soon as the home has keys.
+            messages_per_key: how many messages a key may seal, at most 2³².
+
+        Raises:
+            StoreUnavailable: the master key is missing, is not the one the keys are wrapped with,
+                or may be read by others; or the extra `encryption` is not installed.
+            InvalidRequest: the master key is malformed.
+            StoreCorrupt: `keys.db` is damaged or another program's.
+        """
+        return cls(
+            Path(home) / KEYS_FILE,
+            lambda: MasterKey.from_environment(environ),
+            messages_per_key=messages_per_key,
+        )
+
+    def create(self, group_number: int) -> Cipher:
+        """Make the first key of a group; one that is there is kept.
+
+        Kept, since the number of a group whose creation failed may be given again.
+
+        Raises:
+            InvalidRequest: there is no master key, or the group's keys were destroyed.
+            StoreFull: no space for it.
+        """
+        if self._master is None:
+            raise InvalidRequest(
+                f"an encrypted feature group needs a master key: make one with `featureline key "
+                f"new FILE` and set {MASTER_KEY_FILE}"
+            )
+        with self._change() as db:
+            versions = _versions(db, group_number)
+            if versions and all(wrapped is None for _, wrapped, _ in versions):
+                raise InvalidRequest(f"the keys of group {group_number} were destroyed")
+            if not versions:
+                self._add(db, group_number, 1, reserved=0)
+        made = self.cipher(group_number)
+        assert made is not None
+        return made
+
+    def cipher(self, group_number: int) -> Cipher | None:
+        """Return what seals and opens the values of a group; None for a group without keys.
+
+        Cost: one look into a dictionary after the first call for a group that has keys.
+        """
+        found = self._ciphers.get(group_number)
+        return self._load(group_number) if found is None else found
+
+    def destroy(self, group_number: int) -> None:
+        """Destroy all keys of a group: what they sealed can never be opened again.
+
+        Does nothing for a group without keys. Copies in backups of `keys.db` stay as long as the
+        master key that wrapped them.
+
+        Raises:
+            StoreFull: no space to write; the keys are still there.
+        """
+        if not self._path.exists():
+            return
+        with self._change() as db:
+            db.execute(
+                "UPDATE data_key SET wrapped = NULL, destroyed_us = ?"
+                " WHERE group_number = ? AND wrapped IS NOT NULL",
+                (_now_us(), group_number),
+            )
+        with self._lock:
+            gone = self._ciphers.pop(group_number, None)
+        if gone is not None:
+            gone.forget()
+
+    def rotate(self, new: MasterKey) -> int:
+        """Wrap all data keys with a new master key, in one transaction; return how many.
+
+        Values are not written again. Processes that run go on with the keys they have; when they
+        need another one they read the master key again from where they had it.
+
+        Raises:
+            InvalidRequest: it is the present master key, or there are no keys to wrap.
+        """
+        if self._master is None or not self._path.exists():
+            raise InvalidRequest(
+                "the home has no keys to wrap: it has no encrypted feature group yet"
+            )
+        if new.key == self._master.key:
+            raise InvalidRequest(f"{new.source} holds the present master key; expected a new one")
+        with self._change() as db:
+            old = self._matching(db)
+            assert old is not None
+            rows = db.execute(
+                "SELECT group_number, version, wrapped FROM data_key WHERE wrapped IS NOT NULL"
+            ).fetchall()
+            for number, version, wrapped in rows:
+                data_key = old.unwrap(wrapped, number, version)
+                db.execute(
+                    "UPDATE data_key SET wrapped = ? WHERE group_number = ? AND version = ?",
+                    (new.wrap(data_key, number, version), number, version),
+                )
+            db.execute(
+                "UPDATE master_key SET fingerprint = ?, since_us = ?", (new.fingerprint, _now_us())
+            )
+        self._master = new
+        return len(rows)
+
+    def close(self) -> None:
+        """Close the file; using the ring afterwards raises StoreUnavailable."""
+        with self._lock:
+            self._closed = True
+            self._ciphers.clear()
+            if self._db is not None and self._pid == os.getpid():
+                self._db.close()
+            self._db = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- for ciphers --------------------------------------------------------------------------
+
+    def unwrapped(self, group_number: int) -> dict[int, bytes]:
+        """Return the data keys of a group by version; empty without any."""
+        if not self._path.exists():
+            return {}
+        with self._lock, self._errors():
+            db = self._connection()
+            rows = _versions(db, group_number)
+            if not any(wrapped for _, wrapped, _ in rows):
+                return {}
+            master = self._master = self._matching(db)
+            assert master is not None
+            return {
+                version: master.unwrap(wrapped, group_number, version)
+                for version, wrapped, _ in rows
+                if wrapped is not None
+            }
+
+    def reserve(self, group_number: int, messages: int) -> tuple[int, int]:
+        """Reserve messages of the group's newest key, or of a new one when it has too few left.
+
+        Returns:
+            The key's version and how many were reserved.
+
+        Raises:
+            StoreUnavailable: the group's keys were destroyed.
+            StoreFull: no space to note it.
+        """
+        messages = min(messages, self._bound)
+        with self._change() as db:
+            rows = [row for row in _versions(db, group_number) if row[1] is not None]
+            if not rows:
+                raise _destroyed(group_number)
+            version, _, reserved = rows[-1]
+            if reserved + messages > self._bound:
+                self._add(db, group_number, version + 1, reserved=messages)
+                return version + 1, messages
+            db.execute(
+                "UPDATE data_key SET reserved = reserved + ?"
+                " WHERE group_number = ? AND version = ?",
+                (messages, group_number, version),
+            )
+            return version, messages
+
+    # -- the file -----------------------------------------------------------------------------
+
+    def _load(self, group_number: int) -> Cipher | None:
+        with self._lock:
+            found = self._ciphers.get(group_number)
+            if found is None:
+                keys = self.unwrapped(group_number)
+                if not keys:
+                    return None
+                found = self._ciphers[group_number] = Cipher(self, group_number, keys)
+            return found
+
+    def _add(self, db: sqlite3.Connection, number: int, version: int, *, reserved: int) -> None:
+        if self._master is not None:
+            db.execute(
+                "INSERT OR IGNORE INTO master_key VALUES (1, ?, ?)",
+                (self._master.fingerprint, _now_us()),
+            )
+        self._master = self._matching(db)
+        assert self._master is not None
+        wrapped = self._master.wrap(os.urandom(KEY_BYTES), number, version)
+        db.execute(
+            "INSERT INTO data_key VALUES (?, ?, ?, ?, ?, NULL)",
+            (number, version, wrapped, reserved, _now_us()),
+        )
+
+    def _matching(self, db: sqlite3.Connection) -> MasterKey | None:
+        """Return the master key that the keys are wrapped with, which may have changed."""
+        with self._errors():
+            row = db.execute("SELECT fingerprint FROM master_key").fetchone()
+        if row is None:
+            return self._master
+        master = self._master
+        if master is None or master.fingerprint != row[0]:
+            master = self._read_master()
+        if master is None:
+            raise StoreUnavailable(
+                f"{self._path}: the home has encrypted feature groups and no master key is given; "
+                f"set {MASTER_KEY_FILE} to the file of master key {row[0]}"
+            )
+        if master.fingerprint != row[0]:
+            raise StoreUnavailable(
+                f"{self._path}: the data keys are wrapped with master key {row[0]}, and "
+                f"{master.source} holds master key {master.fingerprint}; give the right one"
+            )
+        return master
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreUnavailable("the key ring is closed")
+        if self._pid != os.getpid():
+            raise StoreUnavailable(
+                "the key ring was opened before this process was forked; open it in the child"
+            )
+        if self._db is None:
+            with self._errors():
+                self._db = _connect(self._path)
+        return self._db
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            with self._errors():
+                if not self._path.exists():
+                    os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+                db = self._connection()
+                db.execute("BEGIN IMMEDIATE")
+            try:
+                with self._errors():
+                    yield db
+                    db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise sqlite_error(self._path, error) from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+
+
+@final
+class Cipher:
+    """Seals and opens the values of one group; made by a KeyRing, usable from many threads.
+
+    Cost: 1.6 µs to seal and 1.2 µs to open a record of 200 bytes on one core of a 2024 server; 35
+    bytes and the identifier are added.
+    """
+
+    def __init__(self, ring: KeyRing, group_number: int, keys: Mapping[int, bytes]) -> None:
+        self._ring = ring
+        self._group = group_number
+        self._lock = threading.Lock()
+        self._keys: dict[int, _Key] = {}
+        self._learn(keys)
+        self._reserve = FIRST_RESERVE
+        # Nothing is reserved until something is sealed: a process that only reads writes nothing.
+        self._sealing = _Sealing(self._keys[max(self._keys)], itertools.count(), 0)
+
+    def seal(self, data: bytes, identifier: bytes) -> bytes:
+        """Encrypt a record's bytes for its identifier.
+
+        Raises:
+            StoreFull: no space to reserve messages of the key.
+            StoreUnavailable: the group's keys were destroyed.
+        """
+        sealing = self._sealing
+        while next(sealing.used) >= sealing.limit:
+            sealing = self._renew(sealing)
+        key = sealing.key
+        nonce = os.urandom(NONCE_BYTES)
+        return b"".join(
+            (
+                key.head,
+                nonce,
+                _LENGTH.pack(len(identifier)),
+                identifier,
+                key.aead.encrypt(nonce, data, key.place + identifier),
+            )
+        )
+
+    def open(self, sealed: bytes, identifier: bytes | None = None) -> bytes:
+        """Decrypt sealed bytes.
+
+        Args:
+            sealed: what `seal` returned.
+            identifier: whose record it must be; None takes the one that the bytes carry, which
+                is authenticated too (the outbox has no other).
+
+        Raises:
+            StoreCorrupt: the bytes were altered, or sealed for another identifier or group.
+            StoreUnavailable: their key was destroyed.
+        """
+        try:
+            form, version = _HEAD.unpack_from(sealed)
+            (length,) = _LENGTH.unpack_from(sealed, _NONCE_END)
+        except struct.error as error:
+            raise self._altered(identifier, "it is too short") from error
+        if form != _FORM:
+            raise self._altered(identifier, f"it has the form {form}, this version reads {_FORM}")
+        key = self._keys.get(version)
+        if key is None:
+            key = self._reload(version, identifier)
+        end = _IDENTIFIER_START + length
+        carried = sealed[_IDENTIFIER_START:end]
+        if identifier is not None and carried != identifier:
+            raise self._altered(identifier, "it was sealed for another identifier")
+        try:
+            opened: bytes = key.aead.decrypt(
+                sealed[_HEAD.size : _NONCE_END], sealed[end:], key.place + carried
+            )
+        except (_invalid_tag(), ValueError) as error:
+            raise self._altered(carried, "its bytes were changed") from error
+        return opened
+
+    def forget(self) -> None:
+        """Drop the keys: sealing and opening are refused from now on."""
+        with self._lock:
+            self._keys = {}
+            self._sealing = _Sealing(self._sealing.key, itertools.count(), 0)
+
+    def _renew(self, used_up: _Sealing) -> _Sealing:
+        with self._lock:
+            if self._sealing is not used_up:
+                return self._sealing
+            version, messages = self._ring.reserve(self._group, self._reserve)
+            if version not in self._keys:
+                self._learn(self._ring.unwrapped(self._group))
+            key = self._keys.get(version)
+            if key is None:
+                raise _destroyed(self._group)
+            self._reserve = min(self._reserve * 2, LARGEST_RESERVE)
+            self._sealing = _Sealing(key, itertools.count(), messages)
+            return self._sealing
+
+    def _reload(self, version: int, identifier: bytes | None) -> _Key:
+        """Find a key that another process made."""
+        with self._lock:
+            self._learn(self._ring.unwrapped(self._group))
+            if not self._keys:
+                raise _destroyed(self._group)
+            key = self._keys.get(version)
+            if key is None:
+                raise self._altered(identifier, f"it names key version {version}, unknown here")
+            return key
+
+    def _learn(self, keys: Mapping[int, bytes]) -> None:
+        learned = {
+            version: _Key(
+                _HEAD.pack(_FORM, version),
+                _HEAD.pack(_FORM, version) + _GROUP.pack(self._group),
+                _aead(key),
+            )
+            for version, key in keys.items()
+        }
+        self._keys = self._keys | learned
+
+    def _altered(self, identifier: bytes | None, why: str) -> StoreCorrupt:
+        whose = "" if identifier is None else f" of {identifier.decode(errors='replace')!r}"
+        return StoreCorrupt(
+            f"the sealed record{whose} in group {self._group} cannot be opened: {why}; restore it "
+            f"from a backup, or put it again from the offline store"
+        )
+
+
+class _Key(NamedTuple):
+    head: bytes
+    place: bytes  # the associated data before the identifier
+    aead: Any
+
+
+class _Sealing(NamedTuple):
+    key: _Key
+    used: itertools.count[int]  # its next() is atomic: no lock per message
+    limit: int
+
+
+def data_keys(home: str | Path) -> list[DataKey]:
+    """List the data keys of a home; needs no master key.
+
+    Raises:
+        StoreCorrupt: `keys.db` is damaged or another program's.
+    """
+    path = Path(home) / KEYS_FILE
+    if not path.exists():
+        return []
+    try:
+        db = _connect(path)
+        try:
+            rows = db.execute(
+                "SELECT group_number, version, reserved, created_us, destroyed_us FROM data_key"
+                " ORDER BY group_number, version"
+            ).fetchall()
+        finally:
+            db.close()
+    except sqlite3.DatabaseError as error:
+        raise sqlite_error(path, error) from error
+    return [DataKey(*row) for row in rows]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        # Overwrite what is deleted: a destroyed key shall not stay in a free page.
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("PRAGMA synchronous = FULL")
+        owner = db.execute("PRAGMA application_id").fetchone()[0]
+        if owner != _APPLICATION_ID:
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if owner or tables:
+                raise StoreCorrupt(
+                    f"{path} belongs to another program; move it away and restore a backup"
+                )
+            db.executescript(
+                f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_SCHEMA} COMMIT"
+            )
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _versions(db: sqlite3.Connection, number: int) -> list[tuple[int, bytes | None, int]]:
+    return db.execute(
+        "SELECT version, wrapped, reserved FROM data_key WHERE group_number = ? ORDER BY version",
+        (number,),
+    ).fetchall()
+
+
+def _decode(text: bytes, source: str) -> bytes:
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(
+            f"{source}: expected a master key of {KEY_BYTES} bytes in base64; make one with "
+            f"`featureline key new FILE`"
+        ) from error
+
+
+def _destroyed(group_number: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the keys of group {group_number} were destroyed; its records cannot be read any more"
+    )
+
+
+def _place(group_number: int, version: int) -> bytes:
+    return b"featureline data key" + _GROUP.pack(group_number) + _GROUP.pack(version)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def _aead(key: bytes) -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError as error:
+        raise StoreUnavailable(
+            "encryption at rest needs the package cryptography: pip install "
+            "'featureline[encryption]'"
+        ) from error
+    return AESGCM(key)
+
+
+def _invalid_tag() -> type[Exception]:
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag

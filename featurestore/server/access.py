@@ -1,0 +1,642 @@
+"""Which permission each call needs, and the check of a call before it is answered.
+
+Every method of every service is in one table, `action_and_resources`; a method that is not there is
+refused. Health and reflection are not services of the store: they stay open, so that a load
+balancer needs no token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, final
+
+import grpc
+
+from featurestore.auth import Caller, ContextValue, Guard, Statement, arn, group_arn
+from featurestore.auth.condition import folded
+from featurestore.auth.grants import READS, WRITES
+from featurestore.auth.guard import denied_feature
+from featurestore.errors import AccessDenied, FeatureStoreError, Unauthenticated
+from featurestore.registry import Registered, Registry
+from featurestore.schema import FeatureGroup
+from featurestore.server.answer import CALLER
+from featurestore.server.registrar import Registrar
+
+__all__ = ["ACTIONS", "Access", "Entries", "action_and_resources", "guarded_by"]
+
+# Its fronts hand the caller on with each call, and the runtime checks: many calls at a time.
+_RUNTIME: Final = "featurestore.v1.FeatureStoreRuntime"
+Needs = list[tuple[str, str]]
+Groups = Mapping[str, Registered]
+_Check = Callable[[Any, Caller, Groups | None], None]
+
+
+def action_and_resources(method: str, request: Any) -> Needs:
+    """Return the permissions that a call needs, all of them, as (action, resource).
+
+    Actions have SageMaker's names where it has the call, and begin with `featureline:` elsewhere.
+    Calls about all groups or jobs have the resource `…:feature-group/*`, `…:training-job/*`.
+
+    Args:
+        method: the method's name, without its service.
+        request: its message; for a stream, one of its messages.
+
+    Raises:
+        AccessDenied: the method is not known here.
+
+    >>> from featurestore.v1 import runtime_pb2
+    >>> action_and_resources(
+    ...     "GetRecord", runtime_pb2.GetRecordRequest(feature_group_name="weather")
+    ... )
+    [('sagemaker:GetRecord', 'arn:aws:sagemaker:us-east-1:123456789012:feature-group/weather')]
+    """
+    needs = _NEEDS.get(method)
+    if needs is None:
+        raise AccessDenied(
+            f"{method}: no permission is defined for this method",
+            principal="",
+            action=method,
+            resource="*",
+            statement=None,
+        )
+    return needs(request)
+
+
+@final
+class Access:
+    """Checks calls by a guard. While the guard is open, every check passes at once.
+
+    Args:
+        guard: decides.
+        registry: has the groups' features and tags.
+    """
+
+    def __init__(self, guard: Guard, registry: Registry) -> None:
+        self._guard = guard
+        self._registry = registry
+        self._tags: dict[str, tuple[FeatureGroup, dict[str, ContextValue]]] = {}
+        self._checks: dict[str, _Check] = {
+            **{method: self._other(method) for method in _NEEDS},
+            "GetRecord": self._get,
+            "PutRecord": self._put,
+            "UpdateRecord": self._update,
+            "BatchGetRecord": _nothing,  # each entry is checked by itself
+            "BatchWriteRecord": self._batch_write,
+            "ListRecords": self._identifiers("sagemaker:ListRecords"),
+            "Verify": self._identifiers("featureline:Verify"),
+            "CreateFeatureGroup": self._create,
+            "BuildDataset": self._dataset,
+        }
+
+    @property
+    def is_active(self) -> bool:
+        """Whether calls are checked at all."""
+        return self._guard.is_active
+
+    def check(
+        self, method: str, request: Any, caller: Caller | None, groups: Groups | None = None
+    ) -> None:
+        """Return when the caller may make the call; what may not is in the audit log.
+
+        A read that names no features is changed in place to name those that are not denied to the
+        caller, so that the record comes back without the others. Entries of BatchGetRecord and
+        BatchWriteRecord are not looked at here: see `entries`.
+
+        Args:
+            method: the method's name, without its service.
+            request: its message; of a stream, each.
+            caller: from `Guard.authenticate`.
+            groups: `Registry.current()`, where it is at hand.
+
+        Raises:
+            Unauthenticated: nobody is known to make the call, or the token has ended.
+            AccessDenied: not allowed, or it names a feature that is denied.
+        """
+        if not self._guard.is_active:
+            return
+        if caller is None:
+            raise _nobody()
+        try:
+            (self._checks.get(method) or self._other(method))(request, caller, groups)
+        except AccessDenied as error:
+            self.refused(caller, error)
+            raise
+
+    def entries(
+        self, method: str, caller: Caller | None, groups: Groups | None = None
+    ) -> Entries | None:
+        """Return the check for the entries of one batch call; None while the guard is open.
+
+        Args:
+            method: BatchGetRecord or BatchWriteRecord.
+            caller: from `Guard.authenticate`.
+            groups: `Registry.current()`, where it is at hand.
+
+        Raises:
+            Unauthenticated: nobody is known to make the call.
+        """
+        if not self._guard.is_active:
+            return None
+        if caller is None:
+            raise _nobody()
+        return Entries(self, method, caller, groups or self._registry.current())
+
+    def audit(self, caller: Caller | None, method: str, requests: Sequence[Any], code: str) -> None:
+        """Append the line of a call that was let through, with its gRPC status by name."""
+        needs = [need for request in requests for need in action_and_resources(method, request)]
+        actions = dict.fromkeys(action for action, _ in needs)
+        resources = dict.fromkeys(resource for _, resource in needs)
+        self._guard.audit(caller, ", ".join(actions) or method, ", ".join(resources) or "*", code)
+
+    def refused(self, caller: Caller, error: AccessDenied) -> None:
+        """Append the line of a call, or of entries of a batch, that was denied."""
+        self._guard.audit(
+            caller, str(error.facts["action"]), str(error.facts["resource"]), error.code
+        )
+
+    def read_entry(
+        self,
+        caller: Caller,
+        action: str,
+        entry: Any,
+        groups: Groups | None = None,
+        *,
+        keys: bool = True,
+    ) -> None:
+        """Check one thing that reads a group: a message with its name and feature names.
+
+        Args:
+            caller: who reads.
+            action: `service:Name`.
+            entry: the message; changed in place as `check` says.
+            groups: `Registry.current()`, where it is at hand.
+            keys: whether identifier and event time are read where no features are named.
+
+        Raises:
+            AccessDenied: not allowed, or it names a feature that is denied.
+        """
+        name = entry.feature_group_name
+        grants = self._guard.grants(caller)
+        if grants.may_deny_features:
+            group = self._group(name, groups)
+            if group is not None:
+                self._narrow(caller, action, group, entry, keys=keys)
+        resource = group_arn(name)
+        if not grants.allows(action, resource):
+            self._authorize(caller, action, name, entry.feature_names, groups)
+
+    def write_entry(
+        self,
+        caller: Caller,
+        action: str,
+        name: str,
+        values: Sequence[Any],
+        groups: Groups | None = None,
+    ) -> None:
+        """Check one record, or part of one, that is written to a group.
+
+        Args:
+            caller: who writes.
+            action: `service:Name`.
+            name: of the group.
+            values: messages with a `feature_name` each.
+            groups: `Registry.current()`, where it is at hand.
+
+        Raises:
+            AccessDenied: not allowed, or it has a feature that is denied.
+        """
+        grants = self._guard.grants(caller)
+        if not grants.allows(action, group_arn(name)):
+            self._authorize(caller, action, name, [entry.feature_name for entry in values], groups)
+        group = self._group(name, groups) if grants.may_deny_features else None
+        if group is not None:
+            denied = self._denied(caller, group, WRITES)
+            for entry in values if denied else ():
+                self._refuse(caller, action, group, entry.feature_name, denied)
+
+    def is_settled(self, caller: Caller, action: str, name: str) -> bool:
+        """Whether any record of a group, with any feature, passes for the caller."""
+        grants = self._guard.grants(caller)
+        return not grants.may_deny_features and grants.allows(action, group_arn(name))
+
+    # -- one method each ----------------------------------------------------------------------
+
+    def _get(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        self.read_entry(caller, "sagemaker:GetRecord", request, groups)
+
+    def _put(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        name, values = request.feature_group_name, request.record.values
+        self.write_entry(caller, "sagemaker:PutRecord", name, values, groups)
+
+    def _update(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        name, values = request.feature_group_name, request.features
+        self.write_entry(caller, "sagemaker:UpdateRecord", name, values, groups)
+
+    def _batch_write(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        for action, resource in _position(request):
+            self._guard.authorize(caller, action, resource)
+
+    def _identifiers(self, action: str) -> _Check:
+        """Make the check of a call that answers with identifiers of records."""
+
+        def check(request: Any, caller: Caller, groups: Groups | None) -> None:
+            name = request.feature_group_name
+            self._authorize(caller, action, name, (), groups)
+            group = self._group(name, groups)
+            if group is not None:
+                denied = self._denied(caller, group, READS)
+                self._refuse(caller, action, group, group.record_identifier, denied)
+
+        return check
+
+    def _create(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        tags = [(tag.key, tag.value) for tag in request.feature_group.tags]
+
+        def conditions() -> dict[str, ContextValue]:
+            asked: dict[str, ContextValue] = folded({f"aws:RequestTag/{k}": v for k, v in tags})
+            return {**asked, "aws:tagkeys": tuple(key for key, _ in tags)}
+
+        for action, resource in action_and_resources("CreateFeatureGroup", request):
+            self._guard.authorize(caller, action, resource, conditions=conditions)
+
+    def _dataset(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        # A later message may bring another spec, so every one is looked at.
+        for selection in request.spec.selections:
+            self.read_entry(caller, "featureline:BuildDataset", selection, groups, keys=False)
+
+    def _other(self, method: str) -> _Check:
+        def check(request: Any, caller: Caller, groups: Groups | None) -> None:
+            name = getattr(request, "feature_group_name", "")
+
+            def conditions() -> Mapping[str, ContextValue]:
+                group = self._group(name, groups) if name else None
+                return {} if group is None else self._tags_of(group)
+
+            for action, resource in action_and_resources(method, request):
+                self._guard.authorize(caller, action, resource, conditions=conditions)
+
+        return check
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def _authorize(
+        self,
+        caller: Caller,
+        action: str,
+        name: str,
+        features: Sequence[str],
+        groups: Groups | None,
+    ) -> None:
+        def conditions() -> Mapping[str, ContextValue]:
+            group = self._group(name, groups)
+            if group is None:
+                return {"featureline:featurenames": tuple(features)}
+            names = tuple(features) or group.feature_names
+            return {**self._tags_of(group), "featureline:featurenames": names}
+
+        self._guard.authorize(caller, action, group_arn(name), conditions=conditions)
+
+    def _denied(
+        self, caller: Caller, group: FeatureGroup, actions: tuple[str, ...]
+    ) -> Mapping[str, Statement]:
+        return self._guard.denied_features(
+            caller, group, actions, conditions=lambda: self._tags_of(group)
+        )
+
+    def _narrow(
+        self, caller: Caller, action: str, group: FeatureGroup, entry: Any, *, keys: bool
+    ) -> None:
+        denied = self._denied(caller, group, READS)
+        if not denied:
+            return
+        if entry.feature_names:
+            for feature in entry.feature_names:
+                self._refuse(caller, action, group, feature, denied)
+            return
+        left_out = () if keys else (group.record_identifier, group.event_time)
+        readable = [name for name in group.feature_names if name not in left_out]
+        visible = [name for name in readable if name not in denied]
+        if not visible and readable:
+            # No name at all would mean every feature.
+            self._refuse(caller, action, group, readable[0], denied)
+        if len(visible) < len(readable):
+            entry.feature_names.extend(visible)
+
+    def _refuse(
+        self,
+        caller: Caller,
+        action: str,
+        group: FeatureGroup,
+        feature: str,
+        denied: Mapping[str, Statement],
+    ) -> None:
+        statement = denied.get(feature)
+        if statement is not None:
+            raise denied_feature(caller, action, group.name, feature, statement)
+
+    def _group(self, name: str, groups: Groups | None) -> FeatureGroup | None:
+        known = self._registry.current() if groups is None else groups
+        found = known.get(name) or known.get(name.rpartition("/")[2])
+        return None if found is None else found.group
+
+    def _tags_of(self, group: FeatureGroup) -> dict[str, ContextValue]:
+        known = self._tags.get(group.name)
+        if known is None or known[0] is not group:
+            keys: dict[str, ContextValue] = {}
+            for key, value in group.tags.items():
+                keys[f"aws:ResourceTag/{key}"] = value
+                keys[f"sagemaker:ResourceTag/{key}"] = value
+            known = self._tags[group.name] = (group, folded(keys))
+        return known[1]
+
+
+@final
+class Entries:
+    """Checks the entries of one batch call one by one; each refusal is logged once a resource.
+
+    Args:
+        access: decides.
+        method: BatchGetRecord or BatchWriteRecord; a stream of puts is the latter.
+        caller: who makes the call.
+        groups: `Registry.current()`.
+    """
+
+    def __init__(self, access: Access, method: str, caller: Caller, groups: Groups) -> None:
+        self._access = access
+        self._caller = caller
+        self._groups = groups
+        self._reads = method == "BatchGetRecord"
+        self._action = f"sagemaker:{method}"
+        self._settled: set[str] = set()
+        self._logged: set[object] = set()
+
+    def check(self, entry: Any) -> None:
+        """Return when the caller may read or write the entry; see `Access.check`.
+
+        Raises:
+            AccessDenied: not this one; others may pass.
+            Unauthenticated: the token has ended.
+        """
+        name = entry.feature_group_name
+        if name in self._settled:
+            return
+        access, caller, action = self._access, self._caller, self._action
+        try:
+            if self._reads:
+                access.read_entry(caller, action, entry, self._groups)
+            else:
+                access.write_entry(caller, action, name, entry.record.values, self._groups)
+        except AccessDenied as error:
+            if error.facts["resource"] not in self._logged:
+                self._logged.add(error.facts["resource"])
+                access.refused(caller, error)
+            raise
+        if access.is_settled(caller, action, name):
+            self._settled.add(name)
+
+
+def _nobody() -> Unauthenticated:
+    return Unauthenticated(
+        "expected a token in the call's metadata, `authorization: Bearer flk_…`, got none"
+    )
+
+
+def _nothing(request: Any, caller: Caller, groups: Groups | None) -> None:
+    pass
+
+
+# -- the table ------------------------------------------------------------------------------------
+
+
+def _on_group(action: str) -> Callable[[Any], Needs]:
+    return lambda request: [(action, group_arn(request.feature_group_name))]
+
+
+def _on(action: str, resource: str) -> Callable[[Any], Needs]:
+    return lambda request: [(action, resource)]
+
+
+def _on_job(action: str) -> Callable[[Any], Needs]:
+    return lambda request: [(action, arn("training-job", request.training_job_name))]
+
+
+def _each_group(action: str, entries: Iterable[Any]) -> Needs:
+    names = dict.fromkeys(entry.feature_group_name for entry in entries)
+    return [(action, group_arn(name)) for name in names]
+
+
+def _position(request: Any) -> Needs:
+    if not request.HasField("position"):
+        return []
+    return [("featureline:PutSourcePosition", arn("source", request.position.source))]
+
+
+def _training(request: Any) -> Needs:
+    """Creating a job also reads: files of the server's machine, or kept datasets."""
+    needs = [("sagemaker:CreateTrainingJob", arn("training-job", request.training_job_name))]
+    for channel in request.input_data_config:
+        if channel.WhichOneof("data_source") == "path":
+            needs.append(("featureline:ReadPath", arn("path", channel.path)))
+        else:
+            needs.append(("featureline:ReadDataset", arn("dataset", channel.dataset)))
+    return needs
+
+
+_GRAPH: Final = arn("lineage-group", "sagemaker-default-lineage-group")
+_ALL_GROUPS: Final = group_arn("*")
+_NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
+    # FeatureStoreRuntime
+    "PutRecord": _on_group("sagemaker:PutRecord"),
+    "GetRecord": _on_group("sagemaker:GetRecord"),
+    "BatchGetRecord": lambda request: _each_group("sagemaker:BatchGetRecord", request.identifiers),
+    "BatchWriteRecord": lambda request: [
+        *_each_group("sagemaker:BatchWriteRecord", request.entries),
+        *_position(request),
+    ],
+    "UpdateRecord": _on_group("sagemaker:UpdateRecord"),
+    "DeleteRecord": _on_group("sagemaker:DeleteRecord"),
+    "ListRecords": _on_group("sagemaker:ListRecords"),
+    "StreamRecords": _on_group("sagemaker:BatchWriteRecord"),
+    "GetSourcePosition": lambda request: [
+        ("featureline:GetSourcePosition", arn("source", request.source))
+    ],
+    # FeatureStore
+    "CreateFeatureGroup": lambda request: [
+        ("sagemaker:CreateFeatureGroup", group_arn(request.feature_group.feature_group_name))
+    ],
+    "DescribeFeatureGroup": _on_group("sagemaker:DescribeFeatureGroup"),
+    "UpdateFeatureGroup": _on_group("sagemaker:UpdateFeatureGroup"),
+    "DeleteFeatureGroup": _on_group("sagemaker:DeleteFeatureGroup"),
+    "ListFeatureGroups": _on("sagemaker:ListFeatureGroups", _ALL_GROUPS),
+    "UpdateFeatureMetadata": _on_group("sagemaker:UpdateFeatureMetadata"),
+    "DescribeFeatureMetadata": _on_group("sagemaker:DescribeFeatureMetadata"),
+    "Search": _on("sagemaker:Search", _ALL_GROUPS),
+    "Flush": lambda request: [("featureline:Flush", group_arn(request.feature_group_name or "*"))],
+    "Verify": _on_group("featureline:Verify"),
+    "BuildDataset": lambda request: _each_group(
+        "featureline:BuildDataset", request.spec.selections
+    ),
+    # Lineage: one graph, one resource
+    "Record": _on("featureline:RecordLineage", _GRAPH),
+    "DescribeEntity": _on("featureline:DescribeEntity", _GRAPH),
+    "FindEntities": _on("featureline:FindEntities", _GRAPH),
+    "QueryLineage": _on("sagemaker:QueryLineage", _GRAPH),
+    "VerifyLog": _on("featureline:VerifyLog", _GRAPH),
+    # Training
+    "CreateTrainingJob": _training,
+    "DescribeTrainingJob": _on_job("sagemaker:DescribeTrainingJob"),
+    "ListTrainingJobs": _on("sagemaker:ListTrainingJobs", arn("training-job", "*")),
+    "StopTrainingJob": _on_job("sagemaker:StopTrainingJob"),
+}
+ACTIONS: Final = frozenset(
+    {
+        "featureline:BuildDataset",
+        "featureline:DescribeEntity",
+        "featureline:FindEntities",
+        "featureline:Flush",
+        "featureline:GetSourcePosition",
+        "featureline:PutSourcePosition",
+        "featureline:ReadDataset",
+        "featureline:ReadPath",
+        "featureline:RecordLineage",
+        "featureline:Verify",
+        "featureline:VerifyLog",
+        "sagemaker:BatchGetRecord",
+        "sagemaker:BatchWriteRecord",
+        "sagemaker:CreateFeatureGroup",
+        "sagemaker:CreateTrainingJob",
+        "sagemaker:DeleteFeatureGroup",
+        "sagemaker:DeleteRecord",
+        "sagemaker:DescribeFeatureGroup",
+        "sagemaker:DescribeFeatureMetadata",
+        "sagemaker:DescribeTrainingJob",
+        "sagemaker:GetRecord",
+        "sagemaker:ListFeatureGroups",
+        "sagemaker:ListRecords",
+        "sagemaker:ListTrainingJobs",
+        "sagemaker:PutRecord",
+        "sagemaker:QueryLineage",
+        "sagemaker:Search",
+        "sagemaker:StopTrainingJob",
+        "sagemaker:UpdateFeatureGroup",
+        "sagemaker:UpdateFeatureMetadata",
+        "sagemaker:UpdateRecord",
+    }
+)
+
+
+# -- services of grpc.aio -------------------------------------------------------------------------
+
+
+def guarded_by(access: Access, registrar: Registrar) -> GuardedRegistrar:
+    """Return a registrar whose services are checked by `access`, and audited.
+
+    The registrar behind it, made with the same guard, authenticates the caller and answers errors:
+
+        guarded = guarded_by(access, Registrar(server, guard=guard))
+        lineage_pb2_grpc.add_LineageServicer_to_server(service, guarded)
+    """
+    return GuardedRegistrar(access, registrar)
+
+
+@final
+class GuardedRegistrar:
+    """Takes services in place of a registrar. Health and reflection go past it."""
+
+    def __init__(self, access: Access, registrar: Registrar) -> None:
+        self._access = access
+        self._registrar = registrar
+        self.gate = registrar.gate
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Do nothing: generated code registers the same handlers by name, too."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Register the handlers of a service, each behind its check; the runtime has its own."""
+        if service != _RUNTIME:
+            handlers = {
+                name: _guarded(self._access, name, handler) for name, handler in handlers.items()
+            }
+        self._registrar.add_registered_method_handlers(service, handlers)
+
+
+def _guarded(access: Access, method: str, handler: Any) -> Any:
+    read, write = handler.request_deserializer, handler.response_serializer
+    if handler.unary_unary is not None:
+        unary = _unary(access, method, handler.unary_unary)
+        return grpc.unary_unary_rpc_method_handler(unary, read, write)
+    if handler.stream_stream is not None:
+        stream = _stream(access, method, handler.stream_stream)
+        return grpc.stream_stream_rpc_method_handler(stream, read, write)
+    # An unguarded call would be open to everybody.
+    raise TypeError(f"{method}: expected a unary call or a stream both ways")
+
+
+def _unary(access: Access, method: str, handle: Any) -> Any:
+    async def guarded(request: Any, context: Any) -> Any:
+        if not access.is_active:
+            return await handle(request, context)
+        caller = CALLER.get()
+        access.check(method, request, caller)
+        with _audited(access, method, caller, [request], context):
+            return await handle(request, context)
+
+    return guarded
+
+
+def _stream(access: Access, method: str, handle: Any) -> Any:
+    async def guarded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        if not access.is_active:
+            async with contextlib.aclosing(handle(requests, context)) as replies:
+                async for reply in replies:
+                    yield reply
+            return
+        caller = CALLER.get()
+        passed: list[Any] = []
+        checked = _checked(access, method, caller, requests, passed)
+        with _audited(access, method, caller, passed, context):
+            async with contextlib.aclosing(handle(checked, context)) as replies:
+                async for reply in replies:
+                    yield reply
+
+    return guarded
+
+
+async def _checked(
+    access: Access,
+    method: str,
+    caller: Caller | None,
+    requests: AsyncIterator[Any],
+    passed: list[Any],
+) -> AsyncIterator[Any]:
+    async for request in requests:
+        access.check(method, request, caller)
+        if action_and_resources(method, request):
+            passed.append(request)
+        yield request
+
+
+@contextlib.contextmanager
+def _audited(
+    access: Access, method: str, caller: Caller | None, requests: Sequence[Any], context: Any
+) -> Iterator[None]:
+    """Write the line of a call when it ends, however it ends."""
+    code = grpc.StatusCode.UNKNOWN.name
+    try:
+        yield
+        code = grpc.StatusCode.OK.name
+    except grpc.aio.AbortError:
+        code = context.code().name
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        code = grpc.StatusCode.CANCELLED.name
+        raise
+    except FeatureStoreError as error:
+        # A denied call has its line already.
+        code = "" if isinstance(error, AccessDenied) else error.code
+        raise
+    finally:
+        if code:
+            access.audit(caller, method, requests, code)
