@@ -21,12 +21,14 @@ from featureline.server.settings import Tls
 from featurestore.embedded import EmbeddedStore
 from featurestore.server import (
     DEFAULT_LIMITS,
+    Access,
     ControlService,
     Limits,
     NativeFront,
     Registrar,
     RuntimeService,
     add_to_server,
+    guarded_by,
 )
 from featurestore.v1 import control_pb2, runtime_pb2
 from lineage.service import LineageService
@@ -78,8 +80,11 @@ class Server:
         self._server = grpc.aio.server(
             options=[("grpc.so_reuseport", int(reuse_port and not is_native)), *options]
         )
-        runtime = RuntimeService(store)
-        registrar = Registrar(self._server, guard=guard, metrics=metrics)
+        access = None if guard is None else Access(guard, store.registry)
+        runtime = RuntimeService(store, access=access)
+        registrar: Any = Registrar(self._server, guard=guard, metrics=metrics)
+        if access is not None:
+            registrar = guarded_by(access, registrar)
         self._gate = registrar.gate
         self._lane = add_to_server(
             registrar, runtime, ControlService(store), limits=limits, metrics=metrics

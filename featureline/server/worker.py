@@ -14,6 +14,7 @@ from featureline.server.flushing import Flushing
 from featureline.server.listener import raise_file_limit
 from featureline.server.server import Server
 from featureline.server.settings import Settings
+from featurestore.auth import Guard
 from featurestore.embedded import EmbeddedStore, open_store
 
 __all__ = ["END_S", "Stop", "run_worker"]
@@ -79,8 +80,14 @@ async def _run(
     on_ready: Callable[[Mapping[str, Any]], None],
     shares_port: bool,
 ) -> None:
+    guard = Guard.open(settings.home)
     server = Server(
-        store, settings.grpc, front=settings.front, tls=settings.tls, reuse_port=shares_port
+        store,
+        settings.grpc,
+        front=settings.front,
+        tls=settings.tls,
+        reuse_port=shares_port,
+        guard=guard,
     )
     await server.start()
     stop = Stop()
@@ -92,6 +99,7 @@ async def _run(
     flushing.stop()
     await server.stop(settings.drain_s)
     await flusher
+    guard.close()
 
 
 def _end_within(seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The gRPC side of the feature store: services, and the fronts that feed them."""
 
+from featurestore.server.access import Access, guarded_by
 from featurestore.server.control import ControlService
 from featurestore.server.front import add_to_server
 from featurestore.server.gate import Gate
@@ -10,6 +11,7 @@ from featurestore.server.runtime import Call, RuntimeService
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "Access",
     "Call",
     "ControlService",
     "Gate",
@@ -18,5 +20,6 @@ __all__ = [
     "Registrar",
     "RuntimeService",
     "add_to_server",
+    "guarded_by",
     "native_is_available",
 ]

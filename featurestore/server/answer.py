@@ -34,20 +34,23 @@ _SCHEME: Final = "bearer "
 _log = logging.getLogger(__name__)
 
 
-def authenticate(guard: Any, metadata: Iterable[tuple[str, Any]] | None, peer: str) -> Any:
+def authenticate(
+    guard: Any, metadata: Iterable[tuple[str, Any]] | None, peer: str, *, secure: bool = False
+) -> Any:
     """Return who is calling, or None while the guard is not active.
 
     Args:
         guard: a `featurestore.auth.Guard`, or None.
         metadata: of the call.
         peer: of the call, as gRPC writes it: `ipv4:10.0.0.1:4711`.
+        secure: it came over TLS.
 
     Raises:
         Unauthenticated: the call carries no token that is known.
     """
     if guard is None or not guard.is_active:
         return None
-    return guard.authenticate(_bearer(metadata), address_of(peer))
+    return guard.authenticate(_bearer(metadata), address_of(peer), secure=secure)
 
 
 def address_of(peer: str) -> str:

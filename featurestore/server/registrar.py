@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -18,21 +18,6 @@ from featurestore.server.answer import CALLER, abort, authenticate
 from featurestore.server.gate import Gate
 
 __all__ = ["Registrar", "malformed"]
-
-# Services that ask the guard themselves, about the group that a request names.
-_GUARDED_INSIDE: Final = frozenset(
-    {"featurestore.v1.FeatureStoreRuntime", "featurestore.v1.FeatureStore"}
-)
-# Of the other services: the calls that SageMaker has, too, and so policies name so.
-_SAGEMAKER_CALLS: Final = frozenset(
-    {
-        "QueryLineage",
-        "CreateTrainingJob",
-        "DescribeTrainingJob",
-        "ListTrainingJobs",
-        "StopTrainingJob",
-    }
-)
 
 
 @final
@@ -141,14 +126,14 @@ class _Door:
                 self.metrics.answered(self.method, status, time.perf_counter() - began)
 
     def _admit(self, context: Any) -> None:
-        caller = authenticate(self.guard, context.invocation_metadata(), context.peer())
-        if caller is None:
-            return
+        caller = authenticate(
+            self.guard,
+            context.invocation_metadata(),
+            context.peer(),
+            secure=b"ssl" in context.auth_context().get("transport_security_type", ()),
+        )
         # Each call has a task of its own, and so a context of its own.
         CALLER.set(caller)
-        if self.service not in _GUARDED_INSIDE:
-            kind = "sagemaker" if self.method in _SAGEMAKER_CALLS else "featureline"
-            self.guard.authorize(caller, f"{kind}:{self.method}", "*")
 
 
 def malformed(error: DecodeError) -> InvalidRequest:

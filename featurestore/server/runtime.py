@@ -14,6 +14,7 @@ from featurestore import convert, record, wire
 from featurestore.codec import MAX_KEY, NEVER, StoredValue, group_prefix
 from featurestore.embedded import EmbeddedStore, readable, refused_delete, write_error
 from featurestore.errors import (
+    AccessDenied,
     FeatureGroupNotFound,
     FeatureStoreError,
     InvalidRequest,
@@ -23,6 +24,7 @@ from featurestore.online import Batch, Outcome, Write
 from featurestore.position import SourcePosition
 from featurestore.registry import Registered, named
 from featurestore.schema import Ttl
+from featurestore.server.access import Access
 from featurestore.throughput import Limiter
 from featurestore.v1 import runtime_pb2
 
@@ -65,15 +67,22 @@ class RuntimeService:
         "DeleteRecord": runtime_pb2.DeleteRecordRequest,
     }
 
-    def __init__(self, store: EmbeddedStore, *, limiter: Limiter | None = None) -> None:
+    def __init__(
+        self,
+        store: EmbeddedStore,
+        *,
+        limiter: Limiter | None = None,
+        access: Access | None = None,
+    ) -> None:
         self._store = store
+        self._access = access
         self._limiter = limiter or Limiter()
-        self._reads: dict[str, Callable[[Any], bytes]] = {
+        self._reads: dict[str, Callable[[Call], bytes]] = {
             "BatchGetRecord": self._batch_get,
             "ListRecords": self._list,
             "GetSourcePosition": self._position,
         }
-        self._writes: dict[str, Callable[[Any], _Prepared]] = {
+        self._writes: dict[str, Callable[[Call], _Prepared]] = {
             "PutRecord": self._put,
             "BatchWriteRecord": self._batch_write,
             "UpdateRecord": self._update,
@@ -88,11 +97,14 @@ class RuntimeService:
         replies: list[Reply] = [_EMPTY] * len(calls)
         gets: dict[int, tuple[Registered, list[_Wanted]]] = {}
         groups = self._store.registry.current()
+        access = self._access
         for index, call in enumerate(calls):
             request = call.request
             try:
+                if access is not None:
+                    access.check(call.method, request, call.caller, groups)
                 if call.method != "GetRecord":
-                    replies[index] = self._reads[call.method](request)
+                    replies[index] = self._reads[call.method](call)
                     continue
                 entry = readable(groups, request.feature_group_name, request.feature_names)
                 self._limiter.admit_read(entry)
@@ -114,7 +126,15 @@ class RuntimeService:
         Updates of one record build on each other, so all but the first take a further transaction.
         """
         replies: list[Reply] = [_EMPTY] * len(calls)
-        waiting = list(enumerate(calls))
+        waiting: list[tuple[int, Call]] = []
+        for index, call in enumerate(calls):
+            try:
+                if self._access is not None:
+                    self._access.check(call.method, call.request, call.caller)
+            except FeatureStoreError as error:
+                replies[index] = error
+            else:
+                waiting.append((index, call))
         while waiting:
             waiting = self._write(waiting, replies)
         return replies
@@ -136,9 +156,9 @@ class RuntimeService:
                 updated.add(key)
             try:
                 make = self._writes[call.method]
-                if call.caller is None and call.method == "BatchWriteRecord":
+                if call.method == "BatchWriteRecord" and self._is_all_allowed(call):
                     make = self._bulk_write
-                made = make(call.request)
+                made = make(call)
             except FeatureStoreError as error:
                 replies[index] = error
                 continue
@@ -184,7 +204,8 @@ class RuntimeService:
                 reply += _expiry(value).SerializeToString()
             replies[index] = reply
 
-    def _batch_get(self, request: runtime_pb2.BatchGetRecordRequest) -> bytes:
+    def _batch_get(self, call: Call) -> bytes:
+        request: runtime_pb2.BatchGetRecordRequest = call.request
         if not request.identifiers:
             raise InvalidRequest("identifiers: expected at least one entry, got none")
         # The reply is put together from bytes: a record is not parsed to be written again.
@@ -192,10 +213,13 @@ class RuntimeService:
         failed = runtime_pb2.BatchGetRecordResponse()
         now = record.now_us()
         groups = self._store.registry.current()
+        checked = self._access and self._access.entries(call.method, call.caller, groups)
         for wanted in request.identifiers:
             name = wanted.feature_group_name
-            features = tuple(wanted.feature_names)
             try:
+                if checked is not None:
+                    checked.check(wanted)  # may name the features that are not denied
+                features = tuple(wanted.feature_names)
                 entry = readable(groups, name, features)
                 self._limiter.admit_read(entry)
             except Throttled:
@@ -232,7 +256,8 @@ class RuntimeService:
             parts.append(failed.SerializeToString())
         return b"".join(parts)
 
-    def _list(self, request: runtime_pb2.ListRecordsRequest) -> bytes:
+    def _list(self, call: Call) -> bytes:
+        request: runtime_pb2.ListRecordsRequest = call.request
         entry = self._store.registry.get(request.feature_group_name)
         limit = request.max_results or DEFAULT_PAGE
         if not 1 <= limit <= MAX_PAGE:
@@ -247,14 +272,23 @@ class RuntimeService:
             record_identifiers=identifiers, next_token=_write_token(after)
         ).SerializeToString()
 
-    def _position(self, request: runtime_pb2.GetSourcePositionRequest) -> bytes:
-        stored = self._store.source_position(request.source)
+    def _position(self, call: Call) -> bytes:
+        stored = self._store.source_position(call.request.source)
         return runtime_pb2.GetSourcePositionResponse(next=stored).SerializeToString()
 
-    def _put(self, request: runtime_pb2.PutRecordRequest) -> _Prepared:
-        return _Prepared(Batch([self._write_of(self._store.registry.current(), request, None)]))
+    def _put(self, call: Call) -> _Prepared:
+        groups = self._store.registry.current()
+        return _Prepared(Batch([self._write_of(groups, call.request, None)]))
 
-    def _batch_write(self, request: runtime_pb2.BatchWriteRecordRequest) -> _Prepared:
+    def _is_all_allowed(self, call: Call) -> bool:
+        """Whether no entry of the batch need be looked at for access, if all are of one group."""
+        if self._access is None or call.caller is None or not call.request.entries:
+            return call.caller is None
+        name = call.request.entries[0].feature_group_name
+        return self._access.is_settled(call.caller, "sagemaker:BatchWriteRecord", name)
+
+    def _batch_write(self, call: Call) -> _Prepared:
+        request: runtime_pb2.BatchWriteRecordRequest = call.request
         position: SourcePosition | None = wire.position_from(request)
         if not request.entries and position is None:
             raise InvalidRequest("entries: expected at least one record in the batch, got none")
@@ -263,14 +297,19 @@ class RuntimeService:
         total = len(request.entries)
         groups = self._store.registry.current()
         ttl = wire.ttl_from(request)
+        checked = self._access and self._access.entries(call.method, call.caller, groups)
         for index, entry in enumerate(request.entries):
             try:
+                if checked is not None:
+                    checked.check(entry)
                 writes.append(self._write_of(groups, entry, ttl))
             except Throttled:
                 if position is not None:  # its source would go on without the record
                     raise
                 response.unprocessed.append(index)
-            except (InvalidRequest, FeatureGroupNotFound) as error:
+            except (InvalidRequest, FeatureGroupNotFound, AccessDenied) as error:
+                if position is not None and isinstance(error, AccessDenied):
+                    raise  # a policy can be mended; the source must not go on without the record
                 refused = write_error(index, total, error)
                 response.errors.add(index=index, code=refused.code, message=refused.message)
         reply = response.SerializeToString()
@@ -278,18 +317,19 @@ class RuntimeService:
             return _Prepared(None, reply)
         return _Prepared(Batch(writes, position), reply)
 
-    def _bulk_write(self, request: runtime_pb2.BatchWriteRecordRequest) -> _Prepared:
+    def _bulk_write(self, call: Call) -> _Prepared:
         """Check many records of one group at once, where they are alike; else one by one.
 
         No entry is looked at for access: the caller may write any record of any group.
         """
+        request: runtime_pb2.BatchWriteRecordRequest = call.request
         alike = wire.records_of(request) if len(request.entries) >= _BULK else None
         if alike is None:
-            return self._batch_write(request)
+            return self._batch_write(call)
         name, records = alike
         entry = self._store.registry.current().get(name)
         if entry is None or entry.group.throughput.is_provisioned:
-            return self._batch_write(request)
+            return self._batch_write(call)
         writes, refused = self._store.prepare_records(entry, records, wire.ttl_from(request))
         position = wire.position_from(request)
         response = runtime_pb2.BatchWriteRecordResponse()
@@ -301,7 +341,8 @@ class RuntimeService:
             return _Prepared(None, reply)
         return _Prepared(Batch(writes, position), reply)
 
-    def _delete(self, request: runtime_pb2.DeleteRecordRequest) -> _Prepared:
+    def _delete(self, call: Call) -> _Prepared:
+        request: runtime_pb2.DeleteRecordRequest = call.request
         entry = self._store.registry.get(request.feature_group_name)
         self._limiter.admit_write(entry)
         hard = request.mode == runtime_pb2.DeleteRecordRequest.HARD
@@ -315,7 +356,8 @@ class RuntimeService:
         self._limiter.charge_write(entry, len(write.record))
         return _Prepared(Batch([write]), _EMPTY, refused_delete(entry, write))
 
-    def _update(self, request: runtime_pb2.UpdateRecordRequest) -> _Prepared:
+    def _update(self, call: Call) -> _Prepared:
+        request: runtime_pb2.UpdateRecordRequest = call.request
         entry = self._store.registry.get(request.feature_group_name)
         self._limiter.admit_write(entry)
         write = self._store.prepare_update(
