@@ -429,11 +429,12 @@ class EmbeddedStore(FeatureStore):
         """The lineage graph of the home."""
         return lineage.open(self.home / "lineage.db")
 
-    def sweep(self, *, pause: Callable[[int], None] | None = None) -> int:
+    def sweep(self, *, pause: Callable[[int], bool] | None = None) -> int:
         """Give back the space of expired records; gets never return them, swept or not.
 
         Args:
-            pause: called after each slice with the number of versions looked at.
+            pause: called after each slice with the number of versions looked at; False ends the
+                sweep of the group at hand.
 
         Returns:
             How many records were swept.

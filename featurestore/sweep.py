@@ -23,7 +23,7 @@ def sweep_group(
     number: int,
     *,
     now: int,
-    pause: Callable[[int], None] | None = None,
+    pause: Callable[[int], bool] | None = None,
 ) -> int:
     """Replace the expired records of one group by tombstones.
 
@@ -33,7 +33,7 @@ def sweep_group(
         number: the group's.
         now: µs since the epoch.
         pause: called with the number of versions looked at, after each slice: a background sweep
-            rests there.
+            rests there, and goes on if it returns True.
 
     Returns:
         How many records were swept.
@@ -60,6 +60,6 @@ def sweep_group(
         ]
         if writes:
             swept += put(Batch(writes)).count(Outcome.APPLIED)
-        if pause is not None:
-            pause(len(versions))
+        if pause is not None and not pause(len(versions)):
+            break
     return swept

@@ -28,11 +28,19 @@ class Limiter:
     Args:
         share: the part of each group's units that belongs to this process, where several serve.
         clock: seconds, never set back.
+        on_throttled: told the group of each call that is refused.
     """
 
-    def __init__(self, *, share: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        share: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        on_throttled: Callable[[str], None] | None = None,
+    ) -> None:
         self._share = share
         self._clock = clock
+        self._on_throttled = on_throttled
         self._lock = threading.Lock()
         self._buckets: dict[tuple[int, bool], _Bucket] = {}
 
@@ -69,20 +77,10 @@ class Limiter:
             bucket = self._bucket(entry, units, is_write)
             if bucket.units > 0:
                 return
-            if bucket.rate == 0:
-                raise Throttled(
-                    f"{entry.group.name}: the group has 0 {'write' if is_write else 'read'} units "
-                    f"a second; nothing was done: raise its throughput",
-                    group=entry.group.name,
-                )
-            wait_s = (1 - bucket.units) / bucket.rate
-        kind = "write" if is_write else "read"
-        raise Throttled(
-            f"{entry.group.name}: the group's {units} {kind} units a second are used up; nothing "
-            f"was done: try again in {wait_s:.3f} s, or raise its throughput",
-            group=entry.group.name,
-            retry_after_s=round(wait_s, 3),
-        )
+            wait_s = None if bucket.rate == 0 else (1 - bucket.units) / bucket.rate
+        if self._on_throttled is not None:
+            self._on_throttled(entry.group.name)
+        raise _throttled(entry.group.name, units, "write" if is_write else "read", wait_s)
 
     def _charge(self, entry: Registered, units: int, *, is_write: bool) -> None:
         with self._lock:
@@ -100,6 +98,21 @@ class Limiter:
         bucket.units = min(rate, bucket.units + (now - bucket.at) * rate)
         bucket.at = now
         return bucket
+
+
+def _throttled(group: str, units: int, kind: str, wait_s: float | None) -> Throttled:
+    if wait_s is None:
+        return Throttled(
+            f"{group}: the group has 0 {kind} units a second; nothing was done: raise its "
+            f"throughput",
+            group=group,
+        )
+    return Throttled(
+        f"{group}: the group's {units} {kind} units a second are used up; nothing was done: try "
+        f"again in {wait_s:.3f} s, or raise its throughput",
+        group=group,
+        retry_after_s=round(wait_s, 3),
+    )
 
 
 @final

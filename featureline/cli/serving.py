@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from featureline import demo as demo_module
-from featureline import server
+from featureline import logs, server
 
 __all__ = ["demo", "serve"]
 
@@ -71,6 +71,23 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="How long calls in flight and training jobs may take to finish after SIGTERM.",
 )
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Where to offer /metrics, /healthz and /readyz to operators; port 0 takes a free one.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(logs.FORMATS),
+    default="text",
+    show_default=True,
+    help="Lines on stderr for people, or one JSON object each.",
+)
+@click.option(
+    "--slow-ms",
+    type=click.FloatRange(min=0),
+    help="Log calls that take longer, a few of a kind.  [default: none]",
+)
 def serve(
     home: Path,
     address: str,
@@ -81,12 +98,15 @@ def serve(
     tls_key: Path | None,
     tls_client_ca: Path | None,
     drain_seconds: float,
+    metrics: str | None,
+    log_format: str,
+    slow_ms: float | None,
 ) -> None:
     """Serve the stores of a home over gRPC until SIGTERM or Ctrl-C; a second one ends it at once.
 
     Prints one line of JSON when it accepts calls.
     """
-    server.main_logging()
+    logs.configure(log_format)
     server.serve(
         server.Settings(
             home,
@@ -96,6 +116,9 @@ def serve(
             workers,
             _tls(tls_cert, tls_key, tls_client_ca),
             drain_seconds,
+            metrics,
+            log_format,
+            slow_ms,
         )
     )
 

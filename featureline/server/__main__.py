@@ -13,18 +13,19 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from featureline import logs
 from featureline.errors import EXPECTED_ERRORS
-from featureline.server.run import main_logging
 from featureline.server.settings import Settings
 from featureline.server.worker import run_worker
 
 
 def main() -> None:
     """Serve until told to end, or until the supervisor ends."""
-    main_logging()
+    settings = Settings.from_json(sys.argv[1])
+    logs.configure(settings.log_format)
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
-        run_worker(Settings.from_json(sys.argv[1]), _report, shares_port=True)
+        run_worker(settings, _report, shares_port=True)
     except EXPECTED_ERRORS as error:
         _report({"error": str(error)})
         sys.exit(1)

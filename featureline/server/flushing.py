@@ -93,6 +93,8 @@ class Flushing:
         except FeatureStoreError as error:
             # What is wrong with one table does not keep the others waiting.
             _log.warning("flush of %s: %s; trying again in %g s", name, error, self._every_s)
+            if self._metrics is not None:
+                self._metrics.flush_failed(name)
             return
         if self._metrics is not None and flushed is not None and flushed.records:
             self._metrics.flushed(name, flushed.records, time.monotonic() - began)

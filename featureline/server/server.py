@@ -30,6 +30,7 @@ from featurestore.server import (
     add_to_server,
     guarded_by,
 )
+from featurestore.throughput import Limiter
 from featurestore.v1 import control_pb2, runtime_pb2
 from lineage.service import LineageService
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
@@ -56,6 +57,7 @@ class Server:
         limits: what it takes before it refuses.
         guard: a `featurestore.auth.Guard`; None: anybody may call anything.
         metrics: counts what happens; None: nobody does.
+        workers: processes that serve the home, and share the groups' throughput evenly.
 
     Raises:
         StoreUnavailable: the address cannot be listened on, the front is not installed, or the
@@ -73,6 +75,7 @@ class Server:
         limits: Limits = DEFAULT_LIMITS,
         guard: Any = None,
         metrics: Any = None,
+        workers: int = 1,
     ) -> None:
         is_native = choose_front(front, tls) == "native"
         # Behind the native front all callers share few connections: that front bounds each.
@@ -81,7 +84,10 @@ class Server:
             options=[("grpc.so_reuseport", int(reuse_port and not is_native)), *options]
         )
         access = None if guard is None else Access(guard, store.registry)
-        runtime = RuntimeService(store, access=access)
+        limiter = Limiter(
+            share=1 / workers, on_throttled=None if metrics is None else metrics.throttled
+        )
+        runtime = RuntimeService(store, access=access, limiter=limiter)
         registrar: Any = Registrar(self._server, guard=guard, metrics=metrics)
         if access is not None:
             registrar = guarded_by(access, registrar)

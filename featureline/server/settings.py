@@ -40,6 +40,10 @@ class Settings:
         workers: processes that serve the home on one port.
         tls: None: plaintext.
         drain_s: how long calls in flight may take to finish at the end, seconds.
+        metrics: `host:port` of the pages for operators; None: there are none.
+        log_format: `text` or `json`.
+        slow_ms: calls that take longer are logged, a few of a kind; None: none is.
+        run: names the run, where a supervisor sums the counts of several workers.
 
     >>> Settings.from_json(Settings(Path("home"), "127.0.0.1:0").to_json()).home.name
     'home'
@@ -52,6 +56,10 @@ class Settings:
     workers: int = 1
     tls: Tls | None = None
     drain_s: float = 10.0
+    metrics: str | None = None
+    log_format: str = "text"
+    slow_ms: float | None = None
+    run: str = ""
 
     def to_json(self) -> str:
         """Write them for the process of a worker."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Final, final
 
 from featureline.child import die_with_parent
+from featureline.probe import Probe
 from featureline.server.listener import (
     choose_front,
     raise_file_limit,
@@ -23,6 +24,7 @@ from featureline.server.listener import (
 from featureline.server.settings import Settings
 from featureline.server.worker import END_S, Stop
 from featurestore.errors import StoreUnavailable
+from featurestore.server.snapshot import Reports
 
 __all__ = ["Supervisor"]
 
@@ -64,9 +66,19 @@ class Supervisor:
         choose_front(settings.front, settings.tls)
         if settings.tls is not None:
             server_credentials(settings.tls)
+        reports = Reports.begin(settings.home / "run") if settings.metrics is not None else None
+        probe = None
+        if reports is not None and settings.metrics is not None:
+            probe = Probe(
+                settings.metrics, reports.read, workers=settings.workers, home=settings.home
+            )
         with reserved_port(settings.grpc) as address:
-            self._settings = replace(settings, grpc=address)
+            self._settings = replace(
+                settings, grpc=address, run="" if reports is None else reports.run
+            )
             try:
+                if probe is not None:
+                    probe.start()
                 # The first one alone: it makes what is not there yet.
                 first, facts = await self._start()
                 others = await asyncio.gather(*(self._start() for _ in range(1, settings.workers)))
@@ -75,14 +87,20 @@ class Supervisor:
                     asyncio.create_task(self._keep(process, stop))
                     for process in (first, *(process for process, _ in others))
                 ]
-                on_ready(facts)
+                on_ready({**facts, "metrics": None if probe is None else probe.address})
                 await stop.wait()
+                if probe is not None:
+                    probe.drain()
                 for keeper in keepers:
                     keeper.cancel()
                 await self._end()
             finally:
                 for process in self._running:
                     process.kill()
+                if probe is not None:
+                    await asyncio.to_thread(probe.stop)
+                if reports is not None:
+                    reports.end()
 
     async def _keep(self, process: Process | None, stop: Stop) -> None:
         """Keep one place filled."""

@@ -8,14 +8,20 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any, Final, final
 
+from featureline.probe import Probe
 from featureline.server.flushing import Flushing
-from featureline.server.listener import raise_file_limit
+from featureline.server.listener import choose_front, raise_file_limit
 from featureline.server.server import Server
 from featureline.server.settings import Settings
+from featureline.server.sweeping import Sweeping
 from featurestore.auth import Guard
 from featurestore.embedded import EmbeddedStore, open_store
+from featurestore.server.metrics import Metrics
+from featurestore.server.monitor import Monitor
+from featurestore.server.snapshot import Reports
 
 __all__ = ["END_S", "Stop", "run_worker"]
 
@@ -81,6 +87,12 @@ async def _run(
     shares_port: bool,
 ) -> None:
     guard = Guard.open(settings.home)
+    metrics = Metrics(
+        front=choose_front(settings.front, settings.tls),
+        version=version("featureline"),
+        slow_s=None if settings.slow_ms is None else settings.slow_ms / 1000,
+    )
+    monitor, probe = _observed(settings, store, metrics)
     server = Server(
         store,
         settings.grpc,
@@ -88,18 +100,51 @@ async def _run(
         tls=settings.tls,
         reuse_port=shares_port,
         guard=guard,
+        metrics=metrics,
+        workers=settings.workers,
     )
     await server.start()
+    monitor.start()
+    if probe is not None:
+        probe.start()
     stop = Stop()
-    flushing = Flushing(store, settings.flush_s)
-    flusher = asyncio.create_task(flushing.run())
-    on_ready({"grpc": server.address, "http": None, "front": server.front})
+    flushing = Flushing(store, settings.flush_s, metrics=metrics)
+    sweeping = Sweeping(store, lambda: flushing.is_elected, metrics=metrics)
+    background = asyncio.gather(flushing.run(), sweeping.run())
+    on_ready(
+        {
+            "grpc": server.address,
+            "http": None,
+            "front": server.front,
+            "metrics": None if probe is None else probe.address,
+        }
+    )
     await stop.wait()
     _end_within(settings.drain_s + END_S)
+    if probe is not None:
+        probe.drain()
+    sweeping.stop()
     flushing.stop()
     await server.stop(settings.drain_s)
-    await flusher
+    await background
+    await asyncio.to_thread(monitor.stop)
+    if probe is not None:
+        await asyncio.to_thread(probe.stop)
     guard.close()
+
+
+def _observed(
+    settings: Settings, store: EmbeddedStore, metrics: Metrics
+) -> tuple[Monitor, Probe | None]:
+    """Make what tells operators how this process does.
+
+    One of several workers writes its counts for the supervisor, which has the pages.
+    """
+    reports = Reports(settings.home / "run", settings.run) if settings.run else None
+    monitor = Monitor(metrics, store, reports=reports)
+    if settings.metrics is None or settings.run:
+        return monitor, None
+    return monitor, Probe(settings.metrics, lambda: [monitor.snapshot()], home=settings.home)
 
 
 def _end_within(seconds: float) -> None:

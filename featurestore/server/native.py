@@ -110,6 +110,8 @@ class NativeFront:
         except (OSError, RuntimeError, ValueError) as error:
             raise StoreUnavailable(f"cannot listen on {address}: {error}") from error
         self._front.set_fallback(behind)
+        if metrics is not None:
+            metrics.add_native(self._front.metrics)
         self._queue: WriteQueue[int] = WriteQueue(limits, metrics=metrics)
         self._wake = threading.Condition()
         self._ending = False
@@ -265,7 +267,7 @@ class NativeFront:
         if self._metrics is not None:
             self._metrics.batch("read", len(batch))
             seconds = time.perf_counter() - began
-            self._count([call for _, call in batch], replies, seconds)
+            self._look_for_slow([call for _, call in batch], replies, seconds)
 
     def _answer_writes(self, batch: Sequence[Waiting[int]]) -> None:
         calls = [waiting.call for waiting in batch]
@@ -276,7 +278,7 @@ class NativeFront:
         if self._metrics is not None:
             # One observation for the calls of a batch: how long they took on the average.
             mean = sum(waiting.entered for waiting in batch) / len(batch)
-            self._count(calls, replies, time.monotonic() - mean)
+            self._look_for_slow(calls, replies, time.monotonic() - mean)
 
     def _ask(
         self, answer: Callable[[Sequence[Call]], list[Reply]], calls: Sequence[Call]
@@ -298,8 +300,6 @@ class NativeFront:
 
     def _refuse(self, call_id: int, method: str, error: FeatureStoreError) -> None:
         self._fail(call_id, error)
-        if self._metrics is not None:
-            self._metrics.answered(method, error.code, 0.0)
 
     def _fail(self, call_id: int, error: FeatureStoreError) -> None:
         status: grpc.StatusCode = getattr(grpc.StatusCode, error.code, grpc.StatusCode.UNKNOWN)
@@ -307,12 +307,15 @@ class NativeFront:
         metadata = [item for item in wire.error_metadata(error) if not item[0].startswith("grpc-")]
         self._front.fail(call_id, status.value[0], fit_text(error.message), metadata)
 
-    def _count(self, calls: Sequence[Call], replies: Sequence[Reply], seconds: float) -> None:
-        counted = Counter(
-            (call.method, status_of(reply)) for call, reply in zip(calls, replies, strict=True)
-        )
-        for (method, status), count in counted.items():
-            self._metrics.answered(method, status, seconds, count)
+    def _look_for_slow(
+        self, calls: Sequence[Call], replies: Sequence[Reply], seconds: float
+    ) -> None:
+        # The front counts and times the calls itself.
+        if seconds >= self._metrics.slow_s:
+            for (method, status), count in Counter(
+                (call.method, status_of(reply)) for call, reply in zip(calls, replies, strict=True)
+            ).items():
+                self._metrics.slow(method, status, seconds, count)
 
 
 def _too_large(size: int, limit: int) -> InvalidRequest:
