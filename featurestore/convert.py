@@ -177,18 +177,26 @@ def check_message(
     Raises:
         InvalidRecord: as for `featurestore.record.validate`.
     """
+    data = message.SerializeToString()
+    keys = group.shapes.read(data)
+    if keys is not None:
+        return (
+            record_rules.checked_identifier(group, keys.identifier),
+            record_rules.event_time_us(group, keys.event_time, now=now, tolerance_us=tolerance_us),
+            checked_size(group, data),
+        )
     scalars = group.scalars
     identifier_name, time_name = group.record_identifier, group.event_time
     identifier: Any = None
     moment: Any = None
     exact = True
-    seen = set()
+    seen: dict[str, None] = {}
     for entry in message.values:
         name = entry.feature_name
         kind = scalars.get(name)
         if kind is None or name in seen:
             return _check_slowly(group, message, now, tolerance_us)
-        seen.add(name)
+        seen[name] = None
         field = _FIELDS[kind]
         value = entry.value
         if value.WhichOneof("kind") != field:
@@ -206,11 +214,13 @@ def check_message(
     # The slow way refuses a missing identifier and a NaN, and makes 0.0 of -0.0.
     if not exact or moment is None or not identifier or identifier != identifier:
         return _check_slowly(group, message, now, tolerance_us)
-    return (
+    checked = (
         record_rules.checked_identifier(group, identifier),
         record_rules.event_time_us(group, moment, now=now, tolerance_us=tolerance_us),
-        checked_size(group, message.SerializeToString()),
+        checked_size(group, data),
     )
+    group.shapes.learn(tuple(seen))
+    return checked
 
 
 def check_bytes(

@@ -29,6 +29,12 @@ MAX_US: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 _ISO: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)\Z", re.ASCII
 )
+_HOURS: Final = {f"{hour:02d}:": hour * 3_600_000_000 for hour in range(24)}
+_MINUTES: Final = {f"{minute:02d}:": minute * 60_000_000 for minute in range(60)}
+_SECONDS: Final = {f"{second:02d}": second * 1_000_000 for second in range(60)}
+# By `YYYY-MM-DDT`, the days that were seen: 30 years of them.
+_days: Final[dict[str, int]] = {}
+_DAYS_KEPT: Final = 11_000
 EXPECTED_ISO: Final = "ISO-8601 text with a zone, such as 2013-01-01T06:00:00Z"
 EXPECTED_SECONDS: Final = "Unix seconds between the years 0000 and 9999"
 
@@ -45,6 +51,9 @@ def parse_iso(text: str) -> int:
     >>> parse_iso("1970-01-01T00:00:01.5Z")
     1500000
     """
+    plain = _parse_plain(text)
+    if plain is not None:
+        return plain
     found = _ISO.match(text)
     if found is None:
         raise ValueError(f"expected {EXPECTED_ISO}, got {text!r}")
@@ -58,6 +67,8 @@ def parse_iso(text: str) -> int:
         raise ValueError(f"expected {EXPECTED_ISO}, got {text!r}: {error}") from None
     days = date.toordinal() - _EPOCH.toordinal() - (146_097 if shift else 0)
     fraction = found.group(7)
+    if len(_days) < _DAYS_KEPT:
+        _days[text[:11]] = days * _DAY_US
     us = days * _DAY_US + ((hour * 60 + minute) * 60 + second) * 1_000_000
     if fraction:
         us += int(fraction[:6].ljust(6, "0"))
@@ -71,6 +82,21 @@ def parse_iso(text: str) -> int:
     if not MIN_US <= us <= MAX_US:
         raise ValueError(f"expected {EXPECTED_ISO}, got {text!r}: outside the years 0000 to 9999")
     return us
+
+
+def _parse_plain(text: str) -> int | None:
+    """Parse the form that nearly all have, in UTC, of a day that was seen before; else None."""
+    try:
+        us = _days[text[:11]] + _HOURS[text[11:14]] + _MINUTES[text[14:17]] + _SECONDS[text[17:19]]
+    except KeyError:
+        return None
+    rest = text[19:]
+    if rest == "Z":
+        return us
+    digits = rest[1:7]
+    if len(rest) == 8 and rest[0] == "." and rest[7] == "Z" and digits.isascii():
+        return us + int(digits) if digits.isdigit() else None
+    return None
 
 
 def parse_fractional(seconds: float) -> int:

@@ -18,6 +18,7 @@ from featurestore.feature import (
     Value,
 )
 from featurestore.record import validate
+from featurestore.shape import Shapes
 
 __all__ = [
     "FeatureGroup",
@@ -259,6 +260,11 @@ class FeatureGroup:
     def collections(self) -> dict[str, FeatureDefinition]:
         """The features that hold several values, by name."""
         return {f.name: f for f in self.features if f.collection is not None}
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """The shapes of the group's records, as this process saw them."""
+        return Shapes(self.scalars, identifier=self.record_identifier, event_time=self.event_time)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -261,11 +261,8 @@ def _listed(entries: list[Description], request: Any) -> list[Description]:
         raise InvalidRequest(f"sort_by: unknown number {request.sort_by}")
     status = request.feature_group_status_equals
     offline = request.offline_store_status_equals
-    after = before = None
-    if request.HasField("creation_time_after"):
-        after = request.creation_time_after.ToDatetime(dt.UTC)
-    if request.HasField("creation_time_before"):
-        before = request.creation_time_before.ToDatetime(dt.UTC)
+    after = _moment(request, "creation_time_after")
+    before = _moment(request, "creation_time_before")
     found = [
         entry
         for entry in entries
@@ -279,6 +276,21 @@ def _listed(entries: list[Description], request: Any) -> list[Description]:
         reverse=request.sort_order == control_pb2.DESCENDING,
     )
     return found
+
+
+def _moment(request: Any, field: str) -> dt.datetime | None:
+    """Read a field with a time; None where it is unset."""
+    if not request.HasField(field):
+        return None
+    stamp = getattr(request, field)
+    try:
+        moment: dt.datetime = stamp.ToDatetime(dt.UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequest(
+            f"{field}: expected a time of the years 0001 to 9999, got {stamp.seconds} s and "
+            f"{stamp.nanos} ns since the epoch"
+        ) from None
+    return moment
 
 
 def _offline_status(entry: Description) -> str:
