@@ -99,10 +99,19 @@ def run_module(module: str, *arguments: object) -> tuple[dict[str, Any], float]:
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """Return the CPU time another process has taken so far; None where the system hides it."""
-    status = Path(f"/proc/{pid}/stat")
-    if not status.exists():
+    """Return the CPU time that another process and its children have taken so far.
+
+    None where the system hides it.
+    """
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    if not children.exists():
         return None
+    pids = [pid, *map(int, children.read_text(encoding="ascii").split())]
+    return sum(map(_cpu_seconds, pids))
+
+
+def _cpu_seconds(pid: int) -> float:
+    status = Path(f"/proc/{pid}/stat")
     # The name in parentheses may hold spaces; the times are fields 14 and 15.
     fields = status.read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,13 +1,9 @@
-"""Load generators: unary gRPC calls, so many in flight on one connection, for so long."""
+"""The load generator: unary gRPC calls, so many in flight, for so long."""
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import struct
 import subprocess
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +12,11 @@ from typing import Any, Final, Self, final
 
 import numpy as np
 
-from featurestore.wire import MAX_MESSAGE_BYTES
 from tests.benchmarks.child import ROOT, module_command
 
-__all__ = ["WARM_UP_S", "GrpcLoad", "H2Load", "Load", "Requests", "Sample", "best_load"]
+__all__ = ["WARM_UP_S", "Load", "Requests", "Sample"]
 
 WARM_UP_S: Final = 0.2
-_MILLISECOND_US: Final = 1000.0
 
 
 @final
@@ -34,19 +28,21 @@ class Sample:
         per_second: calls.
         p50_ms: the time that half of the calls took at most.
         p99_ms: the time that all but one in a hundred took at most.
+        p999_ms: the time that all but one in a thousand took at most.
     """
 
     per_second: float
     p50_ms: float
     p99_ms: float
+    p999_ms: float
 
     @classmethod
     def of(cls, milliseconds: Sequence[float], seconds: float) -> Self:
         """Sum up the calls of a stretch of time."""
         if not len(milliseconds):
             raise RuntimeError(f"no call came to its end within {seconds} s")
-        p50, p99 = np.percentile(np.asarray(milliseconds), [50, 99])
-        return cls(len(milliseconds) / seconds, float(p50), float(p99))
+        p50, p99, p999 = np.percentile(np.asarray(milliseconds), [50, 99, 99.9])
+        return cls(len(milliseconds) / seconds, float(p50), float(p99), float(p999))
 
 
 @final
@@ -65,46 +61,13 @@ class Requests:
     messages: Sequence[bytes]
 
 
-class Load(ABC):
-    """Makes calls from a process of its own; a context manager."""
-
-    name: str
-
-    @abstractmethod
-    def run(self, requests: Requests, *, in_flight: int, seconds: float) -> Sample:
-        """Call for so long after a short warm-up, with so many calls under way at any time."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End the process."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def best_load(work: Path) -> Load:
-    """Return h2load where it is installed, else a grpc.aio client.
-
-    h2load takes far less of the machine, but has one request per run and sees no gRPC status: call
-    once by another client to see that the request is right.
-    """
-    program = shutil.which("h2load")
-    return H2Load(program, work) if program else GrpcLoad(work)
-
-
 @final
-class GrpcLoad(Load):
-    """A grpc.aio client that waits for orders in a process of its own; see `load_process`."""
+class Load:
+    """Makes calls from a process of its own, see `load_process`; a context manager.
 
-    name = "grpc.aio client"
+    It sends all requests in turn: a server that is asked for one record over and over has it in
+    its caches, and a store that is given one record over and over writes one page.
+    """
 
     def __init__(self, work: Path) -> None:
         self._work = work
@@ -117,12 +80,23 @@ class GrpcLoad(Load):
             text=True,
         )
 
-    def run(self, requests: Requests, *, in_flight: int, seconds: float) -> Sample:
+    def run(
+        self, requests: Requests, *, in_flight: int, seconds: float, connections: int = 1
+    ) -> Sample:
+        """Call for so long after a short warm-up, with so many calls under way at any time.
+
+        Args:
+            requests: what to call.
+            in_flight: calls under way, on all connections together.
+            seconds: how long.
+            connections: what they are spread over; processes on one port share connections out.
+        """
         order = {
             "address": requests.address,
             "method": requests.method,
             "messages": str(self._file(requests)),
             "in_flight": in_flight,
+            "connections": connections,
             "seconds": seconds,
             "warm_up_s": WARM_UP_S,
         }
@@ -137,11 +111,23 @@ class GrpcLoad(Load):
         return Sample.of(reply["milliseconds"], reply["seconds"])
 
     def close(self) -> None:
+        """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def _file(self, requests: Requests) -> Path:
         key = requests.address + requests.method
@@ -150,49 +136,3 @@ class GrpcLoad(Load):
             path.write_text("\n".join(message.hex() for message in requests.messages))
             self._files[key] = path
         return self._files[key]
-
-
-@final
-class H2Load(Load):
-    """nghttp2's h2load, which sends the first of the requests over and over."""
-
-    name = "h2load"
-
-    def __init__(self, program: str, work: Path) -> None:
-        self._program = program
-        self._work = work
-
-    def run(self, requests: Requests, *, in_flight: int, seconds: float) -> Sample:
-        body, log = self._work / "h2load-body", self._work / "h2load-log"
-        message = requests.messages[0]
-        # gRPC's frame: not compressed, four bytes of length.
-        body.write_bytes(struct.pack(">?I", False, len(message)) + message)
-        log.unlink(missing_ok=True)
-        done = subprocess.run(
-            [
-                self._program,
-                "--clients=1",
-                "--threads=1",
-                f"--max-concurrent-streams={in_flight}",
-                f"--duration={round(seconds * 1000)}ms",
-                f"--warm-up-time={round(WARM_UP_S * 1000)}ms",
-                f"--window-bits={(MAX_MESSAGE_BYTES - 1).bit_length()}",
-                f"--connection-window-bits={(MAX_MESSAGE_BYTES - 1).bit_length()}",
-                f"--data={body}",
-                "--header=content-type: application/grpc",
-                "--header=te: trailers",
-                f"--log-file={log}",
-                f"http://{requests.address}{requests.method}",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", done.stdout)
-        if done.returncode != 0 or counts is None or set(counts.group(2, 3)) != {"0"}:
-            raise RuntimeError(f"h2load could not call {requests.method}:\n{done.stdout}")
-        rows = np.loadtxt(log, ndmin=2)
-        return Sample.of((rows[:, 2] / _MILLISECOND_US).tolist(), seconds)
-
-    def close(self) -> None:
-        """Nothing to end: each run was a process."""

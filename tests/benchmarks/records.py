@@ -1,4 +1,4 @@
-"""The records of all benchmarks: one feature group with ten features, and a stream of its rows."""
+"""The records of all benchmarks: a feature group with ten features or more, and its rows."""
 
 from __future__ import annotations
 
@@ -15,18 +15,31 @@ from featurestore import FeatureGroup, feature_definitions
 __all__ = ["FEATURES", "GROUP", "START_US", "group_named", "make_messages", "make_rows", "user"]
 
 START_US: Final = 1_704_067_200_000_000  # 2024-01-01T00:00:00Z
-_INTEGRAL: Final = tuple(f"count_{n}" for n in range(3))
-_FRACTIONAL: Final = tuple(f"mean_{n}" for n in range(5))
-_STRING: Final = ("device", "country")
-FEATURES: Final = (*_INTEGRAL, *_FRACTIONAL, *_STRING)
-_DEVICES: Final = pa.array(["phone", "tablet", "desktop", "television"])
-_COUNTRIES: Final = pa.array(["DE", "FR", "IT", "JP", "KE", "US"])
+_WORDS: Final = {
+    "device": pa.array(["phone", "tablet", "desktop", "television"]),
+    "country": pa.array(["DE", "FR", "IT", "JP", "KE", "US"]),
+}
+
+
+def _names(features: int) -> tuple[list[str], list[str], list[str]]:
+    """Name Integral, Fractional and String features: three, five and two of ten."""
+    tens = features // 10
+    words = [*_WORDS, *(f"{word}_{n}" for n in range(1, tens) for word in _WORDS)]
+    return (
+        [f"count_{n}" for n in range(3 * tens)],
+        [f"mean_{n}" for n in range(5 * tens)],
+        words,
+    )
+
+
+FEATURES: Final = tuple(name for names in _names(10) for name in names)
 # Spreads consecutive rows over the users; prime, so that every user has a turn.
 _STRIDE: Final = 2_654_435_761
 
 
-def group_named(name: str) -> FeatureGroup:
-    """Return the feature group under another name."""
+def group_named(name: str, features: int = 10) -> FeatureGroup:
+    """Return the feature group under another name, with so many features; a multiple of ten."""
+    integral, fractional, words = _names(features)
     return FeatureGroup(
         name,
         record_identifier="user",
@@ -35,9 +48,9 @@ def group_named(name: str) -> FeatureGroup:
             [
                 ("user", "String"),
                 ("event_time", "String"),
-                *((feature, "Integral") for feature in _INTEGRAL),
-                *((feature, "Fractional") for feature in _FRACTIONAL),
-                *((feature, "String") for feature in _STRING),
+                *((feature, "Integral") for feature in integral),
+                *((feature, "Fractional") for feature in fractional),
+                *((feature, "String") for feature in words),
             ]
         ),
     )
@@ -46,7 +59,7 @@ def group_named(name: str) -> FeatureGroup:
 GROUP: Final = group_named("profiles")
 
 
-def make_rows(first: int, count: int, *, users: int, step_us: int) -> pa.Table:
+def make_rows(first: int, count: int, *, users: int, step_us: int, features: int = 10) -> pa.Table:
     """Make rows `first` to `first + count` of an endless stream, in order of time.
 
     Args:
@@ -54,7 +67,9 @@ def make_rows(first: int, count: int, *, users: int, step_us: int) -> pa.Table:
         count: rows to make.
         users: how many identifiers take turns; `users` rows in a row have each of them once.
         step_us: time between two rows.
+        features: as for `group_named`.
     """
+    integral, fractional, words = _names(features)
     numbers = np.arange(first, first + count, dtype=np.int64)
     random = np.random.default_rng(first)
     moments = pa.array(START_US + numbers * step_us).cast(pa.timestamp("us"))
@@ -63,10 +78,11 @@ def make_rows(first: int, count: int, *, users: int, step_us: int) -> pa.Table:
         "user": pc.binary_join_element_wise("user", turns, "-"),
         "event_time": pc.strftime(moments, "%Y-%m-%dT%H:%M:%SZ"),
     }
-    columns |= {name: pa.array(random.integers(0, 1000, count)) for name in _INTEGRAL}
-    columns |= {name: pa.array(random.normal(100.0, 15.0, count)) for name in _FRACTIONAL}
-    for name, words in zip(_STRING, (_DEVICES, _COUNTRIES), strict=True):
-        columns[name] = words.take(pa.array(random.integers(0, len(words), count)))
+    columns |= {name: pa.array(random.integers(0, 1000, count)) for name in integral}
+    columns |= {name: pa.array(random.normal(100.0, 15.0, count)) for name in fractional}
+    for name in words:
+        choice = _WORDS[name.partition("_")[0]]
+        columns[name] = choice.take(pa.array(random.integers(0, len(choice), count)))
     return pa.table(columns)
 
 
