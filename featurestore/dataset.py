@@ -337,7 +337,8 @@ def _read_file(path: Path) -> pa.Table:
     ending = path.suffix.lower()
     try:
         if ending == ".parquet":
-            return pq.read_table(path)
+            # A single file needs none of what reads folders, which takes 0.2 s to import.
+            return pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
         if ending == ".csv":
             return pyarrow.csv.read_csv(path)
         if ending in (".arrow", ".feather"):

@@ -11,6 +11,7 @@ import click
 from featureline.cli import (
     access,
     backup,
+    catalogue,
     datasets,
     graph,
     groups,
@@ -38,6 +39,8 @@ for command in (
     serving.serve,
     serving.demo,
     groups.group,
+    catalogue.feature,
+    catalogue.search,
     records.put,
     records.get,
     records.delete,
