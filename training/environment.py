@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from training.folder import JobFolder, resources
 from training.job import TrainingJob
 
 __all__ = [
+    "SECRETS",
     "algorithm_hyperparameters",
     "arguments",
     "sagemaker_variables",
@@ -32,6 +33,17 @@ _CONSUMED = frozenset(
     }
 )
 _INFO = "20"
+
+
+SECRETS: Final = frozenset(
+    {
+        "FEATURELINE_MASTER_KEY",
+        "FEATURELINE_MASTER_KEY_FILE",
+        "FEATURELINE_ONLINE",
+        "FEATURELINE_TOKEN",
+    }
+)
+"""Variables of the process that starts a job which the job, third parties' code, must not see."""
 
 
 def algorithm_hyperparameters(values: Mapping[str, str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from training.artifact import Artifact, ModelStore
 from training.claim import Claim
 from training.description import FinalMetric
 from training.device import cuda_device_count
-from training.environment import sagemaker_variables, thread_variables
+from training.environment import SECRETS, sagemaker_variables, thread_variables
 from training.errors import InvalidData, TrainingError, TrainingJobFailed
 from training.events import read_event
 from training.home import Store
@@ -182,7 +182,7 @@ class Supervisor:
         order = self._order
         gpus = 0 if order.job.resource_config.device == "cpu" else cuda_device_count()
         variables = (
-            os.environ
+            {name: value for name, value in os.environ.items() if name not in SECRETS}
             | dict(order.job.environment)
             | sagemaker_variables(order.job, self._folder, cores=order.threads, gpus=gpus)
             | thread_variables(order.threads, crowded=order.crowded)

@@ -719,6 +719,7 @@ class TestSignals:
             "ready": True,
             "grpc": server.address,
             "http": None,
+            "metrics": None,
             "front": "native" if native_is_available() else "grpc",
             "workers": 1,
             "pid": server.pid,

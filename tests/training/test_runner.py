@@ -234,6 +234,26 @@ def test_the_process_gets_its_threads_and_variables(
         assert jobs.running() == {"flights-1": 1}
 
 
+def test_the_process_does_not_get_the_secrets_of_the_store(
+    home: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, str]] = []
+    popen = subprocess.Popen
+
+    def look(command: Any, **options: Any) -> Any:
+        seen.append(dict(options["env"]))
+        return popen(command, **options)
+
+    monkeypatch.setattr("training.supervisor.subprocess.Popen", look)
+    monkeypatch.setenv("FEATURELINE_MASTER_KEY_FILE", "/nowhere")
+    monkeypatch.setenv("FEATURELINE_TOKEN", "flk_secret")
+
+    train(home, make_job(environment={"STAGE": "test"})).check()
+
+    assert seen[0]["STAGE"] == "test"
+    assert not {"FEATURELINE_MASTER_KEY_FILE", "FEATURELINE_TOKEN"} & set(seen[0])
+
+
 def test_csv_without_names_and_fastfile(home: Path, tmp_path: Path, make_job: MakeJob) -> None:
     folder = tmp_path / "csv"
     folder.mkdir()
