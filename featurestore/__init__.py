@@ -63,12 +63,14 @@ from featurestore.schema import (
 from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
 from featurestore.store import Description, FeatureStore, Found, Get, PutResult, WriteError
 from featurestore.verify import Difference, VerifyReport
+from lineage.channel import ClientTls
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # opening a store
     "open",
     "connect",
     "aio",
+    "ClientTls",
     "FeatureStore",
     # feature groups
     "FeatureGroup",
