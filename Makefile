@@ -12,6 +12,7 @@ PACKAGES := lineage featurestore ingest training featureline
 # versions that pyproject.toml allows.
 PROTO_TOOLS := grpcio-tools==1.74.0 setuptools==80.9.0
 SOAK_MINUTES ?= 10
+TEST_PROCESSES ?= 2
 PROTOS := $(shell find proto -name '*.proto' 2>/dev/null | sort)
 
 .PHONY: help setup setup-dev demo test bench soak proto proto-check format lint types layers docs check clean
@@ -45,7 +46,7 @@ demo: $(VENV)/.demo  ## Run the main job on real data: flights in, a trained mod
 	@exec $(BIN)/featureline demo $(DEMO_ARGS)
 
 test: $(VENV)/.test  ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 bench: $(VENV)/.test  ## Run the benchmarks (ONLY=online|offline|lineage|training|ingest|encryption|redis)
 	$(BIN)/python -m tests.benchmarks $(ONLY)

@@ -45,9 +45,6 @@ class Limits:
         """Return these limits as the options of a `grpc.aio` server that faces clients."""
         return [
             *self.message_options(),
-            # Both: between the two C-core refuses calls at random.
-            ("grpc.max_metadata_size", self.metadata_bytes),
-            ("grpc.absolute_max_metadata_size", self.metadata_bytes),
             ("grpc.max_concurrent_streams", self.calls_per_connection),
             ("grpc.keepalive_time_ms", round(self.keepalive_s * 1000)),
             ("grpc.keepalive_timeout_ms", round(self.keepalive_timeout_s * 1000)),
@@ -57,10 +54,13 @@ class Limits:
         ]
 
     def message_options(self) -> list[tuple[str, int]]:
-        """Return only the sizes of messages: for a server behind the native front."""
+        """Return only the sizes: for a server behind the native front."""
         return [
             ("grpc.max_receive_message_length", self.message_bytes),
             ("grpc.max_send_message_length", self.message_bytes),
+            # Both: between the two C-core refuses calls at random.
+            ("grpc.max_metadata_size", self.metadata_bytes),
+            ("grpc.absolute_max_metadata_size", self.metadata_bytes),
         ]
 
 

@@ -402,3 +402,27 @@ def test_each_call_carries_an_id_of_its_own() -> None:
     assert [name for name, _ in first] == [REQUEST_ID_KEY, "authorization"]
     assert first[0] != second[0]
     assert first[1] == second[1]
+
+
+class Unreadable:
+    """A guard that fails as none should."""
+
+    @property
+    def is_active(self) -> bool:
+        raise ArithmeticError("no answer")
+
+
+@pytest.mark.parametrize("front", ["grpc", "native"])
+def test_a_fault_of_the_server_is_logged_under_the_id_that_the_client_has(
+    serving: Callable[..., Any], front: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = serving(front, guard=Unreadable())
+    with featurestore.connect(started.address) as store:
+        with pytest.raises(featurestore.InternalError) as read:
+            store.list_feature_groups()
+        with pytest.raises(featurestore.FeatureStoreError) as put:
+            store.put("weather", RECORD)
+
+    for error in (read.value, put.value):
+        named = [record for record in caplog.records if str(error.request_id) in str(record.args)]
+        assert [record.exc_info is not None for record in named] == [True]

@@ -134,7 +134,7 @@ def test_the_client_waits_and_loses_nothing(narrow, reading):
 def test_the_client_says_what_it_could_not_store_in_time(narrow, reading):
     with featurestore.connect(narrow.address) as store:
         store.set_throughput("weather", Throughput(0, 0))
-    with featurestore.connect(narrow.address, timeout_s=4) as store:
+    with featurestore.connect(narrow.address, timeout_s=1.5) as store:
         errors = store.batch_write([Put("wide", reading("a", 6)), Put("weather", reading("a", 6))])
         assert [(error.index, error.code) for error in errors] == [(1, "Throttled")]
         assert "put the record again (record 2 of 2)" in errors[0].message
