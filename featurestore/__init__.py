@@ -25,6 +25,7 @@ from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import open_store as open  # noqa: A004  # read as featurestore.open
 from featurestore.errors import (
     AccessDenied,
+    DatasetChanged,
     DatasetNotFound,
     FeatureGroupExists,
     FeatureGroupNotFound,
@@ -48,9 +49,11 @@ from featurestore.errors import (
 from featurestore.feature import CollectionType, FeatureDefinition, FeatureType, Value
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
+from featurestore.plan import DatasetPlan, GroupPlan
 from featurestore.position import PartitionPosition, SourcePosition
 from featurestore.provenance import group_entity
 from featurestore.record import Put
+from featurestore.saved import SavedDataset
 from featurestore.schema import (
     FeatureGroup,
     StorageType,
@@ -103,6 +106,9 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Flushed",
     "FeatureSelection",
     "Dataset",
+    "SavedDataset",
+    "DatasetPlan",
+    "GroupPlan",
     "VerifyReport",
     "Difference",
     "group_entity",
@@ -116,6 +122,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "FeatureNotFound",
     "RecordNotFound",
     "DatasetNotFound",
+    "DatasetChanged",
     "FeatureGroupExists",
     "RecordConflict",
     "PositionConflict",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import importlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 import pyarrow as pa
 import pyarrow.csv
@@ -30,6 +31,8 @@ __all__ = [
     "Resolved",
     "build",
     "moment_us",
+    "name_of",
+    "output_names",
     "read_spine",
 ]
 
@@ -115,6 +118,13 @@ class Resolved:
     snapshot: Snapshot | None
 
 
+class Keeper(Protocol):
+    """A store that keeps datasets."""
+
+    def save_dataset(self, dataset: Dataset) -> Path:
+        """Keep a dataset; return its file."""
+
+
 @final
 @dataclass(frozen=True)
 class Dataset:
@@ -126,10 +136,12 @@ class Dataset:
             `rows_digest`, `rows`, `versions` (group → Delta version), `tables` (group → uri,
             version, content hash), `selections`, `time`, `keys`, `columns` (name → origin),
             `as_of`, `rule_version`, `proof` (group → rows matched and the youngest age seen).
+        keeper: the embedded store that built it; None for one that came from elsewhere.
     """
 
     table: pa.Table
     manifest: Mapping[str, Any] = field(repr=False)
+    keeper: Keeper | None = field(default=None, repr=False, compare=False)
 
     @property
     def fingerprint(self) -> str:
@@ -146,8 +158,59 @@ class Dataset:
         """The feature columns of the table."""
         return tuple(name for name, origin in self.manifest["columns"].items() if origin != "spine")
 
+    @property
+    def spine(self) -> pa.Table:
+        """The rows that were asked for: the columns that came with the spine."""
+        return self.table.select(
+            [name for name, origin in self.manifest["columns"].items() if origin == "spine"]
+        )
+
     def __len__(self) -> int:
         return len(self.table)
+
+    def save(self) -> Path:
+        """Keep the dataset and its spine in the home of the store that built it.
+
+        `store.load_dataset(fingerprint)` reads it again, `store.rebuild_dataset` builds it again.
+
+        Returns:
+            Its Parquet file.
+
+        Raises:
+            InvalidRequest: no embedded store built it, or it is only a part of a dataset.
+        """
+        if self.keeper is None:
+            raise InvalidRequest(
+                f"dataset {self.fingerprint[:12]}: no embedded store built this value, so it has "
+                f"no home to be saved in; use store.save_dataset(dataset) or dataset.write(path)"
+            )
+        return self.keeper.save_dataset(self)
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a pandas DataFrame; needs pandas."""
+        return self.table.to_pandas()
+
+    def to_polars(self) -> Any:
+        """Return the rows as a Polars DataFrame, without a copy where the types allow it.
+
+        Raises:
+            InvalidRequest: Polars is not installed.
+        """
+        try:
+            polars = importlib.import_module("polars")
+        except ModuleNotFoundError:
+            raise InvalidRequest("to_polars needs Polars: pip install polars") from None
+        return polars.from_arrow(self.table)
+
+    def reader(self, batch_rows: int = 65_536) -> pa.RecordBatchReader:
+        """Return the rows as a stream of batches, in order, without copying them.
+
+        Args:
+            batch_rows: at most so many rows in a batch.
+        """
+        if batch_rows < 1:
+            raise InvalidRequest(f"batch_rows: expected 1 or more, got {batch_rows}")
+        return self.table.to_reader(max_chunksize=batch_rows)
 
     def filter(self, mask: Any) -> Dataset:
         """Return the rows where a boolean mask is true, as a part of this dataset.
@@ -164,7 +227,9 @@ class Dataset:
         metadata = {**(self.table.schema.metadata or {}), METADATA_KEY: json.dumps(self.manifest)}
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            pq.write_table(self.table.replace_schema_metadata(metadata), part, compression="zstd")
+            # One chunk a column: equal rows give equal bytes, however they came in.
+            rows = self.table.replace_schema_metadata(metadata).combine_chunks()
+            pq.write_table(rows, part, compression="zstd")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -189,6 +254,23 @@ class Dataset:
             )
         return cls(table.replace_schema_metadata(metadata or None), json.loads(manifest))
 
+    @staticmethod
+    def read_manifest(path: str | Path) -> dict[str, Any]:
+        """Read the manifest of what `write` wrote, without the rows.
+
+        Raises:
+            InvalidRequest: the file is no Parquet file or carries no manifest.
+        """
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InvalidRequest(f"{path} cannot be read as a dataset: {error}") from error
+        if METADATA_KEY not in metadata:
+            raise InvalidRequest(
+                f"{path}: expected a dataset written by Featureline, got a plain file"
+            )
+        return dict(json.loads(metadata[METADATA_KEY]))
+
 
 def build(
     spine: pa.Table,
@@ -212,7 +294,7 @@ def build(
         FeatureNotFound: a selection names no feature of its group.
     """
     times = pointintime.spine_times(spine, time)
-    names = _output_names(spine, resolved)
+    names = output_names(spine, resolved)
     columns: dict[str, Any] = dict(zip(spine.schema.names, spine.columns, strict=True))
     origins = dict.fromkeys(spine.schema.names, "spine")
     proof: dict[str, Any] = {}
@@ -298,6 +380,11 @@ def read_spine(spine: object) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
+def name_of(spine: object) -> str:
+    """Return what names a spine in lineage: its file's absolute path, "" for rows in memory."""
+    return str(Path(spine).absolute()) if isinstance(spine, str | Path) else ""
+
+
 def moment_us(as_of: dt.datetime | None) -> int | None:
     """Return an as-of time in µs; None stays None.
 
@@ -348,8 +435,16 @@ def _read_file(path: Path) -> pa.Table:
     raise InvalidSpine(f"spine file {path}: expected .parquet, .csv or .arrow, got {ending!r}")
 
 
-def _output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[str, str]]:
-    """Choose the column name of each selected feature: its own, or `group__feature` on a clash."""
+def output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[str, str]]:
+    """Choose each selected feature's column: its own name, or `group__feature` on a clash.
+
+    Returns:
+        For each selection, feature → column.
+
+    Raises:
+        InvalidRequest: no selection, a feature twice, or two columns of one name.
+        FeatureNotFound: a selection names no feature of its group.
+    """
     if not resolved:
         raise InvalidRequest("expected at least one selection of features, got none")
     wanted: list[list[str]] = []

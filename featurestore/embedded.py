@@ -26,6 +26,7 @@ from featurestore.dataset import (
     Resolved,
     build,
     moment_us,
+    name_of,
     read_spine,
 )
 from featurestore.errors import (
@@ -48,10 +49,13 @@ from featurestore.online import (
     Write,
     open_online,
 )
+from featurestore.plan import DatasetPlan, explain
 from featurestore.position import SourcePosition, check_source
 from featurestore.provenance import record_dataset, record_feature_group, recorded_load
+from featurestore.rebuild import rebuild
 from featurestore.record import Put
 from featurestore.registry import Registered, Registry, named
+from featurestore.saved import SavedDatasets
 from featurestore.schema import FeatureGroup, StorageType, Store, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
 from featurestore.store import (
@@ -413,14 +417,78 @@ class EmbeddedStore(FeatureStore):
             as_of_us=moment_us(as_of),
             threads=threads,
         )
-        name = spine_name or (str(spine) if isinstance(spine, str | Path) else "")
-        uid = record_dataset(self.graph, dataset, resolved, spine_name=name)
-        return replace(dataset, manifest={**dataset.manifest, "lineage": {"uid": uid}})
+        name = spine_name or name_of(spine)
+        return self._recorded(dataset, resolved, name, rebuilt=False)
 
-    def keep_dataset(self, dataset: Dataset) -> Path:
-        """Keep a dataset in the home, where training jobs find it by its fingerprint."""
-        path = self.home / "artifacts" / "datasets" / f"{dataset.fingerprint}.parquet"
-        return path if path.exists() else dataset.write(path)
+    def explain_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+    ) -> DatasetPlan:
+        """Say what `dataset` with the same arguments would read; the groups are flushed first.
+
+        Raises:
+            InvalidSpine: a column is missing or has the wrong type.
+            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+        """
+        return explain(read_spine(spine), self._resolve(selections(features)), time=time)
+
+    def save_dataset(self, dataset: Dataset) -> Path:
+        """Keep a dataset in the home, with its spine; training jobs find it by its fingerprint.
+
+        Returns:
+            Its Parquet file.
+
+        Raises:
+            InvalidRequest: it is only a part of a dataset.
+        """
+        return self.saved.save(dataset, now=eventtime.to_datetime(self._now()))
+
+    def load_dataset(self, fingerprint: str) -> Dataset:
+        """Read a saved dataset by its fingerprint, or four or more of its first characters.
+
+        Raises:
+            DatasetNotFound: no saved dataset, or more than one, has it.
+            StoreCorrupt: the file was altered.
+        """
+        return replace(self.saved.load(fingerprint), keeper=self)
+
+    def rebuild_dataset(self, fingerprint: str, *, threads: int | None = None) -> Dataset:
+        """Build a saved dataset again, from its spine and the table versions it names.
+
+        Its fingerprint and rows are those of the first time, whatever was written since. Lineage
+        records it as another build.
+
+        Args:
+            fingerprint: or four or more of its first characters.
+            threads: for DuckDB; the result does not depend on it.
+
+        Raises:
+            DatasetNotFound: no saved dataset, or more than one, has it.
+            DatasetChanged: the spine or a table version is gone or not what it was.
+        """
+        manifest = self.saved.find(fingerprint).manifest
+        dataset, resolved = rebuild(
+            manifest, self.saved.spine(manifest), self.resolve_manifest, threads=threads
+        )
+        name = str(manifest.get("lineage", {}).get("spine", ""))
+        return self._recorded(dataset, resolved, name, rebuilt=True)
+
+    @cached_property
+    def saved(self) -> SavedDatasets:
+        """The datasets that are kept in the home."""
+        return SavedDatasets(self.home / "artifacts")
+
+    def _recorded(
+        self, dataset: Dataset, resolved: list[Resolved], spine_name: str, *, rebuilt: bool
+    ) -> Dataset:
+        uid = record_dataset(self.graph, dataset, resolved, spine_name=spine_name, rebuilt=rebuilt)
+        source = {"spine": spine_name} if spine_name else {}
+        return replace(
+            dataset, manifest={**dataset.manifest, "lineage": {"uid": uid, **source}}, keeper=self
+        )
 
     # -- lineage and end ----------------------------------------------------------------------
 
@@ -609,7 +677,11 @@ class EmbeddedStore(FeatureStore):
                 lookback=None if lookback_us is None else dt.timedelta(microseconds=lookback_us),
                 version=version,
             )
-            resolved.append(Resolved(selection, entry.group, snapshot))
+            group = entry.group
+            if not selection.features:  # it had none, so that features added since are not it
+                bare = (group.record_identifier, group.event_time)
+                group = replace(group, features=tuple(f for f in group.features if f.name in bare))
+            resolved.append(Resolved(selection, group, snapshot))
         return resolved
 
     def offline_table(self, entry: Registered) -> OfflineTable:

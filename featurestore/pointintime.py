@@ -26,7 +26,14 @@ from featurestore.feature import FeatureDefinition, FeatureType
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
 
-__all__ = ["RULE_VERSION", "as_of_join", "connect", "spine_keys", "spine_times"]
+__all__ = [
+    "RULE_VERSION",
+    "as_of_join",
+    "connect",
+    "seen_files",
+    "spine_keys",
+    "spine_times",
+]
 
 RULE_VERSION: Final = 1
 _TIME: Final = pa.timestamp("us", "UTC")
@@ -76,10 +83,11 @@ def as_of_join(
         from (null where nothing was known).
     """
     n = len(spine)
+    snapshot = seen_files(snapshot, spine["time"], lookback_us)
     if snapshot is None or not snapshot.files or n == 0:
         return _nothing_known(group, features, n)
     kinds = group.definitions
-    table_columns = set(snapshot.columns)
+    table_columns = _columns_of(connection, snapshot, features)
     chosen = ", ".join(
         _quoted(name)
         if name in table_columns
@@ -139,6 +147,42 @@ def as_of_join(
         + [("_event_time", _TIME)]
     )
     return joined.select(schema.names).cast(schema).combine_chunks()
+
+
+def seen_files(
+    snapshot: Snapshot | None, times: pa.ChunkedArray | pa.Array, lookback_us: int | None
+) -> Snapshot | None:
+    """Leave out the files of which no row of a spine can see a value.
+
+    Those all of whose event times are later than the latest row, and with a lookback those all of
+    whose event times are older than it reaches back from the earliest row. What is left gives
+    the same values: the newest version of the left-out ones is too old to be seen.
+
+    Args:
+        snapshot: the table version; None stays None.
+        times: of the spine's rows, timestamp[us, UTC].
+        lookback_us: how old a value may be, µs; None: any age.
+    """
+    if snapshot is None or not snapshot.statistics or not len(times):
+        return snapshot
+    ends = pc.min_max(times.cast(pa.int64())).as_py()
+    earliest_us = None if lookback_us is None else ends["min"] - lookback_us
+    return snapshot.between(earliest_us, ends["max"])
+
+
+def _columns_of(connection: Any, snapshot: Snapshot, features: Sequence[str]) -> set[str]:
+    """Return which features the files have: an old file lacks those that were added later."""
+    missing = set(features) & set(snapshot.columns)
+    found: set[str] = set()
+    for file in reversed(snapshot.files):
+        if not missing:
+            break
+        columns = connection.execute(
+            "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [file]
+        ).fetchall()
+        found |= missing & {name for name, *_ in columns}
+        missing -= found
+    return found
 
 
 def _reads_few(connection: Any, snapshot: Snapshot, identifier: str) -> bool:

@@ -92,9 +92,22 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
 
 
 def record_dataset(
-    graph: lineage.Graph, dataset: Dataset, resolved: Sequence[Resolved], *, spine_name: str
+    graph: lineage.Graph,
+    dataset: Dataset,
+    resolved: Sequence[Resolved],
+    *,
+    spine_name: str,
+    rebuilt: bool = False,
 ) -> str:
-    """Record a dataset build with everything it read; return the dataset's uid."""
+    """Record a dataset build with everything it read; return the dataset's uid.
+
+    Args:
+        graph: where to record.
+        dataset: what was built.
+        resolved: what it was built from.
+        spine_name: names the spine; "": its digest does.
+        rebuilt: whether it was built again from its manifest.
+    """
     manifest = dataset.manifest
     digest = str(manifest["spine_digest"])
     spine = lineage.artifact(
@@ -116,6 +129,7 @@ def record_dataset(
                 "as_of": manifest["as_of"],
                 "rule_version": manifest["rule_version"],
             },
+            properties={"rebuilt": rebuilt},
         ) as job,
     ):
         job.input(spine)
