@@ -64,7 +64,9 @@ from featurestore.schema import (
     feature_definitions,
 )
 from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
+from featurestore.spine import sql_spine
 from featurestore.store import Description, FeatureStore, Found, Get, PutResult, WriteError
+from featurestore.streamed import WrittenDataset
 from featurestore.verify import Difference, VerifyReport
 
 __all__ = [  # noqa: RUF022  # grouped by topic
@@ -107,6 +109,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "FeatureSelection",
     "Dataset",
     "SavedDataset",
+    "WrittenDataset",
+    "sql_spine",
     "DatasetPlan",
     "GroupPlan",
     "VerifyReport",

@@ -14,28 +14,32 @@ from pathlib import Path
 from typing import Any, Final, Protocol, final
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from featurestore import eventtime, pointintime
 from featurestore.digest import table_digest
-from featurestore.errors import InternalError, InvalidRequest, InvalidSpine
+from featurestore.errors import InternalError, InvalidRequest
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
+from featurestore.spine import name_of, read_spine
 
 __all__ = [
     "METADATA_KEY",
     "Dataset",
     "FeatureSelection",
+    "Keeper",
+    "Proof",
     "Resolved",
     "build",
+    "describe_build",
+    "join",
     "moment_us",
     "name_of",
     "output_names",
     "read_spine",
 ]
 
+Proof = dict[str, int | None]
 METADATA_KEY: Final = b"featureline.dataset"
 _SELECTION: Final = re.compile(r"([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*\Z")
 
@@ -293,59 +297,113 @@ def build(
         InvalidSpine: a column is missing, has the wrong type, or a time is null.
         FeatureNotFound: a selection names no feature of its group.
     """
-    times = pointintime.spine_times(spine, time)
-    names = output_names(spine, resolved)
-    columns: dict[str, Any] = dict(zip(spine.schema.names, spine.columns, strict=True))
-    origins = dict.fromkeys(spine.schema.names, "spine")
-    proof: dict[str, Any] = {}
+    names = output_names(spine.schema.names, resolved)
     connection = pointintime.connect(threads=threads)
     try:
-        for index, entry in enumerate(resolved):
-            key = entry.selection.key or entry.group.record_identifier
-            keys = pointintime.spine_keys(spine, key, entry.group)
-            features = list(names[index])
-            joined = pointintime.as_of_join(
-                pa.table({"key": keys, "time": times}),
-                entry.snapshot,
-                entry.group,
-                features,
-                lookback_us=entry.selection.lookback_us,
-                as_of_us=as_of_us,
-                connection=connection,
-            )
-            proof.setdefault(entry.group.name, []).append(
-                _prove(entry.group.name, times, joined["_event_time"])
-            )
-            for feature, output in names[index].items():
-                columns[output] = joined[feature]
-                origins[output] = f"{entry.group.name}.{feature}"
+        table, proof = join(
+            spine, resolved, names, time=time, as_of_us=as_of_us, connection=connection
+        )
     finally:
         connection.close()
-    table = pa.table(columns)
+    manifest = describe_build(
+        spine.schema.names,
+        resolved,
+        names,
+        time=time,
+        as_of_us=as_of_us,
+        rows=len(table),
+        spine_digest=table_digest(spine),
+        rows_digest=table_digest(table),
+        proof=proof,
+    )
+    return Dataset(table, manifest)
+
+
+def join(
+    spine: pa.Table,
+    resolved: Sequence[Resolved],
+    names: Sequence[Mapping[str, str]],
+    *,
+    time: str,
+    as_of_us: int | None,
+    connection: Any,
+) -> tuple[pa.Table, list[Proof]]:
+    """Join rows of a spine with each selection; see `build`.
+
+    Args:
+        spine: n rows.
+        resolved: the selections.
+        names: of each selection, feature → column.
+        time: the spine's time column.
+        as_of_us: only records written offline at or before it count; None: all.
+        connection: from `pointintime.connect`.
+
+    Returns:
+        n rows, and of each selection how many of them saw a record and how old the youngest was.
+    """
+    times = pointintime.spine_times(spine, time)
+    columns: dict[str, Any] = dict(zip(spine.schema.names, spine.columns, strict=True))
+    proof = []
+    for entry, chosen in zip(resolved, names, strict=True):
+        key = entry.selection.key or entry.group.record_identifier
+        joined = pointintime.as_of_join(
+            pa.table({"key": pointintime.spine_keys(spine, key, entry.group), "time": times}),
+            entry.snapshot,
+            entry.group,
+            list(chosen),
+            lookback_us=entry.selection.lookback_us,
+            as_of_us=as_of_us,
+            connection=connection,
+        )
+        proof.append(_prove(entry.group.name, times, joined["_event_time"]))
+        for feature, output in chosen.items():
+            columns[output] = joined[feature]
+    return pa.table(columns), proof
+
+
+def describe_build(
+    spine_names: Sequence[str],
+    resolved: Sequence[Resolved],
+    names: Sequence[Mapping[str, str]],
+    *,
+    time: str,
+    as_of_us: int | None,
+    rows: int,
+    spine_digest: str,
+    rows_digest: str,
+    proof: Sequence[Proof],
+) -> dict[str, Any]:
+    """Make the manifest of a dataset; see `Dataset` for what is in it."""
     body: dict[str, Any] = {
         "rule_version": pointintime.RULE_VERSION,
-        "spine_digest": table_digest(spine),
-        "rows_digest": table_digest(table),
+        "spine_digest": spine_digest,
+        "rows_digest": rows_digest,
         "time": time,
         "as_of": None if as_of_us is None else eventtime.format_iso(as_of_us),
         "selections": [
             {
                 "group": entry.group.name,
-                "features": dict(names[index]),
+                "features": dict(chosen),
                 "key": entry.selection.key or entry.group.record_identifier,
                 "prefix": entry.selection.prefix,
                 "lookback_us": entry.selection.lookback_us,
             }
-            for index, entry in enumerate(resolved)
+            for entry, chosen in zip(resolved, names, strict=True)
         ],
     }
     # Version numbers and uris are named beside the fingerprint, not in it: a table that came to
     # the same content by other commits gives the same dataset.
     fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    manifest = {
+    origins = dict.fromkeys(spine_names, "spine")
+    proofs: dict[str, list[Proof]] = {}
+    for entry, chosen, seen in zip(resolved, names, proof, strict=True):
+        proofs.setdefault(entry.group.name, []).append(seen)
+        for feature, output in chosen.items():
+            origins[output] = f"{entry.group.name}.{feature}"
+    return {
         "fingerprint": fingerprint,
         **body,
-        "rows": len(table),
+        "rows": rows,
         "versions": {
             entry.group.name: entry.snapshot.version if entry.snapshot else None
             for entry in resolved
@@ -361,28 +419,8 @@ def build(
         },
         "keys": sorted({e.selection.key or e.group.record_identifier for e in resolved}),
         "columns": origins,
-        "proof": proof,
+        "proof": proofs,
     }
-    return Dataset(table, manifest)
-
-
-def read_spine(spine: object) -> pa.Table:
-    """Take a spine in any form: Arrow, pandas, Polars, or a Parquet, CSV or Arrow file.
-
-    Raises:
-        InvalidSpine: none of these, a file that cannot be read, no columns, or two of one name.
-    """
-    table = _to_table(spine)
-    if not table.schema.names:
-        raise InvalidSpine("expected a spine with columns, got a table without any")
-    if len(set(table.schema.names)) != len(table.schema.names):
-        raise InvalidSpine(f"expected distinct column names, got {table.schema.names}")
-    return table.replace_schema_metadata(None)
-
-
-def name_of(spine: object) -> str:
-    """Return what names a spine in lineage: its file's absolute path, "" for rows in memory."""
-    return str(Path(spine).absolute()) if isinstance(spine, str | Path) else ""
 
 
 def moment_us(as_of: dt.datetime | None) -> int | None:
@@ -399,43 +437,7 @@ def moment_us(as_of: dt.datetime | None) -> int | None:
         raise InvalidRequest(f"as_of: {error}") from None
 
 
-def _to_table(spine: object) -> pa.Table:
-    if isinstance(spine, pa.Table):
-        return spine
-    if isinstance(spine, pa.RecordBatch):
-        return pa.Table.from_batches([spine])
-    if isinstance(spine, str | Path):
-        return _read_file(Path(spine))
-    if isinstance(spine, Mapping):
-        try:
-            return pa.table(dict(spine))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise InvalidSpine(f"expected columns of one length and type each: {error}") from error
-    if hasattr(spine, "__arrow_c_stream__"):
-        return pa.table(spine)
-    raise InvalidSpine(
-        f"expected a spine as Arrow, pandas, Polars or a file's path, got {type(spine).__name__}"
-    )
-
-
-def _read_file(path: Path) -> pa.Table:
-    if not path.exists():
-        raise InvalidSpine(f"spine file {path} does not exist")
-    ending = path.suffix.lower()
-    try:
-        if ending == ".parquet":
-            # A single file needs none of what reads folders, which takes 0.2 s to import.
-            return pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
-        if ending == ".csv":
-            return pyarrow.csv.read_csv(path)
-        if ending in (".arrow", ".feather"):
-            return pyarrow.ipc.open_file(path).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidSpine(f"spine file {path} cannot be read: {error}") from error
-    raise InvalidSpine(f"spine file {path}: expected .parquet, .csv or .arrow, got {ending!r}")
-
-
-def output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[str, str]]:
+def output_names(spine_names: Sequence[str], resolved: Sequence[Resolved]) -> list[dict[str, str]]:
     """Choose each selected feature's column: its own name, or `group__feature` on a clash.
 
     Returns:
@@ -466,8 +468,8 @@ def output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[str
         if entry.selection.prefix is None
         for name in features
     ]
-    clashing = {name for name in plain if plain.count(name) > 1 or name in spine.schema.names}
-    taken = set(spine.schema.names)
+    clashing = {name for name in plain if plain.count(name) > 1 or name in spine_names}
+    taken = set(spine_names)
     names: list[dict[str, str]] = []
     for entry, features in zip(resolved, wanted, strict=True):
         prefix = entry.selection.prefix
@@ -489,7 +491,7 @@ def output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[str
     return names
 
 
-def _prove(group: str, times: pa.Array, event_times: pa.ChunkedArray) -> dict[str, int | None]:
+def _prove(group: str, times: pa.Array, event_times: pa.ChunkedArray) -> Proof:
     """Check on the result that no value is newer than its row."""
     matched = event_times.is_valid().to_numpy()
     # Without the nulls, which would make doubles of the times and round them.

@@ -26,8 +26,6 @@ from featurestore.dataset import (
     Resolved,
     build,
     moment_us,
-    name_of,
-    read_spine,
 )
 from featurestore.errors import (
     FeatureGroupNotFound,
@@ -58,6 +56,7 @@ from featurestore.registry import Registered, Registry, named
 from featurestore.saved import SavedDatasets
 from featurestore.schema import FeatureGroup, StorageType, Store, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
+from featurestore.spine import name_of, read_spine, spine_batches
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -69,6 +68,7 @@ from featurestore.store import (
     resource_of,
     selections,
 )
+from featurestore.streamed import WrittenDataset, memory_bytes, write
 from featurestore.sweep import sweep_group
 from featurestore.update import merge
 
@@ -435,6 +435,57 @@ class EmbeddedStore(FeatureStore):
         """
         return explain(read_spine(spine), self._resolve(selections(features)), time=time)
 
+    def write_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        path: str | Path,
+        *,
+        memory_limit: int | str,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+        threads: int | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> WrittenDataset:
+        """Build a dataset into a Parquet file, with a limit on the memory that takes.
+
+        Its fingerprint is that of `dataset` with the same arguments. `path` appears whole or not
+        at all, and what does not fit into memory waits in a folder beside it meanwhile.
+
+        Args:
+            spine: see `dataset`; a Parquet file, a query or a record batch reader is read in
+                pieces. In the order of time it is joined fastest.
+            features: selections, or texts such as `weather[temp,wind]`.
+            path: the file to write.
+            memory_limit: bytes, or a text such as `512MB`; 64 MB or more. What the process holds
+                already does not count.
+            time: the spine's time column.
+            as_of: only records written offline at or before it count.
+            spine_name: names the spine in lineage; by default its file's name or digest.
+            threads: for DuckDB; the result does not depend on it.
+            on_progress: called with the number of rows joined so far.
+
+        Raises:
+            InvalidSpine: a column is missing or has the wrong type.
+            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+            InvalidRequest: the join does not fit into the limit.
+        """
+        limit = memory_bytes(memory_limit)
+        resolved = self._resolve(selections(features))
+        name = spine_name or name_of(spine)
+        return write(
+            spine_batches(spine),
+            resolved,
+            Path(path),
+            time=time,
+            as_of_us=moment_us(as_of),
+            memory_limit=limit,
+            recorded=lambda manifest: self._with_lineage(manifest, resolved, name, rebuilt=False),
+            threads=threads,
+            on_progress=on_progress,
+        )
+
     def save_dataset(self, dataset: Dataset) -> Path:
         """Keep a dataset in the home, with its spine; training jobs find it by its fingerprint.
 
@@ -484,11 +535,20 @@ class EmbeddedStore(FeatureStore):
     def _recorded(
         self, dataset: Dataset, resolved: list[Resolved], spine_name: str, *, rebuilt: bool
     ) -> Dataset:
-        uid = record_dataset(self.graph, dataset, resolved, spine_name=spine_name, rebuilt=rebuilt)
+        manifest = self._with_lineage(dataset.manifest, resolved, spine_name, rebuilt=rebuilt)
+        return replace(dataset, manifest=manifest, keeper=self)
+
+    def _with_lineage(
+        self,
+        manifest: Mapping[str, Any],
+        resolved: list[Resolved],
+        spine_name: str,
+        *,
+        rebuilt: bool,
+    ) -> dict[str, Any]:
+        uid = record_dataset(self.graph, manifest, resolved, spine_name=spine_name, rebuilt=rebuilt)
         source = {"spine": spine_name} if spine_name else {}
-        return replace(
-            dataset, manifest={**dataset.manifest, "lineage": {"uid": uid, **source}}, keeper=self
-        )
+        return {**manifest, "lineage": {"uid": uid, **source}}
 
     # -- lineage and end ----------------------------------------------------------------------
 

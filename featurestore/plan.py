@@ -129,7 +129,7 @@ def explain(spine: pa.Table, resolved: Sequence[Resolved], *, time: str) -> Data
     Cost: reads the footers of at most 100 files a group, and no row.
     """
     times = pointintime.spine_times(spine, time)
-    names = output_names(spine, resolved)
+    names = output_names(spine.schema.names, resolved)
     groups = []
     for entry, chosen in zip(resolved, names, strict=True):
         key = entry.selection.key or entry.group.record_identifier

@@ -12,6 +12,7 @@ One rule, in every engine (version `RULE_VERSION`):
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -45,14 +46,24 @@ VERSION_ORDER: Final = "ROW(_event_time, NOT is_deleted, write_time, _sequence)"
 _LAST_VERSION: Final = "ROW(s._time, true, 'infinity'::TIMESTAMPTZ, 9223372036854775807)"
 
 
-def connect(*, threads: int | None = None, memory_limit: str | None = None) -> Any:
-    """Open an in-memory DuckDB that reads times as UTC."""
+def connect(
+    *, threads: int | None = None, memory_limit: str | None = None, spill: Path | None = None
+) -> Any:
+    """Open an in-memory DuckDB that reads times as UTC.
+
+    Args:
+        threads: None: as many as there are processors.
+        memory_limit: such as `512MB`; None: most of the memory.
+        spill: the folder for what does not fit; made when needed.
+    """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     if threads is not None:
         connection.execute(f"SET threads = {int(threads)}")
     if memory_limit is not None:
         connection.execute("SET memory_limit = ?", [memory_limit])
+    if spill is not None:
+        connection.execute("SET temp_directory = ?", [str(spill)])
     return connection
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         TrainingStopped,
         TrainingUnavailable,
     )
+    from training.feed import TorchBatches, to_quantile_dmatrix, to_torch
     from training.hyperparameter import Hyperparameter
     from training.inputs import Input, Inputs
     from training.job import (
@@ -100,6 +101,9 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "ChannelDeclaration",
     "MetricDeclaration",
     "Dataset",
+    "to_torch",
+    "TorchBatches",
+    "to_quantile_dmatrix",
     "Input",
     "Inputs",
     "Run",
@@ -145,6 +149,7 @@ _MODULES = {
         *("ModelNotFound", "TrainingError", "TrainingJobExists", "TrainingJobFailed"),
         *("TrainingJobNotFound", "TrainingStopped", "TrainingUnavailable"),
     ),
+    "feed": ("TorchBatches", "to_quantile_dmatrix", "to_torch"),
     "hyperparameter": ("Hyperparameter",),
     "inputs": ("Input", "Inputs"),
     "job": (

@@ -194,6 +194,7 @@ def test_a_spine_of_any_type_comes_back(store, at):
     chunked = pa.concat_tables([spine.slice(0, 1), spine.slice(1)])
     dataset = store.dataset(chunked, ["readings[temp]"])
     dataset.save()
+    assert store.load_dataset(dataset.fingerprint).table.num_columns == 9
     again = store.rebuild_dataset(dataset.fingerprint)
     assert again.fingerprint == dataset.fingerprint
     assert again.table.schema == dataset.table.schema
