@@ -65,6 +65,7 @@ from featurestore.schema import (
 )
 from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
 from featurestore.spine import sql_spine
+from featurestore.split import Fold
 from featurestore.store import Description, FeatureStore, Found, Get, PutResult, WriteError
 from featurestore.streamed import WrittenDataset
 from featurestore.verify import Difference, VerifyReport
@@ -108,6 +109,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Flushed",
     "FeatureSelection",
     "Dataset",
+    "Fold",
     "SavedDataset",
     "WrittenDataset",
     "sql_spine",

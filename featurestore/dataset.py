@@ -16,12 +16,14 @@ from typing import Any, Final, Protocol, final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featurestore import eventtime, pointintime
+from featurestore import eventtime, pointintime, split
 from featurestore.digest import table_digest
 from featurestore.errors import InternalError, InvalidRequest
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
 from featurestore.spine import name_of, read_spine
+from featurestore.split import Fold
+from featurestore.statistics import describe
 
 __all__ = [
     "METADATA_KEY",
@@ -150,7 +152,13 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """Names the content: equal spine, selections, rule and rows give an equal fingerprint."""
-        return str(self.manifest["fingerprint"])
+        return str((self.manifest.get("part") or self.manifest)["fingerprint"])
+
+    @property
+    def parent(self) -> str | None:
+        """The fingerprint of the dataset that this is a part of; None for a whole one."""
+        part = self.manifest.get("part")
+        return None if part is None else str(part["parent"])
 
     @property
     def versions(self) -> dict[str, int | None]:
@@ -223,6 +231,95 @@ class Dataset:
         that it is not it.
         """
         return replace(self, table=self.table.filter(mask))
+
+    def statistics(self, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """Say of each column how many values and nulls it has, and how they lie.
+
+        See `featurestore.statistics.describe`. The fingerprint does not depend on them.
+
+        Args:
+            columns: which; None: all.
+        """
+        return describe(self.table, columns)
+
+    def split_by_time(
+        self,
+        parts: Mapping[str, float] = split.PARTS,
+        *,
+        cuts: Sequence[dt.datetime] = (),
+        gap: dt.timedelta = dt.timedelta(0),
+    ) -> dict[str, Dataset]:
+        """Split into parts one after another in time: no row of a part is as late as a later part.
+
+        Rows of one time stay together. Each part's `parent` is this dataset's fingerprint.
+
+        Args:
+            parts: in the order of time, name → about which share of the rows; they add up to 1.
+            cuts: when the second and later parts begin, instead of the shares.
+            gap: rows less than this after a cut are in no part; as long as what a label looks
+                ahead, so that no label of an earlier part knows of a later one.
+
+        Raises:
+            InvalidRequest: shares, cuts or gap make no sense.
+        """
+        return split.split_by_time(self, parts, cuts=cuts, gap=gap)
+
+    def split_by_group(
+        self, column: str, parts: Mapping[str, float] = split.PARTS, *, seed: int = 0
+    ) -> dict[str, Dataset]:
+        """Split so that the rows of one value of a column are in one part.
+
+        A hash of the value and the seed decides: neither the order of rows nor the other values
+        matter, and a value stays in its part when the dataset grows. Nulls are one value.
+
+        Args:
+            column: such as the record identifier.
+            parts: name → about which share of the values; they add up to 1.
+            seed: another one gives another split.
+        """
+        return split.split_by_group(self, column, parts, seed=seed)
+
+    def split_stratified(
+        self,
+        column: str,
+        parts: Mapping[str, float] = split.PARTS,
+        *,
+        group: str | None = None,
+        seed: int = 0,
+    ) -> dict[str, Dataset]:
+        """Split so that each value of a column has the same share in every part.
+
+        Rows of one identifier and time stay together, and with `group` all rows of one value of
+        that; then such a group counts as its most frequent value of the column.
+
+        Args:
+            column: such as the label.
+            parts: name → which share of the rows; they add up to 1.
+            group: a column whose values are not torn.
+            seed: another one gives another split.
+        """
+        return split.split_stratified(self, column, parts, group=group, seed=seed)
+
+    def folds_by_time(self, folds: int = 5, *, gap: dt.timedelta = dt.timedelta(0)) -> list[Fold]:
+        """Make folds that train on the past: each tests on the time after what it trains on.
+
+        Args:
+            folds: how many; the time is cut into one piece more, of about as many rows each.
+            gap: rows less than this before the test's first time are left out of the training.
+        """
+        return split.folds_by_time(self, folds, gap=gap)
+
+    def folds_by_group(self, column: str, folds: int = 5, *, seed: int = 0) -> list[Fold]:
+        """Make folds so that no value of a column is in both training and test of one.
+
+        Every row is in one test. See `split_by_group` for what decides.
+
+        Args:
+            column: such as the record identifier.
+            folds: how many.
+            seed: another one gives other folds.
+        """
+        return split.folds_by_group(self, column, folds, seed=seed)
 
     def write(self, path: str | Path) -> Path:
         """Write a Parquet file that carries the manifest; it appears whole or not at all."""

@@ -99,10 +99,11 @@ class SavedDatasets:
         path = self._path(dataset.fingerprint)
         about = path.with_suffix(".json")
         spine = self._spine_path(str(manifest["spine_digest"]))
-        if path.exists() and about.exists() and spine.exists():
+        if dataset.parent is None and path.exists() and about.exists() and spine.exists():
             return path
         if (
-            len(dataset) != manifest["rows"]
+            dataset.parent is not None
+            or len(dataset) != manifest["rows"]
             or table_digest(dataset.table) != (manifest["rows_digest"])
         ):
             raise InvalidRequest(
