@@ -20,6 +20,7 @@
 """
 
 from featurestore import aio
+from featurestore.builder import DatasetBuilder, JoinComparatorEnum, JoinTypeEnum
 from featurestore.client import connect
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import open_store as open  # noqa: A004  # read as featurestore.open
@@ -110,6 +111,9 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "FeatureSelection",
     "Dataset",
     "Fold",
+    "DatasetBuilder",
+    "JoinTypeEnum",
+    "JoinComparatorEnum",
     "SavedDataset",
     "WrittenDataset",
     "sql_spine",

@@ -19,6 +19,7 @@ import lineage
 from featurestore import convert, eventtime, verify
 from featurestore import record as record_rules
 from featurestore.arrowcode import Encoded, check_records, encode_batch
+from featurestore.builder import DatasetBuilder, read_base
 from featurestore.codec import DELETED, HARD, NEVER
 from featurestore.dataset import (
     Dataset,
@@ -56,7 +57,7 @@ from featurestore.registry import Registered, Registry, named
 from featurestore.saved import SavedDatasets
 from featurestore.schema import FeatureGroup, StorageType, Store, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
-from featurestore.spine import name_of, read_spine, spine_batches
+from featurestore.spine import is_query, name_of, read_spine, spine_batches
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -434,6 +435,47 @@ class EmbeddedStore(FeatureStore):
             FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
         """
         return explain(read_spine(spine), self._resolve(selections(features)), time=time)
+
+    def create_dataset(
+        self,
+        base: object,
+        output_path: str | Path | None = None,
+        record_identifier_feature_name: str | None = None,
+        event_time_identifier_feature_name: str | None = None,
+        included_feature_names: Sequence[str] | None = None,
+    ) -> DatasetBuilder:
+        """Begin a dataset in the manner of SageMaker's DatasetBuilder.
+
+        Args:
+            base: a feature group or its name; or rows, as a spine is given.
+            output_path: the folder for `to_csv_file`.
+            record_identifier_feature_name: the base's identifier, where it is rows.
+            event_time_identifier_feature_name: the base's event time, where it is rows.
+            included_feature_names: the base's columns to return; None: all.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: the base lacks a column.
+        """
+
+        def resolve(name: str) -> Resolved:
+            return self._resolve_one(FeatureSelection(name))
+
+        found: Resolved | pa.Table
+        if isinstance(base, FeatureGroup):
+            found = resolve(base.name)
+        elif isinstance(base, str) and not (is_query(base) or Path(base).suffix):
+            found = resolve(base)
+        else:
+            found = read_base(base)
+        return DatasetBuilder(
+            found,
+            resolve,
+            output_path=output_path,
+            record_identifier=record_identifier_feature_name,
+            event_time=event_time_identifier_feature_name,
+            included=included_feature_names,
+        )
 
     def write_dataset(
         self,

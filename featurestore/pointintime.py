@@ -34,6 +34,7 @@ __all__ = [
     "seen_files",
     "spine_keys",
     "spine_times",
+    "sql_type",
 ]
 
 RULE_VERSION: Final = 1
@@ -102,7 +103,7 @@ def as_of_join(
     chosen = ", ".join(
         _quoted(name)
         if name in table_columns
-        else f"NULL::{_sql_type(kinds[name])} AS {_quoted(name)}"
+        else f"NULL::{sql_type(kinds[name])} AS {_quoted(name)}"
         for name in dict.fromkeys(features)
     )
     identifier = _quoted(group.record_identifier)
@@ -313,7 +314,8 @@ _SQL_TYPES: Final = {
 }
 
 
-def _sql_type(feature: FeatureDefinition) -> str:
+def sql_type(feature: FeatureDefinition) -> str:
+    """Return the SQL type of a feature's values."""
     kind = _SQL_TYPES[feature.type]
     return kind if feature.collection is None else f"{kind}[]"
 

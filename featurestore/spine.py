@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from featurestore.errors import InvalidSpine
 
-__all__ = ["name_of", "read_spine", "spine_batches", "sql_spine"]
+__all__ = ["is_query", "name_of", "read_spine", "spine_batches", "sql_spine"]
 
 _QUERY: Final = re.compile(r"\s*(SELECT|WITH|FROM)\s", re.IGNORECASE)
 _BATCH_ROWS: Final = 65_536
