@@ -11,9 +11,10 @@ PACKAGES := lineage featurestore ingest training featureline
 # Stubs refuse to load under an older grpcio or protobuf than made them: generate with the lowest
 # versions that pyproject.toml allows.
 PROTO_TOOLS := grpcio-tools==1.74.0 setuptools==80.9.0
+SOAK_MINUTES ?= 10
 PROTOS := $(shell find proto -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help setup setup-dev demo test bench proto proto-check format lint types layers docs check clean
+.PHONY: help setup setup-dev demo test bench soak proto proto-check format lint types layers docs check clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +47,11 @@ demo: $(VENV)/.demo  ## Run the main job on real data: flights in, a trained mod
 test: $(VENV)/.test  ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: $(VENV)/.test  ## Run the benchmarks (ONLY=online|offline|lineage|training|ingest)
+bench: $(VENV)/.test  ## Run the benchmarks (ONLY=online|offline|lineage|training|ingest|encryption|redis)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
+
+soak: $(VENV)/.test  ## Kill and load a server for SOAK_MINUTES (default 10); prints a table
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(SOAK_ARGS)
 
 proto:  ## Generate the protobuf code
 	test -x .venv-proto/bin/python || $(PYTHON) -m venv .venv-proto

@@ -1,7 +1,7 @@
 # The feature store's server, `featureline serve`. Build from the repository root.
 FROM python:3.11-slim AS build
-# Clients of the shared engines. "fast" adds the native front.
-ARG EXTRAS=fast,redis,postgres,s3
+# Clients of the shared engines, sealed records, and "fast", the native front.
+ARG EXTRAS=fast,redis,encryption,postgres,s3
 RUN python -m venv /opt/featureline
 ENV PATH=/opt/featureline/bin:$PATH
 WORKDIR /src

@@ -17,7 +17,7 @@ COPY training training
 COPY featureline featureline
 # XGBoost loads NCCL only for several GPUs; left out, the image is hundreds of megabytes smaller.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install ".[training]" && pip uninstall --yes nvidia-nccl-cu12
+    pip install ".[training,redis]" && pip uninstall --yes nvidia-nccl-cu12
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin featureline \

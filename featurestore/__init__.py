@@ -70,12 +70,14 @@ from featurestore.split import Fold
 from featurestore.store import Description, FeatureStore, Found, Get, PutResult, WriteError
 from featurestore.streamed import WrittenDataset
 from featurestore.verify import Difference, VerifyReport
+from lineage.channel import ClientTls
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # opening a store
     "open",
     "connect",
     "aio",
+    "ClientTls",
     "FeatureStore",
     # feature groups
     "FeatureGroup",

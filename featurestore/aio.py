@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, Final, Self, final
 
 import grpc
 
@@ -20,28 +20,52 @@ from featurestore.record import Put
 from featurestore.schema import FeatureGroup, Ttl
 from featurestore.store import Description, Found, Get, WriteError
 from featurestore.v1 import control_pb2, control_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from lineage.channel import ClientTls, Login
 
 __all__ = ["AsyncStore", "connect"]
 
+_OPEN: Final = Login()
 
-def connect(target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> AsyncStore:
+
+def connect(
+    target: str,
+    *,
+    token: str | None = None,
+    tls: ClientTls | None = None,
+    plaintext_token: bool = False,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> AsyncStore:
     """Connect to a server; call it inside a running event loop.
 
     Args:
         target: `host:port`.
+        token: as `featureline token create` printed it; None: `$FEATURELINE_TOKEN`, if set.
+        tls: None: as `$FEATURELINE_TLS_CA`, `_CERT`, `_KEY` and `_SERVER_NAME` say, else plaintext.
+        plaintext_token: send the token in plaintext to other machines, too, as
+            `$FEATURELINE_PLAINTEXT_TOKEN=1` does: for a network, or a mesh, that encrypts by
+            itself.
         timeout_s: deadline of each call.
+
+    Raises:
+        InvalidRequest: the token or the files of TLS cannot be used, or the token would travel to
+            another machine in clear text.
     """
-    return AsyncStore(target, timeout_s=timeout_s)
+    return AsyncStore(
+        target, login=wire.login(token, tls, plaintext_token=plaintext_token), timeout_s=timeout_s
+    )
 
 
 @final
 class AsyncStore:
     """The record verbs of `FeatureStore` as coroutines, with the same errors."""
 
-    def __init__(self, target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self, target: str, *, login: Login = _OPEN, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
         self.target = target
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(target, options=wire.CHANNEL_OPTIONS)
+        self._login = login
+        self._channel = wire.channel(login.aio_channel, target)
         self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
         self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
 
@@ -208,10 +232,14 @@ class AsyncStore:
         return left.response()
 
     async def _call(self, method: Any, request: Any, *, timeout_s: float | None = None) -> Any:
+        metadata = self._login.call_metadata()
         try:
-            return await method(request, timeout=timeout_s or self._timeout_s)
+            return await method(request, timeout=timeout_s or self._timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            wire.raise_from_rpc(error, self.target)
+            known = (error, self.target, self._login, metadata[0][1])
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                await asyncio.to_thread(wire.raise_from_rpc, *known)  # it may look at the server
+            wire.raise_from_rpc(*known)
         except grpc.aio.UsageError as error:
             raise StoreUnavailable(
                 f"the connection to the feature store at {self.target} is closed"

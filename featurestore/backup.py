@@ -50,8 +50,9 @@ _FOLDERS: Final = ("artifacts", "jobs", "deadletters")
 # Of a job: its data are links or copies of what is elsewhere, and its model is an artifact.
 _LEFT_OUT_OF_JOBS: Final = frozenset({"input/data", "model", "checkpoints"})
 _ELSEWHERE: Final = (
-    "the online store: it is not LMDB in home/online. Records in Redis are not in this backup, and "
-    "neither is the outbox there: keep Redis's own append-only file or snapshots"
+    "the online store: it is not LMDB in home/online. Records, outbox and source positions in "
+    "Redis are not in this backup: keep Redis's own append-only file or snapshots, and "
+    "online.json, which holds its address and password"
 )
 
 

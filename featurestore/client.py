@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 import grpc
 import pyarrow as pa
@@ -41,6 +41,7 @@ from featurestore.store import (
 )
 from featurestore.v1 import control_pb2, control_pb2_grpc, runtime_pb2, runtime_pb2_grpc
 from featurestore.verify import VerifyReport
+from lineage.channel import ClientTls, Login
 
 __all__ = ["RemoteStore", "connect"]
 
@@ -51,17 +52,36 @@ _ROWS_PER_CALL: Final = 5_000
 _BYTES_PER_CALL: Final = 16 << 20
 _IDENTIFIERS_PER_CALL: Final = 1_000
 _CALLS_IN_FLIGHT: Final = 4
+_OPEN: Final = Login()
 _NO_ERRORS: Final = runtime_pb2.BatchWriteRecordResponse()
 
 
-def connect(target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> RemoteStore:
+def connect(
+    target: str,
+    *,
+    token: str | None = None,
+    tls: ClientTls | None = None,
+    plaintext_token: bool = False,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> RemoteStore:
     """Connect to a server; the first call opens the connection.
 
     Args:
         target: `host:port`.
+        token: as `featureline token create` printed it; None: `$FEATURELINE_TOKEN`, if set.
+        tls: None: as `$FEATURELINE_TLS_CA`, `_CERT`, `_KEY` and `_SERVER_NAME` say, else plaintext.
+        plaintext_token: send the token in plaintext to other machines, too, as
+            `$FEATURELINE_PLAINTEXT_TOKEN=1` does: for a network, or a mesh, that encrypts by
+            itself.
         timeout_s: deadline of each short call; datasets, flushes and verifications have an hour.
+
+    Raises:
+        InvalidRequest: the token or the files of TLS cannot be used, or the token would travel to
+            another machine in clear text.
     """
-    return RemoteStore(target, timeout_s=timeout_s)
+    return RemoteStore(
+        target, login=wire.login(token, tls, plaintext_token=plaintext_token), timeout_s=timeout_s
+    )
 
 
 @final
@@ -70,13 +90,17 @@ class RemoteStore(FeatureStore):
 
     Args:
         target: `host:port`.
+        login: how it shows who it is.
         timeout_s: deadline of each short call.
     """
 
-    def __init__(self, target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self, target: str, *, login: Login = _OPEN, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
         self.target = target
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(target, options=wire.CHANNEL_OPTIONS)
+        self._login = login
+        self._channel = wire.channel(login.channel, target)
         self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
         self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
         # BatchWriteRecord of a request that is bytes already.
@@ -403,14 +427,17 @@ class RemoteStore(FeatureStore):
         chunks: list[bytes] = []
         chosen, as_of_us = selections(features), moment_us(as_of)
         requests = wire.dataset_requests(rows, chosen, time, as_of_us, name)
+        metadata = self._login.call_metadata()
         try:
-            for response in self._control.BuildDataset(requests, timeout=LONG_TIMEOUT_S):
+            for response in self._control.BuildDataset(
+                requests, timeout=LONG_TIMEOUT_S, metadata=metadata
+            ):
                 if response.WhichOneof("part") == "dataset":
                     manifest = json.loads(response.dataset.manifest_json)
                 else:
                     chunks.append(response.rows)
         except grpc.RpcError as error:
-            wire.raise_from_rpc(error, self.target)
+            wire.raise_from_rpc(error, self.target, self._login, metadata[0][1])
         except ValueError as error:
             raise self._closed() from error
         return Dataset(wire.table_from(chunks, "dataset"), manifest)
@@ -420,7 +447,10 @@ class RemoteStore(FeatureStore):
     @cached_property
     def graph(self) -> Any:
         """The lineage graph of the server."""
-        return lineage.connect(self.target)
+        login = self._login
+        return lineage.connect(
+            self.target, token=login.token, tls=login.tls, plaintext_token=login.plaintext_token
+        )
 
     def close(self) -> None:
         """See FeatureStore.close."""
@@ -430,10 +460,11 @@ class RemoteStore(FeatureStore):
             graph.close()
 
     def _call(self, method: Any, request: Any, *, timeout_s: float | None = None) -> Any:
+        metadata = self._login.call_metadata()
         try:
-            return method(request, timeout=timeout_s or self._timeout_s)
+            return method(request, timeout=timeout_s or self._timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            wire.raise_from_rpc(error, self.target)
+            wire.raise_from_rpc(error, self.target, self._login, metadata[0][1])
         except ValueError as error:
             raise self._closed() from error
 
@@ -466,11 +497,7 @@ class RemoteStore(FeatureStore):
         return left.response()
 
     def _read(self, request: Get) -> Any:
-        message = wire.batch_get_message([request])
-        try:
-            return self._runtime.BatchGetRecord.future(message, timeout=self._timeout_s)
-        except ValueError as error:
-            raise self._closed() from error
+        return self._begin(self._runtime.BatchGetRecord, wire.batch_get_message([request]))
 
     def _read_result(self, request: Get, call: Any) -> Any:
         """Wait for a batch get; ask a throttled server again until the deadline."""
@@ -484,22 +511,32 @@ class RemoteStore(FeatureStore):
         return response
 
     def _send(self, batch: wire.RowBatch) -> Any:
-        if batch.is_settled:
-            return None
+        return None if batch.is_settled else self._begin(self._write_rows, batch.data)
+
+    def _begin(self, method: Any, request: Any) -> _UnderWay:
+        metadata = self._login.call_metadata()
         try:
-            return self._write_rows.future(batch.data, timeout=self._timeout_s)
+            call = method.future(request, timeout=self._timeout_s, metadata=metadata)
         except ValueError as error:
             raise self._closed() from error
+        return _UnderWay(call, metadata[0][1])
 
     def _closed(self) -> StoreUnavailable:
         # gRPC says it by a ValueError.
         return StoreUnavailable(f"the connection to the feature store at {self.target} is closed")
 
-    def _result(self, call: Any) -> Any:
+    def _result(self, begun: _UnderWay) -> Any:
         try:
-            return call.result()
+            return begun.call.result()
         except grpc.RpcError as error:
-            wire.raise_from_rpc(error, self.target)
+            wire.raise_from_rpc(error, self.target, self._login, begun.request_id)
+
+
+class _UnderWay(NamedTuple):
+    """A call whose reply is not yet there."""
+
+    call: Any
+    request_id: str
 
 
 def _add_rows(batch: wire.RowBatch, group: FeatureGroup, part: pa.RecordBatch) -> None:

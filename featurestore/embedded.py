@@ -7,8 +7,9 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -20,7 +21,7 @@ from featurestore import convert, eventtime, verify
 from featurestore import record as record_rules
 from featurestore.arrowcode import Encoded, check_records, encode_batch
 from featurestore.builder import DatasetBuilder, read_base
-from featurestore.codec import DELETED, HARD, NEVER
+from featurestore.codec import DELETED, HARD, NEVER, StoredValue
 from featurestore.dataset import (
     Dataset,
     FeatureSelection,
@@ -56,6 +57,7 @@ from featurestore.record import Put
 from featurestore.registry import Registered, Registry, named
 from featurestore.saved import SavedDatasets
 from featurestore.schema import FeatureGroup, StorageType, Store, Throughput, Ttl
+from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
 from featurestore.spine import is_query, name_of, read_spine, spine_batches
 from featurestore.store import (
@@ -79,20 +81,27 @@ __all__ = ["EmbeddedStore", "open_store"]
 TABLE_CHUNK: Final = 10_000
 TABLE_CHUNK_BYTES: Final = 32 << 20
 _LIST_CHUNK: Final = 1_000
+_DELETE_US: Final = 600_000_000  # more than any delete takes
 _UNTAKEN_BY_DELTA: Final = re.compile(r"[\[\]\\^|]|%[0-9A-Fa-f]{2}")
 
 
-def open_store(home: str | Path | None = None) -> EmbeddedStore:
+def open_store(home: str | Path | None = None, *, online: str | None = None) -> EmbeddedStore:
     """Open the store in a home folder, making it when absent.
 
-    Several processes may have one home open at once.
+    Several processes may have one home open at once. A home remembers its online store, so that
+    `online` need be given only once, and again when the login changes.
 
     Args:
         home: default `$FEATURELINE_HOME`, else `./.featureline`.
+        online: URL of the online store in Redis or Valkey (`redis://…`, `rediss://…` or
+            `redis+cluster://…`, see `featurestore.online.RedisUrl`); default
+            `$FEATURELINE_ONLINE`, else the one that the home remembers, at first LMDB in it.
 
     Raises:
         StoreCorrupt: a file in the folder is damaged or belongs to another program.
-        StoreUnavailable: the folder cannot be opened, or the Delta library cannot take its name.
+        StoreUnavailable: the folder cannot be opened, or the Delta library cannot take its name;
+            the home has another online store, or that one cannot be reached.
+        InvalidRequest: the URL has another form.
     """
     chosen = Path(home or os.environ.get("FEATURELINE_HOME") or ".featureline").resolve()
     untaken = _UNTAKEN_BY_DELTA.search(str(chosen))
@@ -108,7 +117,12 @@ def open_store(home: str | Path | None = None) -> EmbeddedStore:
             f"the home {chosen} cannot be opened: {error.strerror}; choose a folder this process "
             f"may write to"
         ) from error
-    return EmbeddedStore(chosen)
+    url = online or os.environ.get("FEATURELINE_ONLINE") or None
+    with ExitStack() as opened:
+        engine = None if url is None else opened.enter_context(closing(open_online(chosen, url)))
+        store = EmbeddedStore(chosen, online=engine)
+        opened.pop_all()
+    return store
 
 
 @final
@@ -133,17 +147,17 @@ class EmbeddedStore(FeatureStore):
         self.home = home
         self._now = now
         self._tolerance_us = future_tolerance_us
-        self.registry = Registry(home / "meta.db")
-        try:
+        with ExitStack() as opened:
+            self.registry = opened.enter_context(closing(Registry(home / "meta.db")))
+            self.sealing = opened.enter_context(closing(Sealing(home)))
             self.online = online or open_online(home)
-        except FeatureStoreError:
-            self.registry.close()
-            raise
+            opened.pop_all()
         self._committer = Committer(self.online)
         self._flusher = Flusher(
             self.online.outbox,
             application=f"featureline:{self.online.store_id}",
             locks=home / "locks",
+            opened=self.sealing.open_entries,
             now=now,
         )
 
@@ -151,9 +165,7 @@ class EmbeddedStore(FeatureStore):
 
     def create_feature_group(self, group: FeatureGroup) -> Description:
         """See FeatureStore.create_feature_group."""
-        return self._described(
-            self.registry.create(group, now=self._now(), also=self._record_group)
-        )
+        return self._described(self.registry.create(group, now=self._now(), also=self._begin_group))
 
     def describe(self, name: str) -> Description:
         """See FeatureStore.describe."""
@@ -219,10 +231,7 @@ class EmbeddedStore(FeatureStore):
         """See FeatureStore.delete_feature_group."""
         entry = self.registry.get(name)
         self._flush(entry)  # acknowledged records reach the offline table, which stays
-        entry = self.registry.delete(name, now=self._now())
-        # And those that were acknowledged since, before the drop takes the outbox away.
-        self._flusher.flush(lambda: entry, self.offline_table(entry))
-        self.online.drop(entry.number)
+        self._end_group(self.registry.delete(name, now=self._now()))
 
     # -- records ------------------------------------------------------------------------------
 
@@ -247,16 +256,26 @@ class EmbeddedStore(FeatureStore):
     def batch_get(self, requests: Sequence[Get]) -> list[Found]:
         """See FeatureStore.batch_get."""
         now = self._now()
-        found: list[Found] = []
         groups = self.registry.current()
-        for request in requests:
-            entry = readable(groups, request.group, request.features)
-            texts = [record_rules.identifier_text(entry.group, i) for i in request.identifiers]
-            values = self.online.get(entry.number, [text.encode() for text in texts])
-            names = request.features or None
+        entries = [readable(groups, asked.group, asked.features) for asked in requests]
+        texts = [
+            [record_rules.identifier_text(entry.group, i) for i in asked.identifiers]
+            for entry, asked in zip(entries, requests, strict=True)
+        ]
+        wanted = [
+            (entry.number, [text.encode() for text in names])
+            for entry, names in zip(entries, texts, strict=True)
+        ]
+        found: list[Found] = []
+        for entry, asked, identifiers, answer in zip(
+            entries, requests, texts, self.online.get_many(wanted), strict=True
+        ):
+            if isinstance(answer, FeatureStoreError):
+                raise answer
+            features = asked.features or None
             found.extend(
-                Found(request.group, text, convert.decode_record(value.record, names))
-                for text, value in zip(texts, values, strict=True)
+                Found(asked.group, text, convert.decode_record(value.record, features))
+                for text, value in zip(identifiers, self.sealing.open(entry, answer), strict=True)
                 if value is not None and value.is_readable(now)
             )
         return found
@@ -273,7 +292,7 @@ class EmbeddedStore(FeatureStore):
             keys = [text.encode() for text in texts[start : start + TABLE_CHUNK]]
             records.extend(
                 value.record if value is not None and value.is_readable(now) else None
-                for value in self.online.get(entry.number, keys)
+                for value in self._stored(entry, keys)
             )
         return convert.records_to_table(entry.group, texts, records, features)
 
@@ -325,7 +344,7 @@ class EmbeddedStore(FeatureStore):
         for batch in record_batches(table):
             now = self._now()
             encoded = encode_batch(entry.group, batch, now=now, tolerance_us=self._tolerance_us)
-            waiting.append(_puts(entry, encoded, None, now))
+            waiting.append(self._puts(entry, encoded, None, now))
             errors.extend(
                 WriteError(rows + row, type(error).__name__, f"{error} (row {rows + row})")
                 for row, error in encoded.refused
@@ -396,7 +415,13 @@ class EmbeddedStore(FeatureStore):
         if not (entry.group.online and entry.group.offline):
             raise InvalidRequest(f"{group}: only a group with both stores can be verified")
         self._flush(entry)
-        return verify.verify(self.online, entry, self.offline_table(entry).scan(), now=self._now())
+        return verify.verify(
+            self.online,
+            entry,
+            self.offline_table(entry).scan(),
+            opened=partial(self.sealing.open, entry),
+            now=self._now(),
+        )
 
     def dataset(
         self,
@@ -602,6 +627,8 @@ class EmbeddedStore(FeatureStore):
     def sweep(self, *, pause: Callable[[int], bool] | None = None) -> int:
         """Give back the space of expired records; gets never return them, swept or not.
 
+        And end the deletes of encrypted groups that a kill left half done: their keys go.
+
         Args:
             pause: called after each slice with the number of versions looked at; False ends the
                 sweep of the group at hand.
@@ -609,6 +636,12 @@ class EmbeddedStore(FeatureStore):
         Returns:
             How many records were swept.
         """
+        with_keys = self.sealing.numbers()
+        # One that was deleted just now is being ended by the process that did it.
+        if with_keys:
+            for entry in self.registry.deleted(before=self._now() - _DELETE_US):
+                if entry.number in with_keys:
+                    self._end_group(entry)
         return sum(
             sweep_group(
                 self.online, self._committer.put, entry.number, now=self._now(), pause=pause
@@ -620,6 +653,7 @@ class EmbeddedStore(FeatureStore):
     def close(self) -> None:
         """See FeatureStore.close."""
         self.online.close()
+        self.sealing.close()
         self.registry.close()
         graph = self.__dict__.pop("graph", None)
         if graph is not None:
@@ -644,7 +678,7 @@ class EmbeddedStore(FeatureStore):
         identifier, event_time, data = convert.check_message(
             entry.group, message, now=now, tolerance_us=self._tolerance_us
         )
-        return _write(entry, identifier, event_time, data, ttl, stores, now)
+        return self._put(entry, identifier, event_time, data, ttl, stores, now)
 
     def prepare_records(
         self, entry: Registered, records: Sequence[bytes], ttl: Ttl | None
@@ -656,7 +690,7 @@ class EmbeddedStore(FeatureStore):
         """
         now = self._now()
         checked = check_records(entry.group, records, now=now, tolerance_us=self._tolerance_us)
-        return _puts(entry, checked, ttl, now), checked.refused
+        return self._puts(entry, checked, ttl, now), checked.refused
 
     def prepare_update(
         self,
@@ -678,7 +712,7 @@ class EmbeddedStore(FeatureStore):
                 f"put whole records"
             )
         text = record_rules.identifier_text(group, identifier)
-        stored = self.online.get(entry.number, [text.encode()])[0]
+        stored = self._stored(entry, [text.encode()])[0]
         now = self._now()
         updated = merge(
             group, text, stored, features, ttl, now=now, tolerance_us=self._tolerance_us
@@ -688,7 +722,7 @@ class EmbeddedStore(FeatureStore):
             entry.number,
             text.encode(),
             updated.event_time_us,
-            updated.record,
+            self.sealing.seal(entry, text.encode(), updated.record),
             0,
             updated.expires_us,
             entry.version,
@@ -719,11 +753,13 @@ class EmbeddedStore(FeatureStore):
             now=self._now(),
             tolerance_us=self._tolerance_us,
         )
+        key = marker.identifier.encode()
+        data = convert.encode_record(marker.values, group.collections)
         return Write(
             entry.number,
-            marker.identifier.encode(),
+            key,
             marker.event_time_us,
-            convert.encode_record(marker.values, group.collections),
+            self.sealing.seal(entry, key, data),
             DELETED | HARD if hard else DELETED,
             NEVER,
             entry.version,
@@ -808,7 +844,62 @@ class EmbeddedStore(FeatureStore):
         data = convert.checked_size(
             entry.group, convert.encode_record(checked.values, entry.group.collections)
         )
-        return _write(entry, checked.identifier, checked.event_time_us, data, ttl, stores, now)
+        return self._put(entry, checked.identifier, checked.event_time_us, data, ttl, stores, now)
+
+    def _stored(
+        self, entry: Registered, identifiers: Sequence[bytes]
+    ) -> Sequence[StoredValue | None]:
+        """Return the stored versions of identifiers, with their records in clear."""
+        return self.sealing.open(entry, self.online.get(entry.number, identifiers))
+
+    def _put(
+        self,
+        entry: Registered,
+        identifier: str,
+        event_time_us: int,
+        data: bytes,
+        ttl: Ttl | None,
+        stores: tuple[str, ...] | None,
+        now: int,
+    ) -> Write:
+        """Make the write of a checked record."""
+        online, offline = _targets(entry.group, stores)
+        ttl = ttl or entry.group.ttl
+        # A ttl that ends after the last event time there is never ends.
+        ends = None if ttl is None else event_time_us + ttl.us
+        key = identifier.encode()
+        return Write(
+            entry.number,
+            key,
+            event_time_us,
+            self.sealing.seal(entry, key, data) if entry.group.kms_key else data,
+            0,
+            NEVER if ends is None or ends > eventtime.MAX_US else ends,
+            entry.version,
+            now,
+            online,
+            offline,
+        )
+
+    def _puts(self, entry: Registered, encoded: Encoded, ttl: Ttl | None, now: int) -> PutColumns:
+        """Make the writes of many checked records of one group: `_put` by the column."""
+        group = entry.group
+        ttl = ttl or group.ttl
+        expires = np.full(len(encoded.records), NEVER, np.int64)
+        if ttl is not None and ttl.us <= eventtime.MAX_US - eventtime.MIN_US:
+            ends = encoded.event_times_us + ttl.us
+            expires = np.where(ends > eventtime.MAX_US, NEVER, ends)
+        return PutColumns(
+            entry.number,
+            encoded.identifiers,
+            encoded.event_times_us,
+            self.sealing.seal_all(entry, encoded.identifiers, encoded.records),
+            expires,
+            entry.version,
+            now,
+            group.online,
+            group.offline,
+        )
 
     def _resolve(self, asked: Sequence[FeatureSelection]) -> list[Resolved]:
         """Find what selections refer to; those of one group share one table version."""
@@ -862,6 +953,16 @@ class EmbeddedStore(FeatureStore):
 
     def _offline_uri(self, entry: Registered) -> str:
         return str(self.home / "offline" / entry.offline_folder)
+
+    def _begin_group(self, entry: Registered) -> None:
+        self.sealing.create(entry)  # first: without a key nothing is told of the group
+        self._record_group(entry)
+
+    def _end_group(self, entry: Registered) -> None:
+        # Records acknowledged until the delete reach the table, before the drop takes the outbox.
+        self._flusher.flush(lambda: entry, self.offline_table(entry))
+        self.sealing.destroy(entry)
+        self.online.drop(entry.number)
 
     def _record_group(self, entry: Registered) -> None:
         record_feature_group(self.graph, entry, self._offline_uri(entry))
@@ -961,54 +1062,6 @@ def _stream(table: Any) -> Iterator[pa.RecordBatch]:
             f"expected an Arrow table or reader, pandas or Polars, got {type(table).__name__}"
         )
     yield from pa.RecordBatchReader.from_stream(table)
-
-
-def _write(
-    entry: Registered,
-    identifier: str,
-    event_time_us: int,
-    data: bytes,
-    ttl: Ttl | None,
-    stores: tuple[str, ...] | None,
-    now: int,
-) -> Write:
-    online, offline = _targets(entry.group, stores)
-    ttl = ttl or entry.group.ttl
-    # A ttl that ends after the last event time there is never ends.
-    ends = None if ttl is None else event_time_us + ttl.us
-    return Write(
-        entry.number,
-        identifier.encode(),
-        event_time_us,
-        data,
-        0,
-        NEVER if ends is None or ends > eventtime.MAX_US else ends,
-        entry.version,
-        now,
-        online,
-        offline,
-    )
-
-
-def _puts(entry: Registered, encoded: Encoded, ttl: Ttl | None, now: int) -> PutColumns:
-    """Make the writes of many records of one group: `_write` by the column."""
-    group = entry.group
-    ttl = ttl or group.ttl
-    expires = np.full(len(encoded.records), NEVER, np.int64)
-    if ttl is not None and ttl.us <= eventtime.MAX_US - eventtime.MIN_US:
-        ends = encoded.event_times_us + ttl.us
-        expires = np.where(ends > eventtime.MAX_US, NEVER, ends)
-    return PutColumns(
-        entry.number,
-        encoded.identifiers,
-        encoded.event_times_us,
-        encoded.records,
-        expires,
-        entry.version,
-        now,
-        group.online,
-        group.offline,
-    )
 
 
 def _targets(group: FeatureGroup, stores: tuple[str, ...] | None) -> tuple[bool, bool]:

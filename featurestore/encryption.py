@@ -26,7 +26,7 @@ import sqlite3
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,7 @@ __all__ = [
     "KeyRing",
     "MasterKey",
     "data_keys",
+    "sealed_extra",
 ]
 
 KEYS_FILE: Final = "keys.db"
@@ -52,6 +53,7 @@ MASTER_KEY_FILE: Final = "FEATURELINE_MASTER_KEY_FILE"
 MASTER_KEY: Final = "FEATURELINE_MASTER_KEY"
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+TAG_BYTES: Final = 16
 MESSAGES_PER_KEY: Final = 2**32
 FIRST_RESERVE: Final = 1 << 10
 LARGEST_RESERVE: Final = 1 << 20
@@ -64,6 +66,11 @@ _NONCE_END: Final = _HEAD.size + NONCE_BYTES
 _IDENTIFIER_START: Final = _NONCE_END + _LENGTH.size
 _APPLICATION_ID: Final = 0x664C6B79  # "fLky": says whose file it is
 _BUSY_TIMEOUT_S: Final = 30.0
+# Where all keys were destroyed there is nothing to unwrap: any master key will do.
+_PRESENT_MASTER: Final = (
+    "SELECT fingerprint FROM master_key"
+    " WHERE EXISTS (SELECT 1 FROM data_key WHERE wrapped IS NOT NULL)"
+)
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS master_key (
     id           INTEGER PRIMARY KEY CHECK (id = 1),
@@ -276,6 +283,11 @@ class KeyRing:
             messages_per_key=messages_per_key,
         )
 
+    @property
+    def path(self) -> Path:
+        """The file of the data keys."""
+        return self._path
+
     def create(self, group_number: int) -> Cipher:
         """Make the first key of a group; one that is there is kept.
 
@@ -307,6 +319,16 @@ class KeyRing:
         """
         found = self._ciphers.get(group_number)
         return self._load(group_number) if found is None else found
+
+    def numbers(self) -> frozenset[int]:
+        """Return the numbers of the groups that have keys."""
+        if not self._path.exists():
+            return frozenset()
+        with self._lock, self._errors():
+            rows = self._connection().execute(
+                "SELECT DISTINCT group_number FROM data_key WHERE wrapped IS NOT NULL"
+            )
+            return frozenset(number for (number,) in rows)
 
     def destroy(self, group_number: int) -> None:
         """Destroy all keys of a group: what they sealed can never be opened again.
@@ -441,13 +463,13 @@ class KeyRing:
             return found
 
     def _add(self, db: sqlite3.Connection, number: int, version: int, *, reserved: int) -> None:
-        if self._master is not None:
-            db.execute(
-                "INSERT OR IGNORE INTO master_key VALUES (1, ?, ?)",
-                (self._master.fingerprint, _now_us()),
-            )
         self._master = self._matching(db)
         assert self._master is not None
+        if db.execute(_PRESENT_MASTER).fetchone() is None:
+            db.execute(
+                "INSERT OR REPLACE INTO master_key VALUES (1, ?, ?)",
+                (self._master.fingerprint, _now_us()),
+            )
         wrapped = self._master.wrap(os.urandom(KEY_BYTES), number, version)
         db.execute(
             "INSERT INTO data_key VALUES (?, ?, ?, ?, ?, NULL)",
@@ -457,7 +479,7 @@ class KeyRing:
     def _matching(self, db: sqlite3.Connection) -> MasterKey | None:
         """Return the master key that the keys are wrapped with, which may have changed."""
         with self._errors():
-            row = db.execute("SELECT fingerprint FROM master_key").fetchone()
+            row = db.execute(_PRESENT_MASTER).fetchone()
         if row is None:
             return self._master
         master = self._master
@@ -554,6 +576,26 @@ class Cipher:
             )
         )
 
+    def seal_all(self, records: Sequence[bytes], identifiers: Sequence[bytes]) -> list[bytes]:
+        """Encrypt many records, each for its identifier: `seal` of each, for less.
+
+        Raises:
+            StoreFull, StoreUnavailable: as for `seal`.
+        """
+        nonces = os.urandom(NONCE_BYTES * len(records))
+        length_of = _LENGTH.pack
+        sealing = self._sealing
+        sealed: list[bytes] = []
+        for place, (data, identifier) in enumerate(zip(records, identifiers, strict=True)):
+            while next(sealing.used) >= sealing.limit:
+                sealing = self._renew(sealing)
+            key = sealing.key
+            nonce = nonces[place * NONCE_BYTES : (place + 1) * NONCE_BYTES]
+            secret = key.aead.encrypt(nonce, data, key.place + identifier)
+            length = length_of(len(identifier))
+            sealed.append(b"".join((key.head, nonce, length, identifier, secret)))
+        return sealed
+
     def open(self, sealed: bytes, identifier: bytes | None = None) -> bytes:
         """Decrypt sealed bytes.
 
@@ -648,6 +690,11 @@ class _Sealing(NamedTuple):
     key: _Key
     used: itertools.count[int]  # its next() is atomic: no lock per message
     limit: int
+
+
+def sealed_extra(identifier: bytes) -> int:
+    """Return how many bytes sealing adds to a record of this identifier."""
+    return _IDENTIFIER_START + len(identifier) + TAG_BYTES
 
 
 def data_keys(home: str | Path) -> list[DataKey]:

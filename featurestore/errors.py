@@ -65,7 +65,8 @@ class FeatureStoreError(Exception):
     """Base of all errors of the feature store.
 
     `code` is the gRPC status by name. `facts` are the error's attributes as JSON values: what
-    crosses the wire beside the message.
+    crosses the wire beside the message. Errors of a call to a server have the fact `request_id`:
+    its logs name the call by it.
     """
 
     code: ClassVar[str] = "UNKNOWN"

@@ -200,7 +200,13 @@ def _copy_rest(
 
 def _flush(home: Path) -> None:
     """Make the outbox short. What cannot be flushed now moves with the rest."""
-    with closing(EmbeddedStore(home, online=LmdbStore(home / "online"))) as store:
+    online = LmdbStore(home / "online")
+    try:
+        store = EmbeddedStore(home, online=online)
+    except StoreUnavailable:  # without the master key sealed entries cannot be opened, but moved
+        online.close()
+        return
+    with closing(store):
         for description in store.list_feature_groups():
             try:
                 if description.group.offline:

@@ -57,6 +57,11 @@ CREATE TABLE IF NOT EXISTS feature_metadata (
     PRIMARY KEY (number, feature)
 ) WITHOUT ROWID;
 """
+_NEWEST: Final = (
+    "SELECT g.number, v.definition, g.version, g.created_us, g.modified_us, g.offline_folder"
+    " FROM feature_group g JOIN feature_group_version v"
+    " ON v.number = g.number AND v.version = g.version"
+)
 _BUSY_TIMEOUT_S: Final = 30.0
 
 
@@ -222,6 +227,14 @@ class Registry:
             )
         return groups[name]
 
+    def deleted(self, *, before: int) -> tuple[Registered, ...]:
+        """Return the groups that were deleted before a moment (µs), as they were last."""
+        with self._lock, self._errors():
+            rows = self._db.execute(
+                f"{_NEWEST} WHERE g.deleted_us < ? ORDER BY g.number", (before,)
+            ).fetchall()
+        return tuple(Registered(row[0], _parse(row[1]), *row[2:]) for row in rows)
+
     def metadata(self, names: Sequence[str]) -> tuple[FeatureMetadata, ...]:
         """Return the metadata of all features of some groups, in the order of definition.
 
@@ -298,11 +311,7 @@ class Registry:
             return self._known
 
     def _read_all(self) -> dict[str, Registered]:
-        rows = self._db.execute(
-            "SELECT g.number, v.definition, g.version, g.created_us, g.modified_us,"
-            " g.offline_folder FROM feature_group g JOIN feature_group_version v"
-            " ON v.number = g.number AND v.version = g.version WHERE g.deleted_us IS NULL"
-        ).fetchall()
+        rows = self._db.execute(f"{_NEWEST} WHERE g.deleted_us IS NULL").fetchall()
         groups = (Registered(row[0], _parse(row[1]), *row[2:]) for row in rows)
         return {entry.group.name: entry for entry in groups}
 

@@ -62,10 +62,17 @@ class Limiter:
         if entry.group.throughput.write_units is not None:
             self._admit(entry, entry.group.throughput.write_units, is_write=True)
 
-    def charge_read(self, entry: Registered, size: int) -> None:
-        """Count one record of `size` bytes as read; 0: there was none."""
+    def charge_read(self, entry: Registered, size: int, *, charged: int = 0) -> None:
+        """Count one record of `size` bytes as read; 0: there was none.
+
+        Args:
+            entry: its group.
+            size: of the record.
+            charged: so many units of it were counted before, when its size was not known.
+        """
         if entry.group.throughput.read_units is not None:
-            self._charge(entry, max(1, -(-size // READ_UNIT_BYTES)), is_write=False)
+            units = max(1, -(-size // READ_UNIT_BYTES)) - charged
+            self._charge(entry, units, is_write=False)
 
     def charge_write(self, entry: Registered, size: int) -> None:
         """Count one record of `size` bytes as written."""

@@ -6,7 +6,7 @@ constant memory. Expired records count as absent on both sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -64,8 +64,16 @@ class VerifyReport:
         }
 
 
+Opened = Callable[[Sequence[codec.StoredValue]], Sequence[codec.StoredValue | None]]
+
+
 def verify(
-    online: OnlineStore, entry: Registered, snapshot: Snapshot | None, *, now: int
+    online: OnlineStore,
+    entry: Registered,
+    snapshot: Snapshot | None,
+    *,
+    now: int,
+    opened: Opened = lambda values: values,
 ) -> VerifyReport:
     """Compare one group's stores; the caller has flushed the group.
 
@@ -74,8 +82,12 @@ def verify(
         entry: the group.
         snapshot: its offline table.
         now: µs since the epoch; decides what has expired.
+        opened: returns the stored values with their records in clear.
+
+    Raises:
+        StoreCorrupt: a record online cannot be opened; it is named.
     """
-    left, right = _online(online, entry, now), _offline(entry, snapshot, now)
+    left, right = _online(online, entry, now, opened), _offline(entry, snapshot, now)
     counts = [0, 0]
     differences: list[Difference] = []
     total = 0
@@ -122,14 +134,15 @@ def _compare(
     return ""
 
 
-def _online(online: OnlineStore, entry: Registered, now: int) -> Iterator[_Row]:
+def _online(online: OnlineStore, entry: Registered, now: int, opened: Opened) -> Iterator[_Row]:
     """Readable records in the order of identifiers; those longer than a key are sorted in."""
     long: list[_Row] = []
     after: bytes | None = None
     while values := online.scan(entry.number, after=after, limit=_SLICE):
         after = values[-1][0]
-        for key, value in values:
-            if value.is_readable(now):
+        clear = opened([value for _, value in values])
+        for (key, _), value in zip(values, clear, strict=True):
+            if value is not None and value.is_readable(now):
                 row = (value.identifier, value.event_time_us, decode_record(value.record))
                 if key[4:5] == b"\xff":
                     long.append(row)
@@ -155,7 +168,7 @@ def _offline(entry: Registered, snapshot: Snapshot | None, now: int) -> Iterator
             FROM (
                 SELECT * FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
                 QUALIFY row_number() OVER (PARTITION BY {identifier}
-                    ORDER BY _event_time DESC, {pointintime.VERSION_ORDER}) = 1
+                    ORDER BY {pointintime.VERSION_ORDER} DESC) = 1
             )
             WHERE NOT is_deleted
               AND (_expires_at IS NULL OR epoch_us(_expires_at) > $now)

@@ -38,6 +38,9 @@ from featurestore.schema import Store, Ttl
 from featurestore.store import Found, Get, WriteError
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
 from featurestore.verify import Difference, VerifyReport
+from lineage.channel import ClientTls, Login
+from lineage.errors import InvalidLogin
+from lineage.handshake import why_unreachable
 from lineage.trailer import fit_facts
 
 __all__ = ["CHANNEL_OPTIONS", "MAX_MESSAGE_BYTES", "error_metadata", "raise_from_rpc"]
@@ -82,7 +85,14 @@ CHANNEL_OPTIONS: Final = (
                     {
                         "name": _RETRIED,
                         "retryPolicy": _RETRY
-                        | {"retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]},
+                        | {
+                            # A server that ends may leave a call as CANCELLED.
+                            "retryableStatusCodes": [
+                                "UNAVAILABLE",
+                                "RESOURCE_EXHAUSTED",
+                                "CANCELLED",
+                            ]
+                        },
                     },
                     {
                         "name": _RETRIED_ON_LOAD,
@@ -102,6 +112,33 @@ _FROM_STORES: Final = {number: store.value for store, number in _STORES.items()}
 _INT64: Final = 2**63
 
 
+# -- connections ------------------------------------------------------------------------------
+
+
+def login(token: str | None, tls: ClientTls | None, *, plaintext_token: bool = False) -> Login:
+    """Return how a client shows who it is: as given, else as the environment says.
+
+    Raises:
+        InvalidRequest: the token or the files of TLS cannot be used.
+    """
+    try:
+        return Login.of(token, tls, plaintext_token=plaintext_token)
+    except InvalidLogin as error:
+        raise InvalidRequest(str(error)) from error
+
+
+def channel(make: Callable[[str, Sequence[tuple[str, Any]]], Any], target: str) -> Any:
+    """Make a channel by one of the methods of a `Login`.
+
+    Raises:
+        InvalidRequest: the files of TLS cannot be used, or the token would travel in clear text.
+    """
+    try:
+        return make(target, CHANNEL_OPTIONS)
+    except InvalidLogin as error:
+        raise InvalidRequest(str(error)) from error
+
+
 # -- errors -----------------------------------------------------------------------------------
 
 
@@ -119,38 +156,59 @@ def error_metadata(error: FeatureStoreError) -> tuple[tuple[str, str | bytes], .
     return (*known, (PUSHBACK_KEY, pushback))
 
 
-def raise_from_rpc(error: Any, target: str) -> None:
+def raise_from_rpc(error: Any, target: str, login: Login, request_id: str) -> None:
     """Raise what the server raised, or what a failed call means.
 
     Args:
         error: a grpc.RpcError that is also a call.
         target: the server's address, for the message.
+        login: how the client connected.
+        request_id: of the call; where the server made one of its own, that counts.
+
+    Cost: as `lineage.handshake.why_unreachable`, where no connection came about.
     """
+    failure = _to_error(error, target, login)
+    failure.facts.setdefault("request_id", request_id)
+    raise failure from error
+
+
+def _to_error(error: Any, target: str, login: Login) -> FeatureStoreError:
     metadata = dict(error.trailing_metadata() or ())
     name = metadata.get(ERROR_KEY)
     details = error.details() or ""
     if name is not None:
-        cls = getattr(errors, str(name), InternalError)
+        cls: type[FeatureStoreError] = getattr(errors, str(name), InternalError)
         facts = json.loads(metadata.get(FACTS_KEY, b"{}"))
-        raise cls(details, **facts) from error
+        return cls(details, **facts)
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE:
-        raise StoreUnavailable(
-            f"no feature store answers at {target} ({details}); start one with "
-            f"`featureline serve`, or check the address"
-        ) from error
+        return StoreUnavailable(
+            f"no feature store answers at {target} ({details}); "
+            + (
+                why_unreachable(details, target, login.tls)
+                or "start one with `featureline serve`, or check the address"
+            )
+        )
+    if code is grpc.StatusCode.CANCELLED:  # by the server: a caller's own wish raises otherwise
+        return StoreUnavailable(
+            f"the feature store at {target} ended before it answered; call again"
+        )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        raise StoreUnavailable(f"the feature store at {target} did not answer in time") from error
+        return StoreUnavailable(f"the feature store at {target} did not answer in time")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        raise InvalidRequest(
+        return InvalidRequest(
             f"the request or reply is larger than {MAX_MESSAGE_BYTES >> 20} MiB ({details}); "
             f"write or read fewer records in a call"
-        ) from error
+        )
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        raise errors.StoreFull(f"the feature store at {target}: {details}") from error
+        return errors.StoreFull(f"the feature store at {target}: {details}")
     if code is grpc.StatusCode.INVALID_ARGUMENT:
-        raise InvalidRequest(details) from error
-    raise InternalError(f"the feature store at {target}: {code.name}: {details}") from error
+        return InvalidRequest(details)
+    if code is grpc.StatusCode.UNAUTHENTICATED:  # said by somebody between us and the server
+        return errors.Unauthenticated(f"{target}: {details}")
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return errors.AccessDenied(f"{target}: {details}")
+    return InternalError(f"the feature store at {target}: {code.name}: {details}")
 
 
 # -- records ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from lineage.association import Association, AssociationType
 from lineage.change import Recorded
+from lineage.channel import ClientTls
 from lineage.client import LineageClient, connect
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
@@ -17,10 +18,12 @@ from lineage.entity import (
     trial_component,
 )
 from lineage.errors import (
+    AccessDenied,
     EntityConflict,
     EntityNotFound,
     InvalidAssociation,
     InvalidEntity,
+    InvalidLogin,
     InvalidQuery,
     LineageError,
     NotALineageFile,
@@ -28,6 +31,7 @@ from lineage.errors import (
     StoreClosed,
     StoreCorrupt,
     StoreUnavailable,
+    Unauthenticated,
 )
 from lineage.graph import Graph, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.log import LogReport
@@ -73,6 +77,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "SQLiteStore",
     # over the network
     "connect",
+    "ClientTls",
     "LineageClient",
     "LineageService",
     # errors
@@ -80,6 +85,9 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidEntity",
     "InvalidAssociation",
     "InvalidQuery",
+    "InvalidLogin",
+    "Unauthenticated",
+    "AccessDenied",
     "EntityNotFound",
     "EntityConflict",
     "NotALineageFile",

@@ -12,8 +12,16 @@ import grpc
 from lineage import convert
 from lineage.association import as_association_type
 from lineage.change import End, Recorded
+from lineage.channel import ClientTls, Login
 from lineage.entity import Entity, Kind, as_kind, derived_uid
-from lineage.errors import LineageError, StoreClosed, StoreUnavailable
+from lineage.errors import (
+    AccessDenied,
+    LineageError,
+    StoreClosed,
+    StoreUnavailable,
+    Unauthenticated,
+)
+from lineage.handshake import why_unreachable
 from lineage.log import LogReport, new_uid
 from lineage.query import Direction, Picked, Query, as_query, pick
 from lineage.result import LineageResult
@@ -27,7 +35,9 @@ Reply = TypeVar("Reply")
 def connect(
     target: str,
     *,
-    credentials: grpc.ChannelCredentials | None = None,
+    token: str | None = None,
+    tls: ClientTls | None = None,
+    plaintext_token: bool = False,
     timeout_s: float = 30.0,
 ) -> LineageClient:
     """The lineage graph of the server at `target` (`host:port`).
@@ -36,18 +46,24 @@ def connect(
 
     Args:
         target: address of the server.
-        credentials: for TLS; None for plaintext.
+        token: as `featureline token create` printed it; None: `$FEATURELINE_TOKEN`, if set.
+        tls: None: as `$FEATURELINE_TLS_CA`, `_CERT` and `_KEY` say, else plaintext.
+        plaintext_token: send the token in plaintext to other machines, too; see
+            `featurestore.connect`.
         timeout_s: for each call, in seconds.
+
+    Raises:
+        InvalidLogin: the token or the files of TLS cannot be used, or the token would travel to
+            another machine in clear text.
     """
     options = [
         ("grpc.max_send_message_length", convert.MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", -1),
     ]
-    if credentials is None:
-        channel = grpc.insecure_channel(target, options)
-    else:
-        channel = grpc.secure_channel(target, credentials, options)
-    return LineageClient(channel, target=target, timeout_s=timeout_s)
+    login = Login.of(token, tls, plaintext_token=plaintext_token)
+    return LineageClient(
+        login.channel(target, options), target=target, login=login, timeout_s=timeout_s
+    )
 
 
 @final
@@ -61,13 +77,22 @@ class LineageClient:
     Args:
         channel: closed by `close`.
         target: where it leads, for messages.
+        login: what made the channel, and each call carries.
         timeout_s: for each call, in seconds.
     """
 
-    def __init__(self, channel: grpc.Channel, *, target: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        *,
+        target: str,
+        login: Login,
+        timeout_s: float,
+    ) -> None:
         self._channel = channel
         self._target = target
         self._timeout_s = timeout_s
+        self._login = login
         self._stub = lineage_pb2_grpc.LineageStub(channel)
 
     def record(
@@ -214,12 +239,15 @@ class LineageClient:
         self.close()
 
     def _call(self, method: Callable[..., Reply], request: object) -> Reply:
+        metadata = self._login.call_metadata()
         try:
-            return method(request, timeout=self._timeout_s)
+            return method(request, timeout=self._timeout_s, metadata=metadata)
         except ValueError as error:  # gRPC's way to say that the channel is closed
             raise StoreClosed() from error
         except grpc.RpcError as error:
-            raise _to_error(error, self._target) from error
+            failure = _to_error(error, self._target, self._login)
+            failure.request_id = metadata[0][1]
+            raise failure from error
 
 
 @final
@@ -264,7 +292,7 @@ class _Answer:
         ]
 
 
-def _to_error(error: Any, target: str) -> LineageError:
+def _to_error(error: Any, target: str, login: Login) -> LineageError:
     """What a failed call means to the caller; the RpcError of a call is a `grpc.Call` too."""
     details = error.details() or ""
     known = convert.error_from_metadata(tuple(error.trailing_metadata() or ()), details)
@@ -272,8 +300,13 @@ def _to_error(error: Any, target: str) -> LineageError:
         return known
     code = error.code()
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        why = why_unreachable(details, target, login.tls)
         return StoreUnavailable(
-            f"no lineage server answers at {target} ({code.name}: {details}); check that it runs "
-            f"and that the address is right"
+            f"no lineage server answers at {target} ({code.name}: {details}); "
+            f"{why or 'check that it runs and that the address is right'}"
         )
+    if code is grpc.StatusCode.UNAUTHENTICATED:  # said by somebody between us and the server
+        return Unauthenticated(f"{target}: {details}")
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return AccessDenied(f"{target}: {details}")
     return LineageError(f"the lineage server at {target} failed: {code.name}: {details}")

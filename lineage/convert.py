@@ -22,7 +22,7 @@ MAX_MESSAGE_BYTES: Final = 64 << 20
 
 ERROR_KEY: Final = "featureline-error"
 FACTS_KEY: Final = "featureline-facts-bin"
-_FACTS: Final = ("uid", "nearest", "path")
+_FACTS: Final = ("uid", "nearest", "path", "principal", "action", "resource", "statement")
 
 # What a double, the only number of a Struct, holds exactly.
 _EXACT: Final = 2**53

@@ -7,6 +7,9 @@ LineageError
 ├── EntityNotFound       NOT_FOUND            (also a LookupError)
 ├── EntityConflict       FAILED_PRECONDITION  the uid stands for something else
 ├── NotALineageFile      FAILED_PRECONDITION  the path holds another kind of file
+├── InvalidLogin         INVALID_ARGUMENT     (also a ValueError)
+├── Unauthenticated      UNAUTHENTICATED      show a token that the server knows
+├── AccessDenied         PERMISSION_DENIED    a policy must allow it
 ├── StoreClosed          FAILED_PRECONDITION  the graph was closed
 ├── StoreUnavailable     UNAVAILABLE          retry with backoff
 ├── StoreCorrupt         DATA_LOSS            restore from a backup
@@ -19,9 +22,13 @@ from typing import ClassVar
 
 
 class LineageError(Exception):
-    """Base of every error of this package; `code` is its gRPC status by name."""
+    """Base of every error of this package; `code` is its gRPC status by name.
+
+    `request_id` names the call in the server's logs, where the error came from a server.
+    """
 
     code: ClassVar[str] = "INTERNAL"
+    request_id: str = ""
 
 
 class InvalidEntity(LineageError, ValueError):
@@ -40,6 +47,32 @@ class InvalidQuery(LineageError, ValueError):
     """A query asks for a direction, depth, kind or size that does not exist."""
 
     code = "INVALID_ARGUMENT"
+
+
+class InvalidLogin(LineageError, ValueError):
+    """A token or the files of TLS cannot be used; the text says which and why."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class Unauthenticated(LineageError):
+    """The call carries no token, or one that is unknown, expired or revoked."""
+
+    code = "UNAUTHENTICATED"
+
+
+class AccessDenied(LineageError):
+    """The caller may not do this.
+
+    `principal` is who calls, `action` and `resource` what was asked, `statement` the policy
+    statement that denies it, or None where none allows it.
+    """
+
+    code = "PERMISSION_DENIED"
+    principal: str = ""
+    action: str = ""
+    resource: str = ""
+    statement: str | None = None
 
 
 class EntityNotFound(LineageError, LookupError):

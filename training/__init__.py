@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from training.description import FinalMetric, TrainingJobDescription
     from training.device import Device
     from training.errors import (
+        AccessDenied,
         AlgorithmNotFound,
         DeviceUnavailable,
         FitFailed,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         InvalidData,
         InvalidHyperparameter,
         InvalidJob,
+        InvalidLogin,
         LibraryMissing,
         ModelAltered,
         ModelNotFound,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         TrainingJobNotFound,
         TrainingStopped,
         TrainingUnavailable,
+        Unauthenticated,
     )
     from training.feed import TorchBatches, to_quantile_dmatrix, to_torch
     from training.hyperparameter import Hyperparameter
@@ -130,6 +133,9 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "TrainingStopped",
     "ModelAltered",
     "TrainingUnavailable",
+    "InvalidLogin",
+    "Unauthenticated",
+    "AccessDenied",
     "InternalError",
 ]
 
@@ -148,6 +154,7 @@ _MODULES = {
         *("InvalidHyperparameter", "InvalidJob", "LibraryMissing", "ModelAltered"),
         *("ModelNotFound", "TrainingError", "TrainingJobExists", "TrainingJobFailed"),
         *("TrainingJobNotFound", "TrainingStopped", "TrainingUnavailable"),
+        *("AccessDenied", "InvalidLogin", "Unauthenticated"),
     ),
     "feed": ("TorchBatches", "to_quantile_dmatrix", "to_torch"),
     "hyperparameter": ("Hyperparameter",),

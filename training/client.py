@@ -9,9 +9,19 @@ from typing import Any, Self, TypeVar, final
 
 import grpc
 
+from lineage.channel import ClientTls, Login
+from lineage.errors import InvalidLogin as LineageInvalidLogin
+from lineage.handshake import why_unreachable
 from training import convert
 from training.description import TrainingJobDescription
-from training.errors import InternalError, TrainingError, TrainingUnavailable
+from training.errors import (
+    AccessDenied,
+    InternalError,
+    InvalidLogin,
+    TrainingError,
+    TrainingUnavailable,
+    Unauthenticated,
+)
 from training.job import TrainingJob, TrainingJobStatus
 from training.result import JobResult, Progress
 from training.v1 import training_pb2 as pb
@@ -25,7 +35,9 @@ Reply = TypeVar("Reply")
 def connect(
     target: str,
     *,
-    credentials: grpc.ChannelCredentials | None = None,
+    token: str | None = None,
+    tls: ClientTls | None = None,
+    plaintext_token: bool = False,
     timeout_s: float = 30.0,
 ) -> TrainingClient:
     """Return the training jobs of the server at `target` (`host:port`).
@@ -34,14 +46,22 @@ def connect(
 
     Args:
         target: address of the server.
-        credentials: for TLS; None for plaintext.
+        token: as `featureline token create` printed it; None: `$FEATURELINE_TOKEN`, if set.
+        tls: None: as `$FEATURELINE_TLS_CA`, `_CERT` and `_KEY` say, else plaintext.
+        plaintext_token: send the token in plaintext to other machines, too; see
+            `featurestore.connect`.
         timeout_s: for each call, in seconds.
+
+    Raises:
+        InvalidLogin: the token or the files of TLS cannot be used, or the token would travel to
+            another machine in clear text.
     """
-    if credentials is None:
-        channel = grpc.insecure_channel(target)
-    else:
-        channel = grpc.secure_channel(target, credentials)
-    return TrainingClient(channel, target=target, timeout_s=timeout_s)
+    try:
+        login = Login.of(token, tls, plaintext_token=plaintext_token)
+        channel = login.channel(target)
+    except LineageInvalidLogin as error:
+        raise InvalidLogin(str(error)) from error
+    return TrainingClient(channel, target=target, login=login, timeout_s=timeout_s)
 
 
 @final
@@ -53,13 +73,22 @@ class TrainingClient:
     Args:
         channel: closed by `close`.
         target: where it leads, for messages.
+        login: what made the channel, and each call carries.
         timeout_s: for each call, in seconds.
     """
 
-    def __init__(self, channel: grpc.Channel, *, target: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        *,
+        target: str,
+        login: Login,
+        timeout_s: float,
+    ) -> None:
         self._channel = channel
         self._target = target
         self._timeout_s = timeout_s
+        self._login = login
         self._stub = training_pb2_grpc.TrainingStub(channel)
 
     def submit(self, job: TrainingJob) -> str:
@@ -146,13 +175,16 @@ class TrainingClient:
         self.close()
 
     def _call(self, method: Callable[..., Reply], request: object) -> Reply:
+        metadata = self._login.call_metadata()
         try:
-            return method(request, timeout=self._timeout_s)
+            return method(request, timeout=self._timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            raise _to_error(error, self._target) from error
+            failure = _to_error(error, self._target, self._login)
+            failure.facts.setdefault("request_id", metadata[0][1])
+            raise failure from error
 
 
-def _to_error(error: Any, target: str) -> TrainingError:
+def _to_error(error: Any, target: str, login: Login) -> TrainingError:
     """Return what a failed call means to the caller; its RpcError is a `grpc.Call` too."""
     details = error.details() or ""
     known = convert.error_from_metadata(dict(error.trailing_metadata() or ()), details)
@@ -161,7 +193,14 @@ def _to_error(error: Any, target: str) -> TrainingError:
     code = error.code()
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return TrainingUnavailable(
-            f"no training service answers at {target} ({details}); start one with `featureline "
-            "serve`, or check the address"
+            f"no training service answers at {target} ({details}); "
+            + (
+                why_unreachable(details, target, login.tls)
+                or "start one with `featureline serve`, or check the address"
+            )
         )
+    if code is grpc.StatusCode.UNAUTHENTICATED:  # said by somebody between us and the server
+        return Unauthenticated(f"{target}: {details}")
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return AccessDenied(f"{target}: {details}")
     return InternalError(f"the training service at {target}: {code.name}: {details}")

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 __all__ = [
+    "AccessDenied",
     "AlgorithmNotFound",
     "DeviceUnavailable",
     "FitFailed",
@@ -35,6 +36,7 @@ __all__ = [
     "InvalidData",
     "InvalidHyperparameter",
     "InvalidJob",
+    "InvalidLogin",
     "LibraryMissing",
     "ModelAltered",
     "ModelNotFound",
@@ -44,6 +46,7 @@ __all__ = [
     "TrainingJobNotFound",
     "TrainingStopped",
     "TrainingUnavailable",
+    "Unauthenticated",
     "nearest",
 ]
 
@@ -52,7 +55,8 @@ class TrainingError(Exception):
     """Base of all errors of the training layer.
 
     `code` is the gRPC status by name. `facts` are the error's details as JSON values, readable as
-    attributes too: `error.name`.
+    attributes too: `error.name`. Errors of a call to a server have the fact `request_id`: its logs
+    name the call by it.
     """
 
     code: ClassVar[str] = "UNKNOWN"
@@ -76,6 +80,24 @@ class InvalidJob(TrainingError, ValueError):
     """A training job's definition breaks a rule. Fact: `field`."""
 
     code = "INVALID_ARGUMENT"
+
+
+class InvalidLogin(TrainingError, ValueError):
+    """A token or the files of TLS cannot be used; the text says which and why."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class Unauthenticated(TrainingError):
+    """The call carries no token, or one that is unknown, expired or revoked."""
+
+    code = "UNAUTHENTICATED"
+
+
+class AccessDenied(TrainingError):
+    """The caller may not do this. Facts: `principal`, `action`, `resource`, `statement`."""
+
+    code = "PERMISSION_DENIED"
 
 
 class InvalidHyperparameter(InvalidJob):

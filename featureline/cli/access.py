@@ -180,7 +180,8 @@ def list_policies(home: Path | None, as_json: bool) -> None:
 @policy.command()
 @click.argument("name")
 @_home_option
-def show(name: str, home: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="It is JSON in any case.")
+def show(name: str, home: Path | None, as_json: bool) -> None:
     """Print the document of the policy NAME as it was put."""
     with _opened(home) as database:
         click.echo(database.policy(name).policy.text.rstrip("\n"))

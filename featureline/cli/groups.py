@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from featureline.cli.output import emit, emit_table, read_json
 from featureline.cli.store import common_options, open_any
-from featurestore import Description, FeatureGroup, InvalidRequest
-from featurestore.schema import definitions_from_json, ttl_from_json
+from featurestore import Description, FeatureGroup, FeatureStore, InvalidRequest
+from featurestore.schema import (
+    definitions_from_json,
+    storage_type_from_json,
+    throughput_from_json,
+    ttl_from_json,
+)
 
 __all__ = ["group"]
 
@@ -79,27 +86,14 @@ def list_(name_contains: str, home: Path | None, connect: str | None, as_json: b
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @common_options
 def update(name: str, file: Path, home: Path | None, connect: str | None, as_json: bool) -> None:
-    """Change the feature group NAME by FILE: FeatureAdditions, or OnlineStoreConfig.TtlDuration."""
-    body = read_json(file)
-    if not isinstance(body, dict):
-        raise InvalidRequest(f"{file}: expected a JSON object, got {type(body).__name__}")
-    known = {"FeatureGroupName", "FeatureAdditions", "OnlineStoreConfig"}
-    unknown = sorted(set(body) - known)
-    changes = sorted(set(body) & {"FeatureAdditions", "OnlineStoreConfig"})
-    if unknown or len(changes) != 1:
-        raise InvalidRequest(
-            f"{file}: expected one of FeatureAdditions and OnlineStoreConfig, "
-            f"got {unknown or changes or 'neither'}"
-        )
+    """Change the feature group NAME by FILE: JSON in SageMaker's UpdateFeatureGroup shape.
+
+    One change at a time: FeatureAdditions, ThroughputConfig, or in OnlineStoreConfig TtlDuration or
+    StorageType.
+    """
+    change = _change(file, read_json(file))
     with open_any(home, connect) as store:
-        if changes == ["FeatureAdditions"]:
-            changed = store.add_features(
-                name, definitions_from_json(name, body["FeatureAdditions"])
-            )
-        else:
-            changed = store.set_ttl(
-                name, ttl_from_json(body["OnlineStoreConfig"].get("TtlDuration"))
-            )
+        changed = change(store, name)
     emit(changed.to_json(), as_json=as_json, text=f"updated {_one_line(changed)}")
 
 
@@ -115,6 +109,39 @@ def delete(name: str, home: Path | None, connect: str | None, as_json: bool) -> 
     emit({"deleted": name, "offline": uri or None}, as_json=as_json, text=f"deleted {name}{kept}")
 
 
+def _change(file: Path, body: object) -> Callable[[FeatureStore, str], Description]:
+    """Read what a file says to change."""
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"{file}: expected a JSON object, got {type(body).__name__}")
+    given = {key: value for key, value in body.items() if key != "FeatureGroupName"}
+    online = given.get("OnlineStoreConfig")
+    if isinstance(online, dict) and online:
+        del given["OnlineStoreConfig"]
+        given |= {f"OnlineStoreConfig.{key}": value for key, value in online.items()}
+    if len(given) != 1 or next(iter(given)) not in _CHANGES:
+        raise InvalidRequest(
+            f"{file}: expected one of {', '.join(_CHANGES)}, got {', '.join(given) or 'none'}"
+        )
+    kind, value = given.popitem()
+    return lambda store, name: _CHANGES[kind](store, name, value)
+
+
+_CHANGES: Final[dict[str, Callable[[FeatureStore, str, Any], Description]]] = {
+    "FeatureAdditions": lambda store, name, value: store.add_features(
+        name, definitions_from_json(name, value)
+    ),
+    "OnlineStoreConfig.TtlDuration": lambda store, name, value: store.set_ttl(
+        name, ttl_from_json(value)
+    ),
+    "OnlineStoreConfig.StorageType": lambda store, name, value: store.set_storage_type(
+        name, storage_type_from_json(value)
+    ),
+    "ThroughputConfig": lambda store, name, value: store.set_throughput(
+        name, throughput_from_json(value)
+    ),
+}
+
+
 def _one_line(found: Description) -> str:
     stores = " and ".join(
         name
@@ -122,4 +149,5 @@ def _one_line(found: Description) -> str:
         if has
     )
     count = len(found.group.features)
-    return f"{found.group.name} (version {found.version}, {count} features, {stores})"
+    sealed = ", encrypted" if found.group.kms_key else ""
+    return f"{found.group.name} (version {found.version}, {count} features, {stores}{sealed})"

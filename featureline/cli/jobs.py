@@ -15,7 +15,7 @@ import click
 
 import training
 from featureline.cli.output import console, emit, emit_table, progress
-from featureline.cli.store import common_options, open_embedded
+from featureline.cli.store import common_options, login, open_embedded
 from featurestore.embedded import open_store
 
 __all__ = ["jobs", "predict", "train"]
@@ -199,16 +199,21 @@ def _known_jobs(
 ) -> Iterator[training.TrainingJobs | training.TrainingClient]:
     """Open the jobs of the home, or of the server."""
     if connect is not None:
-        with training.connect(connect) as there:
+        with _there(connect) as there:
             yield there
     else:
         with open_store(home) as store, training.TrainingJobs(store.home) as here:
             yield here
 
 
+def _there(target: str) -> training.TrainingClient:
+    token, tls = login()
+    return training.connect(target, token=token, tls=tls)
+
+
 def _train_there(target: str, job: training.TrainingJob) -> training.JobResult:
     """Run a job on a server; Ctrl-C stops it there."""
-    with training.connect(target) as there:
+    with _there(target) as there:
         name = there.submit(job)
         try:
             return there.wait(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -20,7 +21,8 @@ __all__ = ["migrate"]
 @click.option(
     "--to",
     metavar="URL",
-    help="An empty place: redis://HOST:PORT/0, rediss://… or redis+cluster://HOST:PORT.",
+    help="An empty place: redis://HOST:PORT/0, rediss://… or redis+cluster://HOST:PORT; - reads "
+    "the URL from stdin, where other users do not see its password.",
 )
 @click.option(
     "--from",
@@ -55,6 +57,8 @@ def migrate(
             raise InvalidRequest(f"{chosen}: there is no migration to abort")
         emit({"aborted": True}, as_json=as_json, text="aborted; the records stay in LMDB")
         return
+    if to == "-":
+        to = sys.stdin.readline().strip()
     with progress("migrate", None) as tick:
         done = migrate_home(chosen, to, on_progress=lambda copied, total: tick(copied))
     emit(

@@ -24,6 +24,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Folder of the stores.",
 )
 @click.option(
+    "--online",
+    metavar="URL",
+    envvar="FEATURELINE_ONLINE",
+    help="The online store in Redis or Valkey: redis://HOST:PORT/0, rediss://… or "
+    "redis+cluster://…; a URL with a password belongs into $FEATURELINE_ONLINE, where other users "
+    "do not see it.  [default: the one that the home remembers, at first LMDB in it]",
+)
+@click.option(
     "--grpc",
     "address",
     default="127.0.0.1:50051",
@@ -90,6 +98,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 def serve(
     home: Path,
+    online: str | None,
     address: str,
     front: str,
     flush_seconds: float,
@@ -119,6 +128,7 @@ def serve(
             metrics,
             log_format,
             slow_ms,
+            online=online,
         )
     )
 

@@ -46,8 +46,11 @@ class Flushing:
         """Flush until `stop` is called; a table's commit under way is finished then."""
         try:
             while not await self._stopped_within(self._every_s):
-                if self._elect():
-                    await asyncio.to_thread(self._flush)
+                try:
+                    if self._elect():
+                        await asyncio.to_thread(self._flush)
+                except Exception:  # noqa: BLE001  # the outermost loop: the outbox must not grow
+                    _log.exception("a flush failed; trying again in %g s", self._every_s)
         finally:
             if self._claim is not None:
                 self._claim.release()

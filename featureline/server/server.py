@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
-import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from featureline.server.lasting import LastingServer
 from featureline.server.listener import (
     check_address,
     choose_front,
@@ -41,6 +41,7 @@ __all__ = ["Server"]
 
 # Between a handler's end and the last byte of its reply.
 _SEND_S: Final = 0.5
+_QUIET_S: Final = 0.02
 _log = logging.getLogger(__name__)
 
 
@@ -80,8 +81,8 @@ class Server:
         is_native = choose_front(front, tls) == "native"
         # Behind the native front all callers share few connections: that front bounds each.
         options = limits.message_options() if is_native else limits.channel_options()
-        self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", int(reuse_port and not is_native)), *options]
+        self._server = LastingServer(
+            [("grpc.so_reuseport", int(reuse_port and not is_native)), *options]
         )
         access = None if guard is None else Access(guard, store.registry)
         limiter = Limiter(
@@ -112,7 +113,9 @@ class Server:
                 (health_pb2, "Health"),
             )
         ]
-        reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], self._server)
+        # It asks for a server of the library's own and only registers services with it.
+        as_server = cast(Any, self._server)
+        reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], as_server)
         self._native: NativeFront | None = None
         self._behind: Path | None = None
         if not reuse_port:
@@ -128,9 +131,9 @@ class Server:
                 metrics=metrics,
             )
         elif tls is not None:
-            port = self._server.add_secure_port(address, server_credentials(tls))
+            port = self._server.listen(address, server_credentials(tls))
         else:
-            port = self._server.add_insecure_port(address)
+            port = self._server.listen(address)
         self.address = f"{address.rpartition(':')[0]}:{port}"
 
     @property
@@ -167,6 +170,7 @@ class Server:
         )
         if not all(drained):
             _log.warning("calls still in flight after %g s are ended", drain_s)
+        await self._wait_quiet(min(_SEND_S, left_s()))
         await self._server.stop(min(_SEND_S, left_s()))
         if native is not None:
             await asyncio.to_thread(native.close)
@@ -178,12 +182,24 @@ class Server:
         if self._behind is not None:
             self._behind.unlink(missing_ok=True)
 
+    async def _wait_quiet(self, timeout_s: float) -> None:
+        """Go on refusing while calls come in.
+
+        What C-core has taken and not handed on when it stops ends with CANCELLED, which does not
+        tell a client to call another server.
+        """
+        until = asyncio.get_running_loop().time() + timeout_s
+        refused = -1
+        while refused != self._gate.refused and asyncio.get_running_loop().time() < until:
+            refused = self._gate.refused
+            await asyncio.sleep(_QUIET_S)
+
     def _listen_native(
         self, home: Path, address: str, runtime: RuntimeService, **options: Any
     ) -> int:
         self._behind = private_socket(home)
         try:
-            self._server.add_insecure_port(f"unix:{self._behind}")
+            self._server.listen(f"unix:{self._behind}")
             self._native = NativeFront(address, runtime, behind=str(self._behind), **options)
         except BaseException:
             self._behind.unlink(missing_ok=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self, final
 
@@ -44,9 +45,11 @@ class Settings:
         log_format: `text` or `json`.
         slow_ms: calls that take longer are logged, a few of a kind; None: none is.
         run: names the run, where a supervisor sums the counts of several workers.
+        online: URL of the online store, with its login; None: the one that the home remembers.
 
-    >>> Settings.from_json(Settings(Path("home"), "127.0.0.1:0").to_json()).home.name
-    'home'
+    >>> settings = Settings(Path("home"), "127.0.0.1:0", online="redis://:secret@cache")
+    >>> Settings.from_json(settings.to_json()).home.name, "secret" in settings.to_json()
+    ('home', False)
     """
 
     home: Path
@@ -60,10 +63,21 @@ class Settings:
     log_format: str = "text"
     slow_ms: float | None = None
     run: str = ""
+    online: str | None = field(default=None, repr=False)
 
     def to_json(self) -> str:
-        """Write them for the process of a worker."""
-        return json.dumps(asdict(self), default=str)
+        """Write them for the process of a worker, without `online`.
+
+        Everybody on the machine sees the arguments of a process; secrets go by `environment`.
+        """
+        values = asdict(self)
+        del values["online"]
+        return json.dumps(values, default=str)
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment variables, with what `to_json` leaves out."""
+        secrets = {} if self.online is None else {"FEATURELINE_ONLINE": self.online}
+        return {**os.environ, **secrets}
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
@@ -96,7 +97,7 @@ class Supervisor:
                 await self._end()
             finally:
                 for process in self._running:
-                    process.kill()
+                    _send(process, signal.SIGKILL)
                 if probe is not None:
                     await asyncio.to_thread(probe.stop)
                 if reports is not None:
@@ -125,7 +126,8 @@ class Supervisor:
             try:
                 process, _ = await self._start()
                 _log.info("worker %d accepts calls", process.pid)
-            except StoreUnavailable as error:
+            except (StoreUnavailable, OSError, ValueError) as error:
+                # Also no memory or process left for it: the place must not stay empty for good.
                 process = None
                 _log.warning("a worker cannot start: %s; trying again in %g s", error, backoff_s)
 
@@ -140,6 +142,7 @@ class Supervisor:
             *die_with_parent(command),
             stdin=PIPE,
             stdout=PIPE,
+            env=self._settings.environment(),
             # Ctrl-C at a terminal is for us alone: we tell the workers.
             process_group=0,
         )
@@ -147,10 +150,10 @@ class Supervisor:
         assert process.stdout is not None
         try:
             line = await process.stdout.readline()
-        except asyncio.CancelledError:
-            process.kill()
+            facts = json.loads(line) if line.endswith(b"\n") else {}
+        except (asyncio.CancelledError, ValueError):
+            _send(process, signal.SIGKILL)
             raise
-        facts = json.loads(line) if line.endswith(b"\n") else {}
         if "grpc" in facts:
             return process, facts
         code = await process.wait()
@@ -162,7 +165,7 @@ class Supervisor:
     async def _end(self) -> None:
         """Drain the workers; who takes longer than it should is killed."""
         for process in self._running:
-            process.send_signal(signal.SIGTERM)
+            _send(process, signal.SIGTERM)
         limit_s = self._settings.drain_s + END_S + _MARGIN_S
         ending = [asyncio.create_task(process.wait()) for process in self._running]
         if not ending:
@@ -171,10 +174,15 @@ class Supervisor:
         if late:
             _log.warning("%d workers did not end within %g s; killing them", len(late), limit_s)
             for process in self._running:
-                if process.returncode is None:
-                    process.kill()
+                _send(process, signal.SIGKILL)
             await asyncio.wait(late)
         self._running.clear()
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a process that may have ended: by itself, or by whoever told us to end."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
 
 
 def _end_of(code: int) -> str:

@@ -47,7 +47,7 @@ def run_worker(
         FeatureStoreError: the home or the address cannot be opened.
     """
     raise_file_limit()
-    with open_store(settings.home) as store:
+    with open_store(settings.home, online=settings.online) as store:
         asyncio.run(_run(settings, store, on_ready, shares_port))
 
 

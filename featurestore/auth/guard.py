@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,9 +30,11 @@ from featurestore.errors import (
     FeatureStoreError,
     InvalidRequest,
     StoreCorrupt,
+    StoreUnavailable,
     Unauthenticated,
 )
 from featurestore.schema import FeatureGroup
+from lineage import requestid
 
 __all__ = ["Caller", "Guard", "denied_feature"]
 
@@ -125,13 +126,16 @@ class Guard:
             self._look()
         return self._state.is_active
 
-    def authenticate(self, bearer: str | None, address: str, *, secure: bool = False) -> Caller:
+    def authenticate(
+        self, bearer: str | None, address: str, *, secure: bool = False, request_id: str = ""
+    ) -> Caller:
         """Return who calls.
 
         Args:
             bearer: the token, as it stands in the call's metadata: `authorization: Bearer <token>`.
             address: IP address of the peer, or empty where it is not known.
             secure: the call came over TLS.
+            request_id: names the call in the audit log; see `audit`.
 
         Raises:
             Unauthenticated: no token, or one that is malformed, unknown, expired or revoked; the
@@ -145,7 +149,7 @@ class Guard:
         known = self._state.callers.get((bearer, address, secure))
         if known is not None and time() < known[1]:
             return known[0]
-        return self._authenticate(bearer, address, secure)
+        return self._authenticate(bearer, address, secure, request_id)
 
     def authorize(
         self, caller: Caller, action: str, resource: str, *, conditions: Context = dict
@@ -231,11 +235,11 @@ class Guard:
             resource: a resource name.
             outcome: the gRPC status by name.
             address: of a call without caller.
-            request_id: names the call in other logs; made here when empty.
+            request_id: names the call in other logs; empty: that of the context, else a new one.
         """
         line = {
             "time_us": time_ns() // 1000,
-            "request_id": request_id or secrets.token_hex(8),
+            "request_id": request_id or requestid.request_id.get() or requestid.new_request_id(),
             "principal": caller.principal if caller else "",
             "token": caller.token_id if caller else "",
             "address": caller.address if caller else address,
@@ -249,7 +253,9 @@ class Guard:
             # The call has been answered by now, or is refused anyway.
             _log.error("audit: %s: %s", error, line)
 
-    def _authenticate(self, bearer: str | None, address: str, secure: bool) -> Caller:
+    def _authenticate(
+        self, bearer: str | None, address: str, secure: bool, request_id: str
+    ) -> Caller:
         if self._broken is not None:
             raise _again(self._broken)
         state = self._state
@@ -257,7 +263,14 @@ class Guard:
         try:
             grants = _proven(bearer, state.grants, now_us)
         except Unauthenticated as error:
-            self.audit(None, "featureline:Authenticate", "*", error.code, address=address)
+            self.audit(
+                None,
+                "featureline:Authenticate",
+                "*",
+                error.code,
+                address=address,
+                request_id=request_id,
+            )
             raise
         token = grants.token
         caller = Caller(token.principal, token.id, address, grants.statements, secure)
@@ -287,10 +300,10 @@ class Guard:
                 return  # closed
             self._refresh()
             self._broken = None
-        except FeatureStoreError as error:
+        except (FeatureStoreError, OSError) as error:
             # What cannot be read protects nothing: every call is refused until it can.
             _log.error("access: %s", error)
-            self._broken = error
+            self._broken = error if isinstance(error, FeatureStoreError) else _unreadable(error)
             self._version = -1
             self._state = _State({}, is_active=True)
         finally:
@@ -341,6 +354,10 @@ class Guard:
         self._version = version
 
 
+def _unreadable(error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"tokens and policies cannot be read: {error}; see to its cause")
+
+
 def _again(error: FeatureStoreError) -> FeatureStoreError:
     """Return an error like this one: an object that is raised twice collects tracebacks."""
     return type(error)(error.message, **error.facts)
@@ -378,8 +395,8 @@ def denied_feature(
 def _proven(bearer: str | None, grants: Mapping[str, Grants], now_us: int) -> Grants:
     if bearer is None:
         raise Unauthenticated(
-            "expected a token in the metadata, `authorization: Bearer flk_…`, got none; connect "
-            "with featurestore.connect(target, token=…)"
+            "expected a token in the metadata, `authorization: Bearer flk_…`, got none; give "
+            "one: connect(target, token=…), --token-file, or FEATURELINE_TOKEN"
         )
     credential = read_credential(bearer)
     if credential is None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
 from featurestore import record as record_rules
+from featurestore.codec import OutboxEntry
 from featurestore.convert import entries_to_table
 from featurestore.offline.base import OfflineTable
 from featurestore.outbox import Outbox
@@ -51,6 +52,7 @@ class Flusher:
         application: names the store in the tables; unique to it, so that a rebuilt online store,
             whose sequence begins again, never meets the old one's number.
         locks: folder for lock files; each also holds the last write time of its group.
+        opened: returns the entries of a group with their records in clear.
         now: the clock, µs since the epoch.
     """
 
@@ -60,11 +62,15 @@ class Flusher:
         *,
         application: str,
         locks: Path,
+        opened: Callable[[Registered, Sequence[OutboxEntry]], Sequence[OutboxEntry]] = (
+            lambda entry, entries: entries
+        ),
         now: Callable[[], int] = record_rules.now_us,
     ) -> None:
         self._outbox = outbox
         self._application = application
         self._locks = locks
+        self._opened = opened
         self._now = now
 
     def flush(
@@ -84,6 +90,7 @@ class Flusher:
 
         Raises:
             StoreUnavailable, StoreFull: the table could not be written; the entries wait on.
+            StoreCorrupt: an entry cannot be opened; it and those behind it wait on.
         """
         number = current().number
         records = 0
@@ -91,8 +98,11 @@ class Flusher:
             done = table.last_sequence(self._application)
             version: int | None = None
             while entries := self._outbox.read(number, after=done, limit=slice_records):
+                entry = current()
                 rows = entries_to_table(
-                    current().group, entries, write_time_us=self._write_time(lock)
+                    entry.group,
+                    self._opened(entry, entries),
+                    write_time_us=self._write_time(lock),
                 )
                 done = entries[-1].sequence
                 version = table.append(rows, application=self._application, sequence=done)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from featurestore.codec import DELETED, HARD, StoredValue
 from featurestore.errors import FeatureStoreError
@@ -94,7 +94,12 @@ class OnlineStore(ABC):
 
     A store may be used from many threads. Every implementation passes
     `tests/contracts/test_online_store.py`.
+
+    `reads_block` says whether a read waits for others, as for the network: who must not wait
+    reads in another thread then.
     """
+
+    reads_block: ClassVar[bool] = False
 
     @abstractmethod
     def put(self, batches: Sequence[Batch]) -> list[list[Outcome] | FeatureStoreError]:
@@ -113,6 +118,25 @@ class OnlineStore(ABC):
     @abstractmethod
     def get(self, group: int, identifiers: Sequence[bytes]) -> list[StoredValue | None]:
         """Return the stored version of each identifier, tombstones and expired ones too."""
+
+    def get_many(
+        self, wanted: Sequence[tuple[int, Sequence[bytes]]]
+    ) -> list[Sequence[StoredValue | None] | FeatureStoreError]:
+        """Do `get` for several groups; where reads cost a round trip, they share it.
+
+        Args:
+            wanted: groups and identifiers; a group may come twice.
+
+        Returns:
+            What `get` returns for each, or its FeatureStoreError where that group cannot be read.
+        """
+        found: list[Sequence[StoredValue | None] | FeatureStoreError] = []
+        for group, identifiers in wanted:
+            try:
+                found.append(self.get(group, identifiers))
+            except FeatureStoreError as error:
+                found.append(error)
+        return found
 
     @abstractmethod
     def scan(

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 from featurestore import codec
 from featurestore.codec import OutboxEntry, StoredValue
@@ -39,9 +39,9 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.online import redis_wire as wire
-from featurestore.online.base import Batch, OnlineStore, Outcome
-from featurestore.online.redis_check import check_servers
-from featurestore.online.redis_link import Command, Script, connect
+from featurestore.online.base import Batch, OnlineStore, Outcome, Usage
+from featurestore.online.redis_check import check_facts, check_servers
+from featurestore.online.redis_link import Command, Script, connect, information
 from featurestore.online.redis_redo import RedoLog, StaleBatch
 from featurestore.online.redis_url import RedisUrl
 from featurestore.outbox import Outbox
@@ -53,6 +53,7 @@ READY: Final = b"ready"
 FILLING: Final = b"filling"  # a migration into this store has not ended
 MAX_CALL_BYTES: Final = 256 << 20  # a server takes 512 MiB at most in one piece
 _GET_CHUNK: Final = 5_000
+_COUNTED_GROUPS: Final = 500
 _SCAN_CHUNK: Final = 1_000
 _SCAN_BYTES: Final = 8 << 20
 _READ_CHUNK: Final = 5_000
@@ -77,6 +78,8 @@ class RedisStore(OnlineStore):
         StoreCorrupt: the database belongs to another program.
         InvalidRequest: the URL has another form.
     """
+
+    reads_block: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -121,15 +124,31 @@ class RedisStore(OnlineStore):
             return []
         values = self.keys.of_group(group)[0]
         keys = [codec.record_key(group, identifier) for identifier in identifiers]
-        commands: list[Command] = [
-            ("HMGET", values, *(key[4:] for key in keys[start : start + _GET_CHUNK]))
-            for start in range(0, len(keys), _GET_CHUNK)
-        ]
-        answers = self.link.read(values, *commands)
-        return [
-            None if data is None else codec.decode_value(key, data)
-            for key, data in zip(keys, (data for part in answers for data in part), strict=True)
-        ]
+        return _values(keys, self.link.read(values, *_get_commands(values, keys)))
+
+    def get_many(
+        self, wanted: Sequence[tuple[int, Sequence[bytes]]]
+    ) -> list[Sequence[StoredValue | None] | FeatureStoreError]:
+        """See OnlineStore.get_many; one round trip for each server that has one of the groups."""
+        requests: list[tuple[bytes, Command]] = []
+        keys_of: list[list[bytes]] = []
+        for group, identifiers in wanted:
+            values = self.keys.of_group(group)[0]
+            keys_of.append([codec.record_key(group, identifier) for identifier in identifiers])
+            requests += [(values, command) for command in _get_commands(values, keys_of[-1])]
+        try:
+            self.check_open()
+            answers = iter(self.link.gather(requests))
+        except StoreUnavailable as error:
+            return [error] * len(wanted)
+        found: list[Sequence[StoredValue | None] | FeatureStoreError] = []
+        for keys in keys_of:
+            parts = [next(answers) for _ in range(0, len(keys), _GET_CHUNK)]
+            try:
+                found.append(_values(keys, [self.link.checked(part) for part in parts]))
+            except FeatureStoreError as error:
+                found.append(error)
+        return found
 
     def scan(
         self, group: int, *, after: bytes | None, limit: int
@@ -179,6 +198,34 @@ class RedisStore(OnlineStore):
     def store_id(self) -> str:
         """See OnlineStore.store_id."""
         return self._id
+
+    def usage(self) -> Usage:
+        """See OnlineStore.usage.
+
+        The bytes are the servers', whatever else they hold; `limit_bytes` is their `maxmemory`.
+        Of a cluster it is what is used plus the room on its fullest node, since any put may go
+        there. Records are counted while there are few groups.
+
+        Raises:
+            StoreUnavailable: also when a server became one that would not be opened.
+        """
+        self.check_open()
+        used = 0
+        rooms: list[int] = []
+        for where, (answer,) in self.link.every([("INFO",)]):
+            facts = information(self.link.checked(answer))
+            check_facts(where, self.url.durability, facts)
+            used += int(facts["used_memory"])
+            limit = int(facts.get("maxmemory", "0"))
+            if limit:
+                rooms.append(limit - int(facts["used_memory"]))
+        records = None
+        groups = self.groups()
+        if len(groups) <= _COUNTED_GROUPS:
+            keys = [self.keys.of_group(group)[0] for group in groups]
+            counts = self.link.gather([(key, ("HLEN", key)) for key in keys])
+            records = sum(int(self.link.checked(count)) for count in counts)
+        return Usage(records, used, limit_bytes=used + min(rooms) if rooms else None)
 
     def close(self) -> None:
         """See OnlineStore.close."""
@@ -353,6 +400,20 @@ class RedisStore(OnlineStore):
         return name, int(floor or 0)
 
 
+def _get_commands(values: bytes, keys: Sequence[bytes]) -> list[Command]:
+    return [
+        ("HMGET", values, *(key[4:] for key in keys[start : start + _GET_CHUNK]))
+        for start in range(0, len(keys), _GET_CHUNK)
+    ]
+
+
+def _values(keys: Sequence[bytes], answers: Sequence[Any]) -> list[StoredValue | None]:
+    return [
+        None if data is None else codec.decode_value(key, data)
+        for key, data in zip(keys, (data for part in answers for data in part), strict=True)
+    ]
+
+
 def _conflict(batch: Batch, flat: Sequence[bytes]) -> FeatureStoreError:
     assert batch.position is not None
     try:
@@ -403,8 +464,6 @@ class _RedisOutbox(Outbox):
     def pending(self, group: int | None = None, *, limit: int | None = None) -> int:
         self._store.check_open()
         groups = self._store.groups() if group is None else [group]
-        count = 0
-        for number in groups:
-            key = self._store.keys.of_group(number)[2]
-            count += int(self._store.link.read(key, ("XLEN", key))[0])
-        return count
+        keys = [self._store.keys.of_group(number)[2] for number in groups]
+        counts = self._store.link.gather([(key, ("XLEN", key)) for key in keys])
+        return sum(int(self._store.link.checked(count)) for count in counts)

@@ -1,4 +1,4 @@
-"""What a Redis store demands of its servers when it is opened."""
+"""What a Redis store demands of its servers: when it is opened, and while it is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from featurestore.errors import StoreUnavailable
 from featurestore.online.redis_link import Link, information
 from featurestore.online.redis_url import DURABILITIES
 
-__all__ = ["check_servers"]
+__all__ = ["check_facts", "check_servers"]
 
 _OLDEST: Final = (6, 2)  # XTRIM MINID
 _SETTINGS: Final = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite")
@@ -33,18 +33,45 @@ def check_servers(link: Link) -> None:
     for where, (info, *settings) in link.every(commands):
         facts = information(link.checked(info))
         _check_version(where, facts)
-        if facts.get("role") != "master":
-            raise StoreUnavailable(
-                f"Redis at {where} is a replica and takes no writes; connect to its primary "
-                f"{facts.get('master_host')}:{facts.get('master_port')}"
-            )
-        policy = facts.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            raise StoreUnavailable(
-                f"Redis at {where} has maxmemory-policy {policy} and would throw records away "
-                f"when its memory is full; set `maxmemory-policy noeviction`"
-            )
         _check_durability(where, link.url.durability, facts, settings)
+        check_facts(where, link.url.durability, facts)
+
+
+def check_facts(where: str, accepted: str, facts: Mapping[str, str]) -> None:
+    """Refuse a server that by its INFO would lose or evict what was acknowledged.
+
+    Settings may change while a store is open, and this much is seen at no further cost.
+
+    Args:
+        where: of the server.
+        accepted: the URL's `durability`.
+        facts: of INFO.
+
+    Raises:
+        StoreUnavailable: names the server, what it is, and what to do.
+    """
+    if facts.get("role") != "master":
+        raise StoreUnavailable(
+            f"Redis at {where} is a replica and takes no writes; connect to its primary "
+            f"{facts.get('master_host')}:{facts.get('master_port')}"
+        )
+    policy = facts.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StoreUnavailable(
+            f"Redis at {where} has maxmemory-policy {policy} and would throw records away "
+            f"when its memory is full; set `maxmemory-policy noeviction`"
+        )
+    if accepted == "none":
+        return
+    if facts.get("aof_enabled") != "1":
+        raise StoreUnavailable(
+            f"Redis at {where} keeps no append-only file any more, so that an acknowledged put is "
+            f"not durable; set `appendonly yes`"
+        )
+    if facts.get("aof_last_write_status") == "err":
+        raise StoreUnavailable(
+            f"Redis at {where} cannot write its append-only file; free space on its disk"
+        )
 
 
 def _check_version(where: str, facts: Mapping[str, str]) -> None:

@@ -22,7 +22,7 @@ from featurestore.errors import (
 )
 from featurestore.online.redis_url import RedisUrl
 
-__all__ = ["Command", "Link", "Script", "connect", "explained"]
+__all__ = ["Command", "Link", "Script", "connect", "explained", "information"]
 
 Command = Sequence[Any]
 _SLOTS: Final = 16384
@@ -86,6 +86,17 @@ class Link(ABC):
         """
 
     @abstractmethod
+    def gather(self, requests: Sequence[tuple[bytes, Command]]) -> list[Any]:
+        """Send commands that may be done twice to the servers of their keys; return the answers.
+
+        One round trip for each server. An error stands in its command's place, also when its
+        server did not answer.
+
+        Args:
+            requests: keys, which decide the servers, and commands.
+        """
+
+    @abstractmethod
     def every(self, commands: Sequence[Command]) -> list[tuple[str, list[Any]]]:
         """Send commands to every primary; return `host:port` and answers of each."""
 
@@ -133,6 +144,8 @@ class Link(ABC):
 
     def checked(self, answer: Any) -> Any:
         """Return an answer, or raise what it means when it is an error."""
+        if isinstance(answer, FeatureStoreError):
+            raise answer
         if isinstance(answer, Exception):
             raise explained(answer, self.url.where) from answer
         return answer
@@ -151,8 +164,14 @@ def connect(url: RedisUrl) -> Link:
     return _Cluster(url) if url.cluster else _Server(url)
 
 
-def explained(error: Exception, where: str) -> FeatureStoreError:
-    """Say what an error of the server or the connection means for the caller."""
+def explained(error: Exception, where: str, *, unsure: bool = False) -> FeatureStoreError:
+    """Say what an error of the server or the connection means for the caller.
+
+    Args:
+        error: what was answered or raised.
+        where: of the server.
+        unsure: without an answer, what was sent may have been written.
+    """
     errors = library().exceptions
     text = str(error)
     if isinstance(error, errors.OutOfMemoryError) or "OOM command" in text:
@@ -184,9 +203,9 @@ def explained(error: Exception, where: str) -> FeatureStoreError:
             f"program writes to this database: give the store one of its own, restore a backup"
         )
     if isinstance(error, errors.ConnectionError | errors.TimeoutError | OSError):
+        hint = ". A put under way may have been stored or not: put it again" if unsure else ""
         return StoreUnavailable(
-            f"Redis at {where} does not answer: {text}; check that it runs and can be reached. "
-            f"A put under way may have been stored or not: put it again"
+            f"Redis at {where} does not answer: {text}; check that it runs and can be reached{hint}"
         )
     return StoreUnavailable(f"Redis at {where}: {text}")
 
@@ -222,24 +241,65 @@ class _Node:
         self._pool = redis.connection.ConnectionPool(connection_class=kind, **options)
 
     def exchange(self, commands: Sequence[Command], *, again: bool) -> list[Any]:
+        unsure = not again
         while True:
             try:
                 return self._once(commands)
             except (self._errors.ConnectionError, self._errors.TimeoutError, OSError) as error:
-                if not again:
-                    raise explained(error, self.where) from error
+                # Who did not answer in time would be waited for twice.
+                if not again or isinstance(error, self._errors.TimeoutError):
+                    raise explained(error, self.where, unsure=unsure) from error
                 again = False
+
+    def begin(self, commands: Sequence[Command]) -> Any:
+        """Send commands that may be done twice; return what `end` takes.
+
+        Raises:
+            StoreUnavailable: the server does not answer in time.
+        """
+        try:
+            return self._send(commands)
+        except self._errors.TimeoutError as error:
+            raise explained(error, self.where) from error
+        except (self._errors.ConnectionError, OSError):
+            return None
+
+    def end(self, begun: Any, commands: Sequence[Command]) -> list[Any]:
+        """Return the answers to commands; they are sent again when their connection was lost.
+
+        Raises:
+            StoreUnavailable: there was no answer.
+        """
+        if begun is not None:
+            try:
+                return self._receive(begun, len(commands))
+            except self._errors.TimeoutError as error:
+                raise explained(error, self.where) from error
+            except (self._errors.ConnectionError, OSError):
+                pass
+        return self.exchange(commands, again=True)
 
     def close(self) -> None:
         self._pool.disconnect()
 
     def _once(self, commands: Sequence[Command]) -> list[Any]:
+        return self._receive(self._send(commands), len(commands))
+
+    def _send(self, commands: Sequence[Command]) -> Any:
         connection = self._pool.get_connection()
-        whole = False
         try:
             connection.send_packed_command(connection.pack_commands(commands))
+        except BaseException:
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
+        return connection
+
+    def _receive(self, connection: Any, count: int) -> list[Any]:
+        whole = False
+        try:
             answers = []
-            for _ in commands:
+            for _ in range(count):
                 try:
                     answers.append(connection.read_response())
                 except self._errors.ResponseError as error:
@@ -262,6 +322,12 @@ class _Server(Link):
 
     def exchange(self, key: bytes, commands: Sequence[Command], *, again: bool) -> list[Any]:
         return self._node.exchange(commands, again=again)
+
+    def gather(self, requests: Sequence[tuple[bytes, Command]]) -> list[Any]:
+        try:
+            return self._node.exchange([command for _, command in requests], again=True)
+        except FeatureStoreError as error:
+            return [error] * len(requests)
 
     def every(self, commands: Sequence[Command]) -> list[tuple[str, list[Any]]]:
         return [(self._node.where, self._node.exchange(commands, again=True))]
@@ -324,6 +390,49 @@ class _Cluster(Link):
             else:
                 time.sleep(_TRY_AGAIN_S)
         return answers
+
+    def gather(self, requests: Sequence[tuple[bytes, Command]]) -> list[Any]:
+        answers: list[Any] = [None] * len(requests)
+        places: dict[tuple[str, int], list[int]] = {}
+        for index, (key, _) in enumerate(requests):
+            try:
+                places.setdefault(self._owner(self._slot_of(key)), []).append(index)
+            except StoreUnavailable as error:
+                answers[index] = error
+        sent = {
+            place: [requests[index][1] for index in members] for place, members in places.items()
+        }
+        # All are asked before one is listened to.
+        begun = {place: self._begin(place, commands) for place, commands in sent.items()}
+        for place, members in places.items():
+            received = self._end(place, begun[place], sent[place])
+            for index, answer in zip(members, received, strict=True):
+                answers[index] = answer
+                if isinstance(answer, self._errors.AskError | self._errors.TryAgainError):
+                    answers[index] = self._follow(*requests[index])
+        return answers
+
+    def _begin(self, place: tuple[str, int], commands: Sequence[Command]) -> Any:
+        try:
+            return self._node(place).begin(commands)
+        except StoreUnavailable as error:
+            return error
+
+    def _end(self, place: tuple[str, int], begun: Any, commands: Sequence[Command]) -> list[Any]:
+        try:
+            if isinstance(begun, StoreUnavailable):
+                raise begun
+            return self._node(place).end(begun, commands)
+        except StoreUnavailable as error:
+            self._forget()  # a failover may have given its slots to another
+            return [error] * len(commands)
+
+    def _follow(self, key: bytes, command: Command) -> Any:
+        """Send a command again whose slot moves."""
+        try:
+            return self.exchange(key, [command], again=True)[0]
+        except StoreUnavailable as error:
+            return error
 
     def every(self, commands: Sequence[Command]) -> list[tuple[str, list[Any]]]:
         self._forget()

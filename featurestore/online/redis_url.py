@@ -58,7 +58,7 @@ class RedisUrl:
     tls: bool
     hosts: tuple[tuple[str, int], ...]
     database: int = 0
-    username: str = ""
+    username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     namespace: str = "default"
     durability: str = "always"
@@ -86,6 +86,12 @@ class RedisUrl:
                 f"online store: expected a URL like {_FORMS}, got the scheme {parts.scheme!r}"
             )
         cluster, tls = _SCHEMES[parts.scheme]
+        # A password with '/', '?' or '#' ends the place too early, and its rest would be shown.
+        if "@" in parts.path + parts.query or parts.fragment:
+            raise InvalidRequest(
+                f"online store: expected '/', '?', '#' and '@' in a login or an option as "
+                f"%2F, %3F, %23 and %40; write a URL like {_FORMS}"
+            )
         login, _, places = parts.netloc.rpartition("@")
         username, _, password = login.partition(":")
         hosts = tuple(_host(place) for place in places.split(","))

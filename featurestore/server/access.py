@@ -96,7 +96,13 @@ class Access:
         return self._guard.is_active
 
     def check(
-        self, method: str, request: Any, caller: Caller | None, groups: Groups | None = None
+        self,
+        method: str,
+        request: Any,
+        caller: Caller | None,
+        groups: Groups | None = None,
+        *,
+        request_id: str = "",
     ) -> None:
         """Return when the caller may make the call; what may not is in the audit log.
 
@@ -109,6 +115,7 @@ class Access:
             request: its message; of a stream, each.
             caller: from `Guard.authenticate`.
             groups: `Registry.current()`, where it is at hand.
+            request_id: of the call, for the audit log; empty: that of the context.
 
         Raises:
             Unauthenticated: nobody is known to make the call, or the token has ended.
@@ -121,11 +128,16 @@ class Access:
         try:
             (self._checks.get(method) or self._other(method))(request, caller, groups)
         except AccessDenied as error:
-            self.refused(caller, error)
+            self.refused(caller, error, request_id)
             raise
 
     def entries(
-        self, method: str, caller: Caller | None, groups: Groups | None = None
+        self,
+        method: str,
+        caller: Caller | None,
+        groups: Groups | None = None,
+        *,
+        request_id: str = "",
     ) -> Entries | None:
         """Return the check for the entries of one batch call; None while the guard is open.
 
@@ -133,6 +145,7 @@ class Access:
             method: BatchGetRecord or BatchWriteRecord.
             caller: from `Guard.authenticate`.
             groups: `Registry.current()`, where it is at hand.
+            request_id: of the call, for the audit log; empty: that of the context.
 
         Raises:
             Unauthenticated: nobody is known to make the call.
@@ -141,7 +154,7 @@ class Access:
             return None
         if caller is None:
             raise _nobody()
-        return Entries(self, method, caller, groups or self._registry.current())
+        return Entries(self, method, caller, groups or self._registry.current(), request_id)
 
     def audit(self, caller: Caller | None, method: str, requests: Sequence[Any], code: str) -> None:
         """Append the line of a call that was let through, with its gRPC status by name."""
@@ -150,10 +163,14 @@ class Access:
         resources = dict.fromkeys(resource for _, resource in needs)
         self._guard.audit(caller, ", ".join(actions) or method, ", ".join(resources) or "*", code)
 
-    def refused(self, caller: Caller, error: AccessDenied) -> None:
+    def refused(self, caller: Caller, error: AccessDenied, request_id: str = "") -> None:
         """Append the line of a call, or of entries of a batch, that was denied."""
         self._guard.audit(
-            caller, str(error.facts["action"]), str(error.facts["resource"]), error.code
+            caller,
+            str(error.facts["action"]),
+            str(error.facts["resource"]),
+            error.code,
+            request_id=request_id,
         )
 
     def read_entry(
@@ -361,10 +378,14 @@ class Entries:
         method: BatchGetRecord or BatchWriteRecord; a stream of puts is the latter.
         caller: who makes the call.
         groups: `Registry.current()`.
+        request_id: of the call, for the audit log.
     """
 
-    def __init__(self, access: Access, method: str, caller: Caller, groups: Groups) -> None:
+    def __init__(
+        self, access: Access, method: str, caller: Caller, groups: Groups, request_id: str
+    ) -> None:
         self._access = access
+        self._request_id = request_id
         self._caller = caller
         self._groups = groups
         self._reads = method == "BatchGetRecord"
@@ -391,7 +412,7 @@ class Entries:
         except AccessDenied as error:
             if error.facts["resource"] not in self._logged:
                 self._logged.add(error.facts["resource"])
-                access.refused(caller, error)
+                access.refused(caller, error, self._request_id)
             raise
         if access.is_settled(caller, action, name):
             self._settled.add(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn
@@ -13,6 +12,7 @@ import grpc
 
 from featurestore import wire
 from featurestore.errors import FeatureStoreError, InternalError, InvalidRequest
+from lineage.requestid import REQUEST_ID_KEY, new_request_id, request_id
 from lineage.trailer import fit_text
 
 __all__ = [
@@ -23,19 +23,24 @@ __all__ = [
     "authenticate",
     "broken",
     "reply_too_large",
+    "request_id_of",
     "status_of",
 ]
 
 # Who makes the call that a task of the grpc.aio server handles; None while nobody is asked.
 CALLER: Final[ContextVar[Any]] = ContextVar("featureline_caller", default=None)
-_REQUEST_ID: Final = "x-request-id"
 _SHOWN_ID: Final = 64
 _SCHEME: Final = "bearer "
 _log = logging.getLogger(__name__)
 
 
 def authenticate(
-    guard: Any, metadata: Iterable[tuple[str, Any]] | None, peer: str, *, secure: bool = False
+    guard: Any,
+    metadata: Iterable[tuple[str, Any]] | None,
+    peer: str,
+    *,
+    secure: bool = False,
+    request_id: str = "",
 ) -> Any:
     """Return who is calling, or None while the guard is not active.
 
@@ -44,13 +49,16 @@ def authenticate(
         metadata: of the call.
         peer: of the call, as gRPC writes it: `ipv4:10.0.0.1:4711`.
         secure: it came over TLS.
+        request_id: names the call in the audit log; empty: that of the context.
 
     Raises:
         Unauthenticated: the call carries no token that is known.
     """
     if guard is None or not guard.is_active:
         return None
-    return guard.authenticate(_bearer(metadata), address_of(peer), secure=secure)
+    return guard.authenticate(
+        _bearer(metadata), address_of(peer), secure=secure, request_id=request_id
+    )
 
 
 def address_of(peer: str) -> str:
@@ -64,6 +72,14 @@ def address_of(peer: str) -> str:
         return ""
     host = place.rpartition(":")[0].replace("%5B", "[").replace("%5D", "]")
     return host.strip("[]").partition("%")[0]
+
+
+def request_id_of(metadata: Iterable[tuple[str, Any]] | None) -> str:
+    """Return the id that a caller gave its call, or make one."""
+    for key, value in metadata or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and value.isprintable():
+            return value[:_SHOWN_ID]
+    return new_request_id()
 
 
 def status_of(reply: object) -> str:
@@ -80,10 +96,15 @@ def reply_too_large(size: int, limit: int) -> InvalidRequest:
 
 def broken(method: str, metadata: Iterable[tuple[str, Any]] | None = None) -> InternalError:
     """Log the exception at hand with its traceback, and return what to tell the caller."""
-    request = _request_id(metadata)
-    _log.exception("%s failed (request %s)", method, request)
+    request = request_id.get() or request_id_of(metadata)
+    token = request_id.set(request)
+    try:
+        _log.exception("%s failed (request %s)", method, request)
+    finally:
+        request_id.reset(token)
     return InternalError(
-        f"{method} failed inside the server; its log has the cause under request {request}"
+        f"{method} failed inside the server; its log has the cause under request {request}",
+        request_id=request,
     )
 
 
@@ -116,11 +137,3 @@ def _bearer(metadata: Iterable[tuple[str, Any]] | None) -> str | None:
                 return value[len(_SCHEME) :].strip()
             return None
     return None
-
-
-def _request_id(metadata: Iterable[tuple[str, Any]] | None) -> str:
-    """Return the caller's name of the request, or make one."""
-    for key, value in metadata or ():
-        if key == _REQUEST_ID and isinstance(value, str) and value.isprintable():
-            return value[:_SHOWN_ID]
-    return secrets.token_hex(8)

@@ -1,7 +1,9 @@
 """The grpc.aio front: the reference, with TLS, reflection and health.
 
-Reads are answered on the event loop, since a memory-mapped get takes microseconds. Writes wait in
-a lane: whatever arrived while the last transaction was committed goes into the next one together.
+Reads are answered on the event loop, since a memory-mapped get takes microseconds; where the store
+waits for others, as Redis does for the network, they have a lane of threads. Writes wait in a lane
+of their own: whatever arrived while the last transaction was committed goes into the next one
+together.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 import grpc
 
@@ -17,13 +19,16 @@ from featurestore.errors import FeatureStoreError, Overloaded
 from featurestore.server.answer import CALLER, answer, reply_too_large
 from featurestore.server.control import ControlService
 from featurestore.server.gate import Gate, shutting_down
+from featurestore.server.held import Held
 from featurestore.server.limits import DEFAULT_LIMITS, Limits
 from featurestore.server.queue import WriteQueue
+from featurestore.server.readpool import ReadPool
 from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import SERVICE, Call, Reply, RuntimeService
 from featurestore.v1 import control_pb2_grpc, runtime_pb2
+from lineage.requestid import request_id
 
-__all__ = ["WriteLane", "add_to_server"]
+__all__ = ["Lanes", "ReadLane", "WriteLane", "add_to_server"]
 
 STREAM_WINDOW: Final = 4096
 
@@ -35,13 +40,15 @@ def add_to_server(
     *,
     limits: Limits = DEFAULT_LIMITS,
     metrics: Any = None,
-) -> WriteLane:
-    """Register both services; the write lane is the caller's to close."""
+) -> Lanes:
+    """Register both services; the lanes are the caller's to close."""
     lane = WriteLane(runtime, limits, metrics=metrics)
+    reads = ReadLane(runtime, limits, metrics=metrics) if runtime.reads_block else None
+    held = Held(limits.unread_bytes)
     handlers: dict[str, Any] = {}
     for method, request in runtime.READS.items():
         handlers[method] = grpc.unary_unary_rpc_method_handler(
-            _read(runtime, method, limits, metrics), request.FromString, _as_is
+            _read(runtime, reads, method, limits, held, metrics), request.FromString, _as_is
         )
     for method, request in runtime.WRITES.items():
         handlers[method] = grpc.unary_unary_rpc_method_handler(
@@ -54,7 +61,7 @@ def add_to_server(
     )
     registrar.add_registered_method_handlers(SERVICE, handlers)
     control_pb2_grpc.add_FeatureStoreServicer_to_server(control, registrar)
-    return lane
+    return Lanes(lane, reads)
 
 
 @final
@@ -106,42 +113,134 @@ class WriteLane:
         self._thread.shutdown(wait=True)
 
     async def _drain(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._queue:
-            batch, late = self._queue.take()
-            for waiting in late:
-                # The call ends by its deadline, and nobody else waits for this.
-                waiting.caller.cancel()
-            if not batch:
-                continue
+        try:
+            while self._queue:
+                await self._write_next()
+        finally:
+            # However it ended: the next write begins anew.
+            self._draining = None
+
+    async def _write_next(self) -> None:
+        batch, late = self._queue.take()
+        for waiting in late:
+            # The call ends by its deadline, and nobody else waits for this.
+            waiting.caller.cancel()
+        if not batch:
+            return
+        try:
             calls = [waiting.call for waiting in batch]
             try:
-                replies: Sequence[Reply | Exception] = await loop.run_in_executor(
+                replies = await asyncio.get_running_loop().run_in_executor(
                     self._thread, self._runtime.write, calls
                 )
-            except Exception as error:  # noqa: BLE001  # the outermost loop: each caller is told
-                replies = [error] * len(batch)
-            self._queue.committed(len(batch))
+            finally:
+                self._queue.committed(len(batch))
             for waiting, reply in zip(batch, replies, strict=True):
-                future = waiting.caller
-                if future.done():  # its caller went away
-                    continue
-                if isinstance(reply, Exception) and not isinstance(reply, FeatureStoreError):
-                    future.set_exception(reply)
-                else:
-                    future.set_result(reply)
-        self._draining = None
+                if not waiting.caller.done():  # else its caller went away
+                    waiting.caller.set_result(reply)
+        except Exception as error:  # noqa: BLE001  # the outermost loop: each caller is told
+            for waiting in batch:
+                if not waiting.caller.done():
+                    waiting.caller.set_exception(error)
 
 
-def _read(runtime: RuntimeService, method: str, limits: Limits, metrics: Any) -> Any:
+@final
+class ReadLane:
+    """Reads of a store that waits for others: off the event loop, many in one round trip.
+
+    Args:
+        runtime: what answers them.
+        limits: how much may wait.
+        metrics: counts batches and what is shed; None: nobody counts.
+    """
+
+    def __init__(
+        self, runtime: RuntimeService, limits: Limits = DEFAULT_LIMITS, *, metrics: Any = None
+    ) -> None:
+        self._runtime = runtime
+        self._metrics = metrics
+        self._pool: ReadPool[asyncio.Future[Reply]] = ReadPool(
+            self._answer, limits=limits, metrics=metrics
+        )
+
+    async def submit(self, call: Call, *, size: int) -> Reply:
+        """Hand in one read; return the reply, or the error to send.
+
+        Args:
+            call: the read.
+            size: of its request, in bytes.
+        """
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        refusal = self._pool.submit(future, call, size=size)
+        if refusal is not None:
+            return refusal
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._pool.forget(future)
+            raise
+
+    def close(self) -> None:
+        """Answer what waits."""
+        self._pool.close()
+
+    def _answer(self, batch: Sequence[tuple[asyncio.Future[Reply], Call]]) -> None:
+        replies: Sequence[Reply | Exception]
+        try:
+            replies = self._runtime.read([call for _, call in batch])
+        except Exception as error:  # noqa: BLE001  # each caller is told
+            replies = [error] * len(batch)
+        if self._metrics is not None:
+            self._metrics.batch("read", len(batch))
+        answered = [(future, reply) for (future, _), reply in zip(batch, replies, strict=True)]
+        batch[0][0].get_loop().call_soon_threadsafe(_settle, answered)
+
+
+@final
+class Lanes(NamedTuple):
+    """What of the services works in threads."""
+
+    writes: WriteLane
+    reads: ReadLane | None
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        self.writes.close()
+        if self.reads is not None:
+            self.reads.close()
+
+
+def _settle(answered: Sequence[tuple[asyncio.Future[Reply], Reply | Exception]]) -> None:
+    for future, reply in answered:
+        if future.done():  # its caller went away
+            continue
+        if isinstance(reply, Exception) and not isinstance(reply, FeatureStoreError):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+
+def _read(
+    runtime: RuntimeService,
+    lane: ReadLane | None,
+    method: str,
+    limits: Limits,
+    held: Held,
+    metrics: Any,
+) -> Any:
     async def handle(request: Any, context: Any) -> Any:
         async def work() -> bytes:
-            reply = _raise(runtime.read([Call(method, request, CALLER.get())])[0])
+            call = Call(method, request, CALLER.get(), request_id.get())
+            if lane is None:
+                reply = _raise(runtime.read([call])[0])
+            else:
+                reply = _raise(await lane.submit(call, size=request.ByteSize()))
             if len(reply) > limits.message_bytes:
                 raise reply_too_large(len(reply), limits.message_bytes)
+            held.admit(len(reply), context)
             return reply
 
-        if metrics is not None:
+        if metrics is not None and lane is None:
             metrics.batch("read", 1)
         return await answer(context, work, method)
 
@@ -151,7 +250,7 @@ def _read(runtime: RuntimeService, method: str, limits: Limits, metrics: Any) ->
 def _write(lane: WriteLane, method: str) -> Any:
     async def handle(request: Any, context: Any) -> Any:
         async def work() -> bytes:
-            call = Call(method, request, CALLER.get())
+            call = Call(method, request, CALLER.get(), request_id.get())
             reply = await lane.submit(
                 call, size=request.ByteSize(), remaining_s=context.time_remaining()
             )
@@ -168,6 +267,8 @@ def _stream(lane: WriteLane, gate: Gate, limits: Limits) -> Any:
         # that reads no acknowledgements is not read from.
         window = _Window(STREAM_WINDOW, limits.stream_bytes)
         reader = asyncio.ensure_future(window.fill(requests))
+        # What is wrong with the stream is told below, unless its caller went away before.
+        reader.add_done_callback(lambda done: done.cancelled() or done.exception())
         closing = asyncio.ensure_future(_end_with(gate, window))
         settled = 0
         try:
@@ -177,6 +278,7 @@ def _stream(lane: WriteLane, gate: Gate, limits: Limits) -> Any:
                     "BatchWriteRecord",
                     runtime_pb2.BatchWriteRecordRequest(entries=entries),
                     CALLER.get(),
+                    request_id.get(),
                 )
                 size = sum(size for _, size in batch)
 

@@ -29,6 +29,7 @@ class Gate:
         self.closing = asyncio.Event()
         self._empty = asyncio.Event()
         self._inside = 0
+        self.refused = 0
 
     def enter(self) -> None:
         """Let a call in.
@@ -37,6 +38,7 @@ class Gate:
             StoreUnavailable: the gate is closed.
         """
         if self.closing.is_set():
+            self.refused += 1
             raise shutting_down()
         self._inside += 1
 

@@ -22,9 +22,9 @@ class Limits:
         batch_bytes: what the requests of these may weigh together; one larger call goes alone.
         stream_bytes: what a stream of records may be ahead of its acknowledgements.
         message_bytes: of one request or reply.
+        unread_bytes: of large replies that clients have asked for and not read yet, together.
         metadata_bytes: of a call's metadata.
-        calls_per_connection: under way at once; a client with more waits. Replies that a client
-            asks for and does not read are held, so this bounds what one client can make us hold.
+        calls_per_connection: under way at once; a client with more waits.
         keepalive_s: after so long without a word a connection is asked whether its client lives.
         keepalive_timeout_s: how long it has to answer before it is closed.
     """
@@ -35,6 +35,7 @@ class Limits:
     batch_bytes: int = 16 << 20
     stream_bytes: int = 4 << 20
     message_bytes: int = MAX_MESSAGE_BYTES
+    unread_bytes: int = 256 << 20
     metadata_bytes: int = 16 << 10
     calls_per_connection: int = 512
     keepalive_s: float = 60.0

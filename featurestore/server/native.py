@@ -1,9 +1,10 @@
 """The native front: HTTP/2 and gRPC work in Rust, outside the GIL; plaintext listeners only.
 
 Calls reach Python in batches, already read from the network. Reads are answered as the batch they
-came in; writes go to a second thread, which takes all that wait into its next transaction. What is
-not unary and hot (streams, the control plane, lineage, training, health, reflection) is passed on
-to the grpc.aio front, which listens on a socket that only this user can reach.
+came in, or by a pool of threads where the store waits for others; writes go to a second thread,
+which takes all that wait into its next transaction. What is not unary and hot (streams, the control
+plane, lineage, training, health, reflection) is passed on to the grpc.aio front, which listens on a
+socket that only this user can reach.
 
 Who calls, and until when, is asked for only while somebody needs to know: reading it costs a
 call an eighth of its time. That a caller has gone away is always known.
@@ -15,7 +16,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, Final, final
 
@@ -24,10 +25,18 @@ from google.protobuf.message import DecodeError
 
 from featurestore import wire
 from featurestore.errors import FeatureStoreError, InvalidRequest, StoreUnavailable
-from featurestore.server.answer import authenticate, broken, reply_too_large, status_of
+from featurestore.server.answer import (
+    authenticate,
+    broken,
+    reply_too_large,
+    request_id_of,
+    status_of,
+)
 from featurestore.server.gate import shutting_down
+from featurestore.server.held import LARGE_BYTES, HeldByLibrary
 from featurestore.server.limits import DEFAULT_LIMITS, Limits
 from featurestore.server.queue import Waiting, WriteQueue
+from featurestore.server.readpool import ReadPool
 from featurestore.server.registrar import malformed
 from featurestore.server.runtime import SERVICE, Call, Reply, RuntimeService
 from lineage.trailer import fit_text
@@ -113,6 +122,10 @@ class NativeFront:
         if metrics is not None:
             metrics.add_native(self._front.metrics)
         self._queue: WriteQueue[int] = WriteQueue(limits, metrics=metrics)
+        self._held = HeldByLibrary(limits.unread_bytes, self._front.metrics)
+        self._pool: ReadPool[int] | None = None
+        if runtime.reads_block:
+            self._pool = ReadPool(self._answer_pooled, limits=limits, metrics=metrics)
         self._wake = threading.Condition()
         self._ending = False
         self._threads = [
@@ -151,6 +164,8 @@ class NativeFront:
     def close(self) -> None:
         """Drain, then end; connections are closed, also those with calls of the server behind."""
         self.drain(0)
+        if self._pool is not None:
+            self._pool.close()
         self._front.close()
         for thread in self._threads:
             thread.join()
@@ -174,21 +189,34 @@ class NativeFront:
                 if events:
                     self._take(events, detailed)
             except Exception:  # noqa: BLE001  # the thread's outermost frame: it must go on
-                _log.exception("a batch of calls failed")
+                self._break(event[1] for event in events if event[0] == self._call_event)
+            # A large request is not held until the next one comes.
+            del events
 
     def _needs_details(self) -> bool:
-        if self._guard is not None and self._guard.is_active:
+        if self._is_guarded():
             return True
         with self._wake:
             return len(self._queue) > 0 and self._queue.expected_s() > _LONG_WAIT_S
 
+    def _is_guarded(self) -> bool:
+        """Whether callers must be known; also where that cannot be told."""
+        if self._guard is None:
+            return False
+        try:
+            return bool(self._guard.is_active)
+        except Exception:  # noqa: BLE001  # the thread must go on
+            _log.exception("whether access is guarded cannot be told")
+            return True
+
     def _take(self, events: Sequence[Any], detailed: bool) -> None:
+        gets: list[_Asked] = []
         reads: list[_Asked] = []
         writes: list[tuple[int, Call, int, float | None]] = []
         gone: list[int] = []
         limit = self._limits.message_bytes
         # It may have become active while these calls came in: who makes them was not asked.
-        unasked = not detailed and self._guard is not None and self._guard.is_active
+        unasked = not detailed and self._is_guarded()
         if detailed:
             events = [
                 (kind, call_id, method_id, payload, details)
@@ -199,7 +227,7 @@ class NativeFront:
                 gone.append(call_id)
                 continue
             name, parse, is_write = self._methods[method_id]
-            caller, remaining_s = None, None
+            caller, remaining_s, request_id = None, None, ""
             try:
                 if self._ending:
                     raise shutting_down()
@@ -209,15 +237,24 @@ class NativeFront:
                     raise _too_large(len(payload), limit)
                 if detailed:
                     metadata, peer, remaining_s = details
-                    caller = authenticate(self._guard, metadata, peer)
-                call = Call(name, parse(payload), caller)
+                    request_id = request_id_of(metadata)
+                    caller = authenticate(self._guard, metadata, peer, request_id=request_id)
+                call = Call(name, parse(payload), caller, request_id)
             except DecodeError as error:
                 self._refuse(call_id, name, malformed(error))
             except FeatureStoreError as error:
                 self._refuse(call_id, name, error)
+            except Exception:  # noqa: BLE001  # whatever it is, this caller must be told
+                self._refuse(call_id, name, broken(name))
             else:
                 if is_write:
                     writes.append((call_id, call, len(payload), remaining_s))
+                elif self._pool is not None:
+                    refusal = self._pool.submit(call_id, call, size=len(payload))
+                    if refusal is not None:
+                        self._refuse(call_id, name, refusal)
+                elif name == "GetRecord":
+                    gets.append((call_id, call))
                 else:
                     reads.append((call_id, call))
         if writes:
@@ -226,14 +263,25 @@ class NativeFront:
             with self._wake:
                 for call_id in gone:
                     self._queue.forget(call_id)
-        if reads:
-            self._answer_reads(reads)
+            for call_id in gone:
+                self._held.gone(call_id)
+                if self._pool is not None:
+                    self._pool.forget(call_id)
+        if gets:
+            self._answer_reads(gets)
+        for asked in reads:
+            # Their replies may be large: one at a time is in memory.
+            self._answer_reads([asked])
 
     def _hand_over(self, writes: Sequence[tuple[int, Call, int, float | None]]) -> None:
         refused: list[tuple[int, str, FeatureStoreError]] = []
         with self._wake:
             for call_id, call, size, remaining_s in writes:
-                refusal = self._queue.add(call_id, call, size=size, remaining_s=remaining_s)
+                refusal: FeatureStoreError | None
+                if self._ending:  # the other thread may have ended since these calls came in
+                    refusal = shutting_down()
+                else:
+                    refusal = self._queue.add(call_id, call, size=size, remaining_s=remaining_s)
                 if refusal is not None:
                     refused.append((call_id, call.method, refusal))
             self._wake.notify()
@@ -241,12 +289,20 @@ class NativeFront:
             self._refuse(call_id, method, error)
 
     def _write(self) -> None:
-        while True:
+        while self._wait_for_writes():
+            self._write_next()
+
+    def _wait_for_writes(self) -> bool:
+        """Wait for writes; false when there are none and no more will come."""
+        with self._wake:
+            while not self._queue and not self._ending:
+                self._wake.wait()
+            return bool(self._queue)
+
+    def _write_next(self) -> None:
+        batch: Sequence[Waiting[int]] = ()
+        try:
             with self._wake:
-                while not self._queue and not self._ending:
-                    self._wake.wait()
-                if not self._queue:
-                    return
                 batch, late = self._queue.take()
             for waiting in late:
                 self._front.fail(
@@ -254,15 +310,32 @@ class NativeFront:
                     grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
                     "the deadline passed before the write's turn came; nothing was written",
                 )
-            try:
-                if batch:
-                    self._answer_writes(batch)
-            except Exception:  # noqa: BLE001  # the thread's outermost frame: it must go on
-                _log.exception("a batch of writes failed")
+            if batch:
+                self._answer_writes(batch)
+        except Exception:  # noqa: BLE001  # the thread's outermost frame: it must go on
+            self._break(waiting.caller for waiting in batch)
+
+    def _break(self, call_ids: Iterable[int]) -> None:
+        """Tell the callers that are not answered yet of the exception at hand."""
+        error = broken("a batch of calls")
+        for call_id in call_ids:
+            self._fail(call_id, error)
+
+    def _answer_pooled(self, batch: Sequence[_Asked]) -> None:
+        try:
+            self._answer_reads(batch)
+        except Exception:  # noqa: BLE001  # the thread's outermost frame: it must go on
+            self._break(call_id for call_id, _ in batch)
 
     def _answer_reads(self, batch: Sequence[_Asked]) -> None:
         began = time.perf_counter()
         replies = self._ask(self._runtime.read, [call for _, call in batch])
+        replies = [
+            (self._held.admit(call_id, len(reply)) or reply)
+            if isinstance(reply, bytes) and LARGE_BYTES < len(reply) <= self._limits.message_bytes
+            else reply
+            for (call_id, _), reply in zip(batch, replies, strict=True)
+        ]
         self._respond([call_id for call_id, _ in batch], replies)
         if self._metrics is not None:
             self._metrics.batch("read", len(batch))

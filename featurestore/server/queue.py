@@ -91,7 +91,9 @@ class WriteQueue(Generic[C]):
             count >= self._limits.waiting or self._weight + weight > self._limits.waiting_bytes
         ):
             return self._refusal("full")
-        if remaining_s is not None and remaining_s < self.expected_s(weight):
+        # An idle server always tries: a guess that is too long would be believed for ever.
+        is_idle = not count and not self._under_way
+        if not is_idle and remaining_s is not None and remaining_s < self.expected_s(weight):
             return self._refusal("deadline")
         now = self._clock()
         deadline = None if remaining_s is None else now + remaining_s

@@ -8,16 +8,19 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from featurestore.errors import FeatureStoreError, InvalidRequest
-from featurestore.server.answer import CALLER, abort, authenticate
+from featurestore.server.answer import CALLER, abort, authenticate, broken, request_id_of
 from featurestore.server.gate import Gate
+from lineage.requestid import request_id
 
 __all__ = ["Registrar", "malformed"]
+
+_RUNTIME: Final = "featurestore.v1.FeatureStoreRuntime"
 
 
 @final
@@ -107,11 +110,10 @@ class _Door:
         began = time.perf_counter()
         status = "UNKNOWN"
         try:
-            if self.guard is not None:
-                self._admit(context)
+            self._admit(context)
             yield
             status = "OK"
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             status = "CANCELLED"
             raise
         except FeatureStoreError as error:
@@ -120,20 +122,39 @@ class _Door:
         except grpc.aio.AbortError:
             status = context.code().name
             raise
+        except Exception:
+            status = "INTERNAL"
+            raise
         finally:
             self.gate.leave()
             if self.metrics is not None:
-                self.metrics.answered(self.method, status, time.perf_counter() - began)
+                seconds = time.perf_counter() - began
+                if seconds >= self.metrics.slow_s:  # it will be logged
+                    _name(context)
+                self.metrics.answered(self.method, status, seconds)
 
     def _admit(self, context: Any) -> None:
-        caller = authenticate(
-            self.guard,
-            context.invocation_metadata(),
-            context.peer(),
-            secure=b"ssl" in context.auth_context().get("transport_security_type", ()),
-        )
         # Each call has a task of its own, and so a context of its own.
-        CALLER.set(caller)
+        if self.guard is not None and self.guard.is_active:
+            metadata = _name(context)
+            caller = authenticate(
+                self.guard,
+                metadata,
+                context.peer(),
+                secure=b"ssl" in context.auth_context().get("transport_security_type", ()),
+            )
+            CALLER.set(caller)
+        elif self.service != _RUNTIME:
+            # Calls of the runtime are many and short, and get theirs when there is a line to log.
+            _name(context)
+
+
+def _name(context: Any) -> Any:
+    """Let what is logged in this context name the call; return the call's metadata."""
+    metadata = context.invocation_metadata()
+    if not request_id.get():
+        request_id.set(request_id_of(metadata))
+    return metadata
 
 
 def malformed(error: DecodeError) -> InvalidRequest:
@@ -160,6 +181,10 @@ def _single(door: _Door, handle: Any) -> Any:
                 return await handle(_readable(request), context)
         except FeatureStoreError as error:
             await abort(context, error)
+        except grpc.aio.AbortError:
+            raise
+        except Exception:  # noqa: BLE001  # the call's outermost frame
+            await abort(context, broken(door.method, context.invocation_metadata()))
 
     return guarded
 
@@ -174,6 +199,10 @@ def _several(door: _Door, handle: Any) -> Any:
                         yield reply
         except FeatureStoreError as error:
             await abort(context, error)
+        except grpc.aio.AbortError:
+            raise
+        except Exception:  # noqa: BLE001  # the call's outermost frame
+            await abort(context, broken(door.method, context.invocation_metadata()))
 
     return guarded
 

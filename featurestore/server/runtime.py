@@ -7,12 +7,13 @@ as the batch that waits, and sends the replies. All writes of a batch share one 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, final
 
 from featurestore import convert, record, wire
 from featurestore.codec import MAX_KEY, NEVER, StoredValue, group_prefix
 from featurestore.embedded import EmbeddedStore, readable, refused_delete, write_error
+from featurestore.encryption import sealed_extra
 from featurestore.errors import (
     AccessDenied,
     FeatureGroupNotFound,
@@ -35,16 +36,19 @@ MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100
 Reply = bytes | FeatureStoreError
 _Wanted = tuple[int, bytes, Any]
+_Groups = Mapping[str, Registered]
+_Answer = Sequence[StoredValue | None] | FeatureStoreError
 _EMPTY: Final = b""
 _BULK: Final = 100  # from so many records on, checking them by the column is faster
 
 
 class Call(NamedTuple):
-    """One request, by the name of its method; `caller` is set while access is guarded."""
+    """One request, by the name of its method; who makes it is known while access is guarded."""
 
     method: str
     request: Any
     caller: Any = None
+    request_id: str = ""
 
 
 @final
@@ -78,31 +82,38 @@ class RuntimeService:
         self._access = access
         self._limiter = limiter or Limiter()
         self._reads: dict[str, Callable[[Call], bytes]] = {
-            "BatchGetRecord": self._batch_get,
             "ListRecords": self._list,
             "GetSourcePosition": self._position,
         }
-        self._writes: dict[str, Callable[[Call], _Prepared]] = {
+        self._writes: dict[str, Callable[[Call, _Groups], _Prepared]] = {
             "PutRecord": self._put,
             "BatchWriteRecord": self._batch_write,
             "UpdateRecord": self._update,
             "DeleteRecord": self._delete,
         }
 
-    def read(self, calls: Sequence[Call]) -> list[Reply]:
-        """Answer a batch of reads; they take microseconds and block on nothing.
+    @property
+    def reads_block(self) -> bool:
+        """Whether `read` waits for others, see OnlineStore; else it takes microseconds."""
+        return self._store.online.reads_block
 
-        The GetRecord calls of one group share one look into the store.
-        """
+    def read(self, calls: Sequence[Call]) -> list[Reply]:
+        """Answer a batch of reads; the gets of all calls share one look into the store."""
         replies: list[Reply] = [_EMPTY] * len(calls)
         gets: dict[int, tuple[Registered, list[_Wanted]]] = {}
+        batch_gets: list[tuple[int, _BatchGet]] = []
         groups = self._store.registry.current()
         access = self._access
         for index, call in enumerate(calls):
             request = call.request
             try:
                 if access is not None:
-                    access.check(call.method, request, call.caller, groups)
+                    access.check(
+                        call.method, request, call.caller, groups, request_id=call.request_id
+                    )
+                if call.method == "BatchGetRecord":
+                    batch_gets.append((index, self._prepare_batch_get(call)))
+                    continue
                 if call.method != "GetRecord":
                     replies[index] = self._reads[call.method](call)
                     continue
@@ -116,8 +127,8 @@ class RuntimeService:
             else:
                 wanted = (index, identifier.encode(), request)
                 gets.setdefault(entry.number, (entry, []))[1].append(wanted)
-        for entry, found in gets.values():
-            self._get(entry, found, replies)
+        if gets or batch_gets:
+            self._get(list(gets.values()), batch_gets, replies)
         return replies
 
     def write(self, calls: Sequence[Call]) -> list[Reply]:
@@ -130,7 +141,9 @@ class RuntimeService:
         for index, call in enumerate(calls):
             try:
                 if self._access is not None:
-                    self._access.check(call.method, call.request, call.caller)
+                    self._access.check(
+                        call.method, call.request, call.caller, request_id=call.request_id
+                    )
             except FeatureStoreError as error:
                 replies[index] = error
             else:
@@ -146,6 +159,12 @@ class RuntimeService:
         again: list[tuple[int, Call]] = []
         updated: set[tuple[str, str]] = set()
         prepared: list[tuple[int, Call, _Prepared]] = []
+        try:
+            groups = self._store.registry.current()
+        except FeatureStoreError as error:
+            for index, _ in calls:
+                replies[index] = error
+            return again
         for index, call in calls:
             if call.method == "UpdateRecord":
                 request = call.request
@@ -158,7 +177,7 @@ class RuntimeService:
                 make = self._writes[call.method]
                 if call.method == "BatchWriteRecord" and self._is_all_allowed(call):
                     make = self._bulk_write
-                made = make(call)
+                made = make(call, groups)
             except FeatureStoreError as error:
                 replies[index] = error
                 continue
@@ -180,14 +199,46 @@ class RuntimeService:
                 replies[index] = reply
         return again
 
-    def _get(self, entry: Registered, wanted: Sequence[_Wanted], replies: list[Reply]) -> None:
-        identifiers = [identifier for _, identifier, _ in wanted]
-        try:
-            values = self._store.online.get(entry.number, identifiers)
-        except FeatureStoreError as error:
-            for index, _, _ in wanted:
+    def _get(
+        self,
+        gets: Sequence[tuple[Registered, Sequence[_Wanted]]],
+        batch_gets: Sequence[tuple[int, _BatchGet]],
+        replies: list[Reply],
+    ) -> None:
+        """Answer the GetRecord calls, by their groups, and the BatchGetRecord calls of a batch."""
+        wanted: list[tuple[int, Sequence[bytes]]] = [
+            (entry.number, [identifier for _, identifier, _ in members]) for entry, members in gets
+        ]
+        for _, prepared in batch_gets:
+            wanted += [(part.entry.number, part.identifiers) for part in prepared.parts]
+        answers = iter(self._store.online.get_many(wanted))
+        for entry, members in gets:
+            answer = next(answers)
+            if isinstance(answer, FeatureStoreError):
+                for index, _, _ in members:
+                    replies[index] = answer
+            else:
+                self._reply(entry, members, answer, replies)
+        for index, prepared in batch_gets:
+            try:
+                replies[index] = self._batch_reply(
+                    prepared, [next(answers) for _ in prepared.parts]
+                )
+            except FeatureStoreError as error:
                 replies[index] = error
-            return
+
+    def _reply(
+        self,
+        entry: Registered,
+        wanted: Sequence[_Wanted],
+        values: Sequence[StoredValue | None],
+        replies: list[Reply],
+    ) -> None:
+        if entry.group.kms_key:
+            refused: dict[int, FeatureStoreError] = {}
+            values = self._store.sealing.open(entry, values, refused=refused)
+            for place, failure in refused.items():
+                replies[wanted[place][0]] = failure
         now = record.now_us()
         is_limited = entry.group.throughput.is_provisioned
         for (index, _, request), value in zip(wanted, values, strict=True):
@@ -204,16 +255,17 @@ class RuntimeService:
                 reply += _expiry(value).SerializeToString()
             replies[index] = reply
 
-    def _batch_get(self, call: Call) -> bytes:
+    def _prepare_batch_get(self, call: Call) -> _BatchGet:
+        """Check the entries of a call; those that are refused are in its reply already."""
         request: runtime_pb2.BatchGetRecordRequest = call.request
         if not request.identifiers:
             raise InvalidRequest("identifiers: expected at least one entry, got none")
-        # The reply is put together from bytes: a record is not parsed to be written again.
-        parts: list[bytes] = []
         failed = runtime_pb2.BatchGetRecordResponse()
-        now = record.now_us()
+        parts: list[_Part] = []
         groups = self._store.registry.current()
-        checked = self._access and self._access.entries(call.method, call.caller, groups)
+        checked = self._access and self._access.entries(
+            call.method, call.caller, groups, request_id=call.request_id
+        )
         for wanted in request.identifiers:
             name = wanted.feature_group_name
             try:
@@ -235,12 +287,34 @@ class RuntimeService:
                     identifiers.append(record.identifier_text(entry.group, text).encode())
                 except FeatureStoreError as error:
                     _add_error(failed, name, text, error)
+            if entry.group.throughput.is_provisioned:
+                # Before the call's next entry of the group is admitted.
+                for _ in identifiers:
+                    self._limiter.charge_read(entry, 0)
+            parts.append(_Part(entry, features, identifiers))
+        return _BatchGet(parts, failed)
+
+    def _batch_reply(self, prepared: _BatchGet, answers: Iterable[_Answer]) -> bytes:
+        # The reply is put together from bytes: a record is not parsed to be written again.
+        pieces: list[bytes] = []
+        failed = prepared.failed
+        now = record.now_us()
+        for (entry, features, identifiers), answer in zip(prepared.parts, answers, strict=True):
+            if isinstance(answer, FeatureStoreError):
+                raise answer
+            name = entry.group.name
             head = _field(1, name.encode())
-            values = self._store.online.get(entry.number, identifiers)
+            values = answer
+            if entry.group.kms_key:
+                refused: dict[int, FeatureStoreError] = {}
+                values = self._store.sealing.open(entry, values, refused=refused)
+                for place, failure in refused.items():
+                    _add_error(failed, name, identifiers[place].decode(), failure)
             is_limited = entry.group.throughput.is_provisioned
             for identifier, value in zip(identifiers, values, strict=True):
                 if is_limited:
-                    self._limiter.charge_read(entry, 0 if value is None else len(value.record))
+                    size = 0 if value is None else len(value.record)
+                    self._limiter.charge_read(entry, size, charged=1)
                 if value is None or not value.is_readable(now):
                     continue
                 data = value.record
@@ -251,10 +325,10 @@ class RuntimeService:
                     expiry = runtime_pb2.BatchGetRecordResponse.BatchRecord()
                     expiry.expires_at.FromMicroseconds(value.expires_us)
                     body += expiry.SerializeToString()
-                parts.append(_field(1, body))
+                pieces.append(_field(1, body))
         if failed.errors or failed.unprocessed_identifiers:
-            parts.append(failed.SerializeToString())
-        return b"".join(parts)
+            pieces.append(failed.SerializeToString())
+        return b"".join(pieces)
 
     def _list(self, call: Call) -> bytes:
         request: runtime_pb2.ListRecordsRequest = call.request
@@ -276,8 +350,7 @@ class RuntimeService:
         stored = self._store.source_position(call.request.source)
         return runtime_pb2.GetSourcePositionResponse(next=stored).SerializeToString()
 
-    def _put(self, call: Call) -> _Prepared:
-        groups = self._store.registry.current()
+    def _put(self, call: Call, groups: _Groups) -> _Prepared:
         return _Prepared(Batch([self._write_of(groups, call.request, None)]))
 
     def _is_all_allowed(self, call: Call) -> bool:
@@ -287,7 +360,7 @@ class RuntimeService:
         name = call.request.entries[0].feature_group_name
         return self._access.is_settled(call.caller, "sagemaker:BatchWriteRecord", name)
 
-    def _batch_write(self, call: Call) -> _Prepared:
+    def _batch_write(self, call: Call, groups: _Groups) -> _Prepared:
         request: runtime_pb2.BatchWriteRecordRequest = call.request
         position: SourcePosition | None = wire.position_from(request)
         if not request.entries and position is None:
@@ -295,9 +368,10 @@ class RuntimeService:
         writes: list[Write] = []
         response = runtime_pb2.BatchWriteRecordResponse()
         total = len(request.entries)
-        groups = self._store.registry.current()
         ttl = wire.ttl_from(request)
-        checked = self._access and self._access.entries(call.method, call.caller, groups)
+        checked = self._access and self._access.entries(
+            call.method, call.caller, groups, request_id=call.request_id
+        )
         for index, entry in enumerate(request.entries):
             try:
                 if checked is not None:
@@ -317,7 +391,7 @@ class RuntimeService:
             return _Prepared(None, reply)
         return _Prepared(Batch(writes, position), reply)
 
-    def _bulk_write(self, call: Call) -> _Prepared:
+    def _bulk_write(self, call: Call, groups: _Groups) -> _Prepared:
         """Check many records of one group at once, where they are alike; else one by one.
 
         No entry is looked at for access: the caller may write any record of any group.
@@ -325,11 +399,11 @@ class RuntimeService:
         request: runtime_pb2.BatchWriteRecordRequest = call.request
         alike = wire.records_of(request) if len(request.entries) >= _BULK else None
         if alike is None:
-            return self._batch_write(call)
+            return self._batch_write(call, groups)
         name, records = alike
-        entry = self._store.registry.current().get(name)
+        entry = groups.get(name)
         if entry is None or entry.group.throughput.is_provisioned:
-            return self._batch_write(call)
+            return self._batch_write(call, groups)
         writes, refused = self._store.prepare_records(entry, records, wire.ttl_from(request))
         position = wire.position_from(request)
         response = runtime_pb2.BatchWriteRecordResponse()
@@ -341,9 +415,9 @@ class RuntimeService:
             return _Prepared(None, reply)
         return _Prepared(Batch(writes, position), reply)
 
-    def _delete(self, call: Call) -> _Prepared:
+    def _delete(self, call: Call, groups: _Groups) -> _Prepared:
         request: runtime_pb2.DeleteRecordRequest = call.request
-        entry = self._store.registry.get(request.feature_group_name)
+        entry = named(groups, request.feature_group_name)
         self._limiter.admit_write(entry)
         hard = request.mode == runtime_pb2.DeleteRecordRequest.HARD
         write = self._store.prepare_delete(
@@ -353,12 +427,12 @@ class RuntimeService:
             hard=hard,
             stores=wire.stores_from(request),
         )
-        self._limiter.charge_write(entry, len(write.record))
+        self._limiter.charge_write(entry, _clear_bytes(entry, write))
         return _Prepared(Batch([write]), _EMPTY, refused_delete(entry, write))
 
-    def _update(self, call: Call) -> _Prepared:
+    def _update(self, call: Call, groups: _Groups) -> _Prepared:
         request: runtime_pb2.UpdateRecordRequest = call.request
-        entry = self._store.registry.get(request.feature_group_name)
+        entry = named(groups, request.feature_group_name)
         self._limiter.admit_write(entry)
         write = self._store.prepare_update(
             entry,
@@ -367,12 +441,12 @@ class RuntimeService:
             wire.ttl_from(request),
             wire.stores_from(request),
         )
-        self._limiter.charge_write(entry, len(write.record))
+        self._limiter.charge_write(entry, _clear_bytes(entry, write))
         return _Prepared(Batch([write]))
 
     def _write_of(
         self,
-        groups: Mapping[str, Registered],
+        groups: _Groups,
         request: runtime_pb2.PutRecordRequest,
         ttl: Ttl | None,
     ) -> Write:
@@ -381,8 +455,23 @@ class RuntimeService:
         write = self._store.prepare_message(
             entry, request.record, wire.ttl_from(request) or ttl, wire.stores_from(request)
         )
-        self._limiter.charge_write(entry, len(write.record))
+        self._limiter.charge_write(entry, _clear_bytes(entry, write))
         return write
+
+
+class _Part(NamedTuple):
+    """What a BatchGetRecord call wants of one group."""
+
+    entry: Registered
+    features: tuple[str, ...]
+    identifiers: Sequence[bytes]
+
+
+class _BatchGet(NamedTuple):
+    """A checked BatchGetRecord call, and what of it failed."""
+
+    parts: Sequence[_Part]
+    failed: runtime_pb2.BatchGetRecordResponse
 
 
 class _Prepared(NamedTuple):
@@ -402,6 +491,11 @@ def _settle(made: _Prepared, answer: list[Outcome] | FeatureStoreError) -> Reply
     if made.refusal is not None and answer[0] is Outcome.REFUSED:
         return made.refusal
     return made.reply
+
+
+def _clear_bytes(entry: Registered, write: Write) -> int:
+    size = len(write.record)
+    return size - sealed_extra(write.identifier) if entry.group.kms_key else size
 
 
 def _add_error(response: Any, group: str, identifier: str, error: FeatureStoreError) -> None:

@@ -163,6 +163,26 @@ def test_get_answers_in_the_order_asked(store):
     assert [value and value.record for value in values] == [b"2", None, b"1", b"2"]
 
 
+def test_many_groups_answer_as_each_alone(store):
+    put(store, write("a", record=b"1"), write("a", group=2, record=b"2"), write("b", group=3))
+    wanted = [(2, [b"a", b"x"]), (1, [b"a"]), (9, [b"a"]), (3, []), (2, [b"a"])]
+    assert store.get_many(wanted) == [store.get(*each) for each in wanted]
+    assert store.get_many([]) == []
+    store.close()
+    answers = store.get_many(wanted)
+    assert [type(answer) for answer in answers] == [StoreUnavailable] * len(wanted)
+
+
+def test_usage_counts_records_where_the_engine_can(store):
+    before = store.usage()
+    put(store, *(write(f"{n}", record=b"x" * 1000) for n in range(100)), write("a", group=2))
+    after = store.usage()
+    assert before.records in (0, None)
+    assert after.records in (101, None)
+    if after.used_bytes is not None:
+        assert after.used_bytes > before.used_bytes
+
+
 def test_groups_are_apart(store):
     put(store, write("a", group=1, record=b"1"), write("a", group=256, record=b"2"))
     assert latest(store, group=1).record == b"1"

@@ -6,13 +6,16 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from featurestore.online import RedisStore
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -21,7 +24,8 @@ DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 
 # The command line's contract: each command with the options of its own.
 COMMANDS: dict[str, set[str]] = {
-    "serve": {"--grpc", "--http", "--workers", "--front"},
+    "serve": {"--online", "--grpc", "--http", "--workers", "--front"},
+    "migrate": {"--to", "--from", "--abort"},
     "group create": set(),
     "group describe": set(),
     "group list": set(),
@@ -112,6 +116,12 @@ def test_image_runs_a_command_of_the_contract(dockerfile: Path) -> None:
 def test_service_runs_a_command_of_the_contract(service: str) -> None:
     entrypoint, _ = process(dockerfile_of(service))
     assert not_in_contract(entrypoint[1:] + flow_list(SERVICES[service], "command")) == []
+
+
+def test_the_server_takes_a_store_of_valkeys_settings(own_redis: Callable[..., Any]) -> None:
+    words = flow_list(SERVICES["valkey"], "command")[1:]
+    settings = {name.strip("-"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    RedisStore(own_redis(**settings).url).close()
 
 
 def test_readme_shows_commands_of_the_contract() -> None:

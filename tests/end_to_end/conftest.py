@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +172,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 @pytest.fixture
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Ended]:
+) -> Iterator[Callable[..., Ended]]:
     """Run the command inside the test's process: the same, a second sooner."""
 
     def made(*arguments: object, text: str = "") -> Ended:
@@ -183,4 +185,10 @@ def command(
         captured = capsys.readouterr()
         return Ended(int(ended.value.code or 0), captured.out, captured.err)
 
-    return made
+    root = logging.getLogger()
+    before, level, hooks = root.handlers[:], root.level, (sys.excepthook, threading.excepthook)
+    yield made
+    # `serve` sets up the logging of its process, which here is the tests'.
+    logging.captureWarnings(False)
+    root.handlers[:], root.level = before, level
+    sys.excepthook, threading.excepthook = hooks

@@ -33,4 +33,4 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    assert "expected online, offline, ingest, lineage, training, got onlin" in done.stderr
+    assert "lineage, training, encryption, redis, got onlin" in done.stderr

@@ -30,6 +30,7 @@ from featurestore.backup import take_backup
 from featurestore.encryption import KeyRing
 from featurestore.errors import InvalidRequest, StoreCorrupt, StoreFull, StoreUnavailable
 from featurestore.manifest import MANIFEST, Manifest
+from featurestore.online import LmdbStore, open_online
 from featurestore.restore import check_backup, restore_backup
 
 ROOT = Path(featurestore.__file__).parents[1]
@@ -279,11 +280,42 @@ def test_a_home_whose_records_are_elsewhere_says_so(store, home, tmp_path, readi
     store.flush()
     (home / "online.json").write_text("{}")
     manifest = take_backup(home, tmp_path / "backup")
-    assert "Records in Redis are not in this backup" in manifest.not_covered[0]
+    assert "source positions in Redis are not in this backup" in manifest.not_covered[0]
     assert manifest.store_id is None
     assert not (tmp_path / "backup" / "online").exists()
     assert {"online", "online.json"} <= set(manifest.left_out), "the address has a password in it"
     assert [table.version for table in manifest.tables] == [0]
+
+
+def test_a_home_with_redis_is_restored_without_its_records_and_finds_them_by_its_address(
+    make_store, readings, reading, redis_url, restored, tmp_path, rows_of
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    store = make_store(home, online=open_online(home, redis_url()))
+    store.create_feature_group(readings)
+    store.put("readings", reading("s", 1, count=1))
+    store.flush()
+    store.put("readings", reading("s", 2, count=2))
+    manifest = take_backup(home, tmp_path / "backup")
+    assert len(manifest.not_covered) == 1
+    assert manifest.left_out == ("online.json",)
+    store.close()
+
+    # Alone it is a home whose online store is empty, and verify says what is missing there.
+    alone = restored(tmp_path / "backup")
+    assert isinstance(alone.online, LmdbStore)
+    assert alone.get("readings", "s") is None
+    assert [entry.reason for entry in alone.verify("readings").differences] == [
+        "only in the offline store"
+    ]
+    # With the address it goes on with what Redis has, the waiting entries too.
+    restore_backup(tmp_path / "backup", tmp_path / "addressed")
+    shutil.copy2(home / "online.json", tmp_path / "addressed")
+    copy = make_store(tmp_path / "addressed")
+    assert copy.get("readings", "s")["count"] == 2
+    assert copy.verify("readings").equal
+    assert [row["count"] for row in rows_of(copy)] == [1, 2]
 
 
 def test_keys_come_along_and_the_master_key_does_not(store, home, tmp_path):

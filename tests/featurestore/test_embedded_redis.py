@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 import featurestore
-from featurestore import Put
-from featurestore.online import RedisStore, open_online
+from featurestore import Get, Put
+from featurestore.online import LmdbStore, RedisStore, open_online
 
 KILLS = 10
 STATIONS = 5
@@ -70,6 +70,35 @@ def test_the_whole_path(redis_store, reading, rows_of):
 
 def store_time(record):
     return featurestore.eventtime.to_datetime(featurestore.eventtime.parse_iso(record["time"]))
+
+
+def test_a_store_is_opened_by_its_url(tmp_path, readings, reading, redis_url, monkeypatch):
+    home, url = tmp_path / "home", redis_url()
+    with featurestore.open(home, online=url) as store:
+        store.create_feature_group(readings)
+        store.put("readings", reading("a", 1, count=7))
+    with featurestore.open(home) as store:
+        assert store.get("readings", "a")["count"] == 7
+    monkeypatch.setenv("FEATURELINE_ONLINE", redis_url())
+    with pytest.raises(featurestore.StoreUnavailable, match="has its online store at"):
+        featurestore.open(home)
+    with featurestore.open(home, online=url), featurestore.open(tmp_path / "new") as other:
+        assert isinstance(other.online, RedisStore)
+    monkeypatch.setenv("FEATURELINE_ONLINE", "")
+    with featurestore.open(tmp_path / "newer") as newer:
+        assert isinstance(newer.online, LmdbStore)
+
+
+def test_one_call_for_many_groups(redis_store, make_group, reading):
+    other = make_group("others", [("station", "String"), ("time", "String"), ("count", "Integral")])
+    redis_store.create_feature_group(other)
+    redis_store.put("readings", reading("a", 1, count=1, temp=2.5))
+    redis_store.put("others", reading("a", 1, count=2))
+    found = redis_store.batch_get(
+        [Get("others", ["a", "b"]), Get("readings", ["a"], ("temp",)), Get("others", ["a"])]
+    )
+    assert [entry.record.get("count") for entry in found] == [2, None, 2]
+    assert found[1].record == {"temp": 2.5}
 
 
 def test_long_tables_and_pages(redis_store, at):

@@ -21,6 +21,7 @@ from featurestore.encryption import (
     KeyRing,
     MasterKey,
     data_keys,
+    sealed_extra,
 )
 from featurestore.errors import InvalidRequest, StoreCorrupt, StoreUnavailable
 
@@ -232,6 +233,21 @@ def test_destroyed_keys_open_nothing_any_more(open_ring, tmp_path):
     assert there.destroyed_us is None
 
 
+def test_where_all_keys_were_destroyed_another_master_key_may_come(open_ring):
+    ring = open_ring()
+    ring.create(1)
+    assert ring.numbers() == {1}
+    ring.destroy(1)
+    assert ring.numbers() == set()
+    ring.close()
+    open_ring(None).close()
+    other = open_ring(OTHER)
+    sealed = other.create(2).seal(b"record", b"id")
+    assert open_ring(OTHER).cipher(2).open(sealed) == b"record"
+    with pytest.raises(StoreUnavailable, match="give the right one"):
+        open_ring()
+
+
 def sqlite3_column(home: Path, query: str) -> list[bytes]:
     db = sqlite3.connect(home / "keys.db")
     try:
@@ -311,6 +327,19 @@ def test_a_key_that_is_used_up_gets_a_successor_and_opens_on(open_ring, tmp_path
     assert max(versions.count(version) for version in versions) <= 10
     for reader in (cipher, open_ring().create(1)):
         assert [reader.open(each) for each in sealed] == [b"%d" % n for n in range(35)]
+
+
+def test_many_sealed_at_once_are_each_their_own(open_ring, tmp_path):
+    ring = open_ring(messages_per_key=10)
+    cipher = ring.create(1)
+    records = [b"record"] * 25
+    identifiers = [b"%d" % n for n in range(25)]
+    sealed = cipher.seal_all(records, identifiers)
+    assert [cipher.open(each, b"%d" % n) for n, each in enumerate(sealed)] == records
+    assert len({each[5:17] for each in sealed}) == 25, "a nonce is never used again"
+    assert [entry.version for entry in data_keys(tmp_path)] == [1, 2, 3]
+    assert {len(each) - len(records[0]) for each in sealed} == set(map(sealed_extra, identifiers))
+    assert cipher.seal_all([], []) == []
 
 
 def test_two_rings_share_the_bound_and_open_each_others_values(open_ring, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 import threading
 import time
@@ -248,6 +249,61 @@ def test_a_full_server_refuses_whole_and_recovers(open_store, own_redis):
     # A flush makes room again.
     assert store.outbox.remove(1, through=2**63) == len(stored)
     assert store.put([Batch([write("more")])]) == [[Outcome.APPLIED]]
+
+
+def test_usage_is_the_servers(open_store, own_redis):
+    server = own_redis()
+    store = open_store(server.url)
+    store.put([Batch([write("a"), write("b", group=2)])])
+    usage = store.usage()
+    assert (usage.records, usage.limit_bytes, usage.file_bytes) == (2, None, None)
+    assert usage.used_bytes > 100_000
+    server.say("CONFIG", "SET", "maxmemory", str(64 << 20))
+    assert store.usage().limit_bytes == 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (("maxmemory-policy", "allkeys-lru"), "would throw records away"),
+        (("appendonly", "no"), "keeps no append-only file any more.*set `appendonly yes`"),
+    ],
+)
+def test_a_server_whose_settings_change_is_seen(open_store, own_redis, setting, message):
+    server = own_redis()
+    store = open_store(server.url)
+    server.say("CONFIG", "SET", *setting)
+    with pytest.raises(StoreUnavailable, match=message):
+        store.usage()
+
+
+def test_many_groups_share_one_round_trip(open_store, own_redis):
+    server = own_redis()
+    store = open_store(server.url)
+    store.put([Batch([write(f"{n}", group=n) for n in range(1, 50)])])
+
+    def round_trips() -> int:
+        return int(re.search(rb"total_reads_processed:(\d+)", server.say("INFO", "stats"))[1])
+
+    before = round_trips()
+    answers = store.get_many([(n, [f"{n}".encode(), b"x"]) for n in range(1, 50)])
+    # Besides it, the question before and its own connection's end.
+    assert round_trips() - before <= 4
+    assert [[value and value.identifier for value in answer] for answer in answers] == [
+        [f"{n}".encode(), None] for n in range(1, 50)
+    ]
+    before = round_trips()
+    assert store.outbox.pending() == 49
+    assert round_trips() - before <= 5
+
+
+def test_a_key_that_holds_something_else_spoils_only_its_group(open_store, redis_server, redis_url):
+    store = open_store(redis_url())
+    store.put([Batch([write("a"), write("a", group=2)])])
+    redis_server.say("SET", store.keys.of_group(1)[0].decode(), "theirs")
+    spoilt, whole = store.get_many([(1, [b"a"]), (2, [b"a"])])
+    assert isinstance(spoilt, StoreCorrupt)
+    assert whole[0].identifier == b"a"
 
 
 def test_a_script_that_the_server_forgot_is_sent_again(open_store, redis_server, redis_url):

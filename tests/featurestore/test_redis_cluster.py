@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -47,6 +48,12 @@ def test_a_node_that_is_killed_is_unavailable_until_it_is_back(store, redis_clus
             store.put([Batch([write("b", group=theirs[0])])])
         # The others have their groups still.
         assert store.get(others[0], [b"a"])[0] is not None
+        answers = store.get_many([(g, [b"a"]) for g in groups])
+        for group, answer in zip(groups, answers, strict=True):
+            if group in theirs:
+                assert isinstance(answer, StoreUnavailable)
+            else:
+                assert answer[0].identifier == b"a"
     finally:
         dead.start()
     deadline = time.monotonic() + 20
@@ -95,6 +102,12 @@ def test_a_slot_that_moves_is_followed(store, redis_cluster):
     finally:
         end.set()
         worker.join()
+    # A client that knows the old owner follows too.
+    with closing(RedisStore(store.url)) as late:
+        slots = late.link._owners
+        slots[slot] = ("127.0.0.1", source.port)
+        (answer,) = late.get_many([(1, [f"{told[-1]}".encode()])])
+        assert answer[0] is not None
     assert owner(store, redis_cluster, 1)[0] is target
     values = store.get(1, [f"{number}".encode() for number in told])
     assert None not in values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -260,15 +261,34 @@ class MemoryMachine(OnlineMachine):
 
 
 class LmdbMachine(OnlineMachine):
+    crashes = True
+
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
+        self.lives = 0
+        self.abandoned: list[OnlineStore] = []
         super().__init__()
 
+    @property
+    def path(self) -> Path:
+        return Path(self.folder.name) / f"online-{self.lives}"
+
     def open(self) -> OnlineStore:
-        return LmdbStore(Path(self.folder.name) / "online", map_bytes=64 << 20)
+        return LmdbStore(self.path, map_bytes=64 << 20)
+
+    def kill_and_start(self) -> None:
+        # What a killed process leaves are its files as they are, and nobody who closed them.
+        self.abandoned.append(self.store)
+        left = self.path / "data.mdb"
+        self.lives += 1
+        self.path.mkdir()
+        shutil.copy(left, self.path)
+        self.store = self.open()
 
     def teardown(self) -> None:
         super().teardown()
+        for store in self.abandoned:
+            store.close()
         self.folder.cleanup()
 
 

@@ -39,11 +39,19 @@ class Loop:
 
 
 class Serving:
-    """The server of `featureline serve` over a home, on a free port of this machine."""
+    """The server of `featureline serve` over a home, on a free port of this machine.
 
-    def __init__(self, loop: Loop, home: Path, front: str) -> None:
+    Args:
+        loop: where it runs.
+        home: its folder.
+        front: what speaks gRPC.
+        options: more of `Server`.
+    """
+
+    def __init__(self, loop: Loop, home: Path, front: str, **options: Any) -> None:
         self.home = home
         self.front = front
+        self._options = options
         self._loop = loop
         self.store: EmbeddedStore = open_store(home)
         self._server: Server = loop.run(self._start())
@@ -51,17 +59,17 @@ class Serving:
         self._stopped = False
 
     async def _start(self) -> Server:
-        server = Server(self.store, "127.0.0.1:0", front=self.front)
+        server = Server(self.store, "127.0.0.1:0", front=self.front, **self._options)
         await server.start()
         return server
 
     def refuse_health(self) -> None:
         self._loop.run(self._server.refuse_health())
 
-    def stop(self) -> None:
+    def stop(self, drain_s: float = 1.0) -> None:
         if not self._stopped:
             self._stopped = True
-            self._loop.run(self._server.stop(1.0))
+            self._loop.run(self._server.stop(drain_s))
             self.store.close()
 
 
@@ -133,12 +141,12 @@ def installed(front: str) -> str:
 @pytest.fixture(scope="module")
 def new_server(
     loop: Loop, front: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], Serving]]:
+) -> Iterator[Callable[..., Serving]]:
     """Start a server over a home of its own."""
     started: list[Serving] = []
 
-    def start() -> Serving:
-        started.append(Serving(loop, tmp_path_factory.mktemp("served"), front))
+    def start(**options: Any) -> Serving:
+        started.append(Serving(loop, tmp_path_factory.mktemp("served"), front, **options))
         return started[-1]
 
     yield start
@@ -147,12 +155,13 @@ def new_server(
 
 
 @pytest.fixture
-def serving(loop: Loop, tmp_path: Path) -> Iterator[Callable[[str], Serving]]:
+def serving(loop: Loop, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
     """Start a server with a front, over an empty home."""
     started: list[Serving] = []
 
-    def start(front: str) -> Serving:
-        started.append(Serving(loop, tmp_path / f"served-{len(started)}", installed(front)))
+    def start(front: str, **options: Any) -> Serving:
+        home = tmp_path / f"served-{len(started)}"
+        started.append(Serving(loop, home, installed(front), **options))
         return started[-1]
 
     yield start

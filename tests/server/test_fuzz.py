@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -15,8 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import featurestore
+from featurestore.auth import AccessDatabase, Guard
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
 from lineage.v1 import lineage_pb2
+from tests.server.conftest import Serving, installed
+from tests.server.http2 import Connection, message
 from training.v1 import training_pb2
 
 SERVICES = [
@@ -57,6 +62,65 @@ def attacked(new_server, weather) -> Iterator[Any]:
         yield serving
         assert store.get("weather", "well") == _WELL, "the server did not survive"
         assert store.graph.verify().intact
+
+
+@pytest.fixture(scope="module")
+def guarded(loop, front, weather, tmp_path_factory) -> Iterator[tuple[Any, str]]:
+    """A server with a guard, which looks into messages before they are answered, and a token.
+
+    Tokens and policies make it look everywhere: at names, features, tags, and each entry.
+    """
+    home = tmp_path_factory.mktemp("guarded")
+    any_resource = {"Resource": "*"}
+    statements = [
+        {"Effect": "Allow", "Action": "*", **any_resource},
+        {
+            "Effect": "Deny",
+            "Action": "sagemaker:*",
+            "Resource": "arn:aws:sagemaker:*:*:feature-group/*/feature/secret-*",
+        },
+        {
+            "Effect": "Deny",
+            "Action": "sagemaker:*",
+            **any_resource,
+            "Condition": {
+                "StringLike": {"aws:ResourceTag/owner": "nobody*"},
+                "ForAnyValue:StringEquals": {"aws:TagKeys": ["forbidden"]},
+            },
+        },
+    ]
+    with contextlib.closing(AccessDatabase(home)) as database:
+        database.put_policy("all", json.dumps({"Statement": statements}))
+        token = database.create_token("ada", ["all"]).text
+    guard = Guard.open(home)
+    serving = Serving(loop, home, installed(front), guard=guard)
+    serving.store.create_feature_group(weather)
+    serving.store.put("weather", _WELL)
+    yield serving, token
+    assert serving.store.get("weather", "well") == _WELL
+    serving.stop()
+    guard.close()
+
+
+@pytest.fixture(scope="module")
+def guarded_call(guarded) -> Iterator[Call]:
+    """The same as `call`, with a token, behind a guard."""
+    serving, token = guarded
+    with grpc.insecure_channel(serving.address) as channel:
+        metadata = [("authorization", f"Bearer {token}")]
+
+        def send(method: str, *messages: bytes, streams: bool = False) -> grpc.StatusCode:
+            options: dict[str, Any] = {"timeout": 20, "metadata": metadata}
+            try:
+                if streams:
+                    list(channel.stream_stream(method)(iter(messages), **options))
+                else:
+                    channel.unary_unary(method)(messages[0], **options)
+            except grpc.RpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+        yield send
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +180,16 @@ def test_bytes_that_are_no_message(call, method, data):
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_malformed_bytes_are_an_invalid_argument_of_every_method(call, method):
+def test_malformed_bytes_are_an_invalid_argument_of_every_method(call, guarded_call, method):
     if method.input_type.fields or method.client_streaming:
         assert _send(call, method, b"\xff\xff\xff") is grpc.StatusCode.INVALID_ARGUMENT
+        assert _send(guarded_call, method, b"\xff\xff\xff") is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@settings(max_examples=100)
+@given(method=st.sampled_from(HARMLESS), data=_DAMAGED)
+def test_bytes_that_are_no_message_behind_a_guard(guarded_call, method, data):
+    assert _send(guarded_call, method, data) in ALLOWED | {grpc.StatusCode.PERMISSION_DENIED}
 
 
 @pytest.mark.parametrize(
@@ -193,6 +264,16 @@ def test_messages_of_anything(call, data, method):
     message = data.draw(_messages(method.input_type))
 
     assert _send(call, method, message.SerializeToString()) in ALLOWED
+
+
+@settings(max_examples=200)
+@given(data=st.data(), method=st.sampled_from(HARMLESS))
+def test_messages_of_anything_behind_a_guard(guarded_call, data, method):
+    message = data.draw(_messages(method.input_type))
+
+    status = _send(guarded_call, method, message.SerializeToString())
+
+    assert status in ALLOWED | {grpc.StatusCode.PERMISSION_DENIED}
 
 
 _VALUES = _messages(record_pb2.Value.DESCRIPTOR)
@@ -366,6 +447,32 @@ def test_fields_of_a_later_version_are_passed_over(call, attacked, reading):
 def test_unknown_methods_and_services(call):
     for method in ("/featurestore.v1.FeatureStoreRuntime/Unknown", "/no.Service/Method", "/x"):
         assert call(method, b"") is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "Bearer", "Bearer ", "Bearer x", "Bearer flk_1_2", "Basic eDp5", "bearer " + "9" * 9000],
+)
+@pytest.mark.parametrize("method", ["PutRecord", "StreamRecords", "ListFeatureGroups"])
+def test_what_is_no_token_is_told_so(guarded, method, value):
+    serving, _ = guarded
+    found = next(m for m in METHODS if m.name == method)
+    path = f"/{found.containing_service.full_name}/{method}"
+    options: dict[str, Any] = {"timeout": 20, "metadata": [("authorization", value)]}
+    with grpc.insecure_channel(serving.address) as channel:
+        if found.client_streaming:
+            error = channel.stream_stream(path)(iter([b""]), **options).exception()
+        else:
+            error = channel.unary_unary(path).future(b"", **options).exception()
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("token", [b"Bearer \xff\xfe", b"Bearer flk_\xc3\xa9_x", b"\xe9"])
+def test_a_token_of_any_bytes_does_no_harm(guarded, token):
+    serving, _ = guarded
+    with Connection(serving.address) as connection:
+        connection.call(GET, message(b"\x0a\x01x"), extra=[(b"authorization", token)])
+        assert connection.ended() in {"trailers", "reset", "goaway", "closed"}
 
 
 # -- helpers ----------------------------------------------------------------------------------

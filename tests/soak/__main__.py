@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.soak.figure import Figure, print_table, write_figures
+from tests.soak.figure import Figure, machine, print_table, write_figures
 
 # Each run's share of the minutes.
 RUNS: Final = {"kills": 0.6, "flusher": 0.15, "load": 0.25}
@@ -48,6 +48,10 @@ def main(arguments: list[str]) -> int:
         else:
             failed = True
             print(f"{name}: a bar is not met; its files are kept in {work}", file=sys.stderr)
+    where = machine()
+    print(
+        f"\n{options.minutes:g} minutes, seed {seed}; {where['cores']} cores, {where['system']}\n"
+    )
     print_table(found)
     return int(failed)
 

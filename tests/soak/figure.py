@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from rich.console import Console
-from rich.table import Table
-
 __all__ = ["Figure", "machine", "print_table", "write_figures"]
 
 
@@ -65,16 +62,14 @@ def machine() -> dict[str, Any]:
 
 
 def print_table(figures: dict[str, Sequence[Figure]]) -> None:
-    """Print one table of all runs."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "figure", "value", "bar", "met"):
-        table.add_column(column, justify="right" if column == "value" else "left")
+    """Print one table of all runs, as Markdown."""
+    print("| run | figure | value | bar | met |")
+    print("| --- | --- | ---: | --- | --- |")
     for run, found in figures.items():
         for figure in found:
             met = {True: "yes", False: "NO", None: ""}[figure.is_met]
             value = f"{_shown(figure.value)} {figure.unit}".strip()
-            table.add_row(run, figure.name, value, figure.bar, met)
-    Console(highlight=False, width=140).print(table)
+            print(f"| {run} | {figure.name} | {value} | {figure.bar} | {met} |")
 
 
 def write_figures(path: Path, figures: Sequence[Figure], seconds: float) -> None:

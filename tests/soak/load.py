@@ -1,7 +1,7 @@
 """A mixed load that may run for hours: memory, the size of LMDB's file, and the outbox must level.
 
-Puts, updates, soft and hard deletes, records with a short ttl, gets and batch gets on a fixed set of
-identifiers, while the server flushes every second.
+Puts, updates, soft and hard deletes, records with a short ttl, gets and batch gets on a fixed set
+of identifiers, while the server flushes every second.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def run(seconds: float, work: Path, seed: int) -> list[Figure]:
         differences = len(store.verify("mixed").differences)
     for failure in failures[:3]:
         print(f"  load: {failure!r}")
-    return _figures(samples, done, seconds) + [
+    return [
+        *_figures(samples, done, seconds),
         Figure("outbox left after the load", left, "records", most=0),
         Figure("outbox drained in", drain_s, "s", most=_DRAIN_S),
         Figure("online differs from offline", differences, most=0),

@@ -28,8 +28,10 @@ class ServerProcess:
 
     def __init__(self, home: Path, log: Path, *options: object) -> None:
         command = [sys.executable, "-m", "featureline", "serve", "--home", str(home)]
+        self.home, self.log = home, log
         with log.open("a") as errors:
             self._process = subprocess.Popen(
+                # The last of two options of a name counts.
                 [*command, "--grpc", "127.0.0.1:0", *map(str, options)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -47,6 +49,13 @@ class ServerProcess:
     def address(self) -> str:
         """Where it listens."""
         return str(self.ready["grpc"])
+
+    def address_for(self, client: int) -> str:
+        """Return an address for the connection of one client, of a server on `0.0.0.0`.
+
+        All channels of a process to one address share a connection, and so a worker.
+        """
+        return f"127.0.0.{1 + client % 250}:{self.address.rpartition(':')[2]}"
 
     @property
     def is_up(self) -> bool:
@@ -85,14 +94,27 @@ class ServerProcess:
             _kill(pid)
         return len(left)
 
+    def signal(self, number: int, pid: int | None = None) -> None:
+        """Send a signal to its first process, or to another one of its."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid or self._process.pid, number)
+
     def stop(self) -> int:
         """End it with SIGTERM; return its exit code."""
         self._process.terminate()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has ended; return its exit code."""
         try:
             self._process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             self.kill()
         return int(self._process.returncode)
+
+    def open_files(self) -> int:
+        """Return how many files all its processes have open; a connection is one."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.pids())
 
     def anonymous_bytes(self) -> int:
         """Return the memory of all its processes that is not a mapped file."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -71,25 +72,48 @@ class Writer:
             self.failures.append(error)
 
 
-def lost_online(store: featurestore.FeatureStore, writers: list[Writer]) -> int:
-    """Count the identifiers whose stored record is older than the newest acknowledged one."""
+def lost_online(
+    store: featurestore.FeatureStore,
+    writers: Sequence[Writer],
+    known: Sequence[tuple[Writer, set[int]]] | None = None,
+) -> int:
+    """Count the identifiers whose stored record is older than the newest acknowledged one.
+
+    Args:
+        store: what is asked.
+        writers: who put.
+        known: what each has had acknowledged, while they go on; None: all of it.
+    """
     lost = 0
-    for writer in writers:
-        newest = {writer.identifier(n): n for n in sorted(writer.acknowledged)}
+    for writer, acknowledged in known or [(writer, writer.acknowledged) for writer in writers]:
+        newest = {writer.identifier(n): n for n in sorted(acknowledged)}
         if not newest:
             continue
         found = store.batch_get([Get("readings", sorted(newest))])
         stored = {entry.identifier: entry.record for entry in found}
         for identifier, n in newest.items():
             record = stored.get(identifier)
-            # One whose answer was lost may have been stored after it.
-            if record is None or int(str(record["n"])) < n or record != writer.record(record["n"]):  # type: ignore[arg-type]
+            if record is None:
                 lost += 1
+                continue
+            # One whose answer was lost may have been stored after it.
+            number = record["n"]
+            assert isinstance(number, int)
+            lost += number < n or record != writer.record(number)
     return lost
 
 
-def offline_faults(store: EmbeddedStore, writers: list[Writer]) -> tuple[int, int, int]:
-    """Flush, and count acknowledged records that are not offline, repeated ones, and differences."""
+class Faults(NamedTuple):
+    """What is wrong offline."""
+
+    missing: int  # acknowledged records that are not there
+    repeated: int  # records that are there more than once
+    differences: int  # between the stores
+    parts: int  # batches of which some records are there and some are not
+
+
+def offline_faults(store: EmbeddedStore, writers: Sequence[Writer]) -> Faults:
+    """Flush, and count what is wrong offline."""
     store.flush("readings")
     report = store.verify("readings")
     table: pa.Table = pa.table(
@@ -98,7 +122,11 @@ def offline_faults(store: EmbeddedStore, writers: list[Writer]) -> tuple[int, in
     counted = table.group_by(["id", "n"]).aggregate([([], "count_all")])
     repeated = pc.sum(pc.greater(counted["count_all"], 1)).as_py() or 0
     there = set(zip(counted["id"].to_pylist(), counted["n"].to_pylist(), strict=True))
-    missing = sum(
-        (writer.identifier(n), n) not in there for writer in writers for n in writer.acknowledged
-    )
-    return missing, int(repeated), len(report.differences)
+    missing = parts = 0
+    for writer in writers:
+        missing += sum((writer.identifier(n), n) not in there for n in writer.acknowledged)
+        for start in range(0, writer.sent, writer.batch):
+            numbers = range(start, start + writer.batch)
+            stored = sum((writer.identifier(n), n) in there for n in numbers)
+            parts += stored not in (0, writer.batch)
+    return Faults(missing, int(repeated), len(report.differences), parts)

@@ -1,4 +1,4 @@
-"""The id of the call that is being answered, for logs."""
+"""The id of a call: its client makes it, and the logs of both ends name it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Final
 __all__ = ["REQUEST_ID_KEY", "new_request_id", "request_id"]
 
 REQUEST_ID_KEY: Final = "x-request-id"
-"""The metadata key by which a caller may give an id of its own."""
+"""The metadata key by which a client names its call."""
 
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
-"""Set in the context of a call; threads of `asyncio.to_thread` inherit it."""
+"""Set in the context of a call that is answered; threads of `asyncio.to_thread` inherit it."""
 
 _process: Final = secrets.token_hex(4)
 _numbers: Final = itertools.count(1)
 
 
 def new_request_id() -> str:
-    """Return an id that no other call of any server has.
+    """Return an id that no other call of any process has.
 
     Cheap enough for every call: random once, counted from there.
 
