@@ -175,7 +175,7 @@ def test_join_types(store, reading, flights, kind, expected):
     ],
 )
 def test_comparators_and_columns_of_choice(store, reading, flights, comparator, expected):
-    store.put("readings", reading("XXX", 1, count=2))
+    store.put("readings", reading("ZZZ", 1, count=2))
     builder = base(store, flights, included_feature_names=["late"]).with_feature_group(
         "readings",
         target_feature_name_in_base="late",

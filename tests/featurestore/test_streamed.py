@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featurestore import Dataset, InvalidRequest, InvalidSpine, sql_spine, streamed
+from featurestore.pointintime import connect
 from featurestore.spine import read_spine, spine_batches
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
@@ -201,3 +202,12 @@ def test_polars_is_optional(filled):
         assert (
             polars.DataFrame(dataset.to_polars()).to_arrow()["temp"].equals(dataset.table["temp"])
         )
+
+
+def test_a_join_that_does_not_fit_says_what_to_do():
+    with (
+        connect(threads=1, memory_limit="8MB") as connection,
+        pytest.raises(InvalidRequest, match=r"does not fit into 64 MB after 7 rows; allow more"),
+        streamed._told_where(7, 64 << 20),
+    ):
+        connection.execute("SELECT list(n) FROM range(5_000_000) r(n)").fetchall()
