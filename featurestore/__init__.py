@@ -20,11 +20,13 @@
 """
 
 from featurestore import aio
+from featurestore.builder import DatasetBuilder, JoinComparatorEnum, JoinTypeEnum
 from featurestore.client import connect
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import open_store as open  # noqa: A004  # read as featurestore.open
 from featurestore.errors import (
     AccessDenied,
+    DatasetChanged,
     DatasetNotFound,
     FeatureGroupExists,
     FeatureGroupNotFound,
@@ -48,9 +50,11 @@ from featurestore.errors import (
 from featurestore.feature import CollectionType, FeatureDefinition, FeatureType, Value
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
+from featurestore.plan import DatasetPlan, GroupPlan
 from featurestore.position import PartitionPosition, SourcePosition
 from featurestore.provenance import group_entity
 from featurestore.record import Put
+from featurestore.saved import SavedDataset
 from featurestore.schema import (
     FeatureGroup,
     StorageType,
@@ -61,7 +65,10 @@ from featurestore.schema import (
     feature_definitions,
 )
 from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
+from featurestore.spine import sql_spine
+from featurestore.split import Fold
 from featurestore.store import Description, FeatureStore, Found, Get, PutResult, WriteError
+from featurestore.streamed import WrittenDataset
 from featurestore.verify import Difference, VerifyReport
 from lineage.channel import ClientTls
 
@@ -105,6 +112,15 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Flushed",
     "FeatureSelection",
     "Dataset",
+    "Fold",
+    "DatasetBuilder",
+    "JoinTypeEnum",
+    "JoinComparatorEnum",
+    "SavedDataset",
+    "WrittenDataset",
+    "sql_spine",
+    "DatasetPlan",
+    "GroupPlan",
     "VerifyReport",
     "Difference",
     "group_entity",
@@ -118,6 +134,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "FeatureNotFound",
     "RecordNotFound",
     "DatasetNotFound",
+    "DatasetChanged",
     "FeatureGroupExists",
     "RecordConflict",
     "PositionConflict",

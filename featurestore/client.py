@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 
 import grpc
@@ -17,7 +16,7 @@ import pyarrow as pa
 import lineage
 from featurestore import convert, eventtime, wire, wire_control
 from featurestore.arrowcode import encode_batch
-from featurestore.dataset import Dataset, FeatureSelection, moment_us, read_spine
+from featurestore.dataset import Dataset, FeatureSelection, moment_us, name_of, read_spine
 from featurestore.embedded import check_readable, identifier_texts, record_batches
 from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
 from featurestore.feature import FeatureDefinition, Value
@@ -422,7 +421,7 @@ class RemoteStore(FeatureStore):
     ) -> Dataset:
         """See FeatureStore.dataset. The spine is sent to the server, the rows come back."""
         rows = read_spine(spine)
-        name = spine_name or (str(spine) if isinstance(spine, str | Path) else "")
+        name = spine_name or name_of(spine)
         manifest: dict[str, Any] = {}
         chunks: list[bytes] = []
         chosen, as_of_us = selections(features), moment_us(as_of)

@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import importlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from featurestore import eventtime, pointintime
+from featurestore import eventtime, pointintime, split
 from featurestore.digest import table_digest
-from featurestore.errors import InternalError, InvalidRequest, InvalidSpine
+from featurestore.errors import InternalError, InvalidRequest
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
+from featurestore.spine import name_of, read_spine
+from featurestore.split import Fold
+from featurestore.statistics import describe
 
 __all__ = [
     "METADATA_KEY",
     "Dataset",
     "FeatureSelection",
+    "Keeper",
+    "Proof",
     "Resolved",
     "build",
+    "describe_build",
+    "join",
     "moment_us",
+    "name_of",
+    "output_names",
     "read_spine",
 ]
 
+Proof = dict[str, int | None]
 METADATA_KEY: Final = b"featureline.dataset"
 _SELECTION: Final = re.compile(r"([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*\Z")
 
@@ -115,6 +124,13 @@ class Resolved:
     snapshot: Snapshot | None
 
 
+class Keeper(Protocol):
+    """A store that keeps datasets."""
+
+    def save_dataset(self, dataset: Dataset) -> Path:
+        """Keep a dataset; return its file."""
+
+
 @final
 @dataclass(frozen=True)
 class Dataset:
@@ -126,15 +142,23 @@ class Dataset:
             `rows_digest`, `rows`, `versions` (group → Delta version), `tables` (group → uri,
             version, content hash), `selections`, `time`, `keys`, `columns` (name → origin),
             `as_of`, `rule_version`, `proof` (group → rows matched and the youngest age seen).
+        keeper: the embedded store that built it; None for one that came from elsewhere.
     """
 
     table: pa.Table
     manifest: Mapping[str, Any] = field(repr=False)
+    keeper: Keeper | None = field(default=None, repr=False, compare=False)
 
     @property
     def fingerprint(self) -> str:
         """Names the content: equal spine, selections, rule and rows give an equal fingerprint."""
-        return str(self.manifest["fingerprint"])
+        return str((self.manifest.get("part") or self.manifest)["fingerprint"])
+
+    @property
+    def parent(self) -> str | None:
+        """The fingerprint of the dataset that this is a part of; None for a whole one."""
+        part = self.manifest.get("part")
+        return None if part is None else str(part["parent"])
 
     @property
     def versions(self) -> dict[str, int | None]:
@@ -146,8 +170,59 @@ class Dataset:
         """The feature columns of the table."""
         return tuple(name for name, origin in self.manifest["columns"].items() if origin != "spine")
 
+    @property
+    def spine(self) -> pa.Table:
+        """The rows that were asked for: the columns that came with the spine."""
+        return self.table.select(
+            [name for name, origin in self.manifest["columns"].items() if origin == "spine"]
+        )
+
     def __len__(self) -> int:
         return len(self.table)
+
+    def save(self) -> Path:
+        """Keep the dataset and its spine in the home of the store that built it.
+
+        `store.load_dataset(fingerprint)` reads it again, `store.rebuild_dataset` builds it again.
+
+        Returns:
+            Its Parquet file.
+
+        Raises:
+            InvalidRequest: no embedded store built it, or it is only a part of a dataset.
+        """
+        if self.keeper is None:
+            raise InvalidRequest(
+                f"dataset {self.fingerprint[:12]}: no embedded store built this value, so it has "
+                f"no home to be saved in; use store.save_dataset(dataset) or dataset.write(path)"
+            )
+        return self.keeper.save_dataset(self)
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a pandas DataFrame; needs pandas."""
+        return self.table.to_pandas()
+
+    def to_polars(self) -> Any:
+        """Return the rows as a Polars DataFrame, without a copy where the types allow it.
+
+        Raises:
+            InvalidRequest: Polars is not installed.
+        """
+        try:
+            polars = importlib.import_module("polars")
+        except ModuleNotFoundError:
+            raise InvalidRequest("to_polars needs Polars: pip install polars") from None
+        return polars.from_arrow(self.table)
+
+    def reader(self, batch_rows: int = 65_536) -> pa.RecordBatchReader:
+        """Return the rows as a stream of batches, in order, without copying them.
+
+        Args:
+            batch_rows: at most so many rows in a batch.
+        """
+        if batch_rows < 1:
+            raise InvalidRequest(f"batch_rows: expected 1 or more, got {batch_rows}")
+        return self.table.to_reader(max_chunksize=batch_rows)
 
     def filter(self, mask: Any) -> Dataset:
         """Return the rows where a boolean mask is true, as a part of this dataset.
@@ -157,6 +232,95 @@ class Dataset:
         """
         return replace(self, table=self.table.filter(mask))
 
+    def statistics(self, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """Say of each column how many values and nulls it has, and how they lie.
+
+        See `featurestore.statistics.describe`. The fingerprint does not depend on them.
+
+        Args:
+            columns: which; None: all.
+        """
+        return describe(self.table, columns)
+
+    def split_by_time(
+        self,
+        parts: Mapping[str, float] = split.PARTS,
+        *,
+        cuts: Sequence[dt.datetime] = (),
+        gap: dt.timedelta = dt.timedelta(0),
+    ) -> dict[str, Dataset]:
+        """Split into parts one after another in time: no row of a part is as late as a later part.
+
+        Rows of one time stay together. Each part's `parent` is this dataset's fingerprint.
+
+        Args:
+            parts: in the order of time, name → about which share of the rows; they add up to 1.
+            cuts: when the second and later parts begin, instead of the shares.
+            gap: rows less than this after a cut are in no part; as long as what a label looks
+                ahead, so that no label of an earlier part knows of a later one.
+
+        Raises:
+            InvalidRequest: shares, cuts or gap make no sense.
+        """
+        return split.split_by_time(self, parts, cuts=cuts, gap=gap)
+
+    def split_by_group(
+        self, column: str, parts: Mapping[str, float] = split.PARTS, *, seed: int = 0
+    ) -> dict[str, Dataset]:
+        """Split so that the rows of one value of a column are in one part.
+
+        A hash of the value and the seed decides: neither the order of rows nor the other values
+        matter, and a value stays in its part when the dataset grows. Nulls are one value.
+
+        Args:
+            column: such as the record identifier.
+            parts: name → about which share of the values; they add up to 1.
+            seed: another one gives another split.
+        """
+        return split.split_by_group(self, column, parts, seed=seed)
+
+    def split_stratified(
+        self,
+        column: str,
+        parts: Mapping[str, float] = split.PARTS,
+        *,
+        group: str | None = None,
+        seed: int = 0,
+    ) -> dict[str, Dataset]:
+        """Split so that each value of a column has the same share in every part.
+
+        Rows of one identifier and time stay together, and with `group` all rows of one value of
+        that; then such a group counts as its most frequent value of the column.
+
+        Args:
+            column: such as the label.
+            parts: name → which share of the rows; they add up to 1.
+            group: a column whose values are not torn.
+            seed: another one gives another split.
+        """
+        return split.split_stratified(self, column, parts, group=group, seed=seed)
+
+    def folds_by_time(self, folds: int = 5, *, gap: dt.timedelta = dt.timedelta(0)) -> list[Fold]:
+        """Make folds that train on the past: each tests on the time after what it trains on.
+
+        Args:
+            folds: how many; the time is cut into one piece more, of about as many rows each.
+            gap: rows less than this before the test's first time are left out of the training.
+        """
+        return split.folds_by_time(self, folds, gap=gap)
+
+    def folds_by_group(self, column: str, folds: int = 5, *, seed: int = 0) -> list[Fold]:
+        """Make folds so that no value of a column is in both training and test of one.
+
+        Every row is in one test. See `split_by_group` for what decides.
+
+        Args:
+            column: such as the record identifier.
+            folds: how many.
+            seed: another one gives other folds.
+        """
+        return split.folds_by_group(self, column, folds, seed=seed)
+
     def write(self, path: str | Path) -> Path:
         """Write a Parquet file that carries the manifest; it appears whole or not at all."""
         path = Path(path)
@@ -164,7 +328,9 @@ class Dataset:
         metadata = {**(self.table.schema.metadata or {}), METADATA_KEY: json.dumps(self.manifest)}
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            pq.write_table(self.table.replace_schema_metadata(metadata), part, compression="zstd")
+            # One chunk a column: equal rows give equal bytes, however they came in.
+            rows = self.table.replace_schema_metadata(metadata).combine_chunks()
+            pq.write_table(rows, part, compression="zstd")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -189,6 +355,23 @@ class Dataset:
             )
         return cls(table.replace_schema_metadata(metadata or None), json.loads(manifest))
 
+    @staticmethod
+    def read_manifest(path: str | Path) -> dict[str, Any]:
+        """Read the manifest of what `write` wrote, without the rows.
+
+        Raises:
+            InvalidRequest: the file is no Parquet file or carries no manifest.
+        """
+        try:
+            metadata = pq.read_schema(path).metadata or {}
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InvalidRequest(f"{path} cannot be read as a dataset: {error}") from error
+        if METADATA_KEY not in metadata:
+            raise InvalidRequest(
+                f"{path}: expected a dataset written by Featureline, got a plain file"
+            )
+        return dict(json.loads(metadata[METADATA_KEY]))
+
 
 def build(
     spine: pa.Table,
@@ -211,59 +394,113 @@ def build(
         InvalidSpine: a column is missing, has the wrong type, or a time is null.
         FeatureNotFound: a selection names no feature of its group.
     """
-    times = pointintime.spine_times(spine, time)
-    names = _output_names(spine, resolved)
-    columns: dict[str, Any] = dict(zip(spine.schema.names, spine.columns, strict=True))
-    origins = dict.fromkeys(spine.schema.names, "spine")
-    proof: dict[str, Any] = {}
+    names = output_names(spine.schema.names, resolved)
     connection = pointintime.connect(threads=threads)
     try:
-        for index, entry in enumerate(resolved):
-            key = entry.selection.key or entry.group.record_identifier
-            keys = pointintime.spine_keys(spine, key, entry.group)
-            features = list(names[index])
-            joined = pointintime.as_of_join(
-                pa.table({"key": keys, "time": times}),
-                entry.snapshot,
-                entry.group,
-                features,
-                lookback_us=entry.selection.lookback_us,
-                as_of_us=as_of_us,
-                connection=connection,
-            )
-            proof.setdefault(entry.group.name, []).append(
-                _prove(entry.group.name, times, joined["_event_time"])
-            )
-            for feature, output in names[index].items():
-                columns[output] = joined[feature]
-                origins[output] = f"{entry.group.name}.{feature}"
+        table, proof = join(
+            spine, resolved, names, time=time, as_of_us=as_of_us, connection=connection
+        )
     finally:
         connection.close()
-    table = pa.table(columns)
+    manifest = describe_build(
+        spine.schema.names,
+        resolved,
+        names,
+        time=time,
+        as_of_us=as_of_us,
+        rows=len(table),
+        spine_digest=table_digest(spine),
+        rows_digest=table_digest(table),
+        proof=proof,
+    )
+    return Dataset(table, manifest)
+
+
+def join(
+    spine: pa.Table,
+    resolved: Sequence[Resolved],
+    names: Sequence[Mapping[str, str]],
+    *,
+    time: str,
+    as_of_us: int | None,
+    connection: Any,
+) -> tuple[pa.Table, list[Proof]]:
+    """Join rows of a spine with each selection; see `build`.
+
+    Args:
+        spine: n rows.
+        resolved: the selections.
+        names: of each selection, feature → column.
+        time: the spine's time column.
+        as_of_us: only records written offline at or before it count; None: all.
+        connection: from `pointintime.connect`.
+
+    Returns:
+        n rows, and of each selection how many of them saw a record and how old the youngest was.
+    """
+    times = pointintime.spine_times(spine, time)
+    columns: dict[str, Any] = dict(zip(spine.schema.names, spine.columns, strict=True))
+    proof = []
+    for entry, chosen in zip(resolved, names, strict=True):
+        key = entry.selection.key or entry.group.record_identifier
+        joined = pointintime.as_of_join(
+            pa.table({"key": pointintime.spine_keys(spine, key, entry.group), "time": times}),
+            entry.snapshot,
+            entry.group,
+            list(chosen),
+            lookback_us=entry.selection.lookback_us,
+            as_of_us=as_of_us,
+            connection=connection,
+        )
+        proof.append(_prove(entry.group.name, times, joined["_event_time"]))
+        for feature, output in chosen.items():
+            columns[output] = joined[feature]
+    return pa.table(columns), proof
+
+
+def describe_build(
+    spine_names: Sequence[str],
+    resolved: Sequence[Resolved],
+    names: Sequence[Mapping[str, str]],
+    *,
+    time: str,
+    as_of_us: int | None,
+    rows: int,
+    spine_digest: str,
+    rows_digest: str,
+    proof: Sequence[Proof],
+) -> dict[str, Any]:
+    """Make the manifest of a dataset; see `Dataset` for what is in it."""
     body: dict[str, Any] = {
         "rule_version": pointintime.RULE_VERSION,
-        "spine_digest": table_digest(spine),
-        "rows_digest": table_digest(table),
+        "spine_digest": spine_digest,
+        "rows_digest": rows_digest,
         "time": time,
         "as_of": None if as_of_us is None else eventtime.format_iso(as_of_us),
         "selections": [
             {
                 "group": entry.group.name,
-                "features": dict(names[index]),
+                "features": dict(chosen),
                 "key": entry.selection.key or entry.group.record_identifier,
                 "prefix": entry.selection.prefix,
                 "lookback_us": entry.selection.lookback_us,
             }
-            for index, entry in enumerate(resolved)
+            for entry, chosen in zip(resolved, names, strict=True)
         ],
     }
     # Version numbers and uris are named beside the fingerprint, not in it: a table that came to
     # the same content by other commits gives the same dataset.
     fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    manifest = {
+    origins = dict.fromkeys(spine_names, "spine")
+    proofs: dict[str, list[Proof]] = {}
+    for entry, chosen, seen in zip(resolved, names, proof, strict=True):
+        proofs.setdefault(entry.group.name, []).append(seen)
+        for feature, output in chosen.items():
+            origins[output] = f"{entry.group.name}.{feature}"
+    return {
         "fingerprint": fingerprint,
         **body,
-        "rows": len(table),
+        "rows": rows,
         "versions": {
             entry.group.name: entry.snapshot.version if entry.snapshot else None
             for entry in resolved
@@ -279,23 +516,8 @@ def build(
         },
         "keys": sorted({e.selection.key or e.group.record_identifier for e in resolved}),
         "columns": origins,
-        "proof": proof,
+        "proof": proofs,
     }
-    return Dataset(table, manifest)
-
-
-def read_spine(spine: object) -> pa.Table:
-    """Take a spine in any form: Arrow, pandas, Polars, or a Parquet, CSV or Arrow file.
-
-    Raises:
-        InvalidSpine: none of these, a file that cannot be read, no columns, or two of one name.
-    """
-    table = _to_table(spine)
-    if not table.schema.names:
-        raise InvalidSpine("expected a spine with columns, got a table without any")
-    if len(set(table.schema.names)) != len(table.schema.names):
-        raise InvalidSpine(f"expected distinct column names, got {table.schema.names}")
-    return table.replace_schema_metadata(None)
 
 
 def moment_us(as_of: dt.datetime | None) -> int | None:
@@ -312,44 +534,16 @@ def moment_us(as_of: dt.datetime | None) -> int | None:
         raise InvalidRequest(f"as_of: {error}") from None
 
 
-def _to_table(spine: object) -> pa.Table:
-    if isinstance(spine, pa.Table):
-        return spine
-    if isinstance(spine, pa.RecordBatch):
-        return pa.Table.from_batches([spine])
-    if isinstance(spine, str | Path):
-        return _read_file(Path(spine))
-    if isinstance(spine, Mapping):
-        try:
-            return pa.table(dict(spine))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise InvalidSpine(f"expected columns of one length and type each: {error}") from error
-    if hasattr(spine, "__arrow_c_stream__"):
-        return pa.table(spine)
-    raise InvalidSpine(
-        f"expected a spine as Arrow, pandas, Polars or a file's path, got {type(spine).__name__}"
-    )
+def output_names(spine_names: Sequence[str], resolved: Sequence[Resolved]) -> list[dict[str, str]]:
+    """Choose each selected feature's column: its own name, or `group__feature` on a clash.
 
+    Returns:
+        For each selection, feature → column.
 
-def _read_file(path: Path) -> pa.Table:
-    if not path.exists():
-        raise InvalidSpine(f"spine file {path} does not exist")
-    ending = path.suffix.lower()
-    try:
-        if ending == ".parquet":
-            # A single file needs none of what reads folders, which takes 0.2 s to import.
-            return pq.read_table(path) if path.is_dir() else pq.ParquetFile(path).read()
-        if ending == ".csv":
-            return pyarrow.csv.read_csv(path)
-        if ending in (".arrow", ".feather"):
-            return pyarrow.ipc.open_file(path).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidSpine(f"spine file {path} cannot be read: {error}") from error
-    raise InvalidSpine(f"spine file {path}: expected .parquet, .csv or .arrow, got {ending!r}")
-
-
-def _output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[str, str]]:
-    """Choose the column name of each selected feature: its own, or `group__feature` on a clash."""
+    Raises:
+        InvalidRequest: no selection, a feature twice, or two columns of one name.
+        FeatureNotFound: a selection names no feature of its group.
+    """
     if not resolved:
         raise InvalidRequest("expected at least one selection of features, got none")
     wanted: list[list[str]] = []
@@ -371,8 +565,8 @@ def _output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[st
         if entry.selection.prefix is None
         for name in features
     ]
-    clashing = {name for name in plain if plain.count(name) > 1 or name in spine.schema.names}
-    taken = set(spine.schema.names)
+    clashing = {name for name in plain if plain.count(name) > 1 or name in spine_names}
+    taken = set(spine_names)
     names: list[dict[str, str]] = []
     for entry, features in zip(resolved, wanted, strict=True):
         prefix = entry.selection.prefix
@@ -394,7 +588,7 @@ def _output_names(spine: pa.Table, resolved: Sequence[Resolved]) -> list[dict[st
     return names
 
 
-def _prove(group: str, times: pa.Array, event_times: pa.ChunkedArray) -> dict[str, int | None]:
+def _prove(group: str, times: pa.Array, event_times: pa.ChunkedArray) -> Proof:
     """Check on the result that no value is newer than its row."""
     matched = event_times.is_valid().to_numpy()
     # Without the nulls, which would make doubles of the times and round them.

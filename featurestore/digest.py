@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["table_digest"]
+__all__ = ["TableDigest", "table_digest"]
 
 
 def table_digest(table: pa.Table) -> str:
@@ -24,52 +26,113 @@ def table_digest(table: pa.Table) -> str:
     >>> table_digest(pa.table({"a": a})) == table_digest(pa.table({"a": ["x", None, "y"]}))
     True
     """
-    digest = hashlib.sha256(f"{len(table)}\n".encode())
+    digest = TableDigest(len(table))
     for name, column in zip(table.schema.names, table.columns, strict=True):
-        _feed(digest, name, _one_array(column))
+        digest.add(name, column.type, partial(list, (_one_array(column),)))
     return digest.hexdigest()
 
 
-def _feed(digest: Any, name: str, array: pa.Array) -> None:
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    kind = array.type
+@final
+class TableDigest:
+    """The digest of a table whose columns are given one after another, in pieces.
+
+    Args:
+        rows: of the table.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._digest = hashlib.sha256(f"{rows}\n".encode())
+
+    def add(self, name: str, kind: pa.DataType, pieces: Callable[[], Iterable[pa.Array]]) -> None:
+        """Take the next column.
+
+        Args:
+            name: of the column.
+            kind: its type.
+            pieces: gives the column's arrays in order, up to three times; the length of each but
+                the last is a multiple of 8.
+        """
+        _feed(self._digest, name, kind, pieces)
+
+    def hexdigest(self) -> str:
+        """Return the digest of the columns so far."""
+        return self._digest.copy().hexdigest()
+
+
+def _feed(
+    digest: Any, name: str, kind: pa.DataType, pieces: Callable[[], Iterable[pa.Array]]
+) -> None:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_string_view(kind):
-        array = array.cast(pa.large_string())
+        kind = pa.large_string()
     elif pa.types.is_binary(kind) or pa.types.is_binary_view(kind):
-        array = array.cast(pa.large_binary())
-    kind = array.type
-    digest.update(f"{(name, str(kind))!r}\n".encode())
-    digest.update(np.packbits(_numpy(pc.is_valid(array))))
+        kind = pa.large_binary()
+
+    def arrays() -> Iterator[pa.Array]:
+        for array in pieces():
+            if pa.types.is_dictionary(array.type):
+                array = array.dictionary_decode()
+            yield array if array.type == kind else array.cast(kind)
+
+    digest.update(f"{(name, str(_renamed(kind)))!r}\n".encode())
+    for array in arrays():
+        digest.update(np.packbits(_numpy(pc.is_valid(array))))
     if pa.types.is_boolean(kind):
-        digest.update(np.packbits(_numpy(pc.fill_null(array, False))))
+        for array in arrays():
+            digest.update(np.packbits(_numpy(pc.fill_null(array, False))))
     elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
-        lengths = pc.fill_null(pc.binary_length(array), 0)
-        digest.update(np.ascontiguousarray(_numpy(lengths.cast(pa.int64()))))
-        offsets = np.frombuffer(array.buffers()[1], np.int64)[
-            array.offset : array.offset + len(array) + 1
-        ]
-        # A null has no bytes in what pyarrow and DuckDB build; drop them where it has.
-        if array.null_count:
-            array = array.drop_null()
-            array = pa.concat_arrays([array]) if len(array) else array
-            offsets = np.frombuffer(array.buffers()[1], np.int64)[
-                array.offset : array.offset + len(array) + 1
-            ]
-        if len(array) and array.buffers()[2] is not None:
-            digest.update(memoryview(array.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
-    elif pa.types.is_nested(kind):
-        digest.update(repr(array.to_pylist()).encode())
+        for array in arrays():
+            lengths = pc.fill_null(pc.binary_length(array), 0)
+            digest.update(np.ascontiguousarray(_numpy(lengths.cast(pa.int64()))))
+        for array in arrays():
+            digest.update(_text(array))
     elif not pa.types.is_null(kind):
-        width = kind.bit_width // 8
+        width = 0 if pa.types.is_nested(kind) else kind.bit_width // 8
         counts: Any = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}.get(width)
-        if counts is None:  # decimals
-            digest.update(repr(array.to_pylist()).encode())
+        if counts is None:  # lists and decimals: as the text of one Python list
+            digest.update(b"[")
+            comma = b""
+            for array in arrays():
+                if len(array):
+                    digest.update(comma + repr(array.to_pylist())[1:-1].encode())
+                    comma = b", "
+            digest.update(b"]")
             return
-        values = np.frombuffer(array.buffers()[1], counts)[array.offset : array.offset + len(array)]
-        if array.null_count:
-            values = np.where(_numpy(pc.is_valid(array)), values, counts(0))
-        digest.update(np.ascontiguousarray(values))
+        for array in arrays():
+            if not len(array):
+                continue
+            values = np.frombuffer(array.buffers()[1], counts)
+            values = values[array.offset : array.offset + len(array)]
+            if array.null_count:
+                values = np.where(_numpy(pc.is_valid(array)), values, counts(0))
+            digest.update(np.ascontiguousarray(values))
+
+
+def _renamed(kind: pa.DataType) -> pa.DataType:
+    """Call the values of lists what Arrow calls them: Parquet files have another word for it."""
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_name("item").with_type(_renamed(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(
+            kind.value_field.with_name("item").with_type(_renamed(kind.value_type))
+        )
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_renamed(field.type)) for field in kind])
+    return kind
+
+
+def _text(array: pa.Array) -> memoryview | bytes:
+    """Return the bytes of all texts, one behind another."""
+    # A null has no bytes in what pyarrow and DuckDB build; drop them where it has.
+    if array.null_count:
+        array = array.drop_null()
+        array = pa.concat_arrays([array]) if len(array) else array
+    if not len(array) or array.buffers()[2] is None:
+        return b""
+    offsets = np.frombuffer(array.buffers()[1], np.int64)
+    offsets = offsets[array.offset : array.offset + len(array) + 1]
+    return memoryview(array.buffers()[2])[int(offsets[0]) : int(offsets[-1])]
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -20,6 +20,7 @@ import lineage
 from featurestore import convert, eventtime, verify
 from featurestore import record as record_rules
 from featurestore.arrowcode import Encoded, check_records, encode_batch
+from featurestore.builder import DatasetBuilder, read_base
 from featurestore.codec import DELETED, HARD, NEVER, StoredValue
 from featurestore.dataset import (
     Dataset,
@@ -27,7 +28,6 @@ from featurestore.dataset import (
     Resolved,
     build,
     moment_us,
-    read_spine,
 )
 from featurestore.errors import (
     FeatureGroupNotFound,
@@ -49,13 +49,17 @@ from featurestore.online import (
     Write,
     open_online,
 )
+from featurestore.plan import DatasetPlan, explain
 from featurestore.position import SourcePosition, check_source
 from featurestore.provenance import record_dataset, record_feature_group, recorded_load
+from featurestore.rebuild import rebuild
 from featurestore.record import Put
 from featurestore.registry import Registered, Registry, named
+from featurestore.saved import SavedDatasets
 from featurestore.schema import FeatureGroup, StorageType, Store, Throughput, Ttl
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
+from featurestore.spine import is_query, name_of, read_spine, spine_batches
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -67,6 +71,7 @@ from featurestore.store import (
     resource_of,
     selections,
 )
+from featurestore.streamed import WrittenDataset, memory_bytes, write
 from featurestore.sweep import sweep_group
 from featurestore.update import merge
 
@@ -438,14 +443,179 @@ class EmbeddedStore(FeatureStore):
             as_of_us=moment_us(as_of),
             threads=threads,
         )
-        name = spine_name or (str(spine) if isinstance(spine, str | Path) else "")
-        uid = record_dataset(self.graph, dataset, resolved, spine_name=name)
-        return replace(dataset, manifest={**dataset.manifest, "lineage": {"uid": uid}})
+        name = spine_name or name_of(spine)
+        return self._recorded(dataset, resolved, name, rebuilt=False)
 
-    def keep_dataset(self, dataset: Dataset) -> Path:
-        """Keep a dataset in the home, where training jobs find it by its fingerprint."""
-        path = self.home / "artifacts" / "datasets" / f"{dataset.fingerprint}.parquet"
-        return path if path.exists() else dataset.write(path)
+    def explain_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+    ) -> DatasetPlan:
+        """Say what `dataset` with the same arguments would read; the groups are flushed first.
+
+        Raises:
+            InvalidSpine: a column is missing or has the wrong type.
+            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+        """
+        return explain(read_spine(spine), self._resolve(selections(features)), time=time)
+
+    def create_dataset(
+        self,
+        base: object,
+        output_path: str | Path | None = None,
+        record_identifier_feature_name: str | None = None,
+        event_time_identifier_feature_name: str | None = None,
+        included_feature_names: Sequence[str] | None = None,
+    ) -> DatasetBuilder:
+        """Begin a dataset in the manner of SageMaker's DatasetBuilder.
+
+        Args:
+            base: a feature group or its name; or rows, as a spine is given.
+            output_path: the folder for `to_csv_file`.
+            record_identifier_feature_name: the base's identifier, where it is rows.
+            event_time_identifier_feature_name: the base's event time, where it is rows.
+            included_feature_names: the base's columns to return; None: all.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: the base lacks a column.
+        """
+
+        def resolve(name: str) -> Resolved:
+            return self._resolve_one(FeatureSelection(name))
+
+        found: Resolved | pa.Table
+        if isinstance(base, FeatureGroup):
+            found = resolve(base.name)
+        elif isinstance(base, str) and not (is_query(base) or Path(base).suffix):
+            found = resolve(base)
+        else:
+            found = read_base(base)
+        return DatasetBuilder(
+            found,
+            resolve,
+            output_path=output_path,
+            record_identifier=record_identifier_feature_name,
+            event_time=event_time_identifier_feature_name,
+            included=included_feature_names,
+        )
+
+    def write_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        path: str | Path,
+        *,
+        memory_limit: int | str,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+        threads: int | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> WrittenDataset:
+        """Build a dataset into a Parquet file, with a limit on the memory that takes.
+
+        Its fingerprint is that of `dataset` with the same arguments. `path` appears whole or not
+        at all, and what does not fit into memory waits in a folder beside it meanwhile.
+
+        Args:
+            spine: see `dataset`; a Parquet file, a query or a record batch reader is read in
+                pieces. In the order of time it is joined fastest.
+            features: selections, or texts such as `weather[temp,wind]`.
+            path: the file to write.
+            memory_limit: bytes, or a text such as `512MB`; 64 MB or more. What the process holds
+                already does not count.
+            time: the spine's time column.
+            as_of: only records written offline at or before it count.
+            spine_name: names the spine in lineage; by default its file's name or digest.
+            threads: for DuckDB; the result does not depend on it.
+            on_progress: called with the number of rows joined so far.
+
+        Raises:
+            InvalidSpine: a column is missing or has the wrong type.
+            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+            InvalidRequest: the join does not fit into the limit.
+        """
+        limit = memory_bytes(memory_limit)
+        resolved = self._resolve(selections(features))
+        name = spine_name or name_of(spine)
+        return write(
+            spine_batches(spine),
+            resolved,
+            Path(path),
+            time=time,
+            as_of_us=moment_us(as_of),
+            memory_limit=limit,
+            recorded=lambda manifest: self._with_lineage(manifest, resolved, name, rebuilt=False),
+            threads=threads,
+            on_progress=on_progress,
+        )
+
+    def save_dataset(self, dataset: Dataset) -> Path:
+        """Keep a dataset in the home, with its spine; training jobs find it by its fingerprint.
+
+        Returns:
+            Its Parquet file.
+
+        Raises:
+            InvalidRequest: it is only a part of a dataset.
+        """
+        return self.saved.save(dataset, now=eventtime.to_datetime(self._now()))
+
+    def load_dataset(self, fingerprint: str) -> Dataset:
+        """Read a saved dataset by its fingerprint, or four or more of its first characters.
+
+        Raises:
+            DatasetNotFound: no saved dataset, or more than one, has it.
+            StoreCorrupt: the file was altered.
+        """
+        return replace(self.saved.load(fingerprint), keeper=self)
+
+    def rebuild_dataset(self, fingerprint: str, *, threads: int | None = None) -> Dataset:
+        """Build a saved dataset again, from its spine and the table versions it names.
+
+        Its fingerprint and rows are those of the first time, whatever was written since. Lineage
+        records it as another build.
+
+        Args:
+            fingerprint: or four or more of its first characters.
+            threads: for DuckDB; the result does not depend on it.
+
+        Raises:
+            DatasetNotFound: no saved dataset, or more than one, has it.
+            DatasetChanged: the spine or a table version is gone or not what it was.
+        """
+        manifest = self.saved.find(fingerprint).manifest
+        dataset, resolved = rebuild(
+            manifest, self.saved.spine(manifest), self.resolve_manifest, threads=threads
+        )
+        name = str(manifest.get("lineage", {}).get("spine", ""))
+        return self._recorded(dataset, resolved, name, rebuilt=True)
+
+    @cached_property
+    def saved(self) -> SavedDatasets:
+        """The datasets that are kept in the home."""
+        return SavedDatasets(self.home / "artifacts")
+
+    def _recorded(
+        self, dataset: Dataset, resolved: list[Resolved], spine_name: str, *, rebuilt: bool
+    ) -> Dataset:
+        manifest = self._with_lineage(dataset.manifest, resolved, spine_name, rebuilt=rebuilt)
+        return replace(dataset, manifest=manifest, keeper=self)
+
+    def _with_lineage(
+        self,
+        manifest: Mapping[str, Any],
+        resolved: list[Resolved],
+        spine_name: str,
+        *,
+        rebuilt: bool,
+    ) -> dict[str, Any]:
+        uid = record_dataset(self.graph, manifest, resolved, spine_name=spine_name, rebuilt=rebuilt)
+        source = {"spine": spine_name} if spine_name else {}
+        return {**manifest, "lineage": {"uid": uid, **source}}
 
     # -- lineage and end ----------------------------------------------------------------------
 
@@ -645,7 +815,11 @@ class EmbeddedStore(FeatureStore):
                 lookback=None if lookback_us is None else dt.timedelta(microseconds=lookback_us),
                 version=version,
             )
-            resolved.append(Resolved(selection, entry.group, snapshot))
+            group = entry.group
+            if not selection.features:  # it had none, so that features added since are not it
+                bare = (group.record_identifier, group.event_time)
+                group = replace(group, features=tuple(f for f in group.features if f.name in bare))
+            resolved.append(Resolved(selection, group, snapshot))
         return resolved
 
     def offline_table(self, entry: Registered) -> OfflineTable:

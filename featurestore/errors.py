@@ -11,6 +11,7 @@ FeatureStoreError
 ├── DatasetNotFound           NOT_FOUND            (also a LookupError)
 ├── FeatureGroupExists        ALREADY_EXISTS
 ├── RecordConflict            FAILED_PRECONDITION  the stored record is newer than the update
+├── DatasetChanged            FAILED_PRECONDITION  an input of a dataset is gone or not the same
 ├── PositionConflict          ABORTED              read the stored position, go on from there
 ├── Throttled                 RESOURCE_EXHAUSTED   nothing was done; retry after `retry_after_s`
 ├── Overloaded                RESOURCE_EXHAUSTED   nothing was done; retry after `retry_after_s`
@@ -33,6 +34,7 @@ from typing import ClassVar, Final
 
 __all__ = [
     "AccessDenied",
+    "DatasetChanged",
     "DatasetNotFound",
     "FeatureGroupExists",
     "FeatureGroupNotFound",
@@ -137,6 +139,12 @@ class DatasetNotFound(FeatureStoreError, LookupError):
     """No dataset has this fingerprint. Fact: `fingerprint`."""
 
     code = "NOT_FOUND"
+
+
+class DatasetChanged(FeatureStoreError):
+    """A dataset cannot be built again. Facts: `fingerprint`, `input` (what is gone or changed)."""
+
+    code = "FAILED_PRECONDITION"
 
 
 class RecordNotFound(FeatureStoreError, LookupError):

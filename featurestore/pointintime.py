@@ -12,6 +12,7 @@ One rule, in every engine (version `RULE_VERSION`):
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -26,7 +27,15 @@ from featurestore.feature import FeatureDefinition, FeatureType
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
 
-__all__ = ["RULE_VERSION", "as_of_join", "connect", "spine_keys", "spine_times"]
+__all__ = [
+    "RULE_VERSION",
+    "as_of_join",
+    "connect",
+    "seen_files",
+    "spine_keys",
+    "spine_times",
+    "sql_type",
+]
 
 RULE_VERSION: Final = 1
 _TIME: Final = pa.timestamp("us", "UTC")
@@ -38,14 +47,24 @@ VERSION_ORDER: Final = "ROW(_event_time, NOT is_deleted, write_time, _sequence)"
 _LAST_VERSION: Final = "ROW(s._time, true, 'infinity'::TIMESTAMPTZ, 9223372036854775807)"
 
 
-def connect(*, threads: int | None = None, memory_limit: str | None = None) -> Any:
-    """Open an in-memory DuckDB that reads times as UTC."""
+def connect(
+    *, threads: int | None = None, memory_limit: str | None = None, spill: Path | None = None
+) -> Any:
+    """Open an in-memory DuckDB that reads times as UTC.
+
+    Args:
+        threads: None: as many as there are processors.
+        memory_limit: such as `512MB`; None: most of the memory.
+        spill: the folder for what does not fit; made when needed.
+    """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     if threads is not None:
         connection.execute(f"SET threads = {int(threads)}")
     if memory_limit is not None:
         connection.execute("SET memory_limit = ?", [memory_limit])
+    if spill is not None:
+        connection.execute("SET temp_directory = ?", [str(spill)])
     return connection
 
 
@@ -76,14 +95,15 @@ def as_of_join(
         from (null where nothing was known).
     """
     n = len(spine)
+    snapshot = seen_files(snapshot, spine["time"], lookback_us)
     if snapshot is None or not snapshot.files or n == 0:
         return _nothing_known(group, features, n)
     kinds = group.definitions
-    table_columns = set(snapshot.columns)
+    table_columns = _columns_of(connection, snapshot, features)
     chosen = ", ".join(
         _quoted(name)
         if name in table_columns
-        else f"NULL::{_sql_type(kinds[name])} AS {_quoted(name)}"
+        else f"NULL::{sql_type(kinds[name])} AS {_quoted(name)}"
         for name in dict.fromkeys(features)
     )
     identifier = _quoted(group.record_identifier)
@@ -139,6 +159,42 @@ def as_of_join(
         + [("_event_time", _TIME)]
     )
     return joined.select(schema.names).cast(schema).combine_chunks()
+
+
+def seen_files(
+    snapshot: Snapshot | None, times: pa.ChunkedArray | pa.Array, lookback_us: int | None
+) -> Snapshot | None:
+    """Leave out the files of which no row of a spine can see a value.
+
+    Those all of whose event times are later than the latest row, and with a lookback those all of
+    whose event times are older than it reaches back from the earliest row. What is left gives
+    the same values: the newest version of the left-out ones is too old to be seen.
+
+    Args:
+        snapshot: the table version; None stays None.
+        times: of the spine's rows, timestamp[us, UTC].
+        lookback_us: how old a value may be, µs; None: any age.
+    """
+    if snapshot is None or not snapshot.statistics or not len(times):
+        return snapshot
+    ends = pc.min_max(times.cast(pa.int64())).as_py()
+    earliest_us = None if lookback_us is None else ends["min"] - lookback_us
+    return snapshot.between(earliest_us, ends["max"])
+
+
+def _columns_of(connection: Any, snapshot: Snapshot, features: Sequence[str]) -> set[str]:
+    """Return which features the files have: an old file lacks those that were added later."""
+    missing = set(features) & set(snapshot.columns)
+    found: set[str] = set()
+    for file in reversed(snapshot.files):
+        if not missing:
+            break
+        columns = connection.execute(
+            "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [file]
+        ).fetchall()
+        found |= missing & {name for name, *_ in columns}
+        missing -= found
+    return found
 
 
 def _reads_few(connection: Any, snapshot: Snapshot, identifier: str) -> bool:
@@ -258,7 +314,8 @@ _SQL_TYPES: Final = {
 }
 
 
-def _sql_type(feature: FeatureDefinition) -> str:
+def sql_type(feature: FeatureDefinition) -> str:
+    """Return the SQL type of a feature's values."""
     kind = _SQL_TYPES[feature.type]
     return kind if feature.collection is None else f"{kind}[]"
 

@@ -9,13 +9,13 @@ what was used, and the Delta log has the rest.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lineage
-from featurestore.dataset import Dataset, Resolved
+from featurestore.dataset import Resolved
 from featurestore.errors import StoreFull, StoreUnavailable
 from featurestore.offline.base import Snapshot
 from featurestore.registry import Registered, is_disk_full
@@ -34,19 +34,19 @@ def group_entity(name: str) -> lineage.Entity:
     return lineage.context("FeatureGroup", name)
 
 
-def dataset_entity(dataset: Dataset) -> lineage.Entity:
+def dataset_entity(manifest: Mapping[str, Any]) -> lineage.Entity:
     """Return the lineage artifact of a dataset."""
-    manifest = dataset.manifest
+    fingerprint = str(manifest["fingerprint"])
     return lineage.artifact(
         "DataSet",
-        f"dataset:{dataset.fingerprint}",
-        content_hash=dataset.fingerprint,
-        name=f"dataset {dataset.fingerprint[:12]}",
+        f"dataset:{fingerprint}",
+        content_hash=fingerprint,
+        name=f"dataset {fingerprint[:12]}",
         properties={
-            "fingerprint": dataset.fingerprint,
+            "fingerprint": fingerprint,
             "spine_digest": manifest["spine_digest"],
             "rows": manifest["rows"],
-            "versions": dataset.versions,
+            "versions": dict(manifest["versions"]),
             "features": {
                 name: origin for name, origin in manifest["columns"].items() if origin != "spine"
             },
@@ -92,10 +92,22 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
 
 
 def record_dataset(
-    graph: lineage.Graph, dataset: Dataset, resolved: Sequence[Resolved], *, spine_name: str
+    graph: lineage.Graph,
+    manifest: Mapping[str, Any],
+    resolved: Sequence[Resolved],
+    *,
+    spine_name: str,
+    rebuilt: bool = False,
 ) -> str:
-    """Record a dataset build with everything it read; return the dataset's uid."""
-    manifest = dataset.manifest
+    """Record a dataset build with everything it read; return the dataset's uid.
+
+    Args:
+        graph: where to record.
+        manifest: of what was built.
+        resolved: what it was built from.
+        spine_name: names the spine; "": its digest does.
+        rebuilt: whether it was built again from its manifest.
+    """
     digest = str(manifest["spine_digest"])
     spine = lineage.artifact(
         "Spine",
@@ -109,13 +121,14 @@ def record_dataset(
         lineage.Recorder(
             graph,
             "DatasetBuild",
-            f"dataset-{dataset.fingerprint[:12]}",
+            f"dataset-{manifest['fingerprint'][:12]}",
             kind=lineage.Kind.ACTION,
             parameters={
                 "selections": manifest["selections"],
                 "as_of": manifest["as_of"],
                 "rule_version": manifest["rule_version"],
             },
+            properties={"rebuilt": rebuilt},
         ) as job,
     ):
         job.input(spine)
@@ -127,7 +140,7 @@ def record_dataset(
             version = job.input(_table_version(entry.group.name, entry.snapshot))
             job.associate(group, version, "AssociatedWith")
         job.property("proof", manifest["proof"])
-        return job.output(dataset_entity(dataset)).uid
+        return job.output(dataset_entity(manifest)).uid
 
 
 @contextmanager

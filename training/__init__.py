@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         TrainingUnavailable,
         Unauthenticated,
     )
+    from training.feed import TorchBatches, to_quantile_dmatrix, to_torch
     from training.hyperparameter import Hyperparameter
     from training.inputs import Input, Inputs
     from training.job import (
@@ -103,6 +104,9 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "ChannelDeclaration",
     "MetricDeclaration",
     "Dataset",
+    "to_torch",
+    "TorchBatches",
+    "to_quantile_dmatrix",
     "Input",
     "Inputs",
     "Run",
@@ -152,6 +156,7 @@ _MODULES = {
         *("TrainingJobNotFound", "TrainingStopped", "TrainingUnavailable"),
         *("AccessDenied", "InvalidLogin", "Unauthenticated"),
     ),
+    "feed": ("TorchBatches", "to_quantile_dmatrix", "to_torch"),
     "hyperparameter": ("Hyperparameter",),
     "inputs": ("Input", "Inputs"),
     "job": (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from featureline.cli.output import console, emit
+from featureline.cli.output import console, emit, emit_table
 from featureline.cli.store import common_options, open_any, open_embedded
 from featurestore import Dataset, FeatureSelection, eventtime
 from featurestore.check import check_dataset
@@ -19,53 +20,81 @@ from featurestore.embedded import EmbeddedStore
 
 __all__ = ["dataset"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 @click.group()
 def dataset() -> None:
-    """Build point-in-time datasets and check them."""
+    """Build point-in-time datasets, check them, and build them again."""
+
+
+def selection_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Add the options that say what a dataset is built from."""
+    for option in reversed(
+        (
+            click.option(
+                "--spine",
+                required=True,
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="Identifiers and times asked for: .parquet, .csv or .arrow.",
+            ),
+            click.option(
+                "--features",
+                "texts",
+                required=True,
+                multiple=True,
+                metavar="GROUP[FEATURE,…]",
+                help="Features of a group; without [], all of them. May be given several times.",
+            ),
+            click.option(
+                "--time", default="event_time", show_default=True, help="The spine's time column."
+            ),
+            click.option(
+                "--key",
+                "keys",
+                multiple=True,
+                metavar="GROUP=COLUMN",
+                help="Spine column of an identifier.",
+            ),
+            click.option(
+                "--prefix",
+                "prefixes",
+                multiple=True,
+                metavar="GROUP=TEXT",
+                help="Put before feature names.",
+            ),
+            click.option(
+                "--lookback",
+                "lookbacks",
+                multiple=True,
+                metavar="GROUP=SECONDS",
+                help="How old values may be.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @dataset.command()
-@click.option(
-    "--spine",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Identifiers and times asked for: .parquet, .csv or .arrow.",
-)
-@click.option(
-    "--features",
-    "texts",
-    required=True,
-    multiple=True,
-    metavar="GROUP[FEATURE,…]",
-    help="Features of a group; without [], all of them. May be given several times.",
-)
+@selection_options
 @click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="The Parquet file to write.",
 )
-@click.option("--time", default="event_time", show_default=True, help="The spine's time column.")
-@click.option(
-    "--key", "keys", multiple=True, metavar="GROUP=COLUMN", help="Spine column of an identifier."
-)
-@click.option(
-    "--prefix", "prefixes", multiple=True, metavar="GROUP=TEXT", help="Put before feature names."
-)
-@click.option(
-    "--lookback", "lookbacks", multiple=True, metavar="GROUP=SECONDS", help="How old values may be."
-)
 @click.option("--as-of", metavar="TIME", help="Only what was written offline at or before it.")
 @common_options
 def build(
     spine: Path,
     texts: tuple[str, ...],
-    out: Path,
     time: str,
     keys: tuple[str, ...],
     prefixes: tuple[str, ...],
     lookbacks: tuple[str, ...],
+    out: Path,
     as_of: str | None,
     home: Path | None,
     connect: str | None,
@@ -75,10 +104,7 @@ def build(
 
     With --home the dataset is also kept there: `featureline train` takes its fingerprint.
     """
-    selections = [FeatureSelection.parse(text) for text in texts]
-    selections = _apply(selections, keys, "--key", lambda s, value: replace(s, key=value))
-    selections = _apply(selections, prefixes, "--prefix", lambda s, value: replace(s, prefix=value))
-    selections = _apply(selections, lookbacks, "--lookback", _with_lookback)
+    selections = _selections(texts, keys, prefixes, lookbacks)
     with (
         open_any(home, connect) as store,
         console.status("building the dataset"),
@@ -86,7 +112,7 @@ def build(
         made = store.dataset(spine, selections, time=time, as_of=_moment(as_of))
         made.write(out)
         if isinstance(store, EmbeddedStore):
-            store.keep_dataset(made)
+            store.save_dataset(made)
     result = {
         "fingerprint": made.fingerprint,
         "rows": len(made),
@@ -131,6 +157,133 @@ def check(
     emit(report.to_json(), as_json=as_json, text="\n".join(lines))
     if not report.passed:
         sys.exit(1)
+
+
+@dataset.command()
+@selection_options
+@common_options
+def explain(
+    spine: Path,
+    texts: tuple[str, ...],
+    time: str,
+    keys: tuple[str, ...],
+    prefixes: tuple[str, ...],
+    lookbacks: tuple[str, ...],
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
+) -> None:
+    """Say what a build would read, without building: files left out, rows, columns, memory."""
+    selections = _selections(texts, keys, prefixes, lookbacks)
+    with open_embedded(home, connect, "dataset explain") as store:
+        plan = store.explain_dataset(spine, selections, time=time)
+    emit(plan.to_json(), as_json=as_json, text=str(plan))
+
+
+@dataset.command("list")
+@common_options
+def list_saved(home: Path | None, connect: str | None, as_json: bool) -> None:
+    """List the datasets that are kept in the home, the oldest first."""
+    with open_embedded(home, connect, "dataset list") as store:
+        saved = store.saved.list()
+    rows = [
+        {
+            "fingerprint": one.fingerprint if as_json else one.fingerprint[:12],
+            "rows": one.manifest["rows"],
+            "features": len(one.features),
+            "versions": one.manifest["versions"]
+            if as_json
+            else ", ".join(f"{name}@{at}" for name, at in one.manifest["versions"].items()),
+            "saved": one.saved.isoformat(timespec="seconds"),
+            "bytes": one.size_bytes,
+        }
+        for one in saved
+    ]
+    columns = ("fingerprint", "rows", "features", "versions", "saved", "bytes")
+    emit_table(rows, columns, as_json=as_json, empty="no dataset is kept in the home")
+
+
+@dataset.command()
+@click.argument("fingerprint")
+@common_options
+def show(fingerprint: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Show what the dataset FINGERPRINT was built from, and the statistics of its columns.
+
+    The first characters of a fingerprint will do, four or more.
+    """
+    with open_embedded(home, connect, "dataset show") as store:
+        found = store.saved.find(fingerprint)
+    manifest = found.manifest
+    lines = [
+        f"fingerprint  {found.fingerprint}",
+        f"rows         {manifest['rows']:,}",
+        f"spine        {manifest['spine_digest']}",
+        f"versions     {', '.join(f'{n}@{v}' for n, v in manifest['versions'].items())}",
+        f"as of        {manifest['as_of'] or '-'}",
+        f"saved        {found.saved.isoformat(timespec='seconds')}",
+        f"file         {found.path}",
+        *(_column_line(name, facts) for name, facts in found.statistics.items()),
+    ]
+    emit(found.to_json(), as_json=as_json, text="\n".join(lines))
+
+
+@dataset.command()
+@click.argument("fingerprint")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the rows to this Parquet file too.",
+)
+@common_options
+def rebuild(
+    fingerprint: str, out: Path | None, home: Path | None, connect: str | None, as_json: bool
+) -> None:
+    """Build the dataset FINGERPRINT again from the table versions it names; exit 1 if it cannot be.
+
+    The first characters of a fingerprint will do, four or more.
+    """
+    with (
+        open_embedded(home, connect, "dataset rebuild") as store,
+        console.status("building the dataset again"),
+    ):
+        made = store.rebuild_dataset(fingerprint)
+        if out is not None:
+            made.write(out)
+    result = {
+        "fingerprint": made.fingerprint,
+        "rows": len(made),
+        "versions": made.versions,
+        "out": None if out is None else str(out),
+    }
+    emit(
+        result,
+        as_json=as_json,
+        text=f"{len(made):,} rows, the same as the first time\nfingerprint {made.fingerprint}",
+    )
+
+
+def _column_line(name: str, facts: Mapping[str, Any]) -> str:
+    text = f"  {name}: {facts['type']}, {facts['count']:,} values, {facts['nulls']:,} nulls"
+    if facts.get("mean") is not None:
+        text += f", mean {facts['mean']:.6g}, std {facts['std']:.6g}"
+    if facts.get("min") is not None:
+        text += f", from {facts['min']} to {facts['max']}"
+    if "distinct" in facts:
+        top = ", ".join(f"{entry['value']} ({entry['count']:,})" for entry in facts["top"][:3])
+        text += f", {facts['distinct']:,} distinct: {top}"
+    return text
+
+
+def _selections(
+    texts: tuple[str, ...],
+    keys: tuple[str, ...],
+    prefixes: tuple[str, ...],
+    lookbacks: tuple[str, ...],
+) -> list[FeatureSelection]:
+    selections = [FeatureSelection.parse(text) for text in texts]
+    selections = _apply(selections, keys, "--key", lambda s, value: replace(s, key=value))
+    selections = _apply(selections, prefixes, "--prefix", lambda s, value: replace(s, prefix=value))
+    return _apply(selections, lookbacks, "--lookback", _with_lookback)
 
 
 def _apply(

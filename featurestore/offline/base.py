@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, final
 
 import pyarrow as pa
 
-__all__ = ["OfflineTable", "Snapshot"]
+__all__ = ["FileStatistics", "OfflineTable", "Snapshot"]
+
+
+class FileStatistics(NamedTuple):
+    """What the table's log says of one file.
+
+    Args:
+        rows: how many; None: unknown.
+        size_bytes: of the file.
+        earliest_us: no event time in the file is earlier; None: unknown.
+        latest_us: no event time in the file is later; None: unknown.
+        day_us: the first µs of the file's event-date partition; None: unknown.
+    """
+
+    rows: int | None
+    size_bytes: int
+    earliest_us: int | None = None
+    latest_us: int | None = None
+    day_us: int | None = None
 
 
 @final
@@ -22,18 +40,46 @@ class Snapshot:
         version: Delta version.
         files: Parquet files, sorted.
         columns: the names of the table's columns at this version.
+        statistics: one per file, in their order; empty: nothing is known of the files.
     """
 
     uri: str
     version: int
     files: tuple[str, ...]
     columns: tuple[str, ...]
+    statistics: tuple[FileStatistics, ...] = field(default=(), repr=False)
 
     @property
     def content_hash(self) -> str:
         """A digest of the set of files. A file's name is unique and its bytes never change."""
         names = "\n".join(file.rsplit("/", 1)[-1] for file in self.files)
         return hashlib.sha256(names.encode()).hexdigest()
+
+    def between(self, earliest_us: int | None, latest_us: int | None) -> Snapshot:
+        """Leave out the files all of whose event times lie outside; the ends are inside.
+
+        Args:
+            earliest_us: µs since the epoch; None: any.
+            latest_us: µs since the epoch; None: any.
+
+        >>> day = FileStatistics(rows=1, size_bytes=9, earliest_us=0, latest_us=5)
+        >>> Snapshot("uri", 0, ("a", "b"), (), (day, day._replace(earliest_us=3))).between(0, 2)
+        Snapshot(uri='uri', version=0, files=('a',), columns=())
+        """
+        if not self.statistics:
+            return self
+        kept = [
+            (file, known)
+            for file, known in zip(self.files, self.statistics, strict=True)
+            if not _outside(known, earliest_us, latest_us)
+        ]
+        if len(kept) == len(self.files):
+            return self
+        return replace(
+            self,
+            files=tuple(file for file, _ in kept),
+            statistics=tuple(known for _, known in kept),
+        )
 
 
 class OfflineTable(ABC):
@@ -54,3 +100,9 @@ class OfflineTable(ABC):
     @abstractmethod
     def scan(self, *, version: int | None = None) -> Snapshot | None:
         """Return the files of a version (None: the newest); None when nothing was written yet."""
+
+
+def _outside(known: FileStatistics, earliest_us: int | None, latest_us: int | None) -> bool:
+    if latest_us is not None and known.earliest_us is not None and known.earliest_us > latest_us:
+        return True
+    return earliest_us is not None and known.latest_us is not None and known.latest_us < earliest_us

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -12,9 +12,14 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from featurestore.errors import InvalidRequest, StoreFull, StoreUnavailable
-from featurestore.offline.base import OfflineTable, Snapshot
+from featurestore.offline.base import FileStatistics, OfflineTable, Snapshot
 
 __all__ = ["DeltaOfflineTable"]
+
+_DAY_US: Final = 86_400_000_000
+# The log keeps times in whole milliseconds, cut off; before 1970 that is upwards.
+_CUT_OFF_US: Final = 1_000
+_LOG_GONE: Final = ("No table metadata or protocol", "No files in log segment")
 
 
 @final
@@ -91,15 +96,18 @@ class DeltaOfflineTable(OfflineTable):
                         f"{self._uri}: expected a version from 0 to {table.version()}, "
                         f"got {version}"
                     )
-                table.load_as_version(version)
+                _load(table, version)
             files = table.file_uris()
             if "://" not in self._uri:
                 files = map(unquote, files)  # delta-rs writes local paths as parts of a uri
+            ordered = tuple(sorted(files))
+            known = _statistics(table)
             return Snapshot(
                 self._uri,
                 int(table.version()),
-                tuple(sorted(files)),
+                ordered,
                 tuple(field.name for field in table.schema().fields),
+                tuple(known[_base(file)] for file in ordered),
             )
         except (DeltaError, OSError) as error:
             raise self._unavailable(error) from error
@@ -120,3 +128,60 @@ class DeltaOfflineTable(OfflineTable):
         return StoreUnavailable(
             f"the offline table {self._uri}: {text}; the records wait in the outbox"
         )
+
+
+def _load(table: Any, version: int) -> None:
+    try:
+        table.load_as_version(version)
+    except DeltaError as error:
+        if not any(sign in str(error) for sign in _LOG_GONE):
+            raise
+        raise InvalidRequest(
+            f"{table.table_uri}: version {version} is gone: the log begins after it"
+        ) from error
+
+
+def _statistics(table: Any) -> dict[str, FileStatistics]:
+    """Read what the log says of each file, by the file's name, which is unique."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+
+    def column(name: str) -> list[Any]:
+        if name not in actions.schema.names:
+            return [None] * len(actions)
+        values = actions[name]
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        elif pa.types.is_date32(values.type):
+            values = values.cast(pa.int32())
+        return list(values.to_pylist())
+
+    return {
+        _base(path): _of_file(*facts)
+        for path, *facts in zip(
+            column("path"),
+            column("num_records"),
+            column("size_bytes"),
+            column("min._event_time"),
+            column("max._event_time"),
+            column("partition._event_date"),
+            strict=True,
+        )
+    }
+
+
+def _of_file(
+    rows: int | None, size_bytes: int, earliest: int | None, latest: int | None, day: int | None
+) -> FileStatistics:
+    day_us = None if day is None else day * _DAY_US
+    earliest_us = None if earliest is None else earliest - _CUT_OFF_US
+    latest_us = None if latest is None else latest + _CUT_OFF_US
+    if day_us is not None:
+        # Only the first columns of a wide table have statistics; the partition bounds them all.
+        earliest_us = day_us if earliest_us is None else max(earliest_us, day_us)
+        last_us = day_us + _DAY_US - 1
+        latest_us = last_us if latest_us is None else min(latest_us, last_us)
+    return FileStatistics(rows, size_bytes, earliest_us, latest_us, day_us)
+
+
+def _base(path: str) -> str:
+    return path.rsplit("/", 1)[-1]

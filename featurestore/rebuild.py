@@ -1,0 +1,95 @@
+"""A dataset built again from its manifest: the same rows, or what keeps it from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from featurestore import eventtime, pointintime
+from featurestore.dataset import Dataset, Resolved, build
+from featurestore.errors import (
+    DatasetChanged,
+    FeatureGroupNotFound,
+    FeatureNotFound,
+    InvalidRequest,
+)
+
+__all__ = ["rebuild"]
+
+
+def rebuild(
+    manifest: Mapping[str, Any],
+    spine: pa.Table,
+    resolve: Callable[[Mapping[str, Any]], list[Resolved]],
+    *,
+    threads: int | None = None,
+) -> tuple[Dataset, list[Resolved]]:
+    """Build a dataset again from its spine and the table versions it names.
+
+    Args:
+        manifest: of the dataset.
+        spine: the rows that it was asked for.
+        resolve: finds the groups and table versions that a manifest names.
+        threads: for DuckDB; the result does not depend on it.
+
+    Returns:
+        The dataset, with the fingerprint of the manifest, and what it was built from.
+
+    Raises:
+        DatasetChanged: an input is gone or not what it was, or the rule is another one.
+    """
+
+    def changed(what: str, why: str) -> DatasetChanged:
+        fingerprint = str(manifest["fingerprint"])
+        return DatasetChanged(
+            f"dataset {fingerprint[:12]} cannot be built again: {why}",
+            fingerprint=fingerprint,
+            input=what,
+        )
+
+    if manifest["rule_version"] != pointintime.RULE_VERSION:
+        raise changed(
+            "rule",
+            f"it was built by version {manifest['rule_version']} of the rule, this is version "
+            f"{pointintime.RULE_VERSION}",
+        )
+    try:
+        resolved = resolve(manifest)
+    except FeatureGroupNotFound as error:
+        raise changed(str(error.group), error.message) from error
+    except InvalidRequest as error:
+        raise changed("table version", error.message) from error
+    for entry in resolved:
+        snapshot = entry.snapshot
+        if snapshot is None or "://" in snapshot.uri:
+            continue
+        gone = [file for file in snapshot.files if not Path(file).exists()]
+        if gone:
+            raise changed(
+                entry.group.name,
+                f"version {snapshot.version} of {entry.group.name} is gone: a vacuum removed "
+                f"{len(gone)} of its {len(snapshot.files)} files",
+            )
+    as_of = manifest["as_of"]
+    try:
+        dataset = build(
+            spine,
+            resolved,
+            time=manifest["time"],
+            as_of_us=None if as_of is None else eventtime.parse_iso(as_of),
+            threads=threads,
+        )
+    except FeatureNotFound as error:
+        raise changed(str(error.group), error.message) from error
+    if dataset.fingerprint != manifest["fingerprint"]:
+        names = ("selections", "rows_digest")
+        differing = [name for name in names if dataset.manifest[name] != manifest[name]]
+        raise changed(
+            ", ".join(differing),
+            f"it came out as {dataset.fingerprint[:12]}, with other {' and '.join(differing)}; "
+            f"was a file of a table version altered?",
+        )
+    return dataset, resolved

@@ -1,0 +1,230 @@
+"""The feature store's datasets as what libraries train on: torch tensors, XGBoost matrices."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import featurestore
+from training.data import METADATA_KEY, Dataset, as_table, manifest_of
+from training.errors import InvalidData, LibraryMissing, nearest
+from training.inputs import Inputs, is_number
+
+try:
+    _Base: Any = importlib.import_module("torch.utils.data").IterableDataset
+except ModuleNotFoundError:  # an optional library; `to_torch` says which extra has it
+    _Base = object
+
+__all__ = ["TorchBatches", "to_quantile_dmatrix", "to_torch"]
+
+
+@final
+class TorchBatches(_Base):  # type: ignore[misc]  # torch may be missing
+    """Batches of tensors for `torch.utils.data.DataLoader(…, batch_size=None)`; see `to_torch`.
+
+    Each iteration gives every row once. With several workers each gives a part of the batches.
+    """
+
+    def __init__(
+        self,
+        source: pa.Table | Path,
+        features: tuple[str, ...],
+        label: str | None,
+        batch_rows: int,
+        seed: int | None,
+    ) -> None:
+        self.features = features
+        self.label = label
+        self._source = source
+        self._batch_rows = batch_rows
+        self._seed = seed
+        self._epoch = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        import torch
+
+        worker = torch.utils.data.get_worker_info()
+        number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        order = None
+        if self._seed is not None:
+            order = np.random.default_rng([self._seed, self._epoch])
+        self._epoch += 1
+        for place, batch in enumerate(self._batches(order)):
+            if place % count == number:
+                yield self._tensors(torch, batch)
+
+    def _batches(self, order: np.random.Generator | None) -> Iterator[pa.Table]:
+        columns = [*self.features, *([] if self.label is None else [self.label])]
+        if isinstance(self._source, pa.Table):
+            table = self._source.select(columns)
+            if order is not None:
+                table = table.take(pa.array(order.permutation(len(table))))
+            for start in range(0, len(table), self._batch_rows):
+                yield table.slice(start, self._batch_rows)
+            return
+        file = pq.ParquetFile(self._source)
+        groups = list(range(file.num_row_groups))
+        if order is not None:
+            order.shuffle(groups)
+        for batch in file.iter_batches(self._batch_rows, row_groups=groups, columns=columns):
+            rows = pa.Table.from_batches([batch])
+            if order is not None:
+                rows = rows.take(pa.array(order.permutation(len(rows))))
+            yield rows
+
+    def _tensors(self, torch: Any, batch: pa.Table) -> Any:
+        inputs = np.empty((len(batch), len(self.features)), np.float32)
+        for place, name in enumerate(self.features):
+            inputs[:, place] = _floats(batch[name])
+        if self.label is None:
+            return torch.from_numpy(inputs)
+        return torch.from_numpy(inputs), torch.from_numpy(_floats(batch[self.label]))
+
+
+def to_torch(
+    dataset: featurestore.Dataset | featurestore.WrittenDataset | str | Path | object,
+    features: Sequence[str] = (),
+    label: str | None = None,
+    *,
+    batch_rows: int = 1024,
+    seed: int | None = None,
+) -> TorchBatches:
+    """Give a dataset to torch: an `IterableDataset` of batches, in the dataset's order.
+
+    A batch is a float32 tensor of shape (rows, features), and with a label the pair of that and
+    a float32 tensor of shape (rows,). Nulls are NaN, booleans 0 and 1. Numbers beyond what
+    float32 holds exactly are rounded. A file is read batch by batch.
+
+    Args:
+        dataset: of the feature store, in memory or written; a dataset file; or an Arrow table.
+        features: the input columns, which are numbers; none: all features of the dataset.
+        label: a column of numbers without nulls; None: no label.
+        batch_rows: of a batch; the last may have fewer.
+        seed: shuffles, differently in each iteration: rows in memory as a whole, those of a
+            file by row groups and within batches. None: in order.
+
+    Raises:
+        InvalidData: a column is missing or no number, or a label is null.
+        LibraryMissing: torch is not installed.
+    """
+    if _Base is object:
+        raise LibraryMissing(
+            "to_torch needs torch: pip install 'featureline[training]'",
+            library="torch",
+            extra="training",
+        )
+    if batch_rows < 1:
+        raise InvalidData(f"batch_rows: expected 1 or more, got {batch_rows}")
+    source = _source(dataset)
+    schema = source.schema if isinstance(source, pa.Table) else pq.read_schema(source)
+    chosen = tuple(features) or _features(schema, label)
+    if not chosen:
+        raise InvalidData("the dataset has no feature column beside the label; name some")
+    for name in (*chosen, *([] if label is None else [label])):
+        if name not in schema.names:
+            raise InvalidData(
+                f"column {name!r} is missing{nearest(name, schema.names)}; the data has "
+                f"{', '.join(schema.names)}",
+                column=name,
+            )
+        if not is_number(schema.field(name).type):
+            raise InvalidData(
+                f"column {name!r} is {schema.field(name).type}, and a tensor holds numbers: leave "
+                f"it out, or encode it with training.Inputs",
+                column=name,
+            )
+    if label is not None and (nulls := _nulls(source, label)):
+        raise InvalidData(
+            f"label column {label!r} has {nulls} missing values; leave those rows out", column=label
+        )
+    return TorchBatches(source, chosen, label, batch_rows, seed)
+
+
+def to_quantile_dmatrix(
+    dataset: featurestore.Dataset | featurestore.WrittenDataset | str | Path | object,
+    features: Sequence[str] = (),
+    label: str | None = None,
+    **options: Any,
+) -> Any:
+    """Give a dataset to XGBoost: a `QuantileDMatrix` made from the Arrow columns.
+
+    Text columns become categories, nulls missing values; keys and times are no inputs unless
+    they are named.
+
+    Args:
+        dataset: as `to_torch` takes it.
+        features: the input columns; none: all features of the dataset.
+        label: a column of finite numbers; None: no label.
+        options: more arguments of `xgboost.QuantileDMatrix`, such as `max_bin` or `ref`.
+
+    Raises:
+        InvalidData: a column is missing or of the wrong type, or a label is null.
+        LibraryMissing: XGBoost is not installed.
+    """
+    try:
+        import xgboost
+    except ModuleNotFoundError:
+        raise LibraryMissing(
+            "to_quantile_dmatrix needs xgboost: pip install 'featureline[training]'",
+            library="xgboost",
+            extra="training",
+        ) from None
+    source = _source(dataset)
+    table = source if isinstance(source, pa.Table) else pq.read_table(source)
+    chosen = tuple(features) or _features(table.schema, label, numbers=False)
+    if label is None:
+        inputs = Inputs.of(table.select(chosen))
+        return xgboost.QuantileDMatrix(inputs.encode(table), enable_categorical=True, **options)
+    data = Dataset.of(table, label=label, features=chosen)
+    return xgboost.QuantileDMatrix(
+        data.features, label=data.target, enable_categorical=True, **options
+    )
+
+
+def _source(dataset: object) -> pa.Table | Path:
+    if isinstance(dataset, featurestore.WrittenDataset):
+        return dataset.path
+    if isinstance(dataset, featurestore.Dataset):
+        manifest = json.dumps(dict(dataset.manifest))
+        return dataset.table.replace_schema_metadata({METADATA_KEY: manifest})
+    if isinstance(dataset, str | Path):
+        if not Path(dataset).is_file():
+            raise InvalidData(f"{dataset}: no such file", path=str(dataset))
+        return Path(dataset)
+    return as_table(dataset)
+
+
+def _features(schema: pa.Schema, label: str | None, *, numbers: bool = True) -> tuple[str, ...]:
+    """Return the columns that are inputs by themselves: the features of the groups."""
+    manifest = manifest_of(schema)
+    names: Sequence[str] = schema.names
+    if manifest is not None:
+        names = [name for name, origin in manifest["columns"].items() if origin != "spine"]
+    return tuple(
+        name
+        for name in names
+        if name != label and (not numbers or is_number(schema.field(name).type))
+    )
+
+
+def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    # Nulls come as NaN; numbers of any width as doubles, which float32 then rounds.
+    values: npt.NDArray[Any] = column.cast(pa.float64(), safe=False).to_numpy()
+    return values.astype(np.float32)
+
+
+def _nulls(source: pa.Table | Path, label: str) -> int:
+    if isinstance(source, pa.Table):
+        return int(source[label].null_count)
+    file = pq.ParquetFile(source)
+    return sum(batch.column(0).null_count for batch in file.iter_batches(columns=[label]))
