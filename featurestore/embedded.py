@@ -38,7 +38,19 @@ from featurestore.errors import (
 )
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.metadata import FeatureMetadata, MetadataChange
-from featurestore.offline import DeltaOfflineTable, Flushed, Flusher, OfflineTable, Snapshot
+from featurestore.offline import (
+    DEFAULT_RETENTION,
+    DeltaOfflineTable,
+    Flushed,
+    Flusher,
+    MaintenanceReport,
+    Snapshot,
+    TableVersion,
+    history,
+    maintenance,
+)
+from featurestore.offline.cache import FileCache
+from featurestore.offline.delta import environment_options
 from featurestore.online import (
     Batch,
     Committer,
@@ -422,6 +434,99 @@ class EmbeddedStore(FeatureStore):
         path = self.home / "artifacts" / "datasets" / f"{dataset.fingerprint}.parquet"
         return path if path.exists() else dataset.write(path)
 
+    # -- the life of offline tables -----------------------------------------------------------
+
+    def maintain(
+        self,
+        group: str,
+        *,
+        retention: dt.timedelta = DEFAULT_RETENTION,
+        zorder: bool = True,
+        pause: Callable[[str], bool] | None = None,
+    ) -> MaintenanceReport:
+        """Rewrite the small files of a group's offline table, and delete files no version needs.
+
+        Others put, flush and read meanwhile. A second maintenance right after finds nothing to do.
+
+        Args:
+            group: the feature group.
+            retention: versions that were the newest within it stay readable, for datasets built
+                from them, `history` and `restore`; >= 0.
+            zorder: whether the rows of each event date are sorted by the record identifier, so
+                that a reader of few identifiers reads less.
+            pause: called with the name of each step before it is taken; False ends the maintenance.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store, or the retention is negative.
+            StoreUnavailable, StoreFull: the table could not be written; it is whole.
+        """
+        maintenance.check_retention(retention)
+        entry = self._with_offline(group)
+        with self._flusher.maintaining(entry.number):
+            return maintenance.maintain(
+                self.offline_table(entry),
+                group,
+                identifier=entry.group.record_identifier,
+                retention=retention,
+                zorder=zorder,
+                flushes_paused=lambda: self._flusher.paused(entry.number),
+                pause=pause,
+            )
+
+    def history(
+        self, group: str, *, version: int | None = None, as_of: dt.datetime | None = None
+    ) -> pa.RecordBatchReader:
+        """Read every version of every record of a group, as its offline table was.
+
+        Rows come in the order they were acknowledged in: the features, then `_event_time`,
+        `write_time`, `api_invocation_time`, `is_deleted`, `_expires_at` and `_sequence`.
+
+        Args:
+            group: the feature group.
+            version: Delta version; None: the newest, after a flush.
+            as_of: only rows whose write time is at or before it.
+
+        Returns:
+            A reader that holds a part at a time; `read_all()` makes a table of it.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store, there is no such version, or a vacuum took
+                its files away; `as_of` has no zone.
+        """
+        entry = self._with_offline(group)
+        if version is None:
+            self._flush(entry)
+        snapshot = self.offline_table(entry).scan(version=version)
+        return history.read_history(entry.group, snapshot, as_of=as_of)
+
+    def versions(self, group: str, *, limit: int | None = None) -> list[TableVersion]:
+        """Return the versions of a group's offline table, newest first.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store.
+        """
+        return history.versions(self.offline_table(self._with_offline(group)), limit=limit)
+
+    def restore(self, group: str, version: int) -> int:
+        """Make an older version of a group's offline table the newest; return its new number.
+
+        What was flushed since that version is in the newest one no more, and is not flushed again;
+        it can be read by its own version within the retention. What still waits in the outbox is
+        flushed as ever, once. The online store stays as it is.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store, there is no such version, or a vacuum took
+                its files away.
+            StoreUnavailable, StoreFull: the table could not be written; it is as it was.
+        """
+        entry = self._with_offline(group)
+        with self._flusher.maintaining(entry.number), self._flusher.paused(entry.number):
+            return history.restore(self.offline_table(entry), version)
+
     # -- lineage and end ----------------------------------------------------------------------
 
     @cached_property
@@ -612,9 +717,14 @@ class EmbeddedStore(FeatureStore):
             resolved.append(Resolved(selection, entry.group, snapshot))
         return resolved
 
-    def offline_table(self, entry: Registered) -> OfflineTable:
+    def offline_table(self, entry: Registered) -> DeltaOfflineTable:
         """Return the offline table of a group."""
-        return DeltaOfflineTable(self._offline_uri(entry))
+        uri = self._offline_uri(entry)
+        return DeltaOfflineTable(
+            uri,
+            storage_options=environment_options(uri),
+            cache=FileCache(self.home / "cache" / "offline"),
+        )
 
     def _prepare_put(self, groups: Mapping[str, Registered], put: Put) -> Write:
         ttl = put.ttl
@@ -660,6 +770,12 @@ class EmbeddedStore(FeatureStore):
             self._flush(entry)
         snapshot: Snapshot | None = self.offline_table(entry).scan(version=selection.version)
         return Resolved(selection, entry.group, snapshot)
+
+    def _with_offline(self, name: str) -> Registered:
+        entry = self.registry.get(name)
+        if not entry.group.offline:
+            raise InvalidRequest(f"{name}: the group has no offline store; there is no table")
+        return entry
 
     def _flush(self, entry: Registered) -> Flushed:
         name = entry.group.name

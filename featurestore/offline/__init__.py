@@ -3,5 +3,16 @@
 from featurestore.offline.base import OfflineTable, Snapshot
 from featurestore.offline.delta import DeltaOfflineTable
 from featurestore.offline.flusher import Flushed, Flusher
+from featurestore.offline.history import TableVersion
+from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceReport
 
-__all__ = ["DeltaOfflineTable", "Flushed", "Flusher", "OfflineTable", "Snapshot"]
+__all__ = [
+    "DEFAULT_RETENTION",
+    "DeltaOfflineTable",
+    "Flushed",
+    "Flusher",
+    "MaintenanceReport",
+    "OfflineTable",
+    "Snapshot",
+    "TableVersion",
+]
