@@ -55,6 +55,8 @@ from featurestore.online import (
     Batch,
     Committer,
     OnlineStore,
+    OutboxBound,
+    OutboxLimit,
     Outcome,
     PutColumns,
     Write,
@@ -146,7 +148,8 @@ class EmbeddedStore(FeatureStore):
         except FeatureStoreError:
             self.registry.close()
             raise
-        self._committer = Committer(self.online)
+        self.bounded = OutboxBound(self.online)
+        self._committer = Committer(self.bounded)
         self._flusher = Flusher(
             self.online.outbox,
             application=f"featureline:{self.online.store_id}",
@@ -500,6 +503,18 @@ class EmbeddedStore(FeatureStore):
             self._flush(entry)
         snapshot = self.offline_table(entry).scan(version=version)
         return history.read_history(entry.group, snapshot, as_of=as_of)
+
+    def limit_outbox(self, *, records: int | None = None, size_bytes: int | None = None) -> None:
+        """Refuse writes while too much waits for the offline store, by an Overloaded error.
+
+        Nothing that was acknowledged is dropped, and nothing of a refused write is stored. Writes
+        for the online store alone pass. The limit is of this process, and at first there is none.
+
+        Args:
+            records: so many may wait, of all groups; None: any number.
+            size_bytes: and so many bytes; an engine that cannot tell (Redis) does not look.
+        """
+        self.bounded.limit = OutboxLimit(records, size_bytes)
 
     def versions(self, group: str, *, limit: int | None = None) -> list[TableVersion]:
         """Return the versions of a group's offline table, newest first.
