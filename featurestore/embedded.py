@@ -66,7 +66,14 @@ from featurestore.position import SourcePosition, check_source
 from featurestore.provenance import record_dataset, record_feature_group, recorded_load
 from featurestore.record import Put
 from featurestore.registry import Registered, Registry, named
-from featurestore.schema import FeatureGroup, StorageType, Store, Throughput, Ttl
+from featurestore.schema import (
+    FeatureGroup,
+    StorageType,
+    Store,
+    Throughput,
+    Ttl,
+    check_place,
+)
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
 from featurestore.store import (
     Description,
@@ -160,7 +167,14 @@ class EmbeddedStore(FeatureStore):
     # -- feature groups -----------------------------------------------------------------------
 
     def create_feature_group(self, group: FeatureGroup) -> Description:
-        """See FeatureStore.create_feature_group."""
+        """See FeatureStore.create_feature_group.
+
+        A group that names no place for its offline table gets the one that `$FEATURELINE_OFFLINE`
+        names at this moment (`s3://BUCKET/PREFIX`), for good; without it, the home.
+        """
+        default = os.environ.get("FEATURELINE_OFFLINE", "")
+        if group.offline and not group.offline_place and default:
+            group = group.with_offline_place(check_place(default, "$FEATURELINE_OFFLINE"))
         return self._described(
             self.registry.create(group, now=self._now(), also=self._record_group)
         )
@@ -818,7 +832,11 @@ class EmbeddedStore(FeatureStore):
         )
 
     def _offline_uri(self, entry: Registered) -> str:
-        return str(self.home / "offline" / entry.offline_folder)
+        place = entry.group.offline_place
+        if not place:
+            return str(self.home / "offline" / entry.offline_folder)
+        # Several homes may share a prefix: the moment of creation tells their tables apart.
+        return f"{place.rstrip('/')}/{entry.offline_folder}-{entry.created_us}"
 
     def _record_group(self, entry: Registered) -> None:
         record_feature_group(self.graph, entry, self._offline_uri(entry))

@@ -168,7 +168,9 @@ class DeltaOfflineTable(OfflineTable):
         files = file_system(self.uri, self._options).get_file_info(
             pa_fs.FileSelector("", recursive=True)
         )
-        return {file.path for file in files if file.path.startswith("_event_date=")}
+        return {
+            file.path for file in files if file.is_file and file.path.startswith("_event_date=")
+        }
 
     def vacuumed(self, version: int | None) -> InvalidRequest:
         """Build the error of a version that maintenance has taken away."""
