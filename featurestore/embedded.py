@@ -45,12 +45,12 @@ from featurestore.offline import (
     Flusher,
     MaintenanceReport,
     Snapshot,
-    TableVersion,
     history,
     maintenance,
 )
 from featurestore.offline.cache import FileCache
 from featurestore.offline.delta import environment_options
+from featurestore.offline.history import TableVersion
 from featurestore.online import (
     Batch,
     Committer,

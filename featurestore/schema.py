@@ -41,7 +41,7 @@ MAX_CAPACITY_UNITS: Final = 10_000_000
 # Names the offline table needs for itself: SageMaker's three, and ours behind an underscore.
 RESERVED_FEATURES: Final = frozenset({"is_deleted", "write_time", "api_invocation_time"})
 _NAME: Final = re.compile(r"(?=.{1,64}\Z)[a-zA-Z0-9]([_-]*[a-zA-Z0-9])*\Z")
-_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[!-~]*)?")
+_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9._-]{0,62}(/[!-~]*)?")
 _SECONDS: Final = {"Seconds": 1, "Minutes": 60, "Hours": 3600, "Days": 86_400, "Weeks": 604_800}
 
 

@@ -3,7 +3,6 @@
 from featurestore.offline.base import OfflineTable, Snapshot
 from featurestore.offline.delta import DeltaOfflineTable
 from featurestore.offline.flusher import Flushed, Flusher
-from featurestore.offline.history import TableVersion
 from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceReport
 
 __all__ = [
@@ -14,5 +13,4 @@ __all__ = [
     "MaintenanceReport",
     "OfflineTable",
     "Snapshot",
-    "TableVersion",
 ]
