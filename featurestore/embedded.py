@@ -39,11 +39,25 @@ from featurestore.errors import (
 )
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.metadata import FeatureMetadata, MetadataChange
-from featurestore.offline import DeltaOfflineTable, Flushed, Flusher, OfflineTable, Snapshot
+from featurestore.offline import (
+    DEFAULT_RETENTION,
+    DeltaOfflineTable,
+    Flushed,
+    Flusher,
+    MaintenanceReport,
+    Snapshot,
+    history,
+    maintenance,
+)
+from featurestore.offline.cache import FileCache
+from featurestore.offline.delta import environment_options
+from featurestore.offline.history import TableVersion
 from featurestore.online import (
     Batch,
     Committer,
     OnlineStore,
+    OutboxBound,
+    OutboxLimit,
     Outcome,
     PutColumns,
     Write,
@@ -56,7 +70,14 @@ from featurestore.rebuild import rebuild
 from featurestore.record import Put
 from featurestore.registry import Registered, Registry, named
 from featurestore.saved import SavedDatasets
-from featurestore.schema import FeatureGroup, StorageType, Store, Throughput, Ttl
+from featurestore.schema import (
+    FeatureGroup,
+    StorageType,
+    Store,
+    Throughput,
+    Ttl,
+    check_place,
+)
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
 from featurestore.spine import is_query, name_of, read_spine, spine_batches
@@ -152,7 +173,8 @@ class EmbeddedStore(FeatureStore):
             self.sealing = opened.enter_context(closing(Sealing(home)))
             self.online = online or open_online(home)
             opened.pop_all()
-        self._committer = Committer(self.online)
+        self.bounded = OutboxBound(self.online)
+        self._committer = Committer(self.bounded)
         self._flusher = Flusher(
             self.online.outbox,
             application=f"featureline:{self.online.store_id}",
@@ -164,7 +186,14 @@ class EmbeddedStore(FeatureStore):
     # -- feature groups -----------------------------------------------------------------------
 
     def create_feature_group(self, group: FeatureGroup) -> Description:
-        """See FeatureStore.create_feature_group."""
+        """See FeatureStore.create_feature_group.
+
+        A group that names no place for its offline table gets the one that `$FEATURELINE_OFFLINE`
+        names at this moment (`s3://BUCKET/PREFIX`), for good; without it, the home.
+        """
+        default = os.environ.get("FEATURELINE_OFFLINE", "")
+        if group.offline and not group.offline_place and default:
+            group = group.with_offline_place(check_place(default, "$FEATURELINE_OFFLINE"))
         return self._described(self.registry.create(group, now=self._now(), also=self._begin_group))
 
     def describe(self, name: str) -> Description:
@@ -617,6 +646,111 @@ class EmbeddedStore(FeatureStore):
         source = {"spine": spine_name} if spine_name else {}
         return {**manifest, "lineage": {"uid": uid, **source}}
 
+    # -- the life of offline tables -----------------------------------------------------------
+
+    def maintain(
+        self,
+        group: str,
+        *,
+        retention: dt.timedelta = DEFAULT_RETENTION,
+        zorder: bool = True,
+        pause: Callable[[str], bool] | None = None,
+    ) -> MaintenanceReport:
+        """Rewrite the small files of a group's offline table, and delete files no version needs.
+
+        Others put, flush and read meanwhile. A second maintenance right after finds nothing to do.
+
+        Args:
+            group: the feature group.
+            retention: versions that were the newest within it stay readable, for datasets built
+                from them, `history` and `restore`; >= 0.
+            zorder: whether the rows of each event date are sorted by the record identifier, so
+                that a reader of few identifiers reads less.
+            pause: called with the name of each step before it is taken; False ends the maintenance.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store, or the retention is negative.
+            StoreUnavailable, StoreFull: the table could not be written; it is whole.
+        """
+        maintenance.check_retention(retention)
+        entry = self._with_offline(group)
+        with self._flusher.maintaining(entry.number):
+            return maintenance.maintain(
+                self.offline_table(entry),
+                group,
+                identifier=entry.group.record_identifier,
+                retention=retention,
+                zorder=zorder,
+                flushes_paused=lambda: self._flusher.paused(entry.number),
+                pause=pause,
+            )
+
+    def history(
+        self, group: str, *, version: int | None = None, as_of: dt.datetime | None = None
+    ) -> pa.RecordBatchReader:
+        """Read every version of every record of a group, as its offline table was.
+
+        Rows come in the order they were acknowledged in: the features, then `_event_time`,
+        `write_time`, `api_invocation_time`, `is_deleted`, `_expires_at` and `_sequence`.
+
+        Args:
+            group: the feature group.
+            version: Delta version; None: the newest, after a flush.
+            as_of: only rows whose write time is at or before it.
+
+        Returns:
+            A reader that holds a part at a time; `read_all()` makes a table of it.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store, there is no such version, or a vacuum took
+                its files away; `as_of` has no zone.
+        """
+        entry = self._with_offline(group)
+        if version is None:
+            self._flush(entry)
+        snapshot = self.offline_table(entry).scan(version=version)
+        return history.read_history(entry.group, snapshot, as_of=as_of)
+
+    def limit_outbox(self, *, records: int | None = None, size_bytes: int | None = None) -> None:
+        """Refuse writes while too much waits for the offline store, by an Overloaded error.
+
+        Nothing that was acknowledged is dropped, and nothing of a refused write is stored. Writes
+        for the online store alone pass. The limit is of this process, and at first there is none.
+
+        Args:
+            records: so many may wait, of all groups; None: any number.
+            size_bytes: and so many bytes; an engine that cannot tell (Redis) does not look.
+        """
+        self.bounded.limit = OutboxLimit(records, size_bytes)
+
+    def versions(self, group: str, *, limit: int | None = None) -> list[TableVersion]:
+        """Return the versions of a group's offline table, newest first.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store.
+        """
+        return history.versions(self.offline_table(self._with_offline(group)), limit=limit)
+
+    def restore(self, group: str, version: int) -> int:
+        """Make an older version of a group's offline table the newest; return its new number.
+
+        What was flushed since that version is in the newest one no more, and is not flushed again;
+        it can be read by its own version within the retention. What still waits in the outbox is
+        flushed as ever, once. The online store stays as it is.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store, there is no such version, or a vacuum took
+                its files away.
+            StoreUnavailable, StoreFull: the table could not be written; it is as it was.
+        """
+        entry = self._with_offline(group)
+        with self._flusher.maintaining(entry.number), self._flusher.paused(entry.number):
+            return history.restore(self.offline_table(entry), version)
+
     # -- lineage and end ----------------------------------------------------------------------
 
     @cached_property
@@ -822,9 +956,14 @@ class EmbeddedStore(FeatureStore):
             resolved.append(Resolved(selection, group, snapshot))
         return resolved
 
-    def offline_table(self, entry: Registered) -> OfflineTable:
+    def offline_table(self, entry: Registered) -> DeltaOfflineTable:
         """Return the offline table of a group."""
-        return DeltaOfflineTable(self._offline_uri(entry))
+        uri = self._offline_uri(entry)
+        return DeltaOfflineTable(
+            uri,
+            storage_options=environment_options(uri),
+            cache=FileCache(self.home / "cache" / "offline"),
+        )
 
     def _prepare_put(self, groups: Mapping[str, Registered], put: Put) -> Write:
         ttl = put.ttl
@@ -926,6 +1065,12 @@ class EmbeddedStore(FeatureStore):
         snapshot: Snapshot | None = self.offline_table(entry).scan(version=selection.version)
         return Resolved(selection, entry.group, snapshot)
 
+    def _with_offline(self, name: str) -> Registered:
+        entry = self.registry.get(name)
+        if not entry.group.offline:
+            raise InvalidRequest(f"{name}: the group has no offline store; there is no table")
+        return entry
+
     def _flush(self, entry: Registered) -> Flushed:
         name = entry.group.name
         try:
@@ -952,7 +1097,11 @@ class EmbeddedStore(FeatureStore):
         )
 
     def _offline_uri(self, entry: Registered) -> str:
-        return str(self.home / "offline" / entry.offline_folder)
+        place = entry.group.offline_place
+        if not place:
+            return str(self.home / "offline" / entry.offline_folder)
+        # Several homes may share a prefix: the moment of creation tells their tables apart.
+        return f"{place.rstrip('/')}/{entry.offline_folder}-{entry.created_us}"
 
     def _begin_group(self, entry: Registered) -> None:
         self.sealing.create(entry)  # first: without a key nothing is told of the group

@@ -33,3 +33,7 @@ class Outbox(ABC):
             group: the group's number; None: all groups; cheap.
             limit: an engine that counts a group's entries one by one stops here.
         """
+
+    def size_bytes(self) -> int | None:
+        """Return about how many bytes wait, of all groups; cheap. None: the engine cannot tell."""
+        return None

@@ -41,6 +41,7 @@ MAX_CAPACITY_UNITS: Final = 10_000_000
 # Names the offline table needs for itself: SageMaker's three, and ours behind an underscore.
 RESERVED_FEATURES: Final = frozenset({"is_deleted", "write_time", "api_invocation_time"})
 _NAME: Final = re.compile(r"(?=.{1,64}\Z)[a-zA-Z0-9]([_-]*[a-zA-Z0-9])*\Z")
+_PLACE: Final = re.compile(r"s3://[a-z0-9][a-z0-9._-]{0,62}(/[!-~]*)?")
 _SECONDS: Final = {"Seconds": 1, "Minutes": 60, "Hours": 3600, "Days": 86_400, "Weeks": 604_800}
 
 
@@ -149,6 +150,8 @@ class FeatureGroup:
         tags: up to 50 pairs.
         storage_type: the online store's type, by SageMaker's names.
         throughput: limits of reads and writes.
+        offline_place: object-store prefix of the offline table, `s3://bucket/prefix`; "": the home,
+            or where the home puts the tables of new groups.
         kms_key: name of the master key; record values are then encrypted at rest. "": they are not.
 
     Raises:
@@ -180,6 +183,7 @@ class FeatureGroup:
     storage_type: StorageType = StorageType.STANDARD
     throughput: Throughput = Throughput()
     kms_key: str = ""
+    offline_place: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name, "FeatureGroupName")
@@ -230,6 +234,10 @@ class FeatureGroup:
         if not (self.online or self.offline):
             raise InvalidFeatureGroup(
                 f"{self.name}: enable the online store, the offline store, or both"
+            )
+        if self.offline_place:
+            check_place(
+                self.offline_place, f"{self.name}: OfflineStoreConfig.S3StorageConfig.S3Uri"
             )
         if len(self.description) > MAX_DESCRIPTION:
             raise InvalidFeatureGroup(
@@ -310,6 +318,10 @@ class FeatureGroup:
         """Return the group with other limits of reads and writes."""
         return replace(self, throughput=throughput)
 
+    def with_offline_place(self, place: str) -> FeatureGroup:
+        """Return the group with its offline table at another place; only before it is created."""
+        return replace(self, offline_place=place)
+
     def with_storage_type(self, storage_type: StorageType) -> FeatureGroup:
         """Return the group with another online storage type: only Standard becomes Standard_V2.
 
@@ -329,8 +341,8 @@ class FeatureGroup:
         """Read a definition in SageMaker's CreateFeatureGroup shape.
 
         `OnlineStoreConfig.EnableOnlineStore` and the presence of `OfflineStoreConfig` choose the
-        stores; with neither given, both are on. `RoleArn`, `S3StorageConfig` and catalogue
-        settings have no meaning here and are accepted.
+        stores; with neither given, both are on. `OfflineStoreConfig.S3StorageConfig.S3Uri` places
+        the offline table. `RoleArn` and catalogue settings have no meaning here and are accepted.
 
         Raises:
             InvalidFeatureGroup: a member is missing, unknown or of the wrong form.
@@ -364,6 +376,7 @@ class FeatureGroup:
             storage_type=storage_type_from_json((online or {}).get("StorageType")),
             throughput=throughput_from_json(body.get("ThroughputConfig")),
             kms_key=_kms_key(online or {}),
+            offline_place=_offline_place(offline or {}),
             description=str(body.get("Description") or ""),
             tags=_tags(body.get("Tags")),
         )
@@ -393,7 +406,9 @@ class FeatureGroup:
                 "Value": self.ttl.value,
             }
         if self.offline:
-            body["OfflineStoreConfig"] = {}
+            body["OfflineStoreConfig"] = (
+                {"S3StorageConfig": {"S3Uri": self.offline_place}} if self.offline_place else {}
+            )
         if self.description:
             body["Description"] = self.description
         if self.tags:
@@ -415,6 +430,20 @@ _MEMBERS: Final = frozenset(
         "Tags",
     }
 )
+
+
+def check_place(place: str, what: str) -> str:
+    """Return an object-store prefix that an offline table can have.
+
+    Raises:
+        InvalidFeatureGroup: another form than `s3://bucket` or `s3://bucket/prefix`.
+
+    >>> check_place("s3://features/offline/", "S3Uri")
+    's3://features/offline/'
+    """
+    if _PLACE.fullmatch(place) is None:
+        raise InvalidFeatureGroup(f"{what}: expected s3://BUCKET/PREFIX, got {place!r}")
+    return place
 
 
 def check_name(name: object, what: str) -> str:
@@ -594,6 +623,13 @@ def _dimension(where: str, body: Any) -> Any:
             f"got {body!r}"
         )
     return vector.get("Dimension")
+
+
+def _offline_place(offline: Mapping[str, Any]) -> str:
+    storage = _object(offline, "S3StorageConfig")
+    if storage is None or storage.get("S3Uri") is None:
+        return ""
+    return _text(storage, "S3Uri")
 
 
 def _kms_key(online: Mapping[str, Any]) -> str:

@@ -118,7 +118,7 @@ class Description:
             Version=self.version,
         )
         if self.offline_uri:
-            body["OfflineStoreConfig"] = {"Uri": self.offline_uri}
+            body["OfflineStoreConfig"] = {**body["OfflineStoreConfig"], "Uri": self.offline_uri}
         return body
 
 

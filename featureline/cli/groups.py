@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from featureline.cli.output import emit, emit_table, read_json
-from featureline.cli.store import common_options, open_any
+from featureline.cli.output import console, emit, emit_table, read_json
+from featureline.cli.store import common_options, open_any, open_embedded
 from featurestore import Description, FeatureGroup, FeatureStore, InvalidRequest
 from featurestore.schema import (
     definitions_from_json,
@@ -23,7 +25,7 @@ __all__ = ["group"]
 
 @click.group()
 def group() -> None:
-    """Create, describe, list, update and delete feature groups."""
+    """Create, describe, list, update, delete and maintain feature groups."""
 
 
 @group.command()
@@ -107,6 +109,102 @@ def delete(name: str, home: Path | None, connect: str | None, as_json: bool) -> 
         store.delete_feature_group(name)
     kept = f"; its offline table stays in {uri}" if uri else ""
     emit({"deleted": name, "offline": uri or None}, as_json=as_json, text=f"deleted {name}{kept}")
+
+
+@group.command()
+@click.argument("name")
+@click.option(
+    "--retention",
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="How long versions stay readable that are the newest no more: 90s, 45m, 12h, 7d or 4w.",
+)
+@click.option(
+    "--zorder/--no-zorder",
+    default=True,
+    show_default=True,
+    help="Sort the rows of each event date by the record identifier.",
+)
+@common_options
+def maintain(
+    name: str, retention: str, zorder: bool, home: Path | None, connect: str | None, as_json: bool
+) -> None:
+    """Rewrite the small files of the offline table of NAME, and delete files no version needs.
+
+    A vacuum takes away what left the table longer than the retention ago: datasets and readers of
+    versions older than that find their files no more. Others may put, flush and read meanwhile.
+    """
+    kept = _duration(retention)
+    with (
+        open_embedded(home, connect, "group maintain") as store,
+        console.status(f"maintaining {name}"),
+    ):
+        report = store.maintain(name, retention=kept, zorder=zorder)
+    emit(
+        report.to_json(),
+        as_json=as_json,
+        text=f"{name}: {report.files_before:,} files of {report.bytes_before / 1e6:,.1f} MB → "
+        f"{report.files_after:,} of {report.bytes_after / 1e6:,.1f} MB; {report.dates:,} event "
+        f"dates rewritten, {report.files_removed:,} old files removed, {report.seconds:.1f} s",
+    )
+
+
+@group.command()
+@click.argument("name")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="The newest so many versions.",
+)
+@common_options
+def history(name: str, limit: int, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """List the versions of the offline table of NAME, newest first, and which can be read."""
+    with open_embedded(home, connect, "group history") as store:
+        found = store.versions(name, limit=limit)
+    emit_table(
+        [version.to_json() for version in found],
+        ("version", "time", "operation", "files", "readable"),
+        as_json=as_json,
+        empty=f"nothing was written to the offline table of {name} yet",
+    )
+
+
+@group.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(min=0), required=True, help="The one to go back to.")
+@common_options
+def restore(name: str, version: int, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """Make an older version of the offline table of NAME the newest one, as a new commit.
+
+    What was flushed since is not in the newest version any more, and is not flushed again; the
+    online store stays as it is.
+    """
+    with open_embedded(home, connect, "group restore") as store:
+        made = store.restore(name, version)
+    emit(
+        {"group": name, "restored": version, "version": made},
+        as_json=as_json,
+        text=f"{name}: version {made} has the rows of version {version}",
+    )
+
+
+def _duration(text: str) -> dt.timedelta:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise click.UsageError(
+            f"--retention: expected a number with s, m, h, d or w, such as 7d, got {text!r}"
+        )
+    try:
+        return dt.timedelta(**{_UNITS[found.group(2)]: float(found.group(1))})
+    except OverflowError:
+        raise click.UsageError(f"--retention: {text!r} is too long") from None
+
+
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def _change(file: Path, body: object) -> Callable[[FeatureStore, str], Description]:

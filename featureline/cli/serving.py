@@ -54,6 +54,41 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="How often the outbox is moved into the Delta tables.",
 )
 @click.option(
+    "--flush-records",
+    type=click.IntRange(min=1),
+    default=500_000,
+    show_default=True,
+    help="Move it as soon as so many records wait, too.",
+)
+@click.option(
+    "--flush-bytes",
+    type=click.IntRange(min=1),
+    default=256 << 20,
+    show_default=True,
+    help="Move it as soon as so many bytes wait, too.",
+)
+@click.option(
+    "--outbox-records",
+    type=click.IntRange(min=1),
+    default=20_000_000,
+    show_default=True,
+    help="Refuse writes while so many records wait, because the offline store is away.",
+)
+@click.option(
+    "--outbox-bytes",
+    type=click.IntRange(min=1),
+    default=16 << 30,
+    show_default=True,
+    help="Refuse writes while so many bytes wait.",
+)
+@click.option(
+    "--maintain-minutes",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="How often the offline tables are maintained (see `group maintain`); 0: never.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(1, 256),
     default=1,
@@ -102,6 +137,11 @@ def serve(
     address: str,
     front: str,
     flush_seconds: float,
+    flush_records: int,
+    flush_bytes: int,
+    outbox_records: int,
+    outbox_bytes: int,
+    maintain_minutes: float,
     workers: int,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -129,6 +169,11 @@ def serve(
             log_format,
             slow_ms,
             online=online,
+            flush_records=flush_records,
+            flush_bytes=flush_bytes,
+            maintain_s=maintain_minutes * 60 or None,
+            outbox_records=outbox_records,
+            outbox_bytes=outbox_bytes,
         )
     )
 

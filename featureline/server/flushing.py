@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import FeatureGroupNotFound, FeatureStoreError
@@ -14,6 +14,8 @@ from training.claim import Claim
 
 __all__ = ["Flushing"]
 
+# How often it looks at what waits: one look costs microseconds, or a round trip.
+_LOOK_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -27,12 +29,25 @@ class Flushing:
     Args:
         store: what is flushed.
         every_s: seconds between two flushes.
+        records: it flushes as soon as so many wait, of all groups; None: by time only.
+        size_bytes: or so many bytes.
         metrics: counts what was flushed; None: nobody does.
     """
 
-    def __init__(self, store: EmbeddedStore, every_s: float, *, metrics: Any = None) -> None:
+    def __init__(
+        self,
+        store: EmbeddedStore,
+        every_s: float,
+        *,
+        records: int | None = None,
+        size_bytes: int | None = None,
+        metrics: Any = None,
+    ) -> None:
         self._store = store
         self._every_s = every_s
+        self._records = records
+        self._size_bytes = size_bytes
+        self._failed = False
         self._metrics = metrics
         self._claim: Claim | None = None
         self._stop = asyncio.Event()
@@ -45,7 +60,7 @@ class Flushing:
     async def run(self) -> None:
         """Flush until `stop` is called; a table's commit under way is finished then."""
         try:
-            while not await self._stopped_within(self._every_s):
+            while not await self._stopped_before_due():
                 try:
                     if self._elect():
                         await asyncio.to_thread(self._flush)
@@ -74,12 +89,35 @@ class Flushing:
             return False
         return True
 
+    async def _stopped_before_due(self) -> bool:
+        """Wait until a flush is due, by time or by what waits; whether to stop came first."""
+        due = time.monotonic() + self._every_s
+        while (left := due - time.monotonic()) > 0:
+            if await self._stopped_within(min(left, _LOOK_S)):
+                return True
+            # Where flushes fail, more of them do not help.
+            if not self._failed and await asyncio.to_thread(self._is_much_waiting):
+                break
+        return self._stop.is_set()
+
+    def _is_much_waiting(self) -> bool:
+        outbox = self._store.online.outbox
+        try:
+            if self._records is not None and outbox.pending() >= self._records:
+                return True
+            size_bytes = None if self._size_bytes is None else outbox.size_bytes()
+        except FeatureStoreError:
+            return False  # the flush by time will say what is wrong
+        return size_bytes is not None and size_bytes >= (self._size_bytes or 0)
+
     def _flush(self) -> None:
+        self._failed = False
         try:
             groups = (
                 self._store.list_feature_groups() if self._store.online.outbox.pending() else []
             )
         except FeatureStoreError as error:
+            self._failed = True
             _log.warning("flush: %s; trying again in %g s", error, self._every_s)
             return
         for description in groups:
@@ -95,6 +133,7 @@ class Flushing:
             return  # deleted meanwhile
         except FeatureStoreError as error:
             # What is wrong with one table does not keep the others waiting.
+            self._failed = True
             _log.warning("flush of %s: %s; trying again in %g s", name, error, self._every_s)
             if self._metrics is not None:
                 self._metrics.flush_failed(name)

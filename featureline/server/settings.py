@@ -44,6 +44,11 @@ class Settings:
         metrics: `host:port` of the pages for operators; None: there are none.
         log_format: `text` or `json`.
         slow_ms: calls that take longer are logged, a few of a kind; None: none is.
+        flush_records: the outbox is moved as soon as so many records wait; None: by time only.
+        flush_bytes: or so many bytes.
+        maintain_s: how often the offline tables are maintained, seconds; None: never.
+        outbox_records: writes are refused while so many records wait; None: never.
+        outbox_bytes: or so many bytes.
         run: names the run, where a supervisor sums the counts of several workers.
         online: URL of the online store, with its login; None: the one that the home remembers.
 
@@ -62,6 +67,11 @@ class Settings:
     metrics: str | None = None
     log_format: str = "text"
     slow_ms: float | None = None
+    flush_records: int | None = 500_000
+    flush_bytes: int | None = 256 << 20
+    maintain_s: float | None = 3600.0
+    outbox_records: int | None = 20_000_000
+    outbox_bytes: int | None = 16 << 30
     run: str = ""
     online: str | None = field(default=None, repr=False)
 

@@ -14,6 +14,7 @@ from typing import Any, Final, final
 from featureline.probe import Probe
 from featureline.server.flushing import Flushing
 from featureline.server.listener import choose_front, raise_file_limit
+from featureline.server.maintaining import Maintaining
 from featureline.server.server import Server
 from featureline.server.settings import Settings
 from featureline.server.sweeping import Sweeping
@@ -108,9 +109,17 @@ async def _run(
     if probe is not None:
         probe.start()
     stop = Stop()
-    flushing = Flushing(store, settings.flush_s, metrics=metrics)
+    store.limit_outbox(records=settings.outbox_records, size_bytes=settings.outbox_bytes)
+    flushing = Flushing(
+        store,
+        settings.flush_s,
+        records=settings.flush_records,
+        size_bytes=settings.flush_bytes,
+        metrics=metrics,
+    )
     sweeping = Sweeping(store, lambda: flushing.is_elected, metrics=metrics)
-    background = asyncio.gather(flushing.run(), sweeping.run())
+    maintaining = Maintaining(store, lambda: flushing.is_elected, every_s=settings.maintain_s)
+    background = asyncio.gather(flushing.run(), sweeping.run(), maintaining.run())
     on_ready(
         {
             "grpc": server.address,
@@ -123,6 +132,7 @@ async def _run(
     _end_within(settings.drain_s + END_S)
     if probe is not None:
         probe.drain()
+    maintaining.stop()
     sweeping.stop()
     flushing.stop()
     await server.stop(settings.drain_s)

@@ -98,6 +98,10 @@ class OfflineTable(ABC):
         """Return the sequence of the application's last append, 0 when there was none."""
 
     @abstractmethod
+    def version(self) -> int | None:
+        """Return the newest version; None when nothing was written yet."""
+
+    @abstractmethod
     def scan(self, *, version: int | None = None) -> Snapshot | None:
         """Return the files of a version (None: the newest); None when nothing was written yet."""
 

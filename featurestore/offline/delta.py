@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, final
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.fs as pa_fs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from featurestore.errors import InvalidRequest, StoreFull, StoreUnavailable
 from featurestore.offline.base import FileStatistics, OfflineTable, Snapshot
+from featurestore.offline.cache import FileCache, file_system
 
-__all__ = ["DeltaOfflineTable"]
+__all__ = ["DeltaOfflineTable", "environment_options"]
+
+_TRIES: Final = 5
+# Commits need "put if absent"; every current S3 server has it by ETag.
+_S3_DEFAULTS: Final = {"aws_conditional_put": "etag"}
+
+
+def environment_options(uri: str) -> dict[str, str] | None:
+    """Return the storage options of a uri: for S3 what `AWS_*` says now, which is stored nowhere.
+
+    >>> environment_options("/srv/home/offline/weather") is None
+    True
+    """
+    if not uri.startswith("s3://"):
+        return None
+    given = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return _S3_DEFAULTS | {name.lower(): value for name, value in given.items()}
+
 
 _DAY_US: Final = 86_400_000_000
 # The log keeps times in whole milliseconds, cut off; before 1970 that is upwards.
@@ -29,116 +50,195 @@ class DeltaOfflineTable(OfflineTable):
     Args:
         uri: folder or object-store uri of the table.
         storage_options: passed to delta-rs, for object stores.
+        cache: keeps the files of a table on an object store for reading; a local table needs none.
     """
 
-    def __init__(self, uri: str, *, storage_options: Mapping[str, str] | None = None) -> None:
-        self._uri = uri
+    def __init__(
+        self,
+        uri: str,
+        *,
+        storage_options: Mapping[str, str] | None = None,
+        cache: FileCache | None = None,
+    ) -> None:
+        self.uri = uri
         self._options = dict(storage_options) if storage_options else None
+        self._cache = cache
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the table is a folder."""
+        return "://" not in self.uri
 
     def append(self, rows: pa.Table, *, application: str, sequence: int) -> int:
         """See OfflineTable.append."""
         commit = CommitProperties(app_transactions=[Transaction(application, sequence)])
         try:
-            table = self._open()
-            if table is None:
-                # The folder's first commit carries rows and sequence together.
-                if "://" not in self._uri:
-                    Path(self._uri).mkdir(parents=True, exist_ok=True)
-                write_deltalake(
-                    self._uri,
-                    rows,
-                    partition_by=["_event_date"],
-                    mode="append",
-                    storage_options=self._options,
-                    commit_properties=commit,
-                )
-                table = self._open()
-                assert table is not None
-            else:
-                merge = {f.name for f in table.schema().fields} != set(rows.schema.names)
-                write_deltalake(
-                    table,
-                    rows,
-                    mode="append",
-                    schema_mode="merge" if merge else None,
-                    commit_properties=commit,
-                )
-                table.update_incremental()
-            return int(table.version())
+            attempt = 0
+            while True:
+                try:
+                    return self._append(rows, commit)
+                except CommitFailedError:
+                    # Another writer changed what no append can pass, such as the properties.
+                    attempt += 1
+                    if attempt == _TRIES or self.last_sequence(application) >= sequence:
+                        raise
+                    time.sleep(0.05 * 2**attempt)
         except (DeltaError, OSError) as error:
-            raise self._unavailable(error) from error
+            raise self.failure(error) from error
 
     def last_sequence(self, application: str) -> int:
         """See OfflineTable.last_sequence."""
         try:
-            table = self._open()
+            table = self.open()
             if table is None:
                 return 0
             return int(table.transaction_version(application) or 0)
         except (DeltaError, OSError) as error:
-            raise self._unavailable(error) from error
+            raise self.failure(error) from error
+
+    def version(self) -> int | None:
+        """See OfflineTable.version."""
+        try:
+            table = self.open()
+            return None if table is None else int(table.version())
+        except (DeltaError, OSError) as error:
+            raise self.failure(error) from error
 
     def scan(self, *, version: int | None = None) -> Snapshot | None:
         """See OfflineTable.scan.
 
+        The files of a table on an object store are brought into the cache first.
+
         Raises:
-            InvalidRequest: the table has no such version.
+            InvalidRequest: the table has no such version, or a vacuum took its files away.
         """
         try:
-            table = self._open()
+            table = self.open()
             if table is None:
                 if version is None:
                     return None
-                raise InvalidRequest(f"{self._uri}: expected a table version, got {version}")
+                raise InvalidRequest(f"{self.uri}: expected a table version, got {version}")
             if version is not None:
-                if not 0 <= version <= table.version():
-                    raise InvalidRequest(
-                        f"{self._uri}: expected a version from 0 to {table.version()}, "
-                        f"got {version}"
-                    )
-                _load(table, version)
-            files = table.file_uris()
-            if "://" not in self._uri:
-                files = map(unquote, files)  # delta-rs writes local paths as parts of a uri
-            ordered = tuple(sorted(files))
+                self.load(table, version)
+            columns = tuple(field.name for field in table.schema().fields)
+            if self.is_local or self._cache is None:
+                # delta-rs writes local paths as parts of a uri.
+                files = map(unquote, table.file_uris()) if self.is_local else table.file_uris()
+                paths = tuple(sorted(files))
+            else:
+                names = self.names(table)
+                paths = tuple(sorted(self._cache.fetch(self.uri, names, self._options)))
+            self._refuse_vacuumed(int(table.version()), paths, asked=version is not None)
             known = _statistics(table)
             return Snapshot(
-                self._uri,
+                self.uri,
                 int(table.version()),
-                ordered,
-                tuple(field.name for field in table.schema().fields),
-                tuple(known[_base(file)] for file in ordered),
+                paths,
+                columns,
+                tuple(known[_base(path)] for path in paths),
             )
+        except FileNotFoundError as error:
+            raise self.vacuumed(version) from error
         except (DeltaError, OSError) as error:
-            raise self._unavailable(error) from error
+            raise self.failure(error) from error
 
-    def _open(self) -> Any | None:
+    def open(self) -> Any | None:
+        """Return the newest version as delta-rs has it; None when nothing was written yet."""
         try:
-            return DeltaTable(self._uri, storage_options=self._options)
+            return DeltaTable(self.uri, storage_options=self._options)
         except TableNotFoundError:
             return None
 
-    def _unavailable(self, error: Exception) -> Exception:
+    def load(self, table: Any, version: int) -> None:
+        """Turn an open table to one of its versions.
+
+        Raises:
+            InvalidRequest: there is no such version, or its log was cleaned up.
+        """
+        newest = int(table.version())
+        if not 0 <= version <= newest:
+            raise InvalidRequest(
+                f"{self.uri}: expected a version from 0 to {newest}, got {version}"
+            )
+        try:
+            table.load_as_version(version)
+        except DeltaError as error:
+            if not any(sign in str(error) for sign in _LOG_GONE):
+                raise
+            raise self.vacuumed(version) from error
+
+    def names(self, opened: Any) -> list[str]:
+        """Return the files of an open table, as paths in its folder."""
+        return [unquote(path) for path in pa.table(opened.get_add_actions())["path"].to_pylist()]
+
+    def present(self) -> set[str]:
+        """Return the paths of all data files that are there, of any version or of none.
+
+        Raises:
+            OSError: the object store cannot be reached.
+        """
+        if self.is_local:
+            root = Path(self.uri)
+            return {str(path.relative_to(root)) for path in root.glob("_event_date=*/*.parquet")}
+        files = file_system(self.uri, self._options).get_file_info(
+            pa_fs.FileSelector("", recursive=True)
+        )
+        return {
+            file.path for file in files if file.is_file and file.path.startswith("_event_date=")
+        }
+
+    def vacuumed(self, version: int | None) -> InvalidRequest:
+        """Build the error of a version that maintenance has taken away."""
+        return InvalidRequest(
+            f"{self.uri}: version {version} cannot be read any more: a vacuum took its files away "
+            f"when they were older than the retention; choose a later version (`featureline group "
+            f"history` lists them)"
+        )
+
+    def failure(self, error: Exception) -> Exception:
+        """Say what an error of delta-rs or of the system means for the caller."""
         text = str(error)
         if "No space left" in text or "Disk quota" in text:
             return StoreFull(
-                f"no space left for the offline table {self._uri}; the records wait in the "
+                f"no space left for the offline table {self.uri}; the records wait in the "
                 f"outbox: free space and flush again"
             )
         return StoreUnavailable(
-            f"the offline table {self._uri}: {text}; the records wait in the outbox"
+            f"the offline table {self.uri}: {text}; the records wait in the outbox"
         )
 
+    def _append(self, rows: pa.Table, commit: CommitProperties) -> int:
+        table = self.open()
+        if table is None:
+            # The folder's first commit carries rows and sequence together.
+            if self.is_local:
+                Path(self.uri).mkdir(parents=True, exist_ok=True)
+            write_deltalake(
+                self.uri,
+                rows,
+                partition_by=["_event_date"],
+                mode="append",
+                storage_options=self._options,
+                commit_properties=commit,
+            )
+            table = self.open()
+            assert table is not None
+        else:
+            merge = {f.name for f in table.schema().fields} != set(rows.schema.names)
+            write_deltalake(
+                table,
+                rows,
+                mode="append",
+                schema_mode="merge" if merge else None,
+                commit_properties=commit,
+            )
+            table.update_incremental()
+        return int(table.version())
 
-def _load(table: Any, version: int) -> None:
-    try:
-        table.load_as_version(version)
-    except DeltaError as error:
-        if not any(sign in str(error) for sign in _LOG_GONE):
-            raise
-        raise InvalidRequest(
-            f"{table.table_uri}: version {version} is gone: the log begins after it"
-        ) from error
+    def _refuse_vacuumed(self, version: int, paths: tuple[str, ...], *, asked: bool) -> None:
+        # Only old versions lose files, so the newest one is not looked through on every read.
+        if asked and self.is_local and not all(map(os.path.exists, paths)):
+            raise self.vacuumed(version)
 
 
 def _statistics(table: Any) -> dict[str, FileStatistics]:

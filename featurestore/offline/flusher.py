@@ -112,9 +112,14 @@ class Flusher:
                     break  # what came behind it came meanwhile; under load that never ends
             if version is None:
                 self._outbox.remove(number, through=done)  # left by a kill after a commit
-                snapshot = table.scan()
-                version = None if snapshot is None else snapshot.version
+                version = table.version()
         return Flushed(records, version)
+
+    @contextmanager
+    def paused(self, number: int) -> Iterator[None]:
+        """Hold off the flushes of a group, in every process; puts go on."""
+        with self._lock(number):
+            yield
 
     def _write_time(self, lock: int) -> int:
         # Later flushes have later write times even when the clock is set back, in any process:
@@ -125,9 +130,15 @@ class Flusher:
         return us
 
     @contextmanager
-    def _lock(self, number: int) -> Iterator[int]:
+    def maintaining(self, number: int) -> Iterator[None]:
+        """Be the only one, in any process, that rewrites a group's table; flushes go on."""
+        with self._lock(number, "maintain"):
+            yield
+
+    @contextmanager
+    def _lock(self, number: int, kind: str = "flush") -> Iterator[int]:
         self._locks.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._locks / f"flush-{number}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        lock = os.open(self._locks / f"{kind}-{number}.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield lock

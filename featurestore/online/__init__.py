@@ -1,6 +1,7 @@
 """The online store: the latest record of each identifier, and the outbox beside it."""
 
 from featurestore.online.base import Batch, OnlineStore, Outcome, Usage, Version, Write, decide
+from featurestore.online.bound import OutboxBound, OutboxLimit
 from featurestore.online.columns import PutColumns
 from featurestore.online.committer import Committer
 from featurestore.online.home import open_online
@@ -16,6 +17,8 @@ __all__ = [
     "LmdbStore",
     "MemoryStore",
     "OnlineStore",
+    "OutboxBound",
+    "OutboxLimit",
     "Outcome",
     "PutColumns",
     "RedisStore",

@@ -7,6 +7,7 @@ from typing import final
 
 from featurestore.errors import FeatureStoreError
 from featurestore.online.base import Batch, OnlineStore, Outcome
+from featurestore.online.bound import OutboxBound
 
 __all__ = ["Committer"]
 
@@ -19,7 +20,7 @@ class Committer:
     outcome ready. One caller alone pays one fsync and no hand-over to another thread.
     """
 
-    def __init__(self, store: OnlineStore) -> None:
+    def __init__(self, store: OnlineStore | OutboxBound) -> None:
         self._store = store
         self._waiting: list[_Slot] = []
         self._queue = threading.Lock()
@@ -30,6 +31,7 @@ class Committer:
 
         Raises:
             PositionConflict: the batch does not start at its source's stored position.
+            Overloaded: too much waits for the offline store; nothing was written.
             StoreFull: nothing was written.
         """
         slot = _Slot(batch)

@@ -421,6 +421,12 @@ class _LmdbOutbox(Outbox):
                         count += 1
             return count
 
+    def size_bytes(self) -> int | None:
+        with self._store.transaction() as txn:
+            stat = txn.stat(self._store.outbox_database)
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return int(pages) * int(stat["psize"])
+
 
 @final
 class _Environment:

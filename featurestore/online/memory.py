@@ -157,3 +157,7 @@ class _MemoryOutbox(Outbox):
             if group is not None:
                 return len(self.entries.get(group, []))
             return sum(map(len, self.entries.values()))
+
+    def size_bytes(self) -> int | None:
+        with self._lock:
+            return sum(len(e.record) for entries in self.entries.values() for e in entries)

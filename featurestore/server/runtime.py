@@ -188,7 +188,7 @@ class RuntimeService:
         if not prepared:
             return again
         try:
-            answers = self._store.online.put([made.batch for _, _, made in prepared if made.batch])
+            answers = self._store.bounded.put([made.batch for _, _, made in prepared if made.batch])
         except FeatureStoreError as error:
             answers = [error] * len(prepared)
         for (index, call, made), answer in zip(prepared, answers, strict=True):

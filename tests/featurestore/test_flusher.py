@@ -54,6 +54,9 @@ class KilledTable(OfflineTable):
     def last_sequence(self, application: str) -> int:
         return self._table.last_sequence(application)
 
+    def version(self) -> int | None:
+        return self._table.version()
+
     def scan(self, *, version: int | None = None) -> Snapshot | None:
         return self._table.scan(version=version)
 

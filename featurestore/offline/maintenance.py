@@ -1,0 +1,332 @@
+"""Maintenance of an offline table: few large sorted files in place of many small ones.
+
+Every flush adds a small file per event date. Maintenance rewrites the dates where that is worth
+it, as commits beside those of the flusher: delta-rs lets an append and a rewrite pass each other,
+and what truly conflicts is tried again on the newer table. The flusher's last sequence is a part of
+the table's state that no rewrite touches, so its exactly-once check holds as before. A kill leaves
+either the old or the new files in the table; the others are found and removed by a later vacuum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple, final
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import WriterProperties
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from featurestore.errors import InvalidRequest, StoreUnavailable
+from featurestore.offline.delta import DeltaOfflineTable
+
+__all__ = ["DEFAULT_RETENTION", "MaintenanceReport", "Rewrite", "maintain", "plan"]
+
+DEFAULT_RETENTION: Final = dt.timedelta(days=7)
+TARGET_BYTES: Final = 128 << 20
+# So many small files in one date are worth a rewrite.
+MIN_SMALL_FILES: Final = 4
+# A date larger than this is not sorted anew as a whole: only its small files are put together.
+MAX_SORTED_BYTES: Final = 1 << 30
+# One commit rewrites so much at most; a kill loses no more work than that.
+_COMMIT_BYTES: Final = 512 << 20
+_COMMIT_DATES: Final = 64
+_CHECKPOINT_COMMITS: Final = 50
+_TRIES: Final = 5
+_MIN_LOG_RETENTION: Final = dt.timedelta(days=1)
+_LOG_RETENTION: Final = "delta.logRetentionDuration"
+_FILE_RETENTION: Final = "delta.deletedFileRetentionDuration"
+
+
+class Rewrite(NamedTuple):
+    """One event date whose files are worth a rewrite.
+
+    Args:
+        date: the partition's value, as the table's log has it.
+        files: how many are read.
+        size_bytes: of these.
+        is_sorted: whether all files of the date are sorted by identifier; else only the small
+            ones are put together.
+    """
+
+    date: str
+    files: int
+    size_bytes: int
+    is_sorted: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class MaintenanceReport:
+    """What one maintenance of a group's table did.
+
+    Args:
+        group: the feature group.
+        version: of the table afterwards; None: nothing was ever written.
+        dates: event dates that were rewritten.
+        files_before: files of the newest version before.
+        files_after: and afterwards.
+        bytes_before: size of these files before.
+        bytes_after: and afterwards.
+        files_removed: files of older versions, and of killed writers, that the vacuum deleted.
+        seconds: how long it took.
+    """
+
+    group: str
+    version: int | None
+    dates: int = 0
+    files_before: int = 0
+    files_after: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    files_removed: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as JSON values."""
+        return asdict(self)
+
+
+class _File(NamedTuple):
+    date: str
+    size_bytes: int
+
+
+def plan(table: DeltaOfflineTable, *, zorder: bool = True) -> list[Rewrite]:
+    """Say which event dates are worth a rewrite, by date; none twice in a row.
+
+    A date is when it has at least four files below half the target of 128 MiB. Dates of up to
+    1 GiB are sorted by identifier as a whole, so that a reader of few identifiers skips most.
+
+    Args:
+        table: the group's table.
+        zorder: False: small files are only put together.
+
+    Raises:
+        StoreUnavailable: the table cannot be read.
+    """
+    try:
+        opened = table.open()
+        return [] if opened is None else _plan(_files(opened), zorder=zorder)
+    except (DeltaError, OSError) as error:
+        raise table.failure(error) from error
+
+
+def maintain(
+    table: DeltaOfflineTable,
+    group: str,
+    *,
+    identifier: str,
+    retention: dt.timedelta,
+    zorder: bool = True,
+    flushes_paused: Callable[[], AbstractContextManager[None]],
+    pause: Callable[[str], bool] | None = None,
+) -> MaintenanceReport:
+    """Rewrite what is worth it, write a checkpoint, and delete files that no version needs.
+
+    Done twice, the second time finds nothing to do. Only one process may maintain a table at a
+    time.
+
+    Args:
+        table: the group's table.
+        group: its name, for the report.
+        identifier: column that is sorted by.
+        retention: how long files that left the table are kept, for datasets and readers of older
+            versions; >= 0. With 0, who reads an older version now loses its files.
+        zorder: whether to sort by the identifier.
+        flushes_paused: holds off the flusher, while files are deleted that it may be writing.
+        pause: called with the name of each step before it is taken; False ends the maintenance.
+
+    Raises:
+        InvalidRequest: the retention is negative.
+        StoreUnavailable, StoreFull: the table could not be read or written; it is whole.
+    """
+    check_retention(retention)
+    began = time.monotonic()
+    go_on = pause or (lambda step: True)
+    try:
+        opened = table.open()
+        if opened is None:
+            return MaintenanceReport(group, None)
+        before = _files(opened)
+        dates = 0
+        for batch in _batches(_plan(before, zorder=zorder)):
+            if not go_on("rewrite"):
+                break
+            _rewrite(table, batch, identifier)
+            dates += len(batch)
+        opened = _reopened(table)
+        if go_on("checkpoint"):
+            _keep_log(table, retention, flushes_paused)
+            opened = _reopened(table)
+            if dates or int(opened.version()) % _CHECKPOINT_COMMITS == 0:
+                opened.create_checkpoint()
+                opened.cleanup_metadata()
+        removed = _vacuum(table, retention, flushes_paused) if go_on("vacuum") else 0
+        opened = _reopened(table)
+        after = _files(opened)
+    except (DeltaError, OSError) as error:
+        raise table.failure(error) from error
+    return MaintenanceReport(
+        group,
+        int(opened.version()),
+        dates,
+        len(before),
+        len(after),
+        sum(file.size_bytes for file in before),
+        sum(file.size_bytes for file in after),
+        removed,
+        time.monotonic() - began,
+    )
+
+
+def check_retention(retention: dt.timedelta) -> None:
+    """Refuse a negative retention.
+
+    Raises:
+        InvalidRequest: it is below 0.
+    """
+    if retention < dt.timedelta(0):
+        raise InvalidRequest(f"retention: expected 0 or more, got {retention}")
+
+
+def _files(opened: Any) -> list[_File]:
+    actions = pa.table(opened.get_add_actions(flatten=True))
+    dates = actions["partition._event_date"].cast(pa.string()).to_pylist()
+    return list(map(_File, dates, actions["size_bytes"].to_pylist()))
+
+
+def _plan(files: Sequence[_File], *, zorder: bool) -> list[Rewrite]:
+    by_date: dict[str, list[int]] = {}
+    for file in files:
+        by_date.setdefault(file.date, []).append(file.size_bytes)
+    rewrites = []
+    for date, sizes in sorted(by_date.items()):
+        small = [size for size in sizes if size < TARGET_BYTES // 2]
+        if len(small) < MIN_SMALL_FILES:
+            continue
+        is_sorted = zorder and sum(sizes) <= MAX_SORTED_BYTES
+        taken = sizes if is_sorted else small
+        rewrites.append(Rewrite(date, len(taken), sum(taken), is_sorted))
+    return rewrites
+
+
+def _batches(rewrites: Sequence[Rewrite]) -> Iterator[list[Rewrite]]:
+    """Put rewrites of one kind together into commits."""
+    batch: list[Rewrite] = []
+    for rewrite in sorted(rewrites, key=lambda rewrite: (rewrite.is_sorted, rewrite.date)):
+        full = sum(r.size_bytes for r in batch) + rewrite.size_bytes > _COMMIT_BYTES
+        differs = bool(batch) and batch[0].is_sorted != rewrite.is_sorted
+        if batch and (full or differs or len(batch) >= _COMMIT_DATES):
+            yield batch
+            batch = []
+        batch.append(rewrite)
+    if batch:
+        yield batch
+
+
+def _rewrite(table: DeltaOfflineTable, batch: Sequence[Rewrite], identifier: str) -> None:
+    dates: Any = [("_event_date", "in", [rewrite.date for rewrite in batch])]
+    properties = WriterProperties(compression="ZSTD", max_row_group_size=131_072)
+
+    def commit() -> None:
+        opened = _reopened(table)
+        if batch[0].is_sorted:
+            opened.optimize.z_order(
+                [identifier],
+                partition_filters=dates,
+                target_size=TARGET_BYTES,
+                writer_properties=properties,
+            )
+        else:
+            opened.optimize.compact(
+                partition_filters=dates, target_size=TARGET_BYTES, writer_properties=properties
+            )
+
+    _retried(commit)
+
+
+def _keep_log(
+    table: DeltaOfflineTable,
+    retention: dt.timedelta,
+    flushes_paused: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Let the log tell of removed files, and of versions, as long as these can be read.
+
+    delta-rs by itself forgets removed files after a week and versions after thirty days: a longer
+    retention would not hold.
+    """
+    seconds = int(max(retention, _MIN_LOG_RETENTION).total_seconds())
+    wanted = dict.fromkeys((_LOG_RETENTION, _FILE_RETENTION), f"interval {seconds} seconds")
+
+    def is_said() -> bool:
+        said: dict[str, str] = _reopened(table).metadata().configuration
+        return wanted.items() <= said.items()
+
+    if not is_said():
+        with flushes_paused():  # an append cannot pass a change of the table's properties
+            _retried(lambda: _reopened(table).alter.set_table_properties(wanted))
+
+
+def _vacuum(
+    table: DeltaOfflineTable,
+    retention: dt.timedelta,
+    flushes_paused: Callable[[], AbstractContextManager[None]],
+) -> int:
+    """Delete files that no version within the retention has; return how many."""
+    removed: list[str] = []
+    # Rounded up: never less is kept than was asked for.
+    hours = -int(-retention.total_seconds() // 3600)
+
+    def delete() -> None:
+        opened = _reopened(table)
+        # Files that nothing refers to, too: a killed writer leaves them. By age the vacuum tells
+        # them from those that a writer is about to commit, so with a short retention none may be.
+        options: Any = {
+            "retention_hours": hours,
+            "enforce_retention_duration": False,
+            "full": True,
+        }
+        # It names files again that an earlier one has deleted, and it is two commits.
+        there = table.present().intersection(map(unquote, opened.vacuum(dry_run=True, **options)))
+        if there:
+            opened.vacuum(dry_run=False, **options)
+            removed.extend(there)
+
+    with flushes_paused():
+        _retried(delete)
+    if table.is_local:
+        _remove_empty_folders(table.uri)
+    return len(removed)
+
+
+def _remove_empty_folders(uri: str) -> None:
+    with os.scandir(uri) as entries:
+        folders = [entry.path for entry in entries if entry.name.startswith("_event_date=")]
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it is not empty
+            os.rmdir(folder)
+
+
+def _reopened(table: DeltaOfflineTable) -> Any:
+    opened = table.open()
+    if opened is None:
+        raise StoreUnavailable(f"the offline table {table.uri} is gone; restore a backup")
+    return opened
+
+
+def _retried(commit: Callable[[], None]) -> None:
+    """Make a commit; where another writer was faster, on the table as it is then."""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return commit()
+        except CommitFailedError:
+            if attempt == _TRIES:
+                raise
+            time.sleep(0.05 * 2**attempt)
