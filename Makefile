@@ -12,6 +12,7 @@ PACKAGES := lineage featurestore ingest training featureline
 # versions that pyproject.toml allows.
 PROTO_TOOLS := grpcio-tools==1.74.0 setuptools==80.9.0
 SOAK_MINUTES ?= 10
+# Files of tests run side by side; 0: all in one process.
 TEST_PROCESSES ?= 2
 PROTOS := $(shell find proto -name '*.proto' 2>/dev/null | sort)
 
