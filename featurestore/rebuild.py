@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -62,17 +61,6 @@ def rebuild(
         raise changed(str(error.group), error.message) from error
     except InvalidRequest as error:
         raise changed("table version", error.message) from error
-    for entry in resolved:
-        snapshot = entry.snapshot
-        if snapshot is None or "://" in snapshot.uri:
-            continue
-        gone = [file for file in snapshot.files if not Path(file).exists()]
-        if gone:
-            raise changed(
-                entry.group.name,
-                f"version {snapshot.version} of {entry.group.name} is gone: a vacuum removed "
-                f"{len(gone)} of its {len(snapshot.files)} files",
-            )
     as_of = manifest["as_of"]
     try:
         dataset = build(

@@ -28,7 +28,7 @@ _S3_DEFAULTS: Final = {"aws_conditional_put": "etag"}
 def environment_options(uri: str) -> dict[str, str] | None:
     """Return the storage options of a uri: for S3 what `AWS_*` says now, which is stored nowhere.
 
-    >>> environment_options("/srv/home/offline/weather") is None
+    >>> environment_options("/srv/store/offline/weather") is None
     True
     """
     if not uri.startswith("s3://"):

@@ -48,7 +48,8 @@ def test_no_other_text_is_a_token(text, start):
 def test_one_changed_letter_of_the_secret_proves_nothing(data):
     made = new_credential()
     place = data.draw(st.integers(0, len(made.secret) - 1))
-    letter = data.draw(st.sampled_from("abcXYZ019").filter(lambda c: c != made.secret[place]))
+    drawn = data.draw(st.sampled_from("abcXYZ019"))
+    letter = drawn if drawn != made.secret[place] else "Q"  # no letter depends on the secret drawn
     tampered = made._replace(secret=made.secret[:place] + letter + made.secret[place + 1 :])
     token = _token(made)
     assert proves(made, token)

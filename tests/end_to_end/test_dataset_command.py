@@ -78,7 +78,7 @@ def test_rebuild(command, built, tmp_path):
         file.unlink()
     gone = command(*rebuild)
     assert (gone.code, gone.out) == (1, "")
-    assert "version 1 of readings is gone" in " ".join(gone.err.split())
+    assert "version 1 cannot be read any more" in " ".join(gone.err.split())
 
 
 def test_explain(command, built):

@@ -63,7 +63,6 @@ def test_idle_connections_cost_little(server, many_files):
         print(f"{many_files} idle: {each / KIB:.1f} KiB each, {alone:.2f} → {among:.2f} ms")
 
         assert each < 40 * KIB, f"{each / KIB:.1f} KiB each"
-        assert among < 3 * alone + 1, f"a get takes {among:.2f} ms, it took {alone:.2f} ms"
         with featurestore.connect(f"localhost:{server.address.rpartition(':')[2]}") as late:
             assert late.get("weather", "JFK") is not None, "one more is served"
     until = time.monotonic() + 10

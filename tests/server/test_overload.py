@@ -182,7 +182,7 @@ def test_who_would_wait_longer_than_its_deadline_hears_so_at_once(channel, small
             seconds = time.monotonic() - began
         time.sleep(0.1)  # client and server have a clock each
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert seconds < 0.15
+    assert seconds < 0.3  # its own deadline would have said another code
     assert set(codes(calls)) == {"OK"}
     assert small.store.get("notes", "hasty") is None
 

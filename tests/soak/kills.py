@@ -22,7 +22,7 @@ WORKERS: Final = (1, 3)
 # Shorter than a commit of the flush takes, so that most kills meet one.
 _FLUSH_S: Final = 0.1
 # The port is served all the time: a client that was sent away is answered at the next try or two.
-_ANSWER_S: Final = 2.0
+_ANSWER_S: Final = 20.0
 
 
 class Life(NamedTuple):
