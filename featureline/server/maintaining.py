@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
-import time
 from collections.abc import Callable
 from typing import Final, final
 
+from featureline.server.rounds import Rounds
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import FeatureGroupNotFound, FeatureStoreError
 
 __all__ = ["EVERY_S", "Maintaining"]
 
 EVERY_S: Final = 3600.0
-# After each step it rests so many times as long as the step took: calls hardly notice it.
-_REST: Final = 3
+_REST: Final = 3  # a quarter of its time: calls hardly notice it
 _log = logging.getLogger(__name__)
 
 
 @final
 class Maintaining:
-    """Maintains the offline tables at intervals, at a low duty, while this process is elected.
+    """Maintains the offline tables in rounds, while this process is elected.
 
     Args:
         store: whose tables are maintained.
@@ -38,28 +35,11 @@ class Maintaining:
         every_s: float | None = EVERY_S,
     ) -> None:
         self._store = store
-        self._is_elected = is_elected
-        self._every_s = every_s
-        self._stop = threading.Event()
-        self._stopped = asyncio.Event()
-
-    async def run(self) -> None:
-        """Maintain until `stop` is called; a step under way is finished then."""
-        while not await self._stopped_within(self._every_s):
-            if self._is_elected():
-                await asyncio.to_thread(self._maintain)
-
-    def stop(self) -> None:
-        """Begin no further step; call it on the event loop."""
-        self._stop.set()
-        self._stopped.set()
-
-    async def _stopped_within(self, seconds: float | None) -> bool:
-        try:
-            await asyncio.wait_for(self._stopped.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+        self._rounds = Rounds(
+            "the maintenance", self._maintain, is_elected, every_s=every_s, rest=_REST
+        )
+        self.run = self._rounds.run
+        self.stop = self._rounds.stop
 
     def _maintain(self) -> None:
         try:
@@ -68,21 +48,13 @@ class Maintaining:
             _log.warning("maintenance: %s; trying again later", error)
             return
         for entry in groups:
-            if self._stop.is_set():
+            if self._rounds.is_stopping:
                 return
             self._maintain_one(entry.group.name)
 
     def _maintain_one(self, name: str) -> None:
-        began = time.monotonic()
-
-        def rest(step: str) -> bool:
-            nonlocal began
-            stopped = self._stop.wait((time.monotonic() - began) * _REST)
-            began = time.monotonic()
-            return not stopped
-
         try:
-            report = self._store.maintain(name, pause=rest)
+            report = self._store.maintain(name, pause=self._rounds.pause())
         except FeatureGroupNotFound:
             return  # deleted meanwhile
         except FeatureStoreError as error:

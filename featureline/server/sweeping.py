@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final, final
 
+from featureline.server.rounds import Rounds
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import FeatureStoreError
 
 __all__ = ["Sweeping"]
 
 EVERY_S: Final = 60.0
-# It rests so many times as long as it works: calls hardly notice it.
-_REST: Final = 9
+_REST: Final = 9  # a tenth of its time: calls hardly notice it
 _log = logging.getLogger(__name__)
 
 
 @final
 class Sweeping:
-    """Sweeps the store at intervals, at a low duty, while this process is the elected one.
+    """Sweeps the store in rounds, while this process is the elected one.
 
     Args:
         store: what is swept.
@@ -40,43 +37,16 @@ class Sweeping:
         metrics: Any = None,
     ) -> None:
         self._store = store
-        self._is_elected = is_elected
-        self._every_s = every_s
         self._metrics = metrics
-        self._stop = threading.Event()
-        self._stopped = asyncio.Event()
-
-    async def run(self) -> None:
-        """Sweep until `stop` is called; a slice under way is finished then."""
-        while not await self._stopped_within(self._every_s):
-            if self._is_elected():
-                await asyncio.to_thread(self._sweep)
-
-    def stop(self) -> None:
-        """Begin no further slice; call it on the event loop."""
-        self._stop.set()
-        self._stopped.set()
-
-    async def _stopped_within(self, seconds: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stopped.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+        self._rounds = Rounds("the sweep", self._sweep, is_elected, every_s=every_s, rest=_REST)
+        self.run = self._rounds.run
+        self.stop = self._rounds.stop
 
     def _sweep(self) -> None:
-        began = time.monotonic()
-
-        def rest(looked: int) -> bool:
-            nonlocal began
-            stopped = self._stop.wait((time.monotonic() - began) * _REST)
-            began = time.monotonic()
-            return not stopped
-
         try:
-            swept = self._store.sweep(pause=rest)
+            swept = self._store.sweep(pause=self._rounds.pause())
         except FeatureStoreError as error:
-            _log.warning("sweep: %s; trying again in %g s", error, self._every_s)
+            _log.warning("sweep: %s; trying again later", error)
             return
         if swept:
             _log.info("swept %d expired records", swept)

@@ -1,4 +1,4 @@
-"""When the elected process flushes and maintains, by time and by what waits."""
+"""When the elected process flushes, sweeps and maintains, by time and by what waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import featurestore
 from featureline.server import flushing as flushing_module
 from featureline.server.flushing import Flushing
 from featureline.server.maintaining import Maintaining
-from featurestore import FeatureGroup, StoreUnavailable, feature_definitions
+from featureline.server.sweeping import Sweeping
+from featurestore import FeatureGroup, StoreUnavailable, Ttl, TtlUnit, feature_definitions
+from featurestore.server.metrics import Metrics
 
 LONG_S = 3600.0
 
@@ -115,3 +117,44 @@ def test_another_process_does_not(store):
 
     asyncio.run(beside(Maintaining(store, lambda: False, every_s=0.05), work))
     asyncio.run(beside(Maintaining(store, lambda: True, every_s=None), work))
+
+
+def live(store) -> int:
+    versions = store.online.scan(store.registry.get("readings").number, after=None, limit=100)
+    return sum(not value.is_deleted for _, value in versions)
+
+
+def test_the_elected_process_sweeps_and_counts(store):
+    metrics = Metrics()
+    put(store, 1)
+    store.put("readings", {"id": "b", "at": "2024-01-01T00:00:00Z"}, ttl=Ttl(TtlUnit.SECONDS, 1))
+    assert live(store) == 2
+
+    async def nothing() -> None:
+        await asyncio.sleep(0.3)
+        assert live(store) == 2
+
+    async def swept() -> None:
+        assert await until(lambda: live(store) == 1)
+
+    asyncio.run(beside(Sweeping(store, lambda: False, every_s=0.05, metrics=metrics), nothing))
+    asyncio.run(beside(Sweeping(store, lambda: True, every_s=0.05, metrics=metrics), swept))
+    assert metrics.snapshot().numbers["featureline_expired_swept_total"] == {(): 1}
+    assert store.get("readings", "a") is not None
+
+
+@pytest.mark.parametrize(("job", "verb"), [(Sweeping, "sweep"), (Maintaining, "maintain")])
+def test_a_round_that_fails_is_not_the_last(store, monkeypatch, caplog, job, verb):
+    tried = []
+
+    def fail(*_args: object, **_options: object) -> None:
+        tried.append(verb)
+        raise OSError("something nobody thought of")
+
+    monkeypatch.setattr(store, verb, fail)
+
+    async def work() -> None:
+        assert await until(lambda: len(tried) > 2)
+
+    asyncio.run(beside(job(store, lambda: True, every_s=0.02), work))
+    assert "something nobody thought of" in caplog.text
