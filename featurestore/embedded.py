@@ -284,7 +284,7 @@ class EmbeddedStore(FeatureStore):
 
     def list_windowed_groups(self) -> list[WindowedDescription]:
         """See FeatureStore.list_windowed_groups."""
-        return self.windowed.list()
+        return self.windowed.all()
 
     def delete_windowed_group(self, name: str) -> None:
         """See FeatureStore.delete_windowed_group."""
@@ -296,6 +296,12 @@ class EmbeddedStore(FeatureStore):
         """See FeatureStore.get_windows."""
         entry = self.windowed.get(group)
         return self.windowed.read(entry, self.windowed.texts(entry, keys), at=at)
+
+    def fill_windowed_group(
+        self, name: str, *, on_progress: Callable[[int], None] | None = None
+    ) -> int:
+        """See FeatureStore.fill_windowed_group; `on_progress` gets the number of events so far."""
+        return self.windowed.fill(name, on_progress=on_progress)
 
     def window_history(
         self, group: str, *, version: int | None = None, as_of: dt.datetime | None = None
@@ -412,14 +418,9 @@ class EmbeddedStore(FeatureStore):
             check_readable(entry.windows.schema, asked.features)
             texts = self.windowed.texts(entry, arrow_values(asked.identifiers))
             wanted = asked.features
-            found.extend(
-                Found(
-                    asked.group,
-                    text,
-                    {n: v for n, v in record.items() if n in wanted} if wanted else record,
-                )
-                for text, record in zip(texts, self.windowed.read(entry, texts), strict=True)
-            )
+            for text, record in zip(texts, self.windowed.read(entry, texts), strict=True):
+                chosen = {n: v for n, v in record.items() if not wanted or n in wanted}
+                found.append(Found(asked.group, text, chosen))
         return found
 
     def batch_write(

@@ -101,11 +101,9 @@ def as_of_join(
     if snapshot is None or not snapshot.files or n == 0:
         return _nothing_known(group, features, n)
     kinds = group.definitions
-    table_columns = table_columns(connection, snapshot, features)
+    in_files = table_columns(connection, snapshot, features)
     chosen = ", ".join(
-        quoted(name)
-        if name in table_columns
-        else f"NULL::{sql_type(kinds[name])} AS {quoted(name)}"
+        quoted(name) if name in in_files else f"NULL::{sql_type(kinds[name])} AS {quoted(name)}"
         for name in dict.fromkeys(features)
     )
     identifier = quoted(group.record_identifier)

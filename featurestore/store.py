@@ -302,6 +302,20 @@ class FeatureStore(ABC):
         """
 
     @abstractmethod
+    def fill_windowed_group(self, name: str) -> int:
+        """Take the events of the offline store into the online store, where it lacks them.
+
+        For an online store that was lost, or a source whose rows came to the offline store in
+        another way than by puts. Puts and reads go on meanwhile.
+
+        Returns:
+            How many events the offline store has within the group's reach.
+
+        Raises:
+            FeatureGroupNotFound: no such windowed group.
+        """
+
+    @abstractmethod
     def get_windows(
         self, group: str, keys: Iterable[object], *, at: dt.datetime | None = None
     ) -> list[dict[str, Value]]:

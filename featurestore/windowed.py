@@ -86,7 +86,7 @@ class WindowedGroups:
         """See FeatureStore.describe_windowed_group."""
         return _described(self.get(name))
 
-    def list(self) -> list[WindowedDescription]:
+    def all(self) -> list[WindowedDescription]:
         """See FeatureStore.list_windowed_groups."""
         entries = self._registry.windows()
         return [_described(entries[name]) for name in sorted(entries)]
@@ -171,9 +171,7 @@ class WindowedGroups:
         keys = [text.encode() for text in texts]
         found = self._store(name).read(entry.number, keys, at_us)
         by, kind = entry.group.by, entry.windows.schema.types[entry.group.by]
-        return [
-            {by: _key(text, kind), **values} for text, values in zip(texts, found, strict=True)
-        ]
+        return [{by: _key(text, kind), **values} for text, values in zip(texts, found, strict=True)]
 
     def records(
         self, entry: RegisteredWindows, texts: Sequence[str], features: Sequence[str] = ()

@@ -14,7 +14,7 @@ import math
 import struct
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
 from featurestore.feature import FeatureType, Scalar, Value
@@ -67,13 +67,13 @@ def aggregate_of(feature: WindowedFeature, kind: FeatureType | None) -> Aggregat
         feature: the definition.
         kind: the type of the feature it is of; None for a count of events.
     """
-    made = _AGGREGATES[feature.aggregation]
     if feature.aggregation is Aggregation.TOP_K:
         assert feature.k is not None
         return _TopK(feature.k)
     if feature.aggregation is Aggregation.SUM:
         return _Sum(is_integral=kind is FeatureType.INTEGRAL)
-    return made()
+    made: Aggregate = _AGGREGATES[feature.aggregation]()
+    return made
 
 
 @final
@@ -289,14 +289,12 @@ def std_of(
     """
     if n < 2 or infinite:
         return None
-    above, shared = _added(
-        n * squares, square_exponent, -mantissa * mantissa, 2 * exponent
-    )
+    above, shared = _added(n * squares, square_exponent, -mantissa * mantissa, 2 * exponent)
     variance = _divided(above << max(shared, 0), n * (n - 1) << max(-shared, 0))
     return math.sqrt(variance)
 
 
-def unique_of(hashes: Any) -> int:
+def unique_of(hashes: Sequence[int]) -> int:
     """Estimate how many values have these lowest hashes, in their order."""
     if len(hashes) <= SKETCH_HASHES:
         return len(hashes)

@@ -81,15 +81,14 @@ def window_value(
     if feature.aggregation is Aggregation.SUM and kind is FeatureType.INTEGRAL:
         total = sum(values)
         return total if -(2**63) <= total < 2**63 else None
-    return _OF_VALUES[feature.aggregation](values)
+    found: Value | None = _OF_VALUES[feature.aggregation](values)
+    return found
 
 
 def _sum(values: Sequence[float]) -> float | None:
-    if any(map(math.isinf, values)):
-        total = math.fsum(value for value in values if math.isinf(value)) if len(
-            {value for value in values if math.isinf(value)}
-        ) == 1 else None
-        return total
+    infinite = {value for value in values if math.isinf(value)}
+    if infinite:
+        return infinite.pop() if len(infinite) == 1 else None
     return _rounded(sum(map(Fraction, values), Fraction()))
 
 

@@ -387,9 +387,7 @@ class _Fields:
 
     def end(self) -> None:
         if self._left:
-            raise InvalidFeatureGroup(
-                f"{self._where}: unknown field {next(iter(self._left))!r}"
-            )
+            raise InvalidFeatureGroup(f"{self._where}: unknown field {next(iter(self._left))!r}")
 
 
 def _span(over: dt.timedelta) -> str:

@@ -85,9 +85,9 @@ def window_join(
         kind = arrow_type(definitions[feature.name])
         columns[feature.name] = _compute(events, feature, bounds, windows).cast(kind)
     first, end = places.of(windows.group.longest_us)
-    columns["_event_time"] = _taken(
-        pa.array(events.times, pa.int64()), end - 1, end > first
-    ).cast(_TIME)
+    columns["_event_time"] = _taken(pa.array(events.times, pa.int64()), end - 1, end > first).cast(
+        _TIME
+    )
     return pa.table(columns)
 
 
@@ -272,9 +272,7 @@ def _read(
     )
     by_identifier = windows.group.by == source.record_identifier
     order = "write_time, _sequence" if by_identifier else "_id"
-    connection.register(
-        "keys", pa.table({"_code": pa.array(np.arange(len(keys))), "_key": keys})
-    )
+    connection.register("keys", pa.table({"_code": pa.array(np.arange(len(keys))), "_key": keys}))
     try:
         rows = connection.sql(
             f"SELECT _code, epoch_us(_event_time) AS _time"
@@ -397,9 +395,11 @@ class _Prefix:
         else:
             integers = values
         self.exponent *= power
-        highest = max((abs(int(integers.max())), abs(int(integers.min()))), default=0) if len(
-            integers
-        ) else 0
+        highest = (
+            max((abs(int(integers.max())), abs(int(integers.min()))), default=0)
+            if len(integers)
+            else 0
+        )
         is_small = (highest**power * max(len(integers), 1)).bit_length() <= _BITS
         self.sums: Any
         if integers.dtype != object and is_small:
@@ -453,9 +453,7 @@ def _sum(valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFea
     above, below = prefix.infinities(first, end)
     return pa.array(
         [
-            None
-            if not n
-            else sum_of(total, prefix.exponent, up, down, is_integral=is_integral)
+            None if not n else sum_of(total, prefix.exponent, up, down, is_integral=is_integral)
             for n, total, up, down in zip(
                 (end - first).tolist(),
                 totals.tolist(),

@@ -123,7 +123,7 @@ class TiledWindows:
 
     @cached_property
     def _known(self) -> dict[tuple[str, str | None, int | None], tuple[int | None, Aggregate]]:
-        known = {}
+        known: dict[tuple[str, str | None, int | None], tuple[int | None, Aggregate]] = {}
         group, source = self.windows.group, self.windows.source
         for feature in group.features:
             kind = None if feature.of is None else source.types[feature.of]
@@ -199,7 +199,11 @@ def undefine(space: Space, number: int) -> None:
 
 
 def drop(space: Space, number: int, *, limit: int) -> int:
-    """Delete events and tiles of a windowed group; return how many keys, fewer than `limit` at the end."""
+    """Delete events and tiles of a windowed group.
+
+    Returns:
+        How many keys went; fewer than `limit` at the end.
+    """
     removed: list[bytes] = []
     for kind in (_EVENT, _INDEX, _TILE):
         prefix = kind + _GROUP.pack(number)
@@ -355,10 +359,11 @@ class Tiles:
                 self._merge(states, self._states_of(_unpacked(place, data)))
             return
         length = self._windows.levels[level]
-        first, end = _number(after_us + 1, length), _number(until_us, length) + 1
+        lowest, highest = _number(after_us + 1, length), _number(until_us, length)
         prefix = _TILE + self._group + key_hash
-        lowest = prefix + _NUMBER.pack(level, first + _BIAS)
-        for place, data in self._space.scan(lowest, prefix + _NUMBER.pack(level, end + _BIAS)):
+        first = prefix + _NUMBER.pack(level, lowest + _BIAS)
+        end = prefix + _NUMBER.pack(level, highest + 1 + _BIAS)
+        for place, data in self._space.scan(first, end):
             earliest, latest, held = json.loads(data)
             if earliest > after_us and latest <= until_us:
                 self._merge(states, held)
@@ -423,9 +428,9 @@ class Tiles:
             else:
                 below = self._windows.levels[level - 1]
                 prefix = _TILE + self._group + key_hash
-                number = begin // below
-                first = prefix + _NUMBER.pack(level - 1, number + _BIAS)
-                end = prefix + _NUMBER.pack(level - 1, number + length // below + _BIAS)
+                lowest = begin // below + _BIAS
+                first = prefix + _NUMBER.pack(level - 1, lowest)
+                end = prefix + _NUMBER.pack(level - 1, lowest + length // below)
                 for _, data in self._space.scan(first, end):
                     earliest, latest, held = json.loads(data)
                     times += [earliest, latest]

@@ -89,7 +89,10 @@ def agree(store, group: WindowedGroup, keys, times_us) -> int:
         for feature in group.features:
             kind = None if feature.of is None else SOURCE.types[feature.of]
             expected = window_value(history.get(key, []), feature, time_us, kind)
-            for way, value in (("offline", row[feature.name]), ("online", online.get(feature.name))):
+            for way, value in (
+                ("offline", row[feature.name]),
+                ("online", online.get(feature.name)),
+            ):
                 same = value == expected and type(value) is type(expected)
                 assert same, f"{way} {feature.name} of {key} at {time_us}: {value} not {expected}"
     return len(asked) * len(group.features)
@@ -168,7 +171,7 @@ def test_all_ways_agree(tmp_path_factory, steps):
 
 
 def test_a_long_stream_over_every_level_of_tiles(tmp_path, clock):
-    """Events of 60 days in a random order, a tenth of them corrected, a few on their tiles' edges."""
+    """Events of 60 days in a random order, a tenth corrected, a few on their tiles' edges."""
     random = np.random.default_rng(11)
     spans = tuple(dt.timedelta(seconds=s) for s in (1, 60, 4000, 90_000, 40 * 86_400))
     group = WindowedGroup(
