@@ -105,6 +105,10 @@ def read_history(
     Raises:
         InvalidRequest: `as_of` has no zone.
     """
+    try:
+        as_of_us = None if as_of is None else eventtime.to_us(as_of)
+    except ValueError as error:
+        raise InvalidRequest(f"as_of: {error}") from None
     schema = offline_schema(group)
     left_out = {"_event_date"}
     if features:
@@ -116,11 +120,8 @@ def read_history(
     columns = ", ".join('"' + name.replace('"', '""') + '"' for name in known)
     parameters: dict[str, Any] = {"files": list(snapshot.files)}
     condition = ""
-    if as_of is not None:
-        try:
-            parameters["as_of"] = eventtime.to_us(as_of)
-        except ValueError as error:
-            raise InvalidRequest(f"as_of: {error}") from None
+    if as_of_us is not None:
+        parameters["as_of"] = as_of_us
         condition = "WHERE write_time <= make_timestamptz($as_of)"
     connection = pointintime.connect()
     reader = connection.sql(

@@ -19,7 +19,7 @@ from featurestore.auth import Caller, ContextValue, Guard, Statement, arn, group
 from featurestore.auth.condition import folded
 from featurestore.auth.grants import READS, WRITES
 from featurestore.auth.guard import denied_feature
-from featurestore.errors import AccessDenied, FeatureStoreError, Unauthenticated
+from featurestore.errors import AccessDenied, FeatureStoreError, InvalidRequest, Unauthenticated
 from featurestore.feature import FeatureDefinition, FeatureType
 from featurestore.registry import Registered, Registry
 from featurestore.schema import FeatureGroup
@@ -378,8 +378,10 @@ class Access:
             self._refuse(caller, "featureline:CreateDataset", group, compared, denied)
 
     def _manifest(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        if request.WhichOneof("part") != "spec":
+            return
         features = _manifest_features(request)
-        for name, names in features.items():
+        for name, names in features.items() or [("*", ())]:
             self._authorize(caller, "featureline:CheckDataset", name, names, groups)
         self._refuse_all(caller, "featureline:CheckDataset", features, groups)
 
@@ -598,21 +600,32 @@ def _built_from(spec: Any) -> list[Any]:
 
 
 def _manifest_features(request: Any) -> Mapping[str, tuple[str, ...]]:
-    """Return the features in a dataset to be checked."""
-    if request.WhichOneof("part") != "spec":
+    """Return the features in a dataset to be checked; none where its manifest cannot be read."""
+    try:
+        return manifest_features(read_manifest(request.spec.manifest_json))
+    except InvalidRequest:  # the call answers so itself
         return {}
-    return manifest_features(read_manifest(request.spec.manifest_json))
 
 
-def _kept(action: str) -> Callable[[Any], Needs]:
-    return lambda request: [(action, arn("dataset", request.fingerprint))]
+def _checked_groups(request: Any) -> Needs:
+    if request.WhichOneof("part") != "spec":
+        return []
+    names = tuple(_manifest_features(request)) or ("*",)
+    return [("featureline:CheckDataset", group_arn(name)) for name in names]
 
 
 def _new_dataset(request: Any) -> Needs:
     if request.WhichOneof("part") != "manifest_json":
         return []
-    fingerprint = read_manifest(request.manifest_json)["fingerprint"]
+    try:
+        fingerprint = read_manifest(request.manifest_json)["fingerprint"]
+    except InvalidRequest:
+        fingerprint = "*"
     return [("featureline:SaveDataset", arn("dataset", fingerprint))]
+
+
+def _kept(action: str) -> Callable[[Any], Needs]:
+    return lambda request: [(action, arn("dataset", request.fingerprint))]
 
 
 def _position(request: Any) -> Needs:
@@ -675,9 +688,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "CreateDataset": lambda request: _each_group(
         "featureline:CreateDataset", _built_from(request.spec)
     ),
-    "CheckDataset": lambda request: [
-        ("featureline:CheckDataset", group_arn(name)) for name in _manifest_features(request)
-    ],
+    "CheckDataset": _checked_groups,
     "SaveDataset": _new_dataset,
     "LoadDataset": _kept("featureline:ReadDataset"),
     "RebuildDataset": _kept("featureline:RebuildDataset"),
