@@ -62,7 +62,14 @@ _RETRIED: Final = [
     for method in ("GetRecord", "BatchGetRecord", "ListRecords", "GetSourcePosition")
 ] + [
     {"service": "featurestore.v1.FeatureStore", "method": method}
-    for method in ("DescribeFeatureGroup", "ListFeatureGroups", "DescribeFeatureMetadata", "Search")
+    for method in (
+        "DescribeFeatureGroup",
+        "ListFeatureGroups",
+        "DescribeFeatureMetadata",
+        "Search",
+        "DescribeDataset",
+        "ListTableVersions",
+    )
 ]
 _RETRIED_ON_LOAD: Final = [
     {"service": "featurestore.v1.FeatureStoreRuntime", "method": method}

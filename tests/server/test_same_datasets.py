@@ -513,7 +513,6 @@ def test_the_server_keeps_to_its_own_limit(serving, weather, tmp_path, monkeypat
     monkeypatch.setattr(EmbeddedStore, "write_dataset", noted)
     server = serving("grpc", dataset_memory_bytes=96 << 20)
     server.store.create_feature_group(weather)
-    import featurestore
 
     with featurestore.connect(server.address) as remote:
         for limit in ("64MB", "8GB"):
