@@ -32,6 +32,7 @@ from featurestore.offline.maintenance import MaintenanceReport
 from featurestore.plan import DatasetPlan, GroupPlan
 from featurestore.saved import SavedDataset
 from featurestore.v1 import control_pb2, dataset_pb2, offline_pb2
+from featurestore.window import WindowedGroup
 from featurestore.wire import CHUNK_BYTES, selection_message, set_moment
 
 __all__ = ["batches_from", "chunks_of", "dataset_from", "dataset_spec"]
@@ -229,6 +230,8 @@ def read_manifest(text: str) -> dict[str, Any]:
         _check_texts(where, selection["features"])
         if selection["group"] not in manifest["versions"]:
             raise InvalidRequest(f"{where}: {selection['group']!r} is not among the versions")
+        if selection.get("windows") is not None:
+            WindowedGroup.from_json(selection["windows"])
         lookback_us = selection["lookback_us"]
         if lookback_us is not None and not 0 <= lookback_us < 1 << 63:
             raise InvalidRequest(f"{where}: expected a lookback >= 0, got {lookback_us} µs")
@@ -253,11 +256,28 @@ def read_manifest(text: str) -> dict[str, Any]:
     return dict(manifest)
 
 
-def manifest_features(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the features that a dataset has of each group, by the members its digest covers."""
+def manifest_features(
+    manifest: Mapping[str, Any], windowed: Mapping[str, WindowedGroup]
+) -> dict[str, tuple[str, ...]]:
+    """Return the features that a dataset was made of, by the members its digest covers.
+
+    Args:
+        manifest: of the dataset, read by `read_manifest`.
+        windowed: the windowed groups that there are. Who made them was allowed to; where a manifest
+            has another definition, the features that it aggregates are returned as well.
+
+    Returns:
+        Group → names.
+    """
     found: dict[str, dict[str, None]] = {}
     for selection in manifest["selections"]:
         found.setdefault(selection["group"], {}).update(dict.fromkeys(selection["features"]))
+        if selection.get("windows") is None:
+            continue
+        defined = WindowedGroup.from_json(selection["windows"])
+        if windowed.get(selection["group"]) != defined:
+            inputs = (defined.by, *(one.of for one in defined.features if one.of is not None))
+            found.setdefault(defined.source, {}).update(dict.fromkeys(inputs))
     return {group: tuple(features) for group, features in found.items()}
 
 

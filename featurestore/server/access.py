@@ -25,6 +25,7 @@ from featurestore.registry import Registered, Registry
 from featurestore.schema import FeatureGroup
 from featurestore.server.answer import CALLER
 from featurestore.server.registrar import Registrar
+from featurestore.window import WindowedGroup
 from featurestore.wire_dataset import manifest_features, read_manifest
 
 __all__ = ["ACTIONS", "Access", "Entries", "action_and_resources", "guarded_by"]
@@ -90,6 +91,8 @@ class Access:
             "ListRecords": self._identifiers("sagemaker:ListRecords"),
             "Verify": self._identifiers("featureline:Verify"),
             "CreateFeatureGroup": self._create,
+            "CreateWindowedGroup": self._create_windows,
+            "GetWindows": self._windows,
             "BuildDataset": self._dataset("featureline:BuildDataset"),
             "WriteDataset": self._dataset("featureline:BuildDataset"),
             "ExplainDataset": self._dataset("featureline:ExplainDataset"),
@@ -295,6 +298,11 @@ class Access:
             self.refused(caller, error)
             raise
 
+    def windowed(self) -> Mapping[str, WindowedGroup]:
+        """Return the windowed groups that there are, by name."""
+        known = self._registry.windows()
+        return {name: entry.windows.group for name, entry in known.items()}
+
     def hidden(self, caller: Caller | None, name: str, features: tuple[str, ...]) -> set[str]:
         """Return those of some features of a group that are denied to the caller.
 
@@ -348,6 +356,32 @@ class Access:
         for action, resource in action_and_resources("CreateFeatureGroup", request):
             self._guard.authorize(caller, action, resource, conditions=conditions)
 
+    def _create_windows(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        """Who makes windowed features must be allowed to read what they are made of."""
+        for action, resource in action_and_resources("CreateWindowedGroup", request):
+            self._guard.authorize(caller, action, resource)
+        asked = request.windowed_group
+        source, action = asked.source_feature_group_name, "sagemaker:GetRecord"
+        inputs = [asked.by_feature_name]
+        inputs += [f.source_feature_name for f in asked.windowed_features if f.source_feature_name]
+        features = list(dict.fromkeys(inputs))
+        self._authorize(caller, action, source, features, groups)
+        group = self._group(source, groups)
+        if group is not None:
+            denied = self._denied(caller, group, READS)
+            for feature in features:
+                self._refuse(caller, action, group, feature, denied)
+
+    def _windows(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        """Its reply has all features of the group, so none may be denied."""
+        name, action = request.feature_group_name, "sagemaker:GetRecord"
+        self._authorize(caller, action, name, (), groups)
+        group = self._group(name, groups)
+        if group is not None:
+            denied = self._denied(caller, group, READS)
+            for feature in group.feature_names:
+                self._refuse(caller, action, group, feature, denied)
+
     def _dataset(self, action: str) -> _Check:
         def check(request: Any, caller: Caller, groups: Groups | None) -> None:
             # A later message may bring another spec, so every one is looked at.
@@ -380,7 +414,7 @@ class Access:
     def _manifest(self, request: Any, caller: Caller, groups: Groups | None) -> None:
         if request.WhichOneof("part") != "spec":
             return
-        features = _manifest_features(request)
+        features = _manifest_features(request, self.windowed())
         for name, names in features.items() or [("*", ())]:
             self._authorize(caller, "featureline:CheckDataset", name, names, groups)
         self._refuse_all(caller, "featureline:CheckDataset", features, groups)
@@ -501,7 +535,10 @@ class Access:
     def _group(self, name: str, groups: Groups | None) -> FeatureGroup | None:
         known = self._registry.current() if groups is None else groups
         found = known.get(name) or known.get(name.rpartition("/")[2])
-        return None if found is None else found.group
+        if found is not None:
+            return found.group
+        windowed = self._registry.windows().get(name)
+        return None if windowed is None else windowed.windows.schema
 
     def _tags_of(self, group: FeatureGroup) -> dict[str, ContextValue]:
         known = self._tags.get(group.name)
@@ -599,10 +636,12 @@ def _built_from(spec: Any) -> list[Any]:
     return [*base, *spec.joined]
 
 
-def _manifest_features(request: Any) -> Mapping[str, tuple[str, ...]]:
+def _manifest_features(
+    request: Any, windowed: Mapping[str, WindowedGroup]
+) -> Mapping[str, tuple[str, ...]]:
     """Return the features in a dataset to be checked; none where its manifest cannot be read."""
     try:
-        return manifest_features(read_manifest(request.spec.manifest_json))
+        return manifest_features(read_manifest(request.spec.manifest_json), windowed)
     except InvalidRequest:  # the call answers so itself
         return {}
 
@@ -610,7 +649,7 @@ def _manifest_features(request: Any) -> Mapping[str, tuple[str, ...]]:
 def _checked_groups(request: Any) -> Needs:
     if request.WhichOneof("part") != "spec":
         return []
-    names = tuple(_manifest_features(request)) or ("*",)
+    names = tuple(_manifest_features(request, {})) or ("*",)
     return [("featureline:CheckDataset", group_arn(name)) for name in names]
 
 
@@ -698,6 +737,18 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "ReadHistory": _on_group("featureline:ReadHistory"),
     "ListTableVersions": _on_group("featureline:ListTableVersions"),
     "Restore": _on_group("featureline:Restore"),
+    # WindowedFeatures
+    "CreateWindowedGroup": lambda request: [
+        (
+            "featureline:CreateWindowedGroup",
+            group_arn(request.windowed_group.windowed_group_name),
+        )
+    ],
+    "DescribeWindowedGroup": _on_group("featureline:DescribeWindowedGroup"),
+    "ListWindowedGroups": _on("featureline:ListWindowedGroups", _ALL_GROUPS),
+    "DeleteWindowedGroup": _on_group("featureline:DeleteWindowedGroup"),
+    "FillWindowedGroup": _on_group("featureline:FillWindowedGroup"),
+    "GetWindows": _on_group("sagemaker:GetRecord"),
     # Lineage: one graph, one resource
     "Record": _on("featureline:RecordLineage", _GRAPH),
     "DescribeEntity": _on("featureline:DescribeEntity", _GRAPH),
@@ -715,14 +766,19 @@ ACTIONS: Final = frozenset(
         "featureline:BuildDataset",
         "featureline:CheckDataset",
         "featureline:CreateDataset",
+        "featureline:CreateWindowedGroup",
+        "featureline:DeleteWindowedGroup",
         "featureline:DescribeDataset",
         "featureline:DescribeEntity",
+        "featureline:DescribeWindowedGroup",
         "featureline:ExplainDataset",
+        "featureline:FillWindowedGroup",
         "featureline:FindEntities",
         "featureline:Flush",
         "featureline:GetSourcePosition",
         "featureline:ListDatasets",
         "featureline:ListTableVersions",
+        "featureline:ListWindowedGroups",
         "featureline:Maintain",
         "featureline:PutSourcePosition",
         "featureline:ReadDataset",

@@ -218,7 +218,7 @@ class DatasetCalls:
 
     def _check_readable(self, manifest: Any, fingerprint: str, action: str) -> None:
         if self._access is not None:
-            features = wire_dataset.manifest_features(manifest)
+            features = wire_dataset.manifest_features(manifest, self._access.windowed())
             caller = CALLER.get()
             self._access.check_dataset(caller, action, fingerprint)
             self._access.check_features(
