@@ -200,11 +200,7 @@ class RemoteDatasets:
 
     def maintain(self, group: str, retention: dt.timedelta, *, zorder: bool) -> MaintenanceReport:
         """See FeatureStore.maintain."""
-        request = offline_pb2.MaintainRequest(
-            feature_group_name=group,
-            retention_us=retention // dt.timedelta(microseconds=1),
-            zorder=zorder,
-        )
+        request = wire_dataset.maintain_request(group, retention, zorder=zorder)
         return wire_dataset.maintenance_from(self._calls.unary("Maintain", request))
 
     def history(

@@ -512,6 +512,17 @@ def built_message(built: BuiltDataset) -> dataset_pb2.CreateDatasetResponse:
 # -- offline tables ---------------------------------------------------------------------------
 
 
+def maintain_request(
+    group: str, retention: dt.timedelta, *, zorder: bool
+) -> offline_pb2.MaintainRequest:
+    """Write what a maintenance shall do."""
+    return offline_pb2.MaintainRequest(
+        feature_group_name=group,
+        retention_us=retention // dt.timedelta(microseconds=1),
+        zorder=zorder,
+    )
+
+
 def maintenance_message(report: MaintenanceReport) -> offline_pb2.MaintainResponse:
     """Write what a maintenance did."""
     body = report.to_json()

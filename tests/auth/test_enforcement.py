@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import threading
 import time
+from dataclasses import replace
 
 import grpc
 import pyarrow as pa
@@ -15,8 +17,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import featurestore
 from featureline.server import Server
-from featurestore import AccessDenied, FeatureGroup, FeatureSelection, feature_definitions
+from featurestore import (
+    AccessDenied,
+    FeatureGroup,
+    FeatureSelection,
+    WindowedFeature,
+    WindowedGroup,
+    feature_definitions,
+)
 from featurestore.auth import Guard
+from featurestore.dataset import fingerprint_of
 from featurestore.embedded import open_store
 from featurestore.server import native_is_available
 from featurestore.v1 import (
@@ -378,6 +388,11 @@ def test_a_dataset_comes_without_hidden_features(client, allow, deny):
     assert ada.code("control", "BuildDataset", iter(twice)) == "PERMISSION_DENIED"
 
 
+ANY_DATASET = {
+    "Effect": "Allow",
+    "Action": "featureline:*",
+    "Resource": "arn:aws:sagemaker:*:*:dataset/*",
+}
 SPINE = pa.table({"id": ["a"], "event_time": ["2024-02-01T00:00:00Z"]})
 
 
@@ -463,6 +478,32 @@ def test_no_verb_of_datasets_shows_a_hidden_feature(connect, allow, deny, home, 
         line["action"] for line in denied
     }
     assert {line["resource"].rpartition("/")[2] for line in denied} == {"ssn"}
+
+
+def test_a_manifest_cannot_name_windows_over_a_hidden_feature(connect, allow, deny):
+    whole = connect({"Effect": "Allow", "Action": "*", "Resource": "*"})
+    group = WindowedGroup(
+        "recent", "people", "id", [WindowedFeature("last", of="ssn", over=dt.timedelta(days=99))]
+    )
+    whole.create_windowed_group(group)
+    made = whole.dataset(SPINE, ["recent"])
+    made.save()
+    bob = connect(allow("*"), ANY_DATASET, deny("*", "people/feature/ssn"))
+
+    # Who made the group might read the feature; bob may read the group.
+    assert bob.dataset(SPINE, ["recent"]) == bob.load_dataset(made.fingerprint) == made
+    assert bob.check_dataset(made).passed
+    assert bob.rebuild_dataset(made.fingerprint) == made
+
+    other = json.loads(json.dumps(made.manifest))
+    other["selections"][0]["windows"]["Description"] = "of my own"
+    forged = replace(made, manifest=other | {"fingerprint": fingerprint_of(other)})
+    with pytest.raises(AccessDenied, match="'ssn' of people"):
+        bob.check_dataset(forged)
+    bob.save_dataset(forged)
+    for verb in (bob.load_dataset, bob.rebuild_dataset):
+        with pytest.raises(AccessDenied, match="'ssn' of people"):
+            verb(forged.fingerprint)
 
 
 def test_a_hidden_event_time_hides_the_history(connect, allow, deny):

@@ -25,6 +25,7 @@ from featurestore import (
     InvalidSpine,
     JoinTypeEnum,
     StoreUnavailable,
+    aio,
 )
 from featurestore.dataset import fingerprint_of
 from featurestore.embedded import EmbeddedStore
@@ -519,6 +520,39 @@ def test_the_server_keeps_to_its_own_limit(serving, weather, tmp_path, monkeypat
             remote.write_dataset(SPINE, ["weather"], tmp_path / "o.parquet", memory_limit=limit)
 
     assert asked == [64 << 20, 96 << 20]
+
+
+def test_the_asynchronous_client_has_the_verbs_too(served, loop, tmp_path):
+    server, remote = served
+
+    async def use():
+        async with aio.connect(server.address) as store:
+            made = await store.dataset(SPINE, ["weather[temp]"], spine_name="flights")
+            assert (await store.save_dataset(made)).exists()
+            assert await store.load_dataset(made.fingerprint) == made
+            assert (await store.rebuild_dataset(made.fingerprint)).table.equals(made.table)
+            [kept] = await store.list_datasets()
+            assert await store.describe_dataset(made.fingerprint[:6]) == kept
+            assert (await store.check_dataset(made, rows=3)).checked == 3
+            assert (await store.explain_dataset(SPINE, ["weather"])).rows == 5
+            batches = [batch async for batch in store.history("weather", features=["temp"])]
+            assert pa.Table.from_batches(batches)["temp"].to_pylist() == [39.0]
+            async for batch in store.history("weather"):
+                assert len(batch) == 1
+                break
+            with pytest.raises(FeatureGroupNotFound):
+                [batch async for batch in store.history("wether")]
+            with pytest.raises(DatasetNotFound):
+                await store.load_dataset("abcd")
+            assert [one.version for one in await store.versions("weather")] == [0]
+            assert await store.restore("weather", 0) == 0
+            assert (await store.maintain("weather")).files_after == 1
+            return made
+
+    made = loop.run(use())
+    assert made == remote.dataset(SPINE, ["weather[temp]"], spine_name="flights")
+    with pytest.raises(InvalidRequest, match="no store built this value"):
+        made.save()
 
 
 def left_over(server):
