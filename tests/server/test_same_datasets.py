@@ -374,13 +374,14 @@ class TestBuilder:
                 "expected a group to join, got none",
             ),
             (
-                lambda s: (
-                    s.create_dataset("weather")
-                    .with_feature_group("weather", target_feature_name_in_base="temp")
-                    .to_arrow()
-                ),
+                lambda s: s.create_dataset("weather").with_feature_group("weather", "tmp"),
                 InvalidRequest,
-                "the query cannot be run",
+                "the base has no 'tmp'; did you mean 'temp'",
+            ),
+            (
+                lambda s: s.create_dataset("weather").with_feature_group("online-only"),
+                InvalidRequest,
+                "online-only: the group has no offline store to join with",
             ),
         ],
     )
