@@ -811,10 +811,21 @@ def selections_from(spec: Any) -> list[FeatureSelection]:
 
 
 def as_of_from(spec: Any) -> dt.datetime | None:
-    """Read the optional as-of time of a dataset spec."""
+    """Read the optional as-of time of a dataset spec.
+
+    Raises:
+        InvalidRequest: it is none of the years 1 to 9999.
+    """
     if not spec.HasField("as_of"):
         return None
-    return eventtime.to_datetime(spec.as_of.seconds * 1_000_000 + spec.as_of.nanos // 1000)
+    stamp = spec.as_of
+    try:
+        return eventtime.to_datetime(stamp.seconds * 1_000_000 + stamp.nanos // 1000)
+    except OverflowError:
+        raise InvalidRequest(
+            f"as_of: expected a time of the years 0001 to 9999, got {stamp.seconds} s and "
+            f"{stamp.nanos} ns since the epoch"
+        ) from None
 
 
 def manifest_message(dataset: Dataset) -> control_pb2.DatasetManifest:

@@ -29,7 +29,7 @@ from featurestore import (
 )
 from featurestore.dataset import fingerprint_of
 from featurestore.embedded import EmbeddedStore
-from featurestore.v1 import control_pb2, dataset_pb2
+from featurestore.v1 import control_pb2, dataset_pb2, offline_pb2
 from featurestore.wire_dataset import build_requests, chunks_of, dataset_spec
 
 MOMENT = pa.timestamp("us", "UTC")
@@ -561,7 +561,7 @@ def test_the_asynchronous_client_has_the_verbs_too(served, loop, tmp_path):
 
 def left_over(server):
     folder = server.home / "tmp"
-    return sorted(folder.rglob("*")) if folder.exists() else []
+    return sorted(folder.iterdir()) if folder.exists() else []
 
 
 def until(holds):
@@ -689,6 +689,28 @@ def _renamed(manifest):
             "got spec",
         ),
         (
+            "ReadHistory",
+            offline_pb2.ReadHistoryRequest(
+                feature_group_name="weather", as_of={"seconds": -62135596801}
+            ),
+            "as_of: expected a time of the years 0001 to 9999",
+        ),
+        (
+            "ReadHistory",
+            offline_pb2.ReadHistoryRequest(feature_group_name="weather", version=-1),
+            "version",
+        ),
+        (
+            "Restore",
+            offline_pb2.RestoreRequest(feature_group_name="weather", version=(1 << 63) - 1),
+            "version",
+        ),
+        (
+            "ListTableVersions",
+            offline_pb2.ListTableVersionsRequest(feature_group_name="weather", limit=0),
+            "limit: expected 1 or more",
+        ),
+        (
             "ExplainDataset",
             [
                 control_pb2.BuildDatasetRequest(
@@ -709,9 +731,10 @@ def _renamed(manifest):
 )
 def test_what_is_no_call_is_refused(refusing, method, requests, words):
     remote = refusing["remote"]
-    call = remote._unary if method in ("ExplainDataset", "SaveDataset") else remote._stream
+    streams = method in ("WriteDataset", "CreateDataset", "ReadHistory")
+    sent = iter(requests) if isinstance(requests, list) else requests
     with pytest.raises(InvalidRequest, match=words):
-        list(call(method, iter(requests)) or ())
+        list(remote._stream(method, sent)) if streams else remote._unary(method, sent)
 
 
 def test_a_store_that_is_away_or_closed_says_so(server, remote, tmp_path):
