@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import threading
 import time
 from dataclasses import replace
 from functools import partial
@@ -585,14 +586,17 @@ def test_calls_leave_no_temporary_file(served, tmp_path):
 
 def test_a_client_that_goes_while_it_sends_leaves_nothing(served):
     server, remote = served
+    gone = threading.Event()
 
     def endless():
         spec = dataset_spec([FeatureSelection("weather")], "event_time")
         yield from build_requests(spec, chunks_of(SPINE))
-        until(lambda: left_over(server))
-        call.cancel()
+        gone.wait()
 
     call = remote._control.WriteDataset(endless(), timeout=60)
+    until(lambda: left_over(server))
+    call.cancel()
+    gone.set()
     with pytest.raises(Exception, match="CANCELLED"):
         list(call)
 
