@@ -48,6 +48,7 @@ from featurestore.errors import (
     Unauthenticated,
 )
 from featurestore.feature import CollectionType, FeatureDefinition, FeatureType, Value
+from featurestore.loaded import BackfillReport, LoadResult
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
 from featurestore.plan import DatasetPlan, GroupPlan
@@ -110,6 +111,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "PartitionPosition",
     # offline store and datasets
     "Flushed",
+    "LoadResult",
+    "BackfillReport",
     "FeatureSelection",
     "Dataset",
     "Fold",

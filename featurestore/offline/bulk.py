@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake import CommitProperties, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -66,10 +66,6 @@ def append_sorted(
     """
     columns = rows.schema.remove(rows.schema.get_field_index(_PARTITION))
     writer = _Files(table, columns)
-    commit = CommitProperties(
-        app_transactions=[Transaction(application, transaction)],
-        custom_metadata={**metadata, "application": application},
-    )
     try:
         try:
             written = 0
@@ -79,7 +75,9 @@ def append_sorted(
                 on_rows(written)
             writer.close()
             on_files()
-            return _commit(table, rows.schema, writer.actions, commit)
+            return _commit(
+                table, rows.schema, writer.actions, metadata, Transaction(application, transaction)
+            )
         except BaseException:
             # A commit may be in although its answer was lost: then the files belong to the table.
             if not _is_in(table, application, transaction):
@@ -229,8 +227,13 @@ def _milliseconds(us: int) -> str:
 
 
 def _commit(
-    table: DeltaOfflineTable, schema: pa.Schema, actions: list[AddAction], commit: CommitProperties
+    table: DeltaOfflineTable,
+    schema: pa.Schema,
+    actions: list[AddAction],
+    metadata: Mapping[str, str],
+    transaction: Transaction,
 ) -> int:
+    commit = CommitProperties(custom_metadata=dict(metadata), app_transactions=[transaction])
     attempt = 0
     while True:
         try:
@@ -238,7 +241,6 @@ def _commit(
         except CommitFailedError:
             # Another writer changed what no append can pass, such as the properties.
             attempt += 1
-            (transaction,) = commit.app_transactions or ()
             if _is_in(table, transaction.app_id, transaction.version):
                 return int(table.version() or 0)
             if attempt == _TRIES:
@@ -266,21 +268,16 @@ def _commit_once(
     added = [field for field in Schema.from_arrow(schema).fields if field.name not in has]
     if added:
         opened.alter.add_columns(added)
-        opened = _reopened(table)
+        opened = table.open()
+        assert opened is not None
     opened.create_write_transaction(
-        actions,
+        list(actions),
         mode="append",
         schema=opened.schema(),
         partition_by=[_PARTITION],
         commit_properties=commit,
     )
     return int(table.version() or 0)
-
-
-def _reopened(table: DeltaOfflineTable) -> DeltaTable:
-    opened = table.open()
-    assert opened is not None
-    return opened
 
 
 def _is_in(table: DeltaOfflineTable, application: str, transaction: int) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 import grpc
 
@@ -88,6 +88,7 @@ class Access:
             "Verify": self._identifiers("featureline:Verify"),
             "CreateFeatureGroup": self._create,
             "BuildDataset": self._dataset,
+            "LoadRows": self._load,
         }
 
     @property
@@ -283,6 +284,14 @@ class Access:
         for selection in request.spec.selections:
             self.read_entry(caller, "featureline:BuildDataset", selection, groups, keys=False)
 
+    def _load(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        # A later message may bring another spec, so every one is looked at.
+        if request.WhichOneof("part") == "spec":
+            spec = request.spec
+            columns = [_Column(name) for name in spec.feature_names]
+            name = spec.feature_group_name
+            self.write_entry(caller, "featureline:LoadRows", name, columns, groups)
+
     def _other(self, method: str) -> _Check:
         def check(request: Any, caller: Caller, groups: Groups | None) -> None:
             name = getattr(request, "feature_group_name", "")
@@ -439,6 +448,12 @@ def _on(action: str, resource: str) -> Callable[[Any], Needs]:
     return lambda request: [(action, resource)]
 
 
+class _Column(NamedTuple):
+    """A feature that a load writes, as a record's values are checked."""
+
+    feature_name: str
+
+
 def _on_job(action: str) -> Callable[[Any], Needs]:
     return lambda request: [(action, arn("training-job", request.training_job_name))]
 
@@ -499,6 +514,14 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "BuildDataset": lambda request: _each_group(
         "featureline:BuildDataset", request.spec.selections
     ),
+    "LoadRows": lambda request: (
+        _each_group("featureline:LoadRows", [request.spec])
+        if request.WhichOneof("part") == "spec"
+        else []
+    ),
+    "Backfill": lambda request: _on_group(
+        "featureline:RebuildOnline" if request.rebuild else "featureline:Backfill"
+    )(request),
     # Lineage: one graph, one resource
     "Record": _on("featureline:RecordLineage", _GRAPH),
     "DescribeEntity": _on("featureline:DescribeEntity", _GRAPH),
@@ -513,14 +536,17 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
 }
 ACTIONS: Final = frozenset(
     {
+        "featureline:Backfill",
         "featureline:BuildDataset",
         "featureline:DescribeEntity",
         "featureline:FindEntities",
         "featureline:Flush",
         "featureline:GetSourcePosition",
+        "featureline:LoadRows",
         "featureline:PutSourcePosition",
         "featureline:ReadDataset",
         "featureline:ReadPath",
+        "featureline:RebuildOnline",
         "featureline:RecordLineage",
         "featureline:Verify",
         "featureline:VerifyLog",
@@ -591,8 +617,11 @@ def _guarded(access: Access, method: str, handler: Any) -> Any:
     if handler.stream_stream is not None:
         stream = _stream(access, method, handler.stream_stream)
         return grpc.stream_stream_rpc_method_handler(stream, read, write)
+    if handler.unary_stream is not None:
+        watch = _watch(access, method, handler.unary_stream)
+        return grpc.unary_stream_rpc_method_handler(watch, read, write)
     # An unguarded call would be open to everybody.
-    raise TypeError(f"{method}: expected a unary call or a stream both ways")
+    raise TypeError(f"{method}: expected a unary call, or a stream of replies")
 
 
 def _unary(access: Access, method: str, handle: Any) -> Any:
@@ -603,6 +632,23 @@ def _unary(access: Access, method: str, handle: Any) -> Any:
         access.check(method, request, caller)
         with _audited(access, method, caller, [request], context):
             return await handle(request, context)
+
+    return guarded
+
+
+def _watch(access: Access, method: str, handle: Any) -> Any:
+    async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+        if not access.is_active:
+            async with contextlib.aclosing(handle(request, context)) as replies:
+                async for reply in replies:
+                    yield reply
+            return
+        caller = CALLER.get()
+        access.check(method, request, caller)
+        with _audited(access, method, caller, [request], context):
+            async with contextlib.aclosing(handle(request, context)) as replies:
+                async for reply in replies:
+                    yield reply
 
     return guarded
 

@@ -12,6 +12,7 @@ from featurestore import wire, wire_control
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest, InvalidSpine
 from featurestore.record import shown
+from featurestore.server import transfer
 from featurestore.server.answer import answer
 from featurestore.store import Description
 from featurestore.v1 import control_pb2, control_pb2_grpc
@@ -234,6 +235,18 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
         yield control_pb2.BuildDatasetResponse(dataset=wire.manifest_message(dataset))
         for chunk in wire.table_chunks(dataset.table):
             yield control_pb2.BuildDatasetResponse(rows=chunk)
+
+    async def LoadRows(
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[Any]:
+        """Load rows into both stores."""
+        async for response in transfer.load_rows(self._store, request_iterator, context):
+            yield response
+
+    async def Backfill(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Bring what the offline store has online."""
+        async for response in transfer.backfill(self._store, request, context):
+            yield response
 
 
 async def _in_thread(context: Any, work: Any, method: str) -> Any:

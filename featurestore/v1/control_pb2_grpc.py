@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from featurestore.v1 import control_pb2 as featurestore_dot_v1_dot_control__pb2
+from featurestore.v1 import transfer_pb2 as featurestore_dot_v1_dot_transfer__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
 GRPC_VERSION = grpc.__version__
@@ -89,6 +90,16 @@ class FeatureStoreStub(object):
                 request_serializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.FromString,
                 _registered_method=True)
+        self.LoadRows = channel.stream_stream(
+                '/featurestore.v1.FeatureStore/LoadRows',
+                request_serializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.FromString,
+                _registered_method=True)
+        self.Backfill = channel.unary_stream(
+                '/featurestore.v1.FeatureStore/Backfill',
+                request_serializer=featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.FromString,
+                _registered_method=True)
 
 
 class FeatureStoreServicer(object):
@@ -167,6 +178,21 @@ class FeatureStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadRows(self, request_iterator, context):
+        """Rows straight into the offline table, the latest ones online, once for each key. The first
+        message has `spec`, the last one `end`, without which nothing is stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Backfill(self, request, context):
+        """What the offline store has, brought online.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureStoreServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -224,6 +250,16 @@ def add_FeatureStoreServicer_to_server(servicer, server):
                     servicer.BuildDataset,
                     request_deserializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.SerializeToString,
+            ),
+            'LoadRows': grpc.stream_stream_rpc_method_handler(
+                    servicer.LoadRows,
+                    request_deserializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.SerializeToString,
+            ),
+            'Backfill': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backfill,
+                    request_deserializer=featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -523,6 +559,60 @@ class FeatureStore(object):
             '/featurestore.v1.FeatureStore/BuildDataset',
             featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.SerializeToString,
             featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadRows(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featurestore.v1.FeatureStore/LoadRows',
+            featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.SerializeToString,
+            featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/Backfill',
+            featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.SerializeToString,
+            featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.FromString,
             options,
             channel_credentials,
             insecure,
