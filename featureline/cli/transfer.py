@@ -1,4 +1,4 @@
-"""`featureline load`, `group backfill` and `group rebuild`: many rows into and between the stores."""
+"""`featureline load`, `group backfill` and `group rebuild`: many rows at once."""
 
 from __future__ import annotations
 
