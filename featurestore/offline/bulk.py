@@ -25,6 +25,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from featurestore import eventtime
+from featurestore.errors import StoreFull, StoreUnavailable
 from featurestore.offline.delta import DeltaOfflineTable
 
 __all__ = ["append_sorted"]
@@ -84,7 +85,11 @@ def append_sorted(
                 writer.remove()
             raise
     except (DeltaError, OSError) as error:
-        raise table.failure(error) from error
+        kind = StoreFull if isinstance(table.failure(error), StoreFull) else StoreUnavailable
+        raise kind(
+            f"the offline table {table.uri}: {error}; load again with the same key: what is stored "
+            f"already is not stored twice"
+        ) from error
 
 
 @final

@@ -71,7 +71,9 @@ def _put_columns(
     times, expires, version = puts.event_times_us, puts.expires_us, puts.schema_version
     if puts.online:
         known = _versions(txn, records, keys)
-        if known or puts.expected is not None:
+        if not known and puts.expected is not None:
+            outcomes = [Outcome.CHANGED if number else Outcome.APPLIED for number in puts.expected]
+        elif known:
             for place, (key, write) in enumerate(zip(keys, puts, strict=True)):
                 stored = known.get(key)
                 if stored is not None or write.expected is not None:
