@@ -15,7 +15,7 @@ from featurestore.journal import Journal
 from featurestore.latest import latest_versions, slice_rows
 from featurestore.load import FOLDER
 from featurestore.loaded import BackfillReport, Progress
-from featurestore.settle import Stores, mark_of, remove_unknown, settle
+from featurestore.settle import Stores, remove_unknown, settle
 
 __all__ = ["backfill", "rebuild_online"]
 
@@ -54,8 +54,7 @@ def _run(stores: Stores, group: str, verb: str, on_progress: Progress | None) ->
                 "written": 0,
                 "was_empty": not stores.online.scan(number, after=None, limit=1),
             }
-        with stores.flusher.appending(lambda: stores.registry.get(group), table) as appending:
-            mark = mark_of(stores.online, number, appending)
+        with stores.appending(entry) as (_, mark):
             snapshot = table.scan()
         # Behind its first mark a rebuild finds what it has written itself.
         noted["mark"] = mark = noted.get("mark", mark) if verb == "rebuild" else mark

@@ -40,7 +40,7 @@ from featurestore.provenance import recorded_load
 from featurestore.registry import Registered
 from featurestore.rows import numbers_of_text, pieces, row_batches
 from featurestore.schema import Ttl
-from featurestore.settle import Stores, mark_of, settle
+from featurestore.settle import Stores, settle
 from featurestore.store import WriteError
 
 __all__ = ["expiries", "load"]
@@ -269,13 +269,13 @@ def _bring_in(
                 "store_id": stores.online.store_id,
                 "done": False,
             }
-            with stores.flusher.appending(lambda: stores.registry.get(group), table) as appending:
-                noted["mark"] = mark_of(stores.online, entry.number, appending)
+            with stores.appending(current) as (appending, mark):
+                noted["mark"] = mark
                 journal.write(noted)
                 stores.on_step("noted")
                 noted["version"] = append_sorted(
                     table,
-                    _sorted(entry, staged, appending.write_time()),
+                    _sorted(entry, staged, appending.write_time(), mark),
                     application=application,
                     transaction=transaction,
                     metadata={"key": key, "digest": staged.digest},
@@ -318,10 +318,7 @@ def _bring_online(
     else:
         # Without a note of the moment of the commit, the table says what comes last.
         table = stores.table(entry)
-        with stores.flusher.appending(
-            lambda: stores.registry.get(entry.group.name), table
-        ) as appending:
-            mark = mark_of(stores.online, entry.number, appending)
+        with stores.appending(entry) as (_, mark):
             snapshot = table.scan()
         assert snapshot is not None
         latest = latest_versions(
@@ -339,15 +336,17 @@ def _bring_online(
         tell("online", done)
 
 
-def _sorted(entry: Registered, staged: _Staged, write_time_us: int) -> pa.RecordBatchReader:
+def _sorted(
+    entry: Registered, staged: _Staged, write_time_us: int, mark: int
+) -> pa.RecordBatchReader:
     """Read the staged rows as the offline table takes them, by date and identifier."""
     schema = staged.columns
-    chosen = ", ".join(
-        f"make_timestamptz({write_time_us:d}) AS write_time"
-        if name == "write_time"
-        else quoted(name)
-        for name in schema.names
-    )
+    made = {
+        "write_time": f"make_timestamptz({write_time_us:d}) AS write_time",
+        # Behind what was put before, whose sequences go up to the mark.
+        "_sequence": f"_sequence + {mark:d} AS _sequence",
+    }
+    chosen = ", ".join(made.get(name) or quoted(name) for name in schema.names)
     identifier = quoted(entry.group.record_identifier)
 
     def batches() -> Iterator[pa.RecordBatch]:

@@ -10,7 +10,8 @@ is compare-and-set against what the decision was made from, so that a put in bet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -29,7 +30,7 @@ from featurestore.online import Batch, OnlineStore, Outcome, PutColumns, Write
 from featurestore.registry import Registered, Registry
 from featurestore.sealing import Sealing
 
-__all__ = ["Stores", "mark_of", "remove_unknown", "settle"]
+__all__ = ["Stores", "remove_unknown", "settle"]
 
 SLICE: Final = 10_000
 
@@ -65,8 +66,19 @@ class Stores:
     tolerance_us: int
     on_step: Callable[[str], None] = lambda step: None
 
+    @contextmanager
+    def appending(self, entry: Registered) -> Iterator[tuple[Appending, int]]:
+        """Flush a group, then be the only one that appends to its table; give the mark too."""
+        # As before every flush: what a killed writer left is seen only behind the next writer.
+        self.online.put(())
+        name = entry.group.name
+        with self.flusher.appending(
+            lambda: self.registry.get(name), self.table(entry)
+        ) as appending:
+            yield appending, _mark_of(self.online, entry.number, appending)
 
-def mark_of(online: OnlineStore, number: int, appending: Appending) -> int:
+
+def _mark_of(online: OnlineStore, number: int, appending: Appending) -> int:
     """Return the mark of this moment for a group: see this module.
 
     Args:
