@@ -794,9 +794,17 @@ class EmbeddedStore(FeatureStore):
     def _fill_windows(self, group: str, on_progress: Progress | None) -> None:
         """Take rows that came into a group by no put into the windowed groups made of it."""
         tell = on_progress or (lambda step, rows: None)
-        for entry in self.registry.windows().values():
-            if entry.source.group.name == group:
-                self.windowed.fill(entry.group.name, on_progress=partial(tell, "windows"))
+        source = self.registry.get(group)
+        made = [w for w in self.registry.windows().values() if w.source.number == source.number]
+        if not made:
+            return
+        with self._flusher.settling(source.number):
+            with self.stores.appending(source) as (_, mark):
+                pass  # every event up to the mark is in the table now
+            for entry in made:
+                self.windowed.fill(
+                    entry.group.name, newest=mark, on_progress=partial(tell, "windows")
+                )
 
     @cached_property
     def stores(self) -> Stores:
