@@ -56,6 +56,7 @@ from featurestore.errors import (
     Unauthenticated,
 )
 from featurestore.feature import CollectionType, FeatureDefinition, FeatureType, Value
+from featurestore.loaded import BackfillReport, LoadResult
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
 from featurestore.offline.history import TableVersion
@@ -134,6 +135,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "PartitionPosition",
     # offline store and datasets
     "Flushed",
+    "LoadResult",
+    "BackfillReport",
     "FeatureSelection",
     "Dataset",
     "Fold",

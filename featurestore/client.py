@@ -14,11 +14,11 @@ import grpc
 import pyarrow as pa
 
 import lineage
-from featurestore import convert, eventtime, wire, wire_control, wire_window
+from featurestore import convert, eventtime, wire, wire_control, wire_transfer, wire_window
 from featurestore.arrowcode import encode_batch
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport
-from featurestore.dataset import Dataset, FeatureSelection
+from featurestore.dataset import Dataset, FeatureSelection, name_of
 from featurestore.embedded import (
     arrow_values,
     check_readable,
@@ -33,6 +33,7 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
 from featurestore.offline.history import TableVersion
@@ -42,6 +43,7 @@ from featurestore.position import SourcePosition
 from featurestore.provenance import recorded_load
 from featurestore.record import Put
 from featurestore.remote_datasets import RemoteDatasets, Requests
+from featurestore.rows import row_batches
 from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource
@@ -62,6 +64,7 @@ from featurestore.v1 import (
     control_pb2_grpc,
     runtime_pb2,
     runtime_pb2_grpc,
+    transfer_pb2,
     window_pb2,
     window_pb2_grpc,
 )
@@ -602,6 +605,55 @@ class RemoteStore(FeatureStore):
     @cached_property
     def _datasets(self) -> RemoteDatasets:
         return RemoteDatasets(_Long(self), self)
+
+    # -- rows from store to store -------------------------------------------------------------
+
+    def load(
+        self,
+        group: str,
+        data: object,
+        *,
+        key: str,
+        source: str = "",
+        on_progress: Progress | None = None,
+    ) -> LoadResult:
+        """See FeatureStore.load; the rows are sent, and all must have the same columns."""
+        requests = wire_transfer.LoadRequests(
+            group, row_batches(data), key=key, source=source or name_of(data)
+        )
+        try:
+            responses = self._several(self._control.LoadRows, iter(requests))
+            result = wire_transfer.read_load(group, key, responses, on_progress)
+        except FeatureStoreError:
+            if requests.failure is not None:  # the server only says that the rows ended early
+                raise requests.failure from None
+            raise
+        return result
+
+    def backfill(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """See FeatureStore.backfill; the server does it."""
+        return self._backfill(group, on_progress, rebuild=False)
+
+    def rebuild_online(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """See FeatureStore.rebuild_online; the server does it."""
+        return self._backfill(group, on_progress, rebuild=True)
+
+    def _backfill(
+        self, group: str, on_progress: Progress | None, *, rebuild: bool
+    ) -> BackfillReport:
+        request = transfer_pb2.BackfillRequest(feature_group_name=group, rebuild=rebuild)
+        responses = self._several(self._control.Backfill, request)
+        return wire_transfer.read_backfill(group, responses, on_progress)
+
+    def _several(self, method: Any, request: Any) -> Iterator[Any]:
+        """Give the replies to a call that has several; it has an hour."""
+        metadata = self._login.call_metadata()
+        try:
+            yield from method(request, timeout=LONG_TIMEOUT_S, metadata=metadata)
+        except grpc.RpcError as error:
+            wire.raise_from_rpc(error, self.target, self._login, metadata[0][1])
+        except ValueError as error:
+            raise self._closed() from error
 
     # -- lineage and end ----------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, final
 
-import numpy as np
 import pyarrow as pa
 
 import lineage
 from featurestore import builderquery, convert, eventtime, verify
 from featurestore import record as record_rules
 from featurestore.arrowcode import Encoded, check_records, encode_batch
+from featurestore.backfill import backfill, rebuild_online
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport, check_dataset
 from featurestore.codec import DELETED, HARD, NEVER, StoredValue
@@ -39,6 +39,8 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.load import expiries, load
+from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline import (
     DEFAULT_RETENTION,
@@ -87,6 +89,7 @@ from featurestore.schema import (
 )
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
+from featurestore.settle import Stores
 from featurestore.spine import name_of, read_spine, spine_batches
 from featurestore.store import (
     Description,
@@ -690,6 +693,66 @@ class EmbeddedStore(FeatureStore):
         source = {"spine": spine_name} if spine_name else {}
         return {**manifest, "lineage": {"uid": uid, **source}}
 
+    # -- rows from store to store -------------------------------------------------------------
+
+    def load(
+        self,
+        group: str,
+        data: object,
+        *,
+        key: str,
+        source: str = "",
+        on_progress: Progress | None = None,
+    ) -> LoadResult:
+        """See FeatureStore.load."""
+        named = source or name_of(data)
+        result = load(self.stores, group, data, key=key, source=named, on_progress=on_progress)
+        self._fill_windows(group, on_progress)
+        return result
+
+    def backfill(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """See FeatureStore.backfill."""
+        report = backfill(self.stores, group, on_progress=on_progress)
+        self._fill_windows(group, on_progress)
+        return report
+
+    def rebuild_online(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """See FeatureStore.rebuild_online."""
+        report = rebuild_online(self.stores, group, on_progress=on_progress)
+        self._fill_windows(group, on_progress)
+        return report
+
+    def _fill_windows(self, group: str, on_progress: Progress | None) -> None:
+        """Take rows that came into a group by no put into the windowed groups made of it."""
+        tell = on_progress or (lambda step, rows: None)
+        source = self.registry.get(group)
+        made = [w for w in self.registry.windows().values() if w.source.number == source.number]
+        if not made:
+            return
+        with self._flusher.settling(source.number):
+            with self.stores.appending(source) as (_, mark):
+                pass  # every event up to the mark is in the table now
+            for entry in made:
+                self.windowed.fill(
+                    entry.group.name, newest=mark, on_progress=partial(tell, "windows")
+                )
+
+    @cached_property
+    def stores(self) -> Stores:
+        """The home's stores, for what moves rows between them."""
+        return Stores(
+            self.home,
+            self.registry,
+            self.online,
+            self._committer.put,
+            self._flusher,
+            self.sealing,
+            self.offline_table,
+            lambda: self.graph,
+            self._now,
+            self._tolerance_us,
+        )
+
     # -- the life of offline tables -----------------------------------------------------------
 
     def maintain(
@@ -1040,17 +1103,12 @@ class EmbeddedStore(FeatureStore):
     def _puts(self, entry: Registered, encoded: Encoded, ttl: Ttl | None, now: int) -> PutColumns:
         """Make the writes of many checked records of one group: `_put` by the column."""
         group = entry.group
-        ttl = ttl or group.ttl
-        expires = np.full(len(encoded.records), NEVER, np.int64)
-        if ttl is not None and ttl.us <= eventtime.MAX_US - eventtime.MIN_US:
-            ends = encoded.event_times_us + ttl.us
-            expires = np.where(ends > eventtime.MAX_US, NEVER, ends)
         return PutColumns(
             entry.number,
             encoded.identifiers,
             encoded.event_times_us,
             self.sealing.seal_all(entry, encoded.identifiers, encoded.records),
-            expires,
+            expiries(ttl or group.ttl, encoded.event_times_us),
             entry.version,
             now,
             group.online,

@@ -58,16 +58,23 @@ def dataset_entity(manifest: Mapping[str, Any]) -> lineage.Entity:
 
 
 @contextmanager
-def recorded_load(graph: Any, group: str, source: str) -> Iterator[lineage.Recorder]:
+def recorded_load(
+    graph: Any, group: str, source: str, *, name: str = "", key: str = ""
+) -> Iterator[lineage.Recorder]:
     """Record the load of a table into a feature group as one action.
 
     Args:
         graph: a lineage graph, or the client of a server's.
         group: the feature group.
         source: uri or path of where the rows came from; "" when the caller did not say.
+        name: of the action; one that was recorded goes on. By default it is a new one.
+        key: of a load that may be tried again; "" when it has none.
     """
-    name = f"load-{group}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
-    with lineage.Recorder(graph, "Load", name, kind=lineage.Kind.ACTION) as job:
+    name = name or f"load-{group}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+    properties = {"key": key} if key else {}
+    with lineage.Recorder(
+        graph, "Load", name, kind=lineage.Kind.ACTION, properties=properties
+    ) as job:
         if source:
             job.input(lineage.artifact("DataSet", source))
         try:

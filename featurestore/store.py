@@ -17,6 +17,7 @@ from featurestore.check import CheckReport
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.errors import FeatureGroupNotFound, InvalidRequest
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
 from featurestore.offline.history import TableVersion
@@ -518,6 +519,65 @@ class FeatureStore(ABC):
         """Flush, then compare the online store with the latest rows of the offline store.
 
         Of a windowed group the features of each key are compared, as of now.
+        """
+
+    @abstractmethod
+    def load(
+        self,
+        group: str,
+        data: object,
+        *,
+        key: str,
+        source: str = "",
+        on_progress: Progress | None = None,
+    ) -> LoadResult:
+        """Load many rows: straight into the offline table, the latest ones online.
+
+        Rows are checked as `put_table` checks them; refused ones are reported and the others are
+        stored, in one commit. The same key again, by any process and after a kill at any point,
+        finishes what is left, adds nothing twice and says `already`. Puts go on meanwhile; a flush
+        of the group waits while the files are written.
+
+        Args:
+            group: the feature group; it needs an offline store.
+            data: an Arrow table or reader, pandas, Polars or anything with the Arrow C stream
+                interface, a DuckDB relation or query (a text that begins with SELECT, WITH or
+                FROM), or a Parquet, CSV or Arrow file, or a folder or a list of such.
+            key: names this load in this group for ever: 1 to 200 printable characters.
+            source: uri of where the rows came from, for lineage; by default the file's path.
+            on_progress: called with the step (`read`, `write`, `online`) and the rows done in it.
+
+        Raises:
+            FeatureNotFound: a column is no feature of the group.
+            InvalidRecord: a column has a type that no row of it can have.
+            InvalidRequest: there are no rows, they cannot be read, or the key was used for others.
+            StoreUnavailable, StoreFull: a store could not be written; load again with the key.
+        """
+
+    @abstractmethod
+    def backfill(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """Bring what the offline table has online, where nothing or something older is.
+
+        At one event time the offline version counts, but for a put that still waits for its
+        flush. Markers and expired records go online as tombstones, so that a late older put does
+        not bring a record back. A killed backfill goes on where it stopped, and puts, flushes and
+        reads go on meanwhile.
+
+        Args:
+            group: the feature group; it needs both stores.
+            on_progress: called with `online` and the identifiers done.
+
+        Raises:
+            InvalidRequest: the group lacks a store.
+        """
+
+    @abstractmethod
+    def rebuild_online(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """Make the online store of a group anew from the offline table, after loss or damage.
+
+        As `backfill`, but every version that was flushed gives way to the offline one, also a
+        newer one, and what the offline table does not know is hidden. What waited in a lost
+        outbox is lost. All deletes count as soft ones.
         """
 
     def offline_uri(self, group: str) -> str:

@@ -21,6 +21,7 @@ from featureline.cli import (
     records,
     serving,
     top,
+    transfer,
     windows,
 )
 from featureline.errors import EXPECTED_ERRORS
@@ -49,6 +50,7 @@ for command in (
     records.records,
     records.flush,
     records.verify,
+    transfer.load,
     ingestion.ingest,
     datasets.dataset,
     jobs.train,
@@ -64,6 +66,10 @@ for command in (
     access.policy,
 ):
     cli.add_command(command)
+
+
+groups.group.add_command(transfer.backfill)
+groups.group.add_command(transfer.rebuild)
 
 
 def main() -> None:

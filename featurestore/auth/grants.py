@@ -30,7 +30,12 @@ READS: Final = (
     "featureline:ReadDataset",
     "featureline:ReadHistory",
 )
-WRITES: Final = ("sagemaker:PutRecord", "sagemaker:BatchWriteRecord", "sagemaker:UpdateRecord")
+WRITES: Final = (
+    "sagemaker:PutRecord",
+    "sagemaker:BatchWriteRecord",
+    "sagemaker:UpdateRecord",
+    "featureline:LoadRows",
+)
 
 _MAX_REMEMBERED: Final = 10_000  # resources come from requests: memory must not grow with them
 _NOTHING: Final[Mapping[str, Statement]] = {}

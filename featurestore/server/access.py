@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple, final
 
 import grpc
 
@@ -99,6 +99,7 @@ class Access:
             "CreateDataset": self._builder,
             "CheckDataset": self._manifest,
             "ReadHistory": self._history,
+            "LoadRows": self._load,
         }
 
     @property
@@ -427,6 +428,14 @@ class Access:
             denied = self._denied(caller, group, READS)
             self._refuse(caller, action, group, group.event_time, denied)
 
+    def _load(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        # A later message may bring another spec, so every one is looked at.
+        if request.WhichOneof("part") == "spec":
+            spec = request.spec
+            columns = [_Column(name) for name in spec.feature_names]
+            name = spec.feature_group_name
+            self.write_entry(caller, "featureline:LoadRows", name, columns, groups)
+
     def _other(self, method: str) -> _Check:
         def check(request: Any, caller: Caller, groups: Groups | None) -> None:
             name = getattr(request, "feature_group_name", "")
@@ -621,6 +630,12 @@ def _on(action: str, resource: str) -> Callable[[Any], Needs]:
     return lambda request: [(action, resource)]
 
 
+class _Column(NamedTuple):
+    """A feature that a load writes, as a record's values are checked."""
+
+    feature_name: str
+
+
 def _on_job(action: str) -> Callable[[Any], Needs]:
     return lambda request: [(action, arn("training-job", request.training_job_name))]
 
@@ -737,6 +752,14 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "ReadHistory": _on_group("featureline:ReadHistory"),
     "ListTableVersions": _on_group("featureline:ListTableVersions"),
     "Restore": _on_group("featureline:Restore"),
+    "LoadRows": lambda request: (
+        _each_group("featureline:LoadRows", [request.spec])
+        if request.WhichOneof("part") == "spec"
+        else []
+    ),
+    "Backfill": lambda request: _on_group(
+        "featureline:RebuildOnline" if request.rebuild else "featureline:Backfill"
+    )(request),
     # WindowedFeatures
     "CreateWindowedGroup": lambda request: [
         (
@@ -763,6 +786,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
 }
 ACTIONS: Final = frozenset(
     {
+        "featureline:Backfill",
         "featureline:BuildDataset",
         "featureline:CheckDataset",
         "featureline:CreateDataset",
@@ -779,12 +803,14 @@ ACTIONS: Final = frozenset(
         "featureline:ListDatasets",
         "featureline:ListTableVersions",
         "featureline:ListWindowedGroups",
+        "featureline:LoadRows",
         "featureline:Maintain",
         "featureline:PutSourcePosition",
         "featureline:ReadDataset",
         "featureline:ReadHistory",
         "featureline:ReadPath",
         "featureline:RebuildDataset",
+        "featureline:RebuildOnline",
         "featureline:RecordLineage",
         "featureline:Restore",
         "featureline:SaveDataset",

@@ -12,6 +12,7 @@ from featurestore import wire, wire_control
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest, InvalidSpine
 from featurestore.record import shown
+from featurestore.server import transfer
 from featurestore.server.access import Access
 from featurestore.server.answer import answer
 from featurestore.server.datasets import DEFAULT_MEMORY_BYTES, DatasetCalls
@@ -315,6 +316,18 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
     async def Restore(self, request: Any, context: Any) -> Any:
         """Make an older version of an offline table the newest one."""
         return await self._tables.restore(request)
+
+    async def LoadRows(
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[Any]:
+        """Load rows into both stores."""
+        async for response in transfer.load_rows(self._store, request_iterator, context):
+            yield response
+
+    async def Backfill(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Bring what the offline store has online."""
+        async for response in transfer.backfill(self._store, request, context):
+            yield response
 
 
 async def _in_thread(context: Any, work: Any, method: str) -> Any:

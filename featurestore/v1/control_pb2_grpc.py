@@ -6,6 +6,7 @@ import warnings
 from featurestore.v1 import control_pb2 as featurestore_dot_v1_dot_control__pb2
 from featurestore.v1 import dataset_pb2 as featurestore_dot_v1_dot_dataset__pb2
 from featurestore.v1 import offline_pb2 as featurestore_dot_v1_dot_offline__pb2
+from featurestore.v1 import transfer_pb2 as featurestore_dot_v1_dot_transfer__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
 GRPC_VERSION = grpc.__version__
@@ -155,6 +156,16 @@ class FeatureStoreStub(object):
                 '/featurestore.v1.FeatureStore/Restore',
                 request_serializer=featurestore_dot_v1_dot_offline__pb2.RestoreRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_offline__pb2.RestoreResponse.FromString,
+                _registered_method=True)
+        self.LoadRows = channel.stream_stream(
+                '/featurestore.v1.FeatureStore/LoadRows',
+                request_serializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.FromString,
+                _registered_method=True)
+        self.Backfill = channel.unary_stream(
+                '/featurestore.v1.FeatureStore/Backfill',
+                request_serializer=featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.FromString,
                 _registered_method=True)
 
 
@@ -318,6 +329,21 @@ class FeatureStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadRows(self, request_iterator, context):
+        """Rows straight into the offline table, the latest ones online, once for each key. The first
+        message has `spec`, the last one `end`, without which nothing is stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Backfill(self, request, context):
+        """What the offline store has, brought online.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureStoreServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -440,6 +466,16 @@ def add_FeatureStoreServicer_to_server(servicer, server):
                     servicer.Restore,
                     request_deserializer=featurestore_dot_v1_dot_offline__pb2.RestoreRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_offline__pb2.RestoreResponse.SerializeToString,
+            ),
+            'LoadRows': grpc.stream_stream_rpc_method_handler(
+                    servicer.LoadRows,
+                    request_deserializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.SerializeToString,
+            ),
+            'Backfill': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backfill,
+                    request_deserializer=featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1090,6 +1126,60 @@ class FeatureStore(object):
             '/featurestore.v1.FeatureStore/Restore',
             featurestore_dot_v1_dot_offline__pb2.RestoreRequest.SerializeToString,
             featurestore_dot_v1_dot_offline__pb2.RestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadRows(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featurestore.v1.FeatureStore/LoadRows',
+            featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.SerializeToString,
+            featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/Backfill',
+            featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.SerializeToString,
+            featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,19 +72,19 @@ def window_value(
     if feature.of is None:
         return len(seen)
     values = [event[2][feature.of] for event in seen if event[2][feature.of] is not None]
-    if feature.aggregation is Aggregation.COUNT:
+    if feature.kind is Aggregation.COUNT:
         return len(values)
-    if feature.aggregation is Aggregation.APPROX_UNIQUE:
+    if feature.kind is Aggregation.APPROX_UNIQUE:
         return _unique(values)
     if not values:
         return None
-    if feature.aggregation is Aggregation.TOP_K:
+    if feature.kind is Aggregation.TOP_K:
         counts = sorted(Counter(values).items(), key=lambda pair: (-pair[1], pair[0]))
         return [value for value, _ in counts[: feature.k]]
-    if feature.aggregation is Aggregation.SUM and kind is FeatureType.INTEGRAL:
+    if feature.kind is Aggregation.SUM and kind is FeatureType.INTEGRAL:
         total = sum(values)
         return total if -(2**63) <= total < 2**63 else None
-    found: Value | None = _OF_VALUES[feature.aggregation](values)
+    found: Value | None = _OF_VALUES[feature.kind](values)
     return found
 
 

@@ -127,6 +127,9 @@ def test_every_action_is_asked_for_by_some_call():
         if method.name == "CreateTrainingJob":
             request.input_data_config[0].dataset = "f"
             asked |= {action for action, _ in action_and_resources(method.name, request)}
+        if method.name == "Backfill":
+            request.rebuild = not request.rebuild
+            asked |= {action for action, _ in action_and_resources(method.name, request)}
     assert asked == ACTIONS
 
 

@@ -36,6 +36,7 @@ from featurestore.v1 import (
     offline_pb2,
     runtime_pb2,
     runtime_pb2_grpc,
+    transfer_pb2,
 )
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
 from training.v1 import training_pb2, training_pb2_grpc
@@ -233,6 +234,23 @@ EVERY_CALL = [
         offline_pb2.ListTableVersionsRequest(feature_group_name="people"),
     ),
     ("control", "Restore", offline_pb2.RestoreRequest(feature_group_name="people")),
+    (
+        "control",
+        "LoadRows",
+        [
+            transfer_pb2.LoadRowsRequest(
+                spec=transfer_pb2.LoadSpec(
+                    feature_group_name="people", key="k", feature_names=["id", "at"]
+                )
+            )
+        ],
+    ),
+    ("control", "Backfill", transfer_pb2.BackfillRequest(feature_group_name="people")),
+    (
+        "control",
+        "Backfill",
+        transfer_pb2.BackfillRequest(feature_group_name="people", rebuild=True),
+    ),
     ("lineage", "Record", lineage_pb2.RecordRequest()),
     ("lineage", "DescribeEntity", lineage_pb2.DescribeEntityRequest(uid="x")),
     ("lineage", "FindEntities", lineage_pb2.FindEntitiesRequest()),
@@ -359,6 +377,37 @@ def test_a_denied_feature_cannot_be_written(client, allow, deny):
     )
     update.features.add(feature_name="ssn").value.string_value = "x"
     assert ada.code("runtime", "UpdateRecord", update) == "PERMISSION_DENIED"
+
+
+def test_a_load_cannot_write_a_denied_feature(client, allow, deny):
+    table = pa.table({"id": ["z"], "at": ["2024-01-03T00:00:00Z"], "ssn": ["x"]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    part = transfer_pb2.LoadRowsRequest
+    allowed, naming = (
+        part(
+            spec=transfer_pb2.LoadSpec(
+                feature_group_name="people", key="denied", feature_names=names
+            )
+        )
+        for names in (["id", "at"], ["id", "at", "ssn"])
+    )
+    rows, end = part(rows=sink.getvalue().to_pybytes()), part(end=1)
+    for action in ("sagemaker:PutRecord", "featureline:LoadRows"):
+        ada = client(allow("*"), deny(action, "people/feature/ssn"))
+        for messages, code in [
+            ([naming, rows, end], "PERMISSION_DENIED"),
+            ([allowed, naming, rows, end], "PERMISSION_DENIED"),
+            ([allowed, rows, end], "INVALID_ARGUMENT"),  # not the columns that were looked at
+            ([rows, end], "INVALID_ARGUMENT"),
+        ]:
+            assert ada.code("control", "LoadRows", iter(messages)) == code
+    backfills = client(allow("featureline:Backfill", "people"))
+    request = transfer_pb2.BackfillRequest(feature_group_name="people")
+    assert backfills.code("control", "Backfill", request) == "OK"
+    request.rebuild = True
+    assert backfills.code("control", "Backfill", request) == "PERMISSION_DENIED"
 
 
 def test_a_dataset_comes_without_hidden_features(client, allow, deny):

@@ -165,6 +165,27 @@ def test_the_path_of_a_record_over_s3(remote, place, reading, at):
     assert not (remote.home / "offline").exists()
 
 
+def test_a_load_over_s3(remote, relay, at):
+    rows = {
+        "station": [f"s{n % 3}" for n in range(40)],
+        "time": [at(n * 5_000 - 150_000) for n in range(40)],
+        "count": list(range(40)),
+    }
+    relay.cut()
+    with pytest.raises(StoreUnavailable):
+        remote.load("readings", rows, key="k")
+    relay.mend()
+    assert remote.load("readings", rows, key="k").already is False
+    assert remote.load("readings", rows, key="k").already
+    assert sorted(counts(remote)) == list(range(40))
+    assert remote.verify("readings").equal
+    remote.load("readings", rows, key="again")
+    assert remote.rebuild_online("readings").written == 3
+    assert remote.maintain("readings", retention=dt.timedelta(0)).files_removed >= 0
+    assert len(counts(remote)) == 80
+    assert remote.verify("readings").equal
+
+
 def test_a_login_is_stored_nowhere(remote, reading):
     remote.put("readings", reading("JFK", 1))
     remote.flush()
