@@ -26,9 +26,9 @@ from featurestore.dataset import (
     Dataset,
     FeatureSelection,
     Resolved,
-    build,
     moment_us,
 )
+from featurestore.engine import Engine, build, check_engine, write
 from featurestore.errors import (
     FeatureGroupNotFound,
     FeatureStoreError,
@@ -80,7 +80,7 @@ from featurestore.schema import (
 )
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
-from featurestore.spine import is_query, name_of, read_spine, spine_batches
+from featurestore.spine import is_query, name_of, read_spine
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -92,7 +92,7 @@ from featurestore.store import (
     resource_of,
     selections,
 )
-from featurestore.streamed import WrittenDataset, memory_bytes, write
+from featurestore.streamed import WrittenDataset
 from featurestore.sweep import sweep_group
 from featurestore.update import merge
 
@@ -461,16 +461,25 @@ class EmbeddedStore(FeatureStore):
         as_of: dt.datetime | None = None,
         spine_name: str = "",
         threads: int | None = None,
+        engine: Engine = "duckdb",
+        spark: Any | None = None,
     ) -> Dataset:
-        """See FeatureStore.dataset; `threads` limits DuckDB and does not change the result."""
+        """See FeatureStore.dataset; the result does not depend on the engine.
+
+        `threads` limits DuckDB. With `engine="spark"` the session `spark` joins, by default the
+        active one or a new one; see `write_dataset` for a result that does not fit into memory.
+        """
+        check_engine(engine, spark, threads=threads)
         rows = read_spine(spine)
-        resolved = self._resolve(selections(features))
+        resolved = self._resolve(selections(features), engine)
         dataset = build(
             rows,
             resolved,
+            engine=engine,
             time=time,
             as_of_us=moment_us(as_of),
             threads=threads,
+            session=spark,
         )
         name = spine_name or name_of(spine)
         return self._recorded(dataset, resolved, name, rebuilt=False)
@@ -481,6 +490,7 @@ class EmbeddedStore(FeatureStore):
         features: Iterable[FeatureSelection | str],
         *,
         time: str = "event_time",
+        as_of: dt.datetime | None = None,
     ) -> DatasetPlan:
         """Say what `dataset` with the same arguments would read; the groups are flushed first.
 
@@ -488,7 +498,8 @@ class EmbeddedStore(FeatureStore):
             InvalidSpine: a column is missing or has the wrong type.
             FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
         """
-        return explain(read_spine(spine), self._resolve(selections(features)), time=time)
+        resolved = self._resolve(selections(features))
+        return explain(read_spine(spine), resolved, time=time, as_of_us=moment_us(as_of))
 
     def create_dataset(
         self,
@@ -537,49 +548,61 @@ class EmbeddedStore(FeatureStore):
         features: Iterable[FeatureSelection | str],
         path: str | Path,
         *,
-        memory_limit: int | str,
+        memory_limit: int | str | None = None,
         time: str = "event_time",
         as_of: dt.datetime | None = None,
         spine_name: str = "",
         threads: int | None = None,
         on_progress: Callable[[int], None] | None = None,
+        engine: Engine = "duckdb",
+        spark: Any | None = None,
     ) -> WrittenDataset:
-        """Build a dataset into a Parquet file, with a limit on the memory that takes.
+        """Build a dataset into Parquet: by DuckDB within a limit of memory, or by Spark.
 
         Its fingerprint is that of `dataset` with the same arguments. `path` appears whole or not
-        at all, and what does not fit into memory waits in a folder beside it meanwhile.
+        at all, and what does not fit into memory waits in a folder beside it meanwhile. DuckDB
+        writes a file. Spark's executors write a folder of files, in the order of their names; the
+        rows do not pass through this process but for their digest.
 
         Args:
             spine: see `dataset`; a Parquet file, a query or a record batch reader is read in
-                pieces. In the order of time it is joined fastest.
+                pieces. In the order of time DuckDB joins it fastest. With Spark also a folder or
+                several paths of Parquet files, which the executors read, or a Spark DataFrame.
             features: selections, or texts such as `weather[temp,wind]`.
-            path: the file to write.
-            memory_limit: bytes, or a text such as `512MB`; 64 MB or more. What the process holds
-                already does not count.
+            path: the file to write; with Spark the folder, where the executors can write too.
+            memory_limit: for DuckDB: bytes, or a text such as `512MB`; 64 MB or more. What the
+                process holds already does not count.
             time: the spine's time column.
             as_of: only records written offline at or before it count.
             spine_name: names the spine in lineage; by default its file's name or digest.
             threads: for DuckDB; the result does not depend on it.
-            on_progress: called with the number of rows joined so far.
+            on_progress: for DuckDB: called with the number of rows joined so far.
+            engine: `duckdb` or `spark`.
+            spark: the Spark session; by default the active one, else a new one.
 
         Raises:
             InvalidSpine: a column is missing or has the wrong type.
             FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
-            InvalidRequest: the join does not fit into the limit.
+            InvalidRequest: the join does not fit into the limit, or Spark is not installed.
+            StoreUnavailable: Spark could not finish.
         """
-        limit = memory_bytes(memory_limit)
-        resolved = self._resolve(selections(features))
+        check_engine(
+            engine, spark, memory_limit=memory_limit, threads=threads, on_progress=on_progress
+        )
+        resolved = self._resolve(selections(features), engine)
         name = spine_name or name_of(spine)
         return write(
-            spine_batches(spine),
+            spine,
             resolved,
             Path(path),
+            engine=engine,
             time=time,
             as_of_us=moment_us(as_of),
-            memory_limit=limit,
             recorded=lambda manifest: self._with_lineage(manifest, resolved, name, rebuilt=False),
+            memory_limit=memory_limit,
             threads=threads,
             on_progress=on_progress,
+            session=spark,
         )
 
     def save_dataset(self, dataset: Dataset) -> Path:
@@ -602,7 +625,14 @@ class EmbeddedStore(FeatureStore):
         """
         return replace(self.saved.load(fingerprint), keeper=self)
 
-    def rebuild_dataset(self, fingerprint: str, *, threads: int | None = None) -> Dataset:
+    def rebuild_dataset(
+        self,
+        fingerprint: str,
+        *,
+        threads: int | None = None,
+        engine: Engine = "duckdb",
+        spark: Any | None = None,
+    ) -> Dataset:
         """Build a saved dataset again, from its spine and the table versions it names.
 
         Its fingerprint and rows are those of the first time, whatever was written since. Lineage
@@ -611,6 +641,8 @@ class EmbeddedStore(FeatureStore):
         Args:
             fingerprint: or four or more of its first characters.
             threads: for DuckDB; the result does not depend on it.
+            engine: `duckdb` or `spark`, whichever built it the first time.
+            spark: the Spark session; by default the active one, else a new one.
 
         Raises:
             DatasetNotFound: no saved dataset, or more than one, has it.
@@ -618,7 +650,12 @@ class EmbeddedStore(FeatureStore):
         """
         manifest = self.saved.find(fingerprint).manifest
         dataset, resolved = rebuild(
-            manifest, self.saved.spine(manifest), self.resolve_manifest, threads=threads
+            manifest,
+            self.saved.spine(manifest),
+            partial(self.resolve_manifest, engine=engine),
+            threads=threads,
+            engine=engine,
+            session=spark,
         )
         name = str(manifest.get("lineage", {}).get("spine", ""))
         return self._recorded(dataset, resolved, name, rebuilt=True)
@@ -921,8 +958,14 @@ class EmbeddedStore(FeatureStore):
         ]
         return identifiers, values[-1][0] if len(values) == limit else None
 
-    def resolve_manifest(self, manifest: Mapping[str, Any]) -> list[Resolved]:
+    def resolve_manifest(
+        self, manifest: Mapping[str, Any], *, engine: Engine = "duckdb"
+    ) -> list[Resolved]:
         """Return what a dataset's manifest refers to, at the table versions it names.
+
+        Args:
+            manifest: see `Dataset`.
+            engine: that will read the files.
 
         Raises:
             FeatureGroupNotFound, InvalidRequest: a group or its table is not there any more.
@@ -933,7 +976,7 @@ class EmbeddedStore(FeatureStore):
             version = manifest["versions"][body["group"]]
             snapshot = None
             if version is not None:
-                snapshot = self.offline_table(entry).scan(version=version)
+                snapshot = self.offline_table(entry, engine=engine).scan(version=version)
             table = manifest["tables"].get(body["group"])
             if snapshot is not None and snapshot.content_hash != table["content_hash"]:
                 raise InvalidRequest(
@@ -956,14 +999,11 @@ class EmbeddedStore(FeatureStore):
             resolved.append(Resolved(selection, group, snapshot))
         return resolved
 
-    def offline_table(self, entry: Registered) -> DeltaOfflineTable:
-        """Return the offline table of a group."""
+    def offline_table(self, entry: Registered, *, engine: Engine = "duckdb") -> DeltaOfflineTable:
+        """Return the offline table of a group; Spark's executors read files where they lie."""
         uri = self._offline_uri(entry)
-        return DeltaOfflineTable(
-            uri,
-            storage_options=environment_options(uri),
-            cache=FileCache(self.home / "cache" / "offline"),
-        )
+        cache = FileCache(self.home / "cache" / "offline") if engine == "duckdb" else None
+        return DeltaOfflineTable(uri, storage_options=environment_options(uri), cache=cache)
 
     def _prepare_put(self, groups: Mapping[str, Registered], put: Put) -> Write:
         ttl = put.ttl
@@ -1040,14 +1080,16 @@ class EmbeddedStore(FeatureStore):
             group.offline,
         )
 
-    def _resolve(self, asked: Sequence[FeatureSelection]) -> list[Resolved]:
+    def _resolve(
+        self, asked: Sequence[FeatureSelection], engine: Engine = "duckdb"
+    ) -> list[Resolved]:
         """Find what selections refer to; those of one group share one table version."""
         resolved: list[Resolved] = []
         first: dict[str, Resolved] = {}
         for selection in asked:
             found = first.get(selection.group)
             if found is None:
-                found = first[selection.group] = self._resolve_one(selection)
+                found = first[selection.group] = self._resolve_one(selection, engine)
             elif found.selection.version != selection.version:
                 raise InvalidRequest(
                     f"{selection.group}: expected one table version in a dataset, got "
@@ -1056,13 +1098,14 @@ class EmbeddedStore(FeatureStore):
             resolved.append(replace(found, selection=selection))
         return resolved
 
-    def _resolve_one(self, selection: FeatureSelection) -> Resolved:
+    def _resolve_one(self, selection: FeatureSelection, engine: Engine = "duckdb") -> Resolved:
         entry = self.registry.get(selection.group)
         if not entry.group.offline:
             raise InvalidRequest(f"{selection.group}: the group has no offline store to join with")
         if selection.version is None:
             self._flush(entry)
-        snapshot: Snapshot | None = self.offline_table(entry).scan(version=selection.version)
+        table = self.offline_table(entry, engine=engine)
+        snapshot: Snapshot | None = table.scan(version=selection.version)
         return Resolved(selection, entry.group, snapshot)
 
     def _with_offline(self, name: str) -> Registered:
