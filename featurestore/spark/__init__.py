@@ -3,9 +3,9 @@
 session   which session, and the settings under which values come through as they are
 spine     a spine that executors read: its rows numbered, its times and keys checked
 join      the rule as Spark SQL
-build     datasets in memory, and written by the executors
+dataset   datasets in memory, and written by the executors
 """
 
-from featurestore.spark.build import build, write
+from featurestore.spark.dataset import build, write
 
 __all__ = ["build", "write"]
