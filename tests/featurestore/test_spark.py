@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-import gc
-import importlib
 import os
 import shutil
 import subprocess
@@ -53,35 +51,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 
 TIME = pa.timestamp("us", "UTC")
 NOTHING = None
-
-
-@pytest.fixture(scope="module")
-def spark():
-    """A session on this machine; the tests skip without Spark or Java, and fail so in CI."""
-    missing = [
-        *([] if importlib.util.find_spec("pyspark") else ["pyspark"]),
-        *([] if shutil.which("java") or os.environ.get("JAVA_HOME") else ["Java 17"]),
-    ]
-    if missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{' and '.join(missing)} is not installed")
-        pytest.skip(f"{' and '.join(missing)} is not installed")
-    sql = importlib.import_module("pyspark.sql")
-    session = (
-        sql.SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
-        .config("spark.sql.shuffle.partitions", "2")
-        .config("spark.sql.session.timeZone", "Asia/Tokyo")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("OFF")
-    yield session
-    session.stop()
-    gc.collect()
 
 
 @dataclass(frozen=True)
