@@ -21,6 +21,7 @@ from featureline.cli import (
     records,
     serving,
     top,
+    windows,
 )
 from featureline.errors import EXPECTED_ERRORS
 
@@ -41,6 +42,7 @@ for command in (
     groups.group,
     catalogue.feature,
     catalogue.search,
+    windows.window,
     records.put,
     records.get,
     records.delete,

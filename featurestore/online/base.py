@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from featurestore.codec import DELETED, HARD, StoredValue
 from featurestore.errors import FeatureStoreError
 from featurestore.outbox import Outbox
 from featurestore.position import SourcePosition
+
+if TYPE_CHECKING:
+    from featurestore.online.windows import WindowStore
 
 __all__ = ["Batch", "OnlineStore", "Outcome", "Usage", "Version", "Write", "decide"]
 
@@ -164,6 +167,11 @@ class OnlineStore(ABC):
     @abstractmethod
     def store_id(self) -> str:
         """A name of this store that no other store has, kept for its life."""
+
+    @property
+    def windows(self) -> WindowStore | None:
+        """What keeps windowed features here; None: the engine cannot."""
+        return None
 
     def usage(self) -> Usage:
         """Return how much room the store takes, as far as the engine knows; it costs little."""

@@ -58,9 +58,10 @@ def build(
     Raises:
         InvalidSpine: a column is missing, has the wrong type, or a time is null.
         FeatureNotFound: a selection names no feature of its group.
-        InvalidRequest: pyspark or Java is not there.
+        InvalidRequest: pyspark or Java is not there, or a selection is of a windowed group.
         StoreUnavailable: Spark could not finish.
     """
+    _refuse_windows(resolved)
     names = output_names(spine.schema.names, resolved)
     times = pointintime.spine_times(spine, time)
     asked: dict[str, Any] = {"_row": np.arange(len(spine)), "_time": times.cast(pa.int64())}
@@ -138,11 +139,13 @@ def write(
     Raises:
         InvalidSpine: a column is missing, has the wrong type, or a time is null.
         FeatureNotFound: a selection names no feature of its group.
-        InvalidRequest: pyspark or Java is not there, or something else has the folder's name.
+        InvalidRequest: pyspark or Java is not there, a selection is of a windowed group, or
+            something else has the folder's name.
         StoreUnavailable: Spark could not finish.
 
     Cost: each group's files are read once, and spread over the executors with the spine.
     """
+    _refuse_windows(resolved)
     _refuse_other(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     opened = session(spark)
@@ -296,6 +299,15 @@ def _proof(entry: Resolved, matched: int, youngest_us: int | None) -> Proof:
             f"{entry.group.name}: the join saw a value newer than its row; please report it"
         )
     return {"matched": matched, "youngest_us": youngest_us}
+
+
+def _refuse_windows(resolved: Sequence[Resolved]) -> None:
+    for entry in resolved:
+        if entry.windows is not None:
+            raise InvalidRequest(
+                f"{entry.group.name}: a windowed group is computed by engine='duckdb', got "
+                f"engine='spark'; write its features to a file and join that as the spine"
+            )
 
 
 def _refuse_other(path: Path) -> None:
