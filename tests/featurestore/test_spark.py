@@ -32,6 +32,8 @@ from featurestore import (
     InvalidRequest,
     InvalidSpine,
     StoreUnavailable,
+    WindowedFeature,
+    WindowedGroup,
     dataset,
     eventtime,
     feature_definitions,
@@ -622,6 +624,20 @@ def test_a_folder_that_is_no_dataset_is_left_alone(filled, asked, tmp_path):
 def test_arguments_of_another_engine_are_refused(filled, asked, tmp_path, options, message):
     with pytest.raises(InvalidRequest, match=message):
         filled.write_dataset(asked, ["readings"], tmp_path / "out", **options)
+
+
+def test_a_windowed_group_is_refused(filled, asked, tmp_path):
+    count = WindowedFeature("count", over=dt.timedelta(hours=1))
+    group = WindowedGroup(
+        "hourly", source="readings", by="station", features=[count], retention=dt.timedelta(days=1)
+    )
+    filled.create_windowed_group(group)
+    for build in (
+        lambda: filled.dataset(asked, ["hourly"], engine="spark"),
+        lambda: filled.write_dataset(asked, ["hourly"], tmp_path / "out", engine="spark"),
+    ):
+        with pytest.raises(InvalidRequest, match="hourly: a windowed group is computed by engine="):
+            build()
 
 
 def test_without_pyspark_the_extra_is_named(filled, asked, monkeypatch):
