@@ -538,7 +538,10 @@ class EmbeddedStore(FeatureStore):
 
     def verify(self, group: str) -> verify.VerifyReport:
         """See FeatureStore.verify."""
-        entry = self.registry.get(group)
+        groups = self.registry.current()
+        if group not in groups and group in self.registry.windows():
+            return self.windowed.verify(group)
+        entry = named(groups, group)
         if not (entry.group.online and entry.group.offline):
             raise InvalidRequest(f"{group}: only a group with both stores can be verified")
         self._flush(entry)
@@ -1248,6 +1251,9 @@ class EmbeddedStore(FeatureStore):
 
     def _flush(self, entry: Registered) -> Flushed:
         name = entry.group.name
+        # A writer that was killed in its commit may leave a state that readers of LMDB see only
+        # after the next writer: without this a flush would miss what a later read returns.
+        self.online.put(())
         try:
             return self._flusher.flush(lambda: self.registry.get(name), self.offline_table(entry))
         except OSError as error:

@@ -506,7 +506,10 @@ class FeatureStore(ABC):
 
     @abstractmethod
     def verify(self, group: str) -> VerifyReport:
-        """Flush, then compare the online store with the latest rows of the offline store."""
+        """Flush, then compare the online store with the latest rows of the offline store.
+
+        Of a windowed group the features of each key are compared, as of now.
+        """
 
     def offline_uri(self, group: str) -> str:
         """Return the folder or uri of a group's Delta table."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -23,12 +23,14 @@ from featurestore.online import OnlineStore
 from featurestore.online.windows import WindowStore
 from featurestore.registry import Registered, RegisteredWindows, Registry
 from featurestore.store import WindowedDescription
+from featurestore.verify import MAX_DIFFERENCES, Difference, VerifyReport
 from featurestore.window import WindowedGroup
-from featurestore.window.history import event_rows, window_join, window_times
+from featurestore.window.history import event_rows, window_join, window_keys, window_times
 
 __all__ = ["WindowedGroups"]
 
 _SLICE: Final = 2_000
+_KEYS: Final = 50_000
 _MEMORY: Final = "512MB"
 
 
@@ -195,6 +197,51 @@ class WindowedGroups:
         schema = entry.windows.schema
         return [record_rules.identifier_text(schema, key) for key in keys]
 
+    def verify(self, name: str) -> VerifyReport:
+        """Compare the features online with those from the offline store, as of one moment.
+
+        For every key with events offline. A record that is put meanwhile, with an earlier event
+        time, shows as a difference.
+
+        Raises:
+            FeatureGroupNotFound: no such windowed group.
+            StoreUnavailable: its events are not online yet.
+        """
+        entry = self.get(name)
+        windows = entry.windows
+        snapshot = self._flushed(entry.source)
+        now = self._now()
+        names = [feature.name for feature in windows.group.features]
+        total = compared = 0
+        differences: list[Difference] = []
+        connection = pointintime.connect(memory_limit=_MEMORY, spill=self._spill)
+        try:
+            keys = window_keys(
+                snapshot, windows, after_us=now - windows.group.longest_us, connection=connection
+            )
+            for start in range(0, len(keys), _KEYS):
+                some = keys.slice(start, _KEYS)
+                times = pa.array([now] * len(some)).cast(pa.timestamp("us", "UTC"))
+                rows = window_join(
+                    pa.table({"key": some, "time": times}),
+                    snapshot,
+                    windows,
+                    names,
+                    connection=connection,
+                ).to_pylist()
+                texts = [key if isinstance(key, str) else repr(key) for key in some.to_pylist()]
+                online = self.read(entry, texts, at=eventtime.to_datetime(now))
+                for text, record, row in zip(texts, online, rows, strict=True):
+                    compared += 1
+                    for feature in names:
+                        if record.get(feature) != row[feature]:
+                            total += 1
+                            if len(differences) < MAX_DIFFERENCES:
+                                differences.append(_difference(text, feature, record, row))
+        finally:
+            connection.close()
+        return VerifyReport(total == 0, compared, compared, tuple(differences))
+
     def history(
         self, name: str, snapshot: Snapshot | None, *, as_of_us: int | None = None
     ) -> pa.Table:
@@ -237,6 +284,14 @@ class WindowedGroups:
                 f"has its online store elsewhere"
             )
         return store
+
+
+def _difference(
+    key: str, feature: str, online: Mapping[str, Value], offline: Mapping[str, Value]
+) -> Difference:
+    return Difference(
+        key, f"{feature}: online {online.get(feature)!r}, offline {offline[feature]!r}"
+    )
 
 
 def _key(text: str, kind: FeatureType) -> Value:

@@ -167,6 +167,10 @@ def note_writes(
         sequence: the store's running number before them.
     """
     events: dict[int, list[Event]] = {}
+    names = {
+        source: tuple({name for windows in groups for name in windows.windows.columns})
+        for source, groups in known.items()
+    }
     for batch, settled in zip(batches, outcomes, strict=True):
         if isinstance(batch, PutColumns) and batch.group not in known:
             sequence += len(batch)
@@ -182,7 +186,7 @@ def note_writes(
             for windows in groups:
                 if write.event_time_us <= write.invocation_us - windows.windows.group.kept_us:
                     continue  # no window reaches so far back
-                record = record or decode_record(write.record)
+                record = record or decode_record(write.record, names[write.group])
                 events.setdefault(windows.number, []).append(
                     windows.event(record, write.event_time_us, sequence)
                 )

@@ -29,6 +29,7 @@ WINDOW_RULE_VERSION: Final = 1
 MAX_WINDOW: Final = dt.timedelta(days=3660)
 MAX_TOP: Final = 100
 _DEFAULT_TOP: Final = 10
+_GRACE: Final = dt.timedelta(hours=1)
 _US: Final = dt.timedelta(microseconds=1)
 _UNITS: Final = (
     ("d", dt.timedelta(days=1)),
@@ -229,8 +230,11 @@ class WindowedGroup:
 
     @property
     def kept_us(self) -> int:
-        """How long events are kept online, in µs."""
-        return self.longest_us + self.retention // _US
+        """How long events are kept online, in µs: an hour more than asked for.
+
+        A read, or a comparison of the stores, is as of the moment it began.
+        """
+        return self.longest_us + (self.retention + _GRACE) // _US
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

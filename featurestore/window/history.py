@@ -33,7 +33,7 @@ from featurestore.window.aggregate import (
 )
 from featurestore.window.definition import Aggregation, WindowedFeature, Windows
 
-__all__ = ["event_rows", "window_join", "window_times"]
+__all__ = ["event_rows", "window_join", "window_keys", "window_times"]
 
 _TIME: Final = pa.timestamp("us", "UTC")
 # So many bits of an int64 may hold a sum that then never overflows.
@@ -104,6 +104,23 @@ def window_times(
         f"WHERE _key IS NOT NULL ORDER BY key, time",
         params=parameters,
     ).to_arrow_table()
+
+
+def window_keys(
+    snapshot: Snapshot | None, windows: Windows, *, after_us: int, connection: Any
+) -> pa.Array:
+    """Return the keys that have events later than a time, µs, in their order."""
+    kind = arrow_type(windows.source.definitions[windows.group.by])
+    if snapshot is not None:
+        snapshot = snapshot.between(after_us, None)
+    if snapshot is None or not snapshot.files:
+        return pa.array([], kind)
+    events, parameters = _events(snapshot, windows, (), after_us=after_us, connection=connection)
+    found = connection.sql(
+        f"SELECT DISTINCT _key FROM ({events}) WHERE _key IS NOT NULL ORDER BY _key",
+        params=parameters,
+    ).to_arrow_table()
+    return _whole(found["_key"]).cast(kind)
 
 
 def event_rows(

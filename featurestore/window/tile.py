@@ -59,6 +59,11 @@ _HASH_BYTES: Final = 16
 _HEAD: Final = 1 + _GROUP.size + _HASH_BYTES
 
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+# Of one event: its time and its states.
+_Part = tuple[int, list[Any]]
+
+
 class Space(Protocol):
     """Keys and values in the order of keys, within one transaction."""
 
@@ -241,7 +246,7 @@ class Tiles:
             newest: stored events whose sequence is higher stay: what is added was written before
                 them. None: the events' own sequences decide.
         """
-        added: dict[bytes, list[Event]] = {}
+        added: dict[bytes, list[_Part]] = {}
         again: dict[bytes, tuple[bytes, int]] = {}
         for event in events:
             limit = event.sequence if newest is None else newest
@@ -255,10 +260,11 @@ class Tiles:
             if stored is not None and _SEQUENCE.unpack_from(stored)[0] > limit:
                 continue
             self._space.put(place, _packed(event))
+            part = (event.time_us, self._states_of(event))
             for level, length in enumerate(self._windows.levels):
                 tile = self._tile_key(key_hash, level, _number(event.time_us, length))
                 if stored is None:
-                    added.setdefault(tile, []).append(event)
+                    added.setdefault(tile, []).append(part)
                 else:
                     again[tile] = (key_hash, level)
         for tile, some in added.items():
@@ -393,16 +399,16 @@ class Tiles:
                     state if held is None else self._aggregates[place].merge(held, state)
                 )
 
-    def _extend(self, tile: bytes, events: Sequence[Event]) -> None:
-        """Add events to one tile."""
+    def _extend(self, tile: bytes, parts: Sequence[_Part]) -> None:
+        """Add events, each its time and states, to one tile."""
         data = self._space.get(tile)
-        times = [event.time_us for event in events]
+        times = [time_us for time_us, _ in parts]
         states: list[Any] = [None] * len(self._aggregates)
         if data is not None:
             earliest, latest, states = json.loads(data)
             times += [earliest, latest]
         # In pairs, so that a long list of values is not gone through for each event.
-        waiting = [self._states_of(event) for event in events]
+        waiting = [list(states) for _, states in parts]
         while len(waiting) > 1:
             for one, other in zip(waiting[::2], waiting[1::2], strict=False):
                 self._merge(one, other)
@@ -441,7 +447,7 @@ class Tiles:
                 self._space.delete(tile)
 
     def _put_tile(self, tile: bytes, earliest: int, latest: int, states: Sequence[Any]) -> None:
-        self._space.put(tile, json.dumps([earliest, latest, states]).encode())
+        self._space.put(tile, _encode([earliest, latest, states]).encode())
 
     # -- places -------------------------------------------------------------------------------
 
@@ -526,7 +532,7 @@ def _state_of(feature: WindowedFeature) -> tuple[str, str | None, int | None]:
 
 def _packed(event: Event) -> bytes:
     tie = event.tie
-    return _SEQUENCE.pack(event.sequence, len(tie)) + tie + json.dumps(event.values).encode()
+    return _SEQUENCE.pack(event.sequence, len(tie)) + tie + _encode(event.values).encode()
 
 
 def _unpacked(place: bytes, data: bytes) -> Event:

@@ -161,6 +161,11 @@ def test_it_is_described_listed_and_deleted(paid):
     paid.delete_feature_group("payments")
 
 
+def test_verify_compares_the_features_of_each_key(paid):
+    report = paid.verify("cards")
+    assert (report.equal, report.online, report.differences) == (True, 2, ())
+
+
 def test_filling_again_changes_nothing(paid):
     before = paid.get("cards", 7)
     assert paid.fill_windowed_group("cards") == 4
