@@ -255,9 +255,10 @@ class AsyncStore:
         features: Iterable[FeatureSelection | str],
         *,
         time: str = "event_time",
+        as_of: dt.datetime | None = None,
     ) -> DatasetPlan:
         """See FeatureStore.explain_dataset."""
-        return await self._datasets.explain(spine, features, time)
+        return await self._datasets.explain(spine, features, time, as_of)
 
     async def save_dataset(self, dataset: Dataset) -> Path:
         """See FeatureStore.save_dataset."""

@@ -67,11 +67,15 @@ class AwaitedDatasets:
         return await self._built("BuildDataset", requests)
 
     async def explain(
-        self, spine: object, features: Iterable[FeatureSelection | str], time: str
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        time: str,
+        as_of: dt.datetime | None,
     ) -> DatasetPlan:
         """See FeatureStore.explain_dataset."""
         rows = await asyncio.to_thread(read_spine, spine)
-        spec = wire_dataset.dataset_spec(selections(features), time)
+        spec = wire_dataset.dataset_spec(selections(features), time, as_of_us=moment_us(as_of))
         requests = wire_dataset.build_requests(spec, wire_dataset.chunks_of(rows))
         return wire_dataset.plan_from(await self._calls.unary("ExplainDataset", requests))
 

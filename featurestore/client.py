@@ -517,9 +517,10 @@ class RemoteStore(FeatureStore):
         features: Iterable[FeatureSelection | str],
         *,
         time: str = "event_time",
+        as_of: dt.datetime | None = None,
     ) -> DatasetPlan:
         """See FeatureStore.explain_dataset."""
-        return self._datasets.explain(spine, features, time)
+        return self._datasets.explain(spine, features, time, as_of)
 
     def write_dataset(
         self,

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featurestore import eventtime, pointintime, split
+from featurestore import eventtime, parted, pointintime, split
 from featurestore.digest import table_digest
 from featurestore.errors import InternalError, InvalidRequest
 from featurestore.offline.base import Snapshot
@@ -363,13 +363,13 @@ class Dataset:
 
     @classmethod
     def read(cls, path: str | Path) -> Dataset:
-        """Read what `write` wrote.
+        """Read what `write` or `write_dataset` wrote: a file, or a folder of them.
 
         Raises:
             InvalidRequest: the file is no Parquet file or carries no manifest.
         """
         try:
-            table = pq.read_table(path)
+            table = parted.read(Path(path)) if Path(path).is_dir() else pq.read_table(path)
         except (pa.ArrowInvalid, OSError) as error:
             raise InvalidRequest(f"{path} cannot be read as a dataset: {error}") from error
         metadata = dict(table.schema.metadata or {})
@@ -382,13 +382,15 @@ class Dataset:
 
     @staticmethod
     def read_manifest(path: str | Path) -> dict[str, Any]:
-        """Read the manifest of what `write` wrote, without the rows.
+        """Read the manifest of what `write` or `write_dataset` wrote, without the rows.
 
         Raises:
             InvalidRequest: the file is no Parquet file or carries no manifest.
         """
         try:
-            metadata = pq.read_schema(path).metadata or {}
+            folder = Path(path).is_dir()
+            schema = parted.schema_of(Path(path)) if folder else pq.read_schema(path)
+            metadata = schema.metadata or {}
         except (pa.ArrowInvalid, OSError) as error:
             raise InvalidRequest(f"{path} cannot be read as a dataset: {error}") from error
         if METADATA_KEY not in metadata:

@@ -27,9 +27,9 @@ from featurestore.dataset import (
     Dataset,
     FeatureSelection,
     Resolved,
-    build,
     moment_us,
 )
+from featurestore.engine import Engine, build, check_engine, write
 from featurestore.errors import (
     FeatureGroupNotFound,
     FeatureStoreError,
@@ -90,7 +90,7 @@ from featurestore.schema import (
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
 from featurestore.settle import Stores
-from featurestore.spine import name_of, read_spine, spine_batches
+from featurestore.spine import name_of, read_spine
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -103,7 +103,7 @@ from featurestore.store import (
     resource_of,
     selections,
 )
-from featurestore.streamed import WrittenDataset, memory_bytes, write
+from featurestore.streamed import WrittenDataset
 from featurestore.sweep import sweep_group
 from featurestore.update import merge
 from featurestore.window import WindowedGroup, Windows
@@ -567,16 +567,25 @@ class EmbeddedStore(FeatureStore):
         as_of: dt.datetime | None = None,
         spine_name: str = "",
         threads: int | None = None,
+        engine: Engine = "duckdb",
+        spark: Any | None = None,
     ) -> Dataset:
-        """See FeatureStore.dataset; `threads` limits DuckDB and does not change the result."""
+        """See FeatureStore.dataset; the result does not depend on the engine.
+
+        `threads` limits DuckDB. With `engine="spark"` the session `spark` joins, by default the
+        active one or a new one; see `write_dataset` for a result that does not fit into memory.
+        """
+        check_engine(engine, spark, threads=threads)
         rows = read_spine(spine)
-        resolved = self._resolve(selections(features))
+        resolved = self._resolve(selections(features), engine)
         dataset = build(
             rows,
             resolved,
+            engine=engine,
             time=time,
             as_of_us=moment_us(as_of),
             threads=threads,
+            session=spark,
         )
         name = spine_name or name_of(spine)
         return self._recorded(dataset, resolved, name, rebuilt=False)
@@ -587,9 +596,11 @@ class EmbeddedStore(FeatureStore):
         features: Iterable[FeatureSelection | str],
         *,
         time: str = "event_time",
+        as_of: dt.datetime | None = None,
     ) -> DatasetPlan:
         """See FeatureStore.explain_dataset."""
-        return explain(read_spine(spine), self._resolve(selections(features)), time=time)
+        resolved = self._resolve(selections(features))
+        return explain(read_spine(spine), resolved, time=time, as_of_us=moment_us(as_of))
 
     def run_builder(self, options: BuilderOptions, rows: pa.Table | None) -> BuiltDataset:
         """See FeatureStore.run_builder."""
@@ -603,27 +614,54 @@ class EmbeddedStore(FeatureStore):
         features: Iterable[FeatureSelection | str],
         path: str | Path,
         *,
-        memory_limit: int | str,
+        memory_limit: int | str | None = None,
         time: str = "event_time",
         as_of: dt.datetime | None = None,
         spine_name: str = "",
         threads: int | None = None,
         on_progress: Callable[[int], None] | None = None,
+        engine: Engine = "duckdb",
+        spark: Any | None = None,
     ) -> WrittenDataset:
-        """See FeatureStore.write_dataset; `threads` limits DuckDB, what waits is beside `path`."""
-        limit = memory_bytes(memory_limit)
-        resolved = self._resolve(selections(features))
+        """See FeatureStore.write_dataset; by DuckDB within a limit of memory, or by Spark.
+
+        Spark's executors write a folder of files, in the order of their names; the rows do not pass
+        through this process but for their digest.
+
+        Args:
+            spine: with Spark also a folder or several paths of Parquet files, which the executors
+                read, or a Spark DataFrame.
+            features: see there.
+            path: the file to write; with Spark the folder, where the executors can write too.
+            memory_limit: for DuckDB, which needs it.
+            time: see there.
+            as_of: see there.
+            spine_name: see there.
+            threads: for DuckDB; the result does not depend on it.
+            on_progress: for DuckDB.
+            engine: `duckdb` or `spark`.
+            spark: the Spark session; by default the active one, else a new one.
+
+        Raises:
+            StoreUnavailable: Spark could not finish.
+        """
+        check_engine(
+            engine, spark, memory_limit=memory_limit, threads=threads, on_progress=on_progress
+        )
+        resolved = self._resolve(selections(features), engine)
         name = spine_name or name_of(spine)
         return write(
-            spine_batches(spine),
+            spine,
             resolved,
             Path(path),
+            engine=engine,
             time=time,
             as_of_us=moment_us(as_of),
-            memory_limit=limit,
             recorded=lambda manifest: self._with_lineage(manifest, resolved, name, rebuilt=False),
+            memory_limit=memory_limit,
             threads=threads,
             on_progress=on_progress,
+            session=spark,
         )
 
     def save_dataset(self, dataset: Dataset) -> Path:
@@ -634,11 +672,30 @@ class EmbeddedStore(FeatureStore):
         """See FeatureStore.load_dataset."""
         return replace(self.saved.load(fingerprint), keeper=self)
 
-    def rebuild_dataset(self, fingerprint: str, *, threads: int | None = None) -> Dataset:
-        """See FeatureStore.rebuild_dataset; `threads` is for DuckDB."""
+    def rebuild_dataset(
+        self,
+        fingerprint: str,
+        *,
+        threads: int | None = None,
+        engine: Engine = "duckdb",
+        spark: Any | None = None,
+    ) -> Dataset:
+        """See FeatureStore.rebuild_dataset.
+
+        Args:
+            fingerprint: or four or more of its first characters.
+            threads: for DuckDB; the result does not depend on it.
+            engine: `duckdb` or `spark`, whichever built it the first time.
+            spark: the Spark session; by default the active one, else a new one.
+        """
         manifest = self.saved.find(fingerprint).manifest
         dataset, resolved = rebuild(
-            manifest, self.saved.spine(manifest), self.resolve_manifest, threads=threads
+            manifest,
+            self.saved.spine(manifest),
+            partial(self.resolve_manifest, engine=engine),
+            threads=threads,
+            engine=engine,
+            session=spark,
         )
         name = str(manifest.get("lineage", {}).get("spine", ""))
         return self._recorded(dataset, resolved, name, rebuilt=True)
@@ -995,8 +1052,14 @@ class EmbeddedStore(FeatureStore):
         ]
         return identifiers, values[-1][0] if len(values) == limit else None
 
-    def resolve_manifest(self, manifest: Mapping[str, Any]) -> list[Resolved]:
+    def resolve_manifest(
+        self, manifest: Mapping[str, Any], *, engine: Engine = "duckdb"
+    ) -> list[Resolved]:
         """Return what a dataset's manifest refers to, at the table versions it names.
+
+        Args:
+            manifest: see `Dataset`.
+            engine: that will read the files.
 
         Raises:
             FeatureGroupNotFound, InvalidRequest: a group or its table is not there any more.
@@ -1009,7 +1072,7 @@ class EmbeddedStore(FeatureStore):
             version = manifest["versions"][body["group"]]
             snapshot = None
             if version is not None:
-                snapshot = self.offline_table(entry).scan(version=version)
+                snapshot = self.offline_table(entry, engine=engine).scan(version=version)
             table = manifest["tables"].get(body["group"])
             if snapshot is not None and snapshot.content_hash != table["content_hash"]:
                 raise InvalidRequest(
@@ -1036,14 +1099,11 @@ class EmbeddedStore(FeatureStore):
             resolved.append(Resolved(selection, group, snapshot))
         return resolved
 
-    def offline_table(self, entry: Registered) -> DeltaOfflineTable:
-        """Return the offline table of a group."""
+    def offline_table(self, entry: Registered, *, engine: Engine = "duckdb") -> DeltaOfflineTable:
+        """Return the offline table of a group; Spark's executors read files where they lie."""
         uri = self._offline_uri(entry)
-        return DeltaOfflineTable(
-            uri,
-            storage_options=environment_options(uri),
-            cache=FileCache(self.home / "cache" / "offline"),
-        )
+        cache = FileCache(self.home / "cache" / "offline") if engine == "duckdb" else None
+        return DeltaOfflineTable(uri, storage_options=environment_options(uri), cache=cache)
 
     def _prepare_put(self, groups: Mapping[str, Registered], put: Put) -> Write:
         ttl = put.ttl
@@ -1115,38 +1175,40 @@ class EmbeddedStore(FeatureStore):
             group.offline,
         )
 
-    def _resolve(self, asked: Sequence[FeatureSelection]) -> list[Resolved]:
+    def _resolve(
+        self, asked: Sequence[FeatureSelection], engine: Engine = "duckdb"
+    ) -> list[Resolved]:
         """Find what selections refer to; those of one group share one table version."""
         resolved: list[Resolved] = []
         first: dict[str, Resolved] = {}
         for selection in asked:
             found = first.get(selection.group)
             if found is None:
-                found = first[selection.group] = self._resolve_one(selection)
+                found = first[selection.group] = self._resolve_one(selection, engine)
             elif found.selection.version != selection.version:
                 raise InvalidRequest(
                     f"{selection.group}: expected one table version in a dataset, got "
                     f"{found.selection.version} and {selection.version} (None: the newest)"
                 )
+            if found.windows is not None and selection.lookback is not None:
+                raise InvalidRequest(
+                    f"{selection.group}: expected no lookback for a windowed group, got "
+                    f"{selection.lookback}; its windows say how far back each feature sees"
+                )
             resolved.append(replace(found, selection=selection))
         return resolved
 
-    def _resolve_one(self, selection: FeatureSelection) -> Resolved:
+    def _resolve_one(self, selection: FeatureSelection, engine: Engine = "duckdb") -> Resolved:
         groups = self.registry.current()
         name = selection.group
         windowed = None if name in groups else self.registry.windows().get(name)
-        if windowed is not None and selection.lookback is not None:
-            raise InvalidRequest(
-                f"{name}: expected no lookback for a windowed group, got {selection.lookback}; "
-                f"its windows say how far back each feature sees"
-            )
         entry = named(groups, name) if windowed is None else windowed.source
         if not entry.group.offline:
             raise InvalidRequest(f"{name}: the group has no offline store to join with")
         if selection.version is None:
-            snapshot = self._flushed(entry)
+            snapshot = self._flushed(entry, engine)
         else:
-            snapshot = self.offline_table(entry).scan(version=selection.version)
+            snapshot = self.offline_table(entry, engine=engine).scan(version=selection.version)
         if windowed is None:
             return Resolved(selection, entry.group, snapshot)
         return Resolved(selection, windowed.windows.schema, snapshot, windowed.windows)
@@ -1155,9 +1217,9 @@ class EmbeddedStore(FeatureStore):
         self.registry.get(name)  # a windowed group has no rows of its own to join
         return self._resolve_one(FeatureSelection(name))
 
-    def _flushed(self, entry: Registered) -> Snapshot | None:
+    def _flushed(self, entry: Registered, engine: Engine = "duckdb") -> Snapshot | None:
         self._flush(entry)
-        return self.offline_table(entry).scan()
+        return self.offline_table(entry, engine=engine).scan()
 
     def _with_offline(self, name: str) -> Registered:
         entry = self.registry.get(name)

@@ -40,6 +40,7 @@ class GroupPlan:
         files_read: those with values that a spine row can see.
         pruned_by_partition: left out because of their event date.
         pruned_by_statistics: left out because of their first and last event time.
+        pruned_by_write_time: left out because they were written after the as-of time.
         rows: of the version; None: the log does not say.
         rows_read: in the files that are read.
         size_bytes: of the version's files.
@@ -58,6 +59,7 @@ class GroupPlan:
     files_read: int
     pruned_by_partition: int
     pruned_by_statistics: int
+    pruned_by_write_time: int
     rows: int | None
     rows_read: int | None
     size_bytes: int
@@ -69,12 +71,13 @@ class GroupPlan:
     def __str__(self) -> str:
         if self.version is None:
             return f"{self.group}: nothing was written yet"
+        late = f", {self.pruned_by_write_time:,} by write time" if self.pruned_by_write_time else ""
         reach = "any age" if self.lookback_us is None else f"at most {_span(self.lookback_us)} old"
         return (
             f"{self.group}@{self.version} by {self.key}, {reach}\n"
             f"  files    {self.files_read:,} of {self.files:,} "
             f"({self.pruned_by_partition:,} left out by event date, "
-            f"{self.pruned_by_statistics:,} by first and last event time)\n"
+            f"{self.pruned_by_statistics:,} by first and last event time{late})\n"
             f"  rows     {_count(self.rows_read)} of {_count(self.rows)}\n"
             f"  columns  {len(self.columns_read)} of {self.columns}: "
             f"{', '.join(self.columns_read)}\n"
@@ -119,7 +122,9 @@ class DatasetPlan:
         )
 
 
-def explain(spine: pa.Table, resolved: Sequence[Resolved], *, time: str) -> DatasetPlan:
+def explain(
+    spine: pa.Table, resolved: Sequence[Resolved], *, time: str, as_of_us: int | None = None
+) -> DatasetPlan:
     """Say what `dataset.build` with the same arguments will read.
 
     Raises:
@@ -134,7 +139,7 @@ def explain(spine: pa.Table, resolved: Sequence[Resolved], *, time: str) -> Data
     for entry, chosen in zip(resolved, names, strict=True):
         key = entry.selection.key or entry.group.record_identifier
         pointintime.spine_keys(spine, key, entry.group)
-        groups.append(_group(entry, key, list(chosen), times))
+        groups.append(_group(entry, key, list(chosen), times, as_of_us))
     ends = pc.min_max(times.cast(pa.int64())).as_py()
     result = sum(
         _width(entry, list(chosen)) for entry, chosen in zip(resolved, names, strict=True)
@@ -149,14 +154,18 @@ def explain(spine: pa.Table, resolved: Sequence[Resolved], *, time: str) -> Data
     )
 
 
-def _group(entry: Resolved, key: str, features: list[str], times: pa.Array) -> GroupPlan:
+def _group(
+    entry: Resolved, key: str, features: list[str], times: pa.Array, as_of_us: int | None
+) -> GroupPlan:
     snapshot = entry.snapshot
     lookback_us = entry.lookback_us
     if snapshot is None:
         return GroupPlan(
-            *(entry.group.name, None, key, lookback_us, 0, 0, 0, 0, 0, 0, 0, 0, (), 0, 0)
+            *(entry.group.name, None, key, lookback_us, 0, 0, 0, 0, 0, 0, 0, 0, 0, (), 0, 0)
         )
-    read = pointintime.seen_files(snapshot, times, lookback_us)
+    by_time = pointintime.seen_files(snapshot, times, lookback_us)
+    read = pointintime.seen_files(snapshot, times, lookback_us, as_of_us=as_of_us)
+    assert by_time is not None
     assert read is not None
     by_day = _by_day(snapshot, times, lookback_us)
     asked = dict.fromkeys([entry.group.record_identifier, *_INTERNAL, *features])
@@ -173,7 +182,8 @@ def _group(entry: Resolved, key: str, features: list[str], times: pa.Array) -> G
         files=len(snapshot.files),
         files_read=len(read.files),
         pruned_by_partition=by_day,
-        pruned_by_statistics=len(snapshot.files) - len(read.files) - by_day,
+        pruned_by_statistics=len(snapshot.files) - len(by_time.files) - by_day,
+        pruned_by_write_time=len(by_time.files) - len(read.files),
         rows=_rows(snapshot),
         rows_read=rows,
         size_bytes=sum(known.size_bytes for known in snapshot.statistics),

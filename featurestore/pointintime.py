@@ -98,7 +98,7 @@ def as_of_join(
         from (null where nothing was known).
     """
     n = len(spine)
-    snapshot = seen_files(snapshot, spine["time"], lookback_us)
+    snapshot = seen_files(snapshot, spine["time"], lookback_us, as_of_us=as_of_us)
     if snapshot is None or not snapshot.files or n == 0:
         return _nothing_known(group, features, n)
     kinds = group.definitions
@@ -163,24 +163,30 @@ def as_of_join(
 
 
 def seen_files(
-    snapshot: Snapshot | None, times: pa.ChunkedArray | pa.Array, lookback_us: int | None
+    snapshot: Snapshot | None,
+    times: pa.ChunkedArray | pa.Array,
+    lookback_us: int | None,
+    *,
+    as_of_us: int | None = None,
 ) -> Snapshot | None:
     """Leave out the files of which no row of a spine can see a value.
 
     Those all of whose event times are later than the latest row, and with a lookback those all of
     whose event times are older than it reaches back from the earliest row. What is left gives
-    the same values: the newest version of the left-out ones is too old to be seen.
+    the same values: the newest version of the left-out ones is too old to be seen. Neither is a
+    file seen all of whose rows were written after the as-of time.
 
     Args:
         snapshot: the table version; None stays None.
         times: of the spine's rows, timestamp[us, UTC].
         lookback_us: how old a value may be, µs; None: any age.
+        as_of_us: only rows whose write time is at or before it count; None: all.
     """
     if snapshot is None or not snapshot.statistics or not len(times):
         return snapshot
     ends = pc.min_max(times.cast(pa.int64())).as_py()
     earliest_us = None if lookback_us is None else ends["min"] - lookback_us
-    return snapshot.between(earliest_us, ends["max"])
+    return snapshot.between(earliest_us, ends["max"]).written_by(as_of_us)
 
 
 def table_columns(connection: Any, snapshot: Snapshot, features: Sequence[str]) -> set[str]:

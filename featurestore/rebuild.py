@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from featurestore import eventtime, pointintime
-from featurestore.dataset import Dataset, Resolved, build
+from featurestore.dataset import Dataset, Resolved
+from featurestore.engine import Engine, build
 from featurestore.errors import (
     DatasetChanged,
     FeatureGroupNotFound,
@@ -25,6 +26,8 @@ def rebuild(
     resolve: Callable[[Mapping[str, Any]], list[Resolved]],
     *,
     threads: int | None = None,
+    engine: Engine = "duckdb",
+    session: Any | None = None,
 ) -> tuple[Dataset, list[Resolved]]:
     """Build a dataset again from its spine and the table versions it names.
 
@@ -33,6 +36,8 @@ def rebuild(
         spine: the rows that it was asked for.
         resolve: finds the groups and table versions that a manifest names.
         threads: for DuckDB; the result does not depend on it.
+        engine: that joins; the result does not depend on it.
+        session: of Spark; None: see `featurestore.spark.session`.
 
     Returns:
         The dataset, with the fingerprint of the manifest, and what it was built from.
@@ -66,9 +71,11 @@ def rebuild(
         dataset = build(
             spine,
             resolved,
+            engine=engine,
             time=manifest["time"],
             as_of_us=None if as_of is None else eventtime.parse_iso(as_of),
             threads=threads,
+            session=session,
         )
     except FeatureNotFound as error:
         raise changed(str(error.group), error.message) from error

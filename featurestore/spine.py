@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from featurestore.errors import InvalidSpine
 
-__all__ = ["is_query", "name_of", "read_spine", "spine_batches", "sql_spine"]
+__all__ = ["check_names", "is_query", "name_of", "read_spine", "spine_batches", "sql_spine"]
 
 _QUERY: Final = re.compile(r"\s*(SELECT|WITH|FROM)\s", re.IGNORECASE)
 _BATCH_ROWS: Final = 65_536
@@ -30,7 +30,7 @@ def read_spine(spine: object) -> pa.Table:
         InvalidSpine: none of these, a file that cannot be read, no columns, or two of one name.
     """
     table = _to_table(spine)
-    _check_names(table.schema.names)
+    check_names(table.schema.names)
     return table.replace_schema_metadata(None)
 
 
@@ -48,7 +48,7 @@ def spine_batches(spine: object) -> pa.RecordBatchReader:
         reader = _parquet_batches(Path(spine))
     else:
         reader = read_spine(spine).to_reader()
-    _check_names(reader.schema.names)
+    check_names(reader.schema.names)
     schema = reader.schema.remove_metadata()
     return pa.RecordBatchReader.from_batches(
         schema, (batch.replace_schema_metadata(None) for batch in reader)
@@ -84,6 +84,18 @@ def name_of(spine: object) -> str:
     return (
         str(Path(spine).absolute()) if isinstance(spine, str | Path) and not is_query(spine) else ""
     )
+
+
+def check_names(names: list[str]) -> None:
+    """Refuse a spine without columns, or with two of one name.
+
+    Raises:
+        InvalidSpine: it is one.
+    """
+    if not names:
+        raise InvalidSpine("expected a spine with columns, got a table without any")
+    if len(set(names)) != len(names):
+        raise InvalidSpine(f"expected distinct column names, got {names}")
 
 
 def _to_table(spine: object) -> pa.Table:
@@ -152,10 +164,3 @@ def _query(query: str, tables: Mapping[str, object]) -> Any:
         return connection.sql(query)
     except duckdb.Error as error:
         raise InvalidSpine(f"the spine's query cannot be run: {error}") from error
-
-
-def _check_names(names: list[str]) -> None:
-    if not names:
-        raise InvalidSpine("expected a spine with columns, got a table without any")
-    if len(set(names)) != len(names):
-        raise InvalidSpine(f"expected distinct column names, got {names}")

@@ -618,6 +618,7 @@ class FeatureStore(ABC):
         features: Iterable[FeatureSelection | str],
         *,
         time: str = "event_time",
+        as_of: dt.datetime | None = None,
     ) -> DatasetPlan:
         """Say what `dataset` with the same arguments would read; the groups are flushed first.
 

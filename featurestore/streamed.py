@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from featurestore import pointintime
+from featurestore import parted, pointintime
 from featurestore.dataset import (
     METADATA_KEY,
     Proof,
@@ -30,7 +30,7 @@ from featurestore.dataset import (
 from featurestore.digest import TableDigest
 from featurestore.errors import InvalidRequest, InvalidSpine
 
-__all__ = ["WrittenDataset", "memory_bytes", "write"]
+__all__ = ["WrittenDataset", "folder_beside", "memory_bytes", "write"]
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -46,10 +46,10 @@ _ROW_GROUP: Final = 1 << 16
 @final
 @dataclass(frozen=True)
 class WrittenDataset:
-    """A dataset in a file.
+    """A dataset in a file, or in the folder of files that Spark wrote.
 
     Args:
-        path: the Parquet file, which carries the manifest.
+        path: the Parquet file, which carries the manifest, or a folder as `parted` has it.
         manifest: see `Dataset`.
     """
 
@@ -77,6 +77,10 @@ class WrittenDataset:
         """
         if batch_rows < 1:
             raise InvalidRequest(f"batch_rows: expected 1 or more, got {batch_rows}")
+        if self.path.is_dir():
+            schema = parted.schema_of(self.path).remove_metadata()
+            parts = parted.batches(parted.parts_of(self.path), schema, batch_rows)
+            return pa.RecordBatchReader.from_batches(schema, parts)
         file = pq.ParquetFile(self.path)
         schema = file.schema_arrow.remove_metadata()
         batches = file.iter_batches(batch_rows)
@@ -146,7 +150,7 @@ def write(
     proof: list[Proof] = [{"matched": 0, "youngest_us": None} for _ in resolved]
     rows = 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _folder_beside(path) as folder:
+    with folder_beside(path) as folder:
         connection = pointintime.connect(
             threads=threads, memory_limit=f"{memory_limit // 2}B", spill=folder / "sort"
         )
@@ -262,7 +266,8 @@ def _write_parquet(waiting: Path, path: Path, manifest: Mapping[str, Any]) -> No
 
 
 @contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Make a folder beside a path for what waits to become it; gone at the end."""
     folder = path.with_name(f".{path.name}.{os.getpid()}.parts")
     folder.mkdir()
     try:

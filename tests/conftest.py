@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import os
 import shutil
 import signal
@@ -11,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -183,3 +186,37 @@ def cluster_url(redis_cluster: list[RedisServer]) -> Callable[[], str]:
     """Make a URL of a store that no other test has, on the shared cluster."""
     places = ",".join(f"127.0.0.1:{node.port}" for node in redis_cluster)
     return lambda: f"redis+cluster://{places}?namespace={uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    """A Spark session on this machine, the active one; without Spark or Java the test skips."""
+    missing = []
+    if importlib.util.find_spec("pyspark") is None:
+        missing.append("pyspark")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        missing.append("Java 17 or later")
+    if missing:
+        text = f"{' and '.join(missing)}: not installed; the tests of engine='spark' need it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(text)
+        pytest.skip(text)
+    builder = importlib.import_module("pyspark.sql").SparkSession.builder.master("local[2]")
+    options = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        # Small jobs end before the second compiler has begun.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        "spark.driver.host": "127.0.0.1",
+        # Not that of the join, which must not depend on it.
+        "spark.sql.session.timeZone": "Asia/Tokyo",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    for name, value in options.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
+    gc.collect()

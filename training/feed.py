@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import featurestore
+from featurestore import parted
 from training.data import METADATA_KEY, Dataset, as_table, manifest_of
 from training.errors import InvalidData, LibraryMissing, nearest
 from training.inputs import Inputs, is_number
@@ -24,6 +26,8 @@ except ModuleNotFoundError:  # an optional library; `to_torch` says which extra 
     _Base = object
 
 __all__ = ["TorchBatches", "to_quantile_dmatrix", "to_torch"]
+
+_BATCH_ROWS: Final = 65_536
 
 
 @final
@@ -70,15 +74,24 @@ class TorchBatches(_Base):  # type: ignore[misc]  # torch may be missing
             for start in range(0, len(table), self._batch_rows):
                 yield table.slice(start, self._batch_rows)
             return
-        file = pq.ParquetFile(self._source)
-        groups = list(range(file.num_row_groups))
-        if order is not None:
-            order.shuffle(groups)
-        for batch in file.iter_batches(self._batch_rows, row_groups=groups, columns=columns):
-            rows = pa.Table.from_batches([batch])
-            if order is not None:
-                rows = rows.take(pa.array(order.permutation(len(rows))))
-            yield rows
+        files = _files(self._source)
+        schema = _schema(self._source)
+        if order is None:
+            for batch in parted.batches(files, schema, self._batch_rows, columns):
+                yield pa.Table.from_batches([batch])
+            return
+        groups = [
+            (file, number)
+            for file in files
+            for number in range(pq.read_metadata(file).num_row_groups)
+        ]
+        order.shuffle(groups)
+        for file, batches in groupby(groups, key=lambda group: group[0]):
+            chosen = [number for _, number in batches]
+            opened = pq.ParquetFile(file)
+            for batch in opened.iter_batches(self._batch_rows, row_groups=chosen, columns=columns):
+                rows = pa.Table.from_batches([batch])
+                yield rows.take(pa.array(order.permutation(len(rows))))
 
     def _tensors(self, torch: Any, batch: pa.Table) -> Any:
         inputs = np.empty((len(batch), len(self.features)), np.float32)
@@ -124,7 +137,7 @@ def to_torch(
     if batch_rows < 1:
         raise InvalidData(f"batch_rows: expected 1 or more, got {batch_rows}")
     source = _source(dataset)
-    schema = source.schema if isinstance(source, pa.Table) else pq.read_schema(source)
+    schema = source.schema if isinstance(source, pa.Table) else _schema(source)
     chosen = tuple(features) or _features(schema, label)
     if not chosen:
         raise InvalidData("the dataset has no feature column beside the label; name some")
@@ -178,7 +191,7 @@ def to_quantile_dmatrix(
             extra="training",
         ) from None
     source = _source(dataset)
-    table = source if isinstance(source, pa.Table) else pq.read_table(source)
+    table = source if isinstance(source, pa.Table) else _read(source)
     chosen = tuple(features) or _features(table.schema, label, numbers=False)
     if label is None:
         inputs = Inputs.of(table.select(chosen))
@@ -196,10 +209,23 @@ def _source(dataset: object) -> pa.Table | Path:
         manifest = json.dumps(dict(dataset.manifest))
         return dataset.table.replace_schema_metadata({METADATA_KEY: manifest})
     if isinstance(dataset, str | Path):
-        if not Path(dataset).is_file():
+        if not Path(dataset).exists():
             raise InvalidData(f"{dataset}: no such file", path=str(dataset))
         return Path(dataset)
     return as_table(dataset)
+
+
+def _read(source: Path) -> pa.Table:
+    return parted.read(source) if source.is_dir() else pq.read_table(source)
+
+
+def _schema(source: Path) -> pa.Schema:
+    return parted.schema_of(source) if source.is_dir() else pq.read_schema(source)
+
+
+def _files(source: Path) -> list[Path]:
+    """Return the files of a dataset: of a folder, as Spark writes it, its parts in order."""
+    return parted.parts_of(source) if source.is_dir() else [source]
 
 
 def _features(schema: pa.Schema, label: str | None, *, numbers: bool = True) -> tuple[str, ...]:
@@ -226,5 +252,5 @@ def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
 def _nulls(source: pa.Table | Path, label: str) -> int:
     if isinstance(source, pa.Table):
         return int(source[label].null_count)
-    file = pq.ParquetFile(source)
-    return sum(batch.column(0).null_count for batch in file.iter_batches(columns=[label]))
+    batches = parted.batches(_files(source), _schema(source), _BATCH_ROWS, [label])
+    return sum(batch.column(0).null_count for batch in batches)

@@ -12,8 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from featureline.cli.output import console, emit, emit_table
-from featureline.cli.store import common_options, open_any
-from featurestore import Dataset, FeatureSelection, eventtime
+from featureline.cli.store import common_options, open_any, open_embedded
+from featurestore import Dataset, FeatureSelection, WrittenDataset, eventtime
 
 __all__ = ["dataset"]
 
@@ -33,7 +33,7 @@ def selection_options(command: Callable[P, R]) -> Callable[P, R]:
             click.option(
                 "--spine",
                 required=True,
-                type=click.Path(path_type=Path, dir_okay=False),
+                type=click.Path(path_type=Path),
                 help="Identifiers and times asked for: .parquet, .csv or .arrow.",
             ),
             click.option(
@@ -74,15 +74,27 @@ def selection_options(command: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
+as_of_option = click.option(
+    "--as-of", metavar="TIME", help="Only what was written offline at or before it."
+)
+
+
 @dataset.command()
 @selection_options
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The Parquet file to write.",
+    type=click.Path(path_type=Path),
+    help="The Parquet file to write; with --engine spark, the folder.",
 )
-@click.option("--as-of", metavar="TIME", help="Only what was written offline at or before it.")
+@as_of_option
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "spark"]),
+    default="duckdb",
+    show_default=True,
+    help="Spark builds on a cluster what does not fit on this machine.",
+)
 @click.option(
     "--keep/--no-keep",
     default=True,
@@ -100,23 +112,38 @@ def build(
     out: Path,
     as_of: str | None,
     keep: bool,
+    engine: str,
     home: Path | None,
     connect: str | None,
     as_json: bool,
 ) -> None:
     """Join a spine with features as they were known at each row's time, into --out (Parquet).
 
-    The dataset is also kept by the store: `featureline train` takes its fingerprint.
+    The dataset is also kept by the store: `featureline train` takes its fingerprint. Spark writes a
+    folder of files, and what it builds is not kept. Its session is that of SPARK_REMOTE or
+    of Spark's own settings, else one on this machine.
     """
     selections = _selections(texts, keys, prefixes, lookbacks)
-    with (
-        open_any(home, connect) as store,
-        console.status("building the dataset"),
-    ):
-        made = store.dataset(spine, selections, time=time, as_of=_moment(as_of))
-        made.write(out)
-        if keep:
-            store.save_dataset(made)
+    moment = _moment(as_of)
+    made: Dataset | WrittenDataset
+    if engine == "spark":
+        with (
+            open_embedded(home, connect, "dataset build --engine spark") as store,
+            console.status("building the dataset"),
+        ):
+            made = store.write_dataset(
+                spine, selections, out, time=time, as_of=moment, engine="spark"
+            )
+    else:
+        _refuse_folder(out)
+        with (
+            open_any(home, connect) as store,
+            console.status("building the dataset"),
+        ):
+            made = store.dataset(spine, selections, time=time, as_of=moment)
+            made.write(out)
+            if keep:
+                store.save_dataset(made)
     result = {
         "fingerprint": made.fingerprint,
         "rows": len(made),
@@ -124,16 +151,17 @@ def build(
         "out": str(out),
     }
     versions = ", ".join(f"{name}@{version}" for name, version in made.versions.items())
+    features = [name for name, origin in made.manifest["columns"].items() if origin != "spine"]
     emit(
         result,
         as_json=as_json,
-        text=f"{len(made):,} rows × {len(made.features)} features of {versions}\n"
+        text=f"{len(made):,} rows × {len(features)} features of {versions}\n"
         f"fingerprint {made.fingerprint}\n{out}",
     )
 
 
 @dataset.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--rows", type=click.IntRange(min=1), help="How many rows, at random.  [default: all]"
 )
@@ -147,7 +175,10 @@ def check(
     connect: str | None,
     as_json: bool,
 ) -> None:
-    """Derive the values of the dataset FILE again, without the join's engine; exit 1 on a fault."""
+    """Derive the values of the dataset FILE again, without the join's engine; exit 1 on a fault.
+
+    FILE may be the folder that Spark wrote.
+    """
     with open_any(home, connect) as store, console.status("checking"):
         report = store.check_dataset(Dataset.read(file), rows=rows, seed=seed)
     lines = [
@@ -163,6 +194,7 @@ def check(
 
 @dataset.command()
 @selection_options
+@as_of_option
 @common_options
 def explain(
     spine: Path,
@@ -171,6 +203,7 @@ def explain(
     keys: tuple[str, ...],
     prefixes: tuple[str, ...],
     lookbacks: tuple[str, ...],
+    as_of: str | None,
     home: Path | None,
     connect: str | None,
     as_json: bool,
@@ -178,7 +211,7 @@ def explain(
     """Say what a build would read, without building: files left out, rows, columns, memory."""
     selections = _selections(texts, keys, prefixes, lookbacks)
     with open_any(home, connect) as store:
-        plan = store.explain_dataset(spine, selections, time=time)
+        plan = store.explain_dataset(spine, selections, time=time, as_of=_moment(as_of))
     emit(plan.to_json(), as_json=as_json, text=str(plan))
 
 
@@ -306,6 +339,11 @@ def _with_lookback(selection: FeatureSelection, seconds: str) -> FeatureSelectio
         return replace(selection, lookback=dt.timedelta(seconds=float(seconds)))
     except ValueError:
         raise click.UsageError(f"--lookback: expected seconds, got {seconds!r}") from None
+
+
+def _refuse_folder(out: Path) -> None:
+    if out.is_dir():
+        raise click.UsageError(f"--out: expected a file, {out} is a folder (--engine spark)")
 
 
 def _moment(text: str | None) -> dt.datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, final
 
@@ -21,6 +22,7 @@ class FileStatistics(NamedTuple):
         earliest_us: no event time in the file is earlier; None: unknown.
         latest_us: no event time in the file is later; None: unknown.
         day_us: the first µs of the file's event-date partition; None: unknown.
+        first_written_us: no write time in the file is earlier; None: unknown.
     """
 
     rows: int | None
@@ -28,6 +30,7 @@ class FileStatistics(NamedTuple):
     earliest_us: int | None = None
     latest_us: int | None = None
     day_us: int | None = None
+    first_written_us: int | None = None
 
 
 @final
@@ -66,12 +69,27 @@ class Snapshot:
         >>> Snapshot("uri", 0, ("a", "b"), (), (day, day._replace(earliest_us=3))).between(0, 2)
         Snapshot(uri='uri', version=0, files=('a',), columns=())
         """
+        return self._where(lambda known: not _outside(known, earliest_us, latest_us))
+
+    def written_by(self, as_of_us: int | None) -> Snapshot:
+        """Leave out the files all of whose rows were written later.
+
+        Args:
+            as_of_us: µs since the epoch, inclusive; None: any.
+        """
+        if as_of_us is None:
+            return self
+        return self._where(
+            lambda known: known.first_written_us is None or known.first_written_us <= as_of_us
+        )
+
+    def _where(self, seen: Callable[[FileStatistics], bool]) -> Snapshot:
         if not self.statistics:
             return self
         kept = [
             (file, known)
             for file, known in zip(self.files, self.statistics, strict=True)
-            if not _outside(known, earliest_us, latest_us)
+            if seen(known)
         ]
         if len(kept) == len(self.files):
             return self

@@ -271,13 +271,19 @@ def _statistics(table: Any) -> dict[str, FileStatistics]:
             column("min._event_time"),
             column("max._event_time"),
             column("partition._event_date"),
+            column("min.write_time"),
             strict=True,
         )
     }
 
 
 def _of_file(
-    rows: int | None, size_bytes: int, earliest: int | None, latest: int | None, day: int | None
+    rows: int | None,
+    size_bytes: int,
+    earliest: int | None,
+    latest: int | None,
+    day: int | None,
+    written: int | None,
 ) -> FileStatistics:
     day_us = None if day is None else day * _DAY_US
     earliest_us = None if earliest is None else earliest - _CUT_OFF_US
@@ -287,7 +293,8 @@ def _of_file(
         earliest_us = day_us if earliest_us is None else max(earliest_us, day_us)
         last_us = day_us + _DAY_US - 1
         latest_us = last_us if latest_us is None else min(latest_us, last_us)
-    return FileStatistics(rows, size_bytes, earliest_us, latest_us, day_us)
+    first_written_us = None if written is None else written - _CUT_OFF_US
+    return FileStatistics(rows, size_bytes, earliest_us, latest_us, day_us, first_written_us)
 
 
 def _base(path: str) -> str:

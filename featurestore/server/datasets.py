@@ -66,6 +66,7 @@ class DatasetCalls:
                     _spine(path).read_all(),
                     wire.selections_from(spec),
                     time=spec.time_column or "event_time",
+                    as_of=wire.as_of_from(spec),
                 )
                 return wire_dataset.plan_message(plan)
 

@@ -273,7 +273,7 @@ def _read(
     inputs = list(dict.fromkeys(f.of for f in features if f.of is not None))
     longest = windows.group.longest_us
     if snapshot is not None:
-        snapshot = seen_files(snapshot, pa.array(times).cast(_TIME), longest)
+        snapshot = seen_files(snapshot, pa.array(times).cast(_TIME), longest, as_of_us=as_of_us)
     if snapshot is None or not snapshot.files or not len(keys):
         none = np.array([], np.int64)
         empty = {name: pa.array([], arrow_type(source.definitions[name])) for name in inputs}

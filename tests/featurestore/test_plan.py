@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -240,3 +241,67 @@ def test_a_snapshot_without_statistics_is_read_whole():
     assert unknown.between(0, 8).files == ("a",)
     assert unknown.between(10, None).files == ("a",)
     assert unknown.between(9, 9) is unknown
+
+
+def test_files_written_after_the_as_of_time_are_left_out(days, at, clock, reading):
+    spine = spine_at(7 * 86_400, at=at)
+    as_of = dt.datetime.fromtimestamp(clock.us / 1_000_000, dt.UTC) + dt.timedelta(seconds=1)
+    clock.advance(60)
+    days.put("readings", reading("JFK", 0, temp=7.0))
+
+    plan = days.explain_dataset(spine, ["readings[temp]"], as_of=as_of)
+    (group,) = plan.groups
+    (whole,) = days.explain_dataset(spine, ["readings[temp]"]).groups
+
+    assert (group.files, group.files_read, group.pruned_by_write_time) == (7, 6, 1)
+    assert (whole.files_read, whole.pruned_by_write_time) == (7, 0)
+    assert "1 by write time" in str(plan)
+
+
+@settings(max_examples=60)
+@given(
+    versions=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 6)), max_size=20
+    ),
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6),
+    as_of=st.integers(-1, 7),
+    known=st.booleans(),
+)
+def test_pruning_by_write_time_changes_no_value(make_group, versions, sizes, as_of, known):
+    group = make_group("g", [("id", "String"), ("t", "String"), ("value", "Integral")])
+    schema = offline_schema(group)
+    spine = pa.table(
+        {
+            "key": ["0", "1", "2", "3"] * 2,
+            "time": pa.array([3] * 4 + [6] * 4, pa.int64()).cast(TIME),
+        }
+    )
+    files, statistics, start = [], [], 0
+    with tempfile.TemporaryDirectory() as folder, connect(threads=1) as connection:
+        for size in sizes:
+            part = versions[start : start + size]
+            start += size
+            if not part:
+                break
+            rows = [
+                {"id": str(key), "value": start, "_event_time": event, "write_time": write}
+                for key, event, write in part
+            ]
+            columns = {
+                field.name: pa.array([row.get(field.name) for row in rows], pa.int64()).cast(TIME)
+                if field.type == TIME
+                else pa.array([row.get(field.name) for row in rows], field.type)
+                for field in schema
+            }
+            columns["is_deleted"] = pa.array([False] * len(rows))
+            columns["_sequence"] = pa.array(range(start, start + len(rows)), pa.int64())
+            files.append(str(Path(folder) / f"{len(files)}.parquet"))
+            pq.write_table(pa.table(columns), files[-1])
+            first = min(write for _, _, write in part) if known else None
+            statistics.append(FileStatistics(len(part), 1, first_written_us=first))
+        snapshot = Snapshot(folder, 0, tuple(files), tuple(schema.names), tuple(statistics))
+        joined = [
+            as_of_join(spine, chosen, group, ("value",), as_of_us=as_of, connection=connection)
+            for chosen in (snapshot, replace(snapshot, statistics=()))
+        ]
+    assert joined[0].equals(joined[1])

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xgboost
 
 import featurestore
 import training
-from featurestore import FeatureGroup, feature_definitions
+from featurestore import FeatureGroup, feature_definitions, parted
 from training.errors import InvalidData
 
 FEATURES = [("id", "Integral"), ("at", "String"), ("temp", "Fractional"), ("sky", "String")]
@@ -47,10 +48,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         path = tmp_path_factory.mktemp("out") / "rows.parquet"
         memory = store.dataset(spine, ["readings"])
         written = store.write_dataset(spine, ["readings"], path, memory_limit="256MB")
-    return {"memory": memory, "written": written, "file": path, "table": memory.table}
+    folder = tmp_path_factory.mktemp("folder")
+    for number, start in enumerate(range(0, ROWS, 20)):
+        pq.write_table(memory.table.slice(start, 20), folder / f"part-{number:05d}.parquet")
+    parted.seal(folder, pq.read_schema(path))
+    parts = featurestore.WrittenDataset(folder, written.manifest)
+    forms = {"memory": memory, "written": written, "file": path, "folder": folder, "parts": parts}
+    return forms | {"table": memory.table}
 
 
-FORMS = ["memory", "written", "file"]
+FORMS = ["memory", "written", "file", "folder", "parts"]
 
 
 def rows_of(batches: Any) -> tuple[Any, Any]:
