@@ -80,6 +80,7 @@ from featurestore.schema import (
 )
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
+from featurestore.spill import spill_folder
 from featurestore.spine import is_query, name_of, read_spine, spine_batches
 from featurestore.store import (
     Description,
@@ -438,19 +439,30 @@ class EmbeddedStore(FeatureStore):
         entries = [self.registry.get(group)] if group is not None else self.registry.list()
         return {entry.group.name: self._flush(entry) for entry in entries if entry.group.offline}
 
-    def verify(self, group: str) -> verify.VerifyReport:
-        """See FeatureStore.verify."""
+    def verify(
+        self,
+        group: str,
+        *,
+        on_progress: Callable[[int], None] | None = None,
+        memory_limit: int | str = verify.MEMORY_LIMIT,
+    ) -> verify.VerifyReport:
+        """See FeatureStore.verify; `memory_limit` is for the sort of the offline rows."""
+        limit = memory_bytes(memory_limit)
         entry = self.registry.get(group)
         if not (entry.group.online and entry.group.offline):
             raise InvalidRequest(f"{group}: only a group with both stores can be verified")
         self._flush(entry)
-        return verify.verify(
-            self.online,
-            entry,
-            self.offline_table(entry).scan(),
-            opened=partial(self.sealing.open, entry),
-            now=self._now(),
-        )
+        with spill_folder(self.home, "verify") as spill:
+            return verify.verify(
+                self.online,
+                entry,
+                self.offline_table(entry).scan(),
+                opened=partial(self.sealing.open, entry),
+                now=self._now(),
+                memory_bytes=limit,
+                spill=spill,
+                on_progress=on_progress,
+            )
 
     def dataset(
         self,
