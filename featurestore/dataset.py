@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featurestore import eventtime, pointintime, split
+from featurestore import eventtime, numpyview, pointintime, split
 from featurestore.digest import table_digest
 from featurestore.errors import InternalError, InvalidRequest
 from featurestore.offline.base import Snapshot
@@ -590,10 +590,12 @@ def output_names(spine_names: Sequence[str], resolved: Sequence[Resolved]) -> li
 
 def _prove(group: str, times: pa.Array, event_times: pa.ChunkedArray) -> Proof:
     """Check on the result that no value is newer than its row."""
-    matched = event_times.is_valid().to_numpy()
+    # One chunk: the join has put them together.
+    known = event_times.combine_chunks()
+    matched = numpyview.booleans(known.is_valid())
     # Without the nulls, which would make doubles of the times and round them.
-    seen = event_times.drop_null().cast(pa.int64()).to_numpy()
-    ages = times.cast(pa.int64()).to_numpy()[matched] - seen
+    seen = numpyview.int64(known.drop_null().cast(pa.int64()))
+    ages = numpyview.int64(times.cast(pa.int64()))[matched] - seen
     if len(ages) and ages.min() < 0:
         raise InternalError(f"{group}: the join saw a value newer than its row; please report it")
     return {

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore import convert, eventtime
+from featurestore import convert, eventtime, numpyview
 from featurestore.convert import arrow_type
 from featurestore.errors import InternalError, InvalidSpine, nearest
 from featurestore.feature import FeatureDefinition, FeatureType
@@ -119,7 +119,7 @@ def as_of_join(
     # Our columns begin with an underscore, which no feature does: a feature may be called `time`.
     rows = pa.table(
         {
-            "_row": pa.array(np.arange(n, dtype=np.int64)),
+            "_row": numpyview.from_int64(np.arange(n, dtype=np.int64)),
             "_key": spine["key"],
             "_time": spine["time"],
         }
@@ -151,7 +151,7 @@ def as_of_join(
         ).to_arrow_table()
     finally:
         connection.unregister("spine")
-    if len(joined) != n or not np.array_equal(joined["_row"].to_numpy(), np.arange(n)):
+    if not joined["_row"].equals(rows["_row"]):
         raise InternalError(
             f"{group.name}: the join gave {len(joined)} rows for {n} spine rows; please report it"
         )
@@ -243,8 +243,8 @@ def spine_times(spine: pa.Table, column: str) -> pa.Array:
     if values.null_count:
         raise InvalidSpine(_null_time(column, values))
     if kind.unit == "ns":
-        counts = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        return pa.array(counts // 1000, pa.int64()).cast(_TIME)
+        counts = numpyview.int64(values.cast(pa.int64()))
+        return numpyview.from_int64(counts // 1000).cast(_TIME)
     return _cast(values, _TIME, column)
 
 
