@@ -424,6 +424,7 @@ def join(
     time: str,
     as_of_us: int | None,
     connection: Any,
+    spills: bool = False,
 ) -> tuple[pa.Table, list[Proof]]:
     """Join rows of a spine with each selection; see `build`.
 
@@ -434,6 +435,7 @@ def join(
         time: the spine's time column.
         as_of_us: only records written offline at or before it count; None: all.
         connection: from `pointintime.connect`.
+        spills: see `pointintime.as_of_join`.
 
     Returns:
         n rows, and of each selection how many of them saw a record and how old the youngest was.
@@ -451,6 +453,7 @@ def join(
             lookback_us=entry.selection.lookback_us,
             as_of_us=as_of_us,
             connection=connection,
+            spills=spills,
         )
         proof.append(_prove(entry.group.name, times, joined["_event_time"]))
         for feature, output in chosen.items():

@@ -28,8 +28,9 @@ def booleans(array: pa.BooleanArray) -> npt.NDArray[np.bool_]:
     first = array.offset // 8
     bits: Any = np.frombuffer(array.buffers()[1], np.uint8, offset=first)
     bits = bits[: (array.offset % 8 + len(array) + 7) // 8]
-    unpacked = np.unpackbits(bits, bitorder="little").view(np.bool_)
-    return unpacked[array.offset % 8 :][: len(array)]
+    unpacked: Any = np.unpackbits(bits, bitorder="little").view(np.bool_)
+    values: npt.NDArray[np.bool_] = unpacked[array.offset % 8 :][: len(array)]
+    return values
 
 
 def int64(array: pa.Array) -> npt.NDArray[np.int64]:
@@ -41,14 +42,20 @@ def int64(array: pa.Array) -> npt.NDArray[np.int64]:
     assert array.type.bit_width == _INT64_BITS
     if not len(array):
         return np.zeros(0, np.int64)
-    values: Any = np.frombuffer(array.buffers()[1], np.int64)
+    values: npt.NDArray[np.int64] = np.frombuffer(array.buffers()[1], np.int64)
     return values[array.offset : array.offset + len(array)]
 
 
-def from_int64(values: npt.NDArray[np.int64]) -> pa.Int64Array:
-    """Return whole numbers as an array.
+def from_int64(
+    values: npt.NDArray[np.int64], *, is_valid: npt.NDArray[np.bool_] | None = None
+) -> pa.Int64Array:
+    """Return whole numbers as an array, with nulls where they are not valid.
 
-    >>> from_int64(np.arange(3)).to_pylist()
-    [0, 1, 2]
+    >>> from_int64(np.arange(3), is_valid=np.array([True, False, True])).to_pylist()
+    [0, None, 2]
     """
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+    validity = None
+    if is_valid is not None:
+        validity = pa.py_buffer(np.packbits(is_valid, bitorder="little"))
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.int64(), len(values), [validity, data])
