@@ -63,6 +63,8 @@ class DeltaOfflineTable(OfflineTable):
         self.uri = uri
         self._options = dict(storage_options) if storage_options else None
         self._cache = cache
+        # Kept through a flush: opening reads the whole log, catching up only its end.
+        self._opened: Any = None
 
     @property
     def is_local(self) -> bool:
@@ -78,6 +80,7 @@ class DeltaOfflineTable(OfflineTable):
                 try:
                     return self._append(rows, commit)
                 except CommitFailedError:
+                    self._opened = None
                     # Another writer changed what no append can pass, such as the properties.
                     attempt += 1
                     if attempt == _TRIES or self.last_sequence(application) >= sequence:
@@ -88,8 +91,10 @@ class DeltaOfflineTable(OfflineTable):
 
     def last_sequence(self, application: str) -> int:
         """See OfflineTable.last_sequence."""
+        self._opened = None
         try:
-            table = self.open()
+            # A flush begins with this: what it then appends to is what is there now.
+            table = self._opened = self.open()
             if table is None:
                 return 0
             return int(table.transaction_version(application) or 0)
@@ -211,8 +216,19 @@ class DeltaOfflineTable(OfflineTable):
             f"the offline table {self.uri}: {text}; the records wait in the outbox"
         )
 
+    def _newest(self) -> Any | None:
+        """Return the newest version, by what was read of the log before."""
+        if self._opened is not None:
+            try:
+                self._opened.update_incremental()
+            except DeltaError:
+                self._opened = None  # such as when the log was cleaned up meanwhile
+        if self._opened is None:
+            self._opened = self.open()
+        return self._opened
+
     def _append(self, rows: pa.Table, commit: CommitProperties) -> int:
-        table = self.open()
+        table = self._newest()
         if table is None:
             # The folder's first commit carries rows and sequence together.
             if self.is_local:
@@ -225,7 +241,7 @@ class DeltaOfflineTable(OfflineTable):
                 storage_options=self._options,
                 commit_properties=commit,
             )
-            table = self.open()
+            table = self._newest()
             assert table is not None
         else:
             merge = {f.name for f in table.schema().fields} != set(rows.schema.names)

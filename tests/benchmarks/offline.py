@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 import featurestore
 from featurestore.convert import offline_schema
-from tests.benchmarks import offline_join
+from tests.benchmarks import offline_join, offline_maintain
 from tests.benchmarks.harness import Figure, Size, compare, interleave, note
 from tests.benchmarks.records import FEATURES, GROUP, make_rows
 
@@ -23,9 +23,13 @@ _FLUSHES: Final = {Size.TINY: (2_000, 1), Size.DEFAULT: (50_000, 3), Size.FULL: 
 
 
 def run(size: Size, work: Path) -> list[Figure]:
-    """Measure joins, then flushes."""
+    """Measure joins, then flushes, then maintenance."""
     rows, repeats = _FLUSHES[size]
-    return [*offline_join.run(size, work / "join"), *_flush(rows, repeats, work / "flush")]
+    return [
+        *offline_join.run(size, work / "join"),
+        *_flush(rows, repeats, work / "flush"),
+        *offline_maintain.run(size, work / "maintain"),
+    ]
 
 
 # -- flushes ----------------------------------------------------------------------------------
