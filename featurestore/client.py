@@ -493,11 +493,16 @@ class RemoteStore(FeatureStore):
         response = self._call(self._control.Flush, request, timeout_s=LONG_TIMEOUT_S)
         return wire.flushed_from(response)
 
-    def verify(self, group: str) -> VerifyReport:
+    def verify(
+        self, group: str, *, on_progress: Callable[[int], None] | None = None
+    ) -> VerifyReport:
         """See FeatureStore.verify."""
         request = control_pb2.VerifyRequest(feature_group_name=group)
         response = self._call(self._control.Verify, request, timeout_s=LONG_TIMEOUT_S)
-        return wire.verify_from(response)
+        report = wire.verify_from(response)
+        if on_progress is not None:
+            on_progress(max(report.online, report.offline))
+        return report
 
     def dataset(
         self,

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featurestore import eventtime, parted, pointintime, split
+from featurestore import eventtime, numpyview, parted, pointintime, split
 from featurestore.digest import table_digest
 from featurestore.errors import InternalError, InvalidRequest
 from featurestore.offline.base import Snapshot
@@ -451,6 +451,7 @@ def join(
     time: str,
     as_of_us: int | None,
     connection: Any,
+    spills: bool = False,
 ) -> tuple[pa.Table, list[Proof]]:
     """Join rows of a spine with each selection; see `build`.
 
@@ -461,6 +462,7 @@ def join(
         time: the spine's time column.
         as_of_us: only records written offline at or before it count; None: all.
         connection: from `pointintime.connect`.
+        spills: see `pointintime.as_of_join`.
 
     Returns:
         n rows, and of each selection how many of them saw a record and how old the youngest was.
@@ -489,6 +491,7 @@ def join(
                 lookback_us=entry.selection.lookback_us,
                 as_of_us=as_of_us,
                 connection=connection,
+                spills=spills,
             )
         proof.append(_prove(entry.group.name, times, joined["_event_time"]))
         for feature, output in chosen.items():
@@ -641,10 +644,12 @@ def output_names(spine_names: Sequence[str], resolved: Sequence[Resolved]) -> li
 
 def _prove(group: str, times: pa.Array, event_times: pa.ChunkedArray) -> Proof:
     """Check on the result that no value is newer than its row."""
-    matched = event_times.is_valid().to_numpy()
+    # One chunk: the join has put them together.
+    known = event_times.combine_chunks()
+    matched = numpyview.booleans(known.is_valid())
     # Without the nulls, which would make doubles of the times and round them.
-    seen = event_times.drop_null().cast(pa.int64()).to_numpy()
-    ages = times.cast(pa.int64()).to_numpy()[matched] - seen
+    seen = numpyview.int64(known.drop_null().cast(pa.int64()))
+    ages = numpyview.int64(times.cast(pa.int64()))[matched] - seen
     if len(ages) and ages.min() < 0:
         raise InternalError(f"{group}: the join saw a value newer than its row; please report it")
     return {

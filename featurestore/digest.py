@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from featurestore import numpyview
+
 __all__ = ["TableDigest", "table_digest"]
 
 
@@ -77,14 +79,16 @@ def _feed(
 
     digest.update(f"{(name, str(_renamed(kind)))!r}\n".encode())
     for array in arrays():
-        digest.update(np.packbits(_numpy(pc.is_valid(array))))
+        digest.update(np.packbits(numpyview.booleans(array.is_valid())))
     if pa.types.is_boolean(kind):
         for array in arrays():
-            digest.update(np.packbits(_numpy(pc.fill_null(array, False))))
+            digest.update(
+                np.packbits(numpyview.booleans(array) & numpyview.booleans(array.is_valid()))
+            )
     elif pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
         for array in arrays():
-            lengths = pc.fill_null(pc.binary_length(array), 0)
-            digest.update(np.ascontiguousarray(_numpy(lengths.cast(pa.int64()))))
+            lengths = numpyview.int64(pc.binary_length(array).cast(pa.int64()))
+            digest.update(np.where(numpyview.booleans(array.is_valid()), lengths, 0))
         for array in arrays():
             digest.update(_text(array))
     elif not pa.types.is_null(kind):
@@ -105,7 +109,7 @@ def _feed(
             values = np.frombuffer(array.buffers()[1], counts)
             values = values[array.offset : array.offset + len(array)]
             if array.null_count:
-                values = np.where(_numpy(pc.is_valid(array)), values, counts(0))
+                values = np.where(numpyview.booleans(array.is_valid()), values, counts(0))
             digest.update(np.ascontiguousarray(values))
 
 
@@ -143,7 +147,3 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(
         column.unify_dictionaries().chunks if pa.types.is_dictionary(column.type) else column.chunks
     )
-
-
-def _numpy(array: pa.Array) -> Any:
-    return array.to_numpy(zero_copy_only=False)

@@ -90,6 +90,7 @@ from featurestore.schema import (
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
 from featurestore.settle import Stores
+from featurestore.spill import spill_folder
 from featurestore.spine import name_of, read_spine
 from featurestore.store import (
     Description,
@@ -103,7 +104,7 @@ from featurestore.store import (
     resource_of,
     selections,
 )
-from featurestore.streamed import WrittenDataset
+from featurestore.streamed import WrittenDataset, memory_bytes
 from featurestore.sweep import sweep_group
 from featurestore.update import merge
 from featurestore.window import WindowedGroup, Windows
@@ -541,22 +542,33 @@ class EmbeddedStore(FeatureStore):
         entries = [self.registry.get(group)] if group is not None else self.registry.list()
         return {entry.group.name: self._flush(entry) for entry in entries if entry.group.offline}
 
-    def verify(self, group: str) -> verify.VerifyReport:
-        """See FeatureStore.verify."""
+    def verify(
+        self,
+        group: str,
+        *,
+        on_progress: Callable[[int], None] | None = None,
+        memory_limit: int | str = verify.MEMORY_LIMIT,
+    ) -> verify.VerifyReport:
+        """See FeatureStore.verify; `memory_limit` is for the sort of the offline rows."""
         groups = self.registry.current()
         if group not in groups and group in self.registry.windows():
             return self.windowed.verify(group)
+        limit = memory_bytes(memory_limit)
         entry = named(groups, group)
         if not (entry.group.online and entry.group.offline):
             raise InvalidRequest(f"{group}: only a group with both stores can be verified")
         self._flush(entry)
-        return verify.verify(
-            self.online,
-            entry,
-            self.offline_table(entry).scan(),
-            opened=partial(self.sealing.open, entry),
-            now=self._now(),
-        )
+        with spill_folder(self.home, "verify") as spill:
+            return verify.verify(
+                self.online,
+                entry,
+                self.offline_table(entry).scan(),
+                opened=partial(self.sealing.open, entry),
+                now=self._now(),
+                memory_bytes=limit,
+                spill=spill,
+                on_progress=on_progress,
+            )
 
     def dataset(
         self,

@@ -11,7 +11,8 @@ One rule, in every engine (version `RULE_VERSION`):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from featurestore import convert, eventtime
+from featurestore import convert, eventtime, narrowjoin, numpyview
 from featurestore.convert import arrow_type
 from featurestore.errors import InternalError, InvalidSpine, nearest
 from featurestore.feature import FeatureDefinition, FeatureType
@@ -43,6 +44,10 @@ RULE_VERSION: Final = 1
 _TIME: Final = pa.timestamp("us", "UTC")
 _LOOKED_AT: Final = 20_000
 _FEW: Final = 0.5
+# Of so many rows the identifiers and times take some 2 GB at once.
+_NARROW_HISTORY: Final = 30_000_000
+_NARROW_ROWS: Final = 1_000_000
+_WIDE_ROWS: Final = 65_536
 # Orders the versions of one identifier; of those at or before a time the last one counts. One
 # comparison of rows sorts as fast as that of a time, and needs no ranking of the history first.
 VERSION_ORDER: Final = "ROW(_event_time, NOT is_deleted, write_time, _sequence)"
@@ -80,6 +85,7 @@ def as_of_join(
     lookback_us: int | None = None,
     as_of_us: int | None = None,
     connection: Any,
+    spills: bool = False,
 ) -> pa.Table:
     """Give each spine row the newest version of its identifier that was known at its time.
 
@@ -92,6 +98,8 @@ def as_of_join(
         lookback_us: how old a value may be, µs; None: any age.
         as_of_us: only rows whose write time is at or before it count; None: all.
         connection: from `connect`.
+        spills: whether memory is short: then all that grows with the history is DuckDB's, which
+            keeps to its limit.
 
     Returns:
         n rows in the spine's order: the m features, then `_event_time` of the version they come
@@ -112,6 +120,10 @@ def as_of_join(
     parameters: dict[str, Any] = {"files": list(snapshot.files)}
     if as_of_us is not None:
         parameters["as_of"] = as_of_us
+    schema = pa.schema(
+        [(name, arrow_type(kinds[name])) for name in dict.fromkeys(features)]
+        + [("_event_time", _TIME)]
+    )
     visible = "NOT h.is_deleted"
     if lookback_us is not None:
         visible += " AND epoch_us(s._time) - epoch_us(h._event_time) <= $lookback"
@@ -119,7 +131,7 @@ def as_of_join(
     # Our columns begin with an underscore, which no feature does: a feature may be called `time`.
     rows = pa.table(
         {
-            "_row": pa.array(np.arange(n, dtype=np.int64)),
+            "_row": numpyview.from_int64(np.arange(n, dtype=np.int64)),
             "_key": spine["key"],
             "_time": spine["time"],
         }
@@ -128,6 +140,12 @@ def as_of_join(
     few = ""
     if _reads_few(connection, snapshot, identifier):
         few = f"AND {identifier} IN (SELECT _key FROM spine)"
+    elif not spills and _rows_of(snapshot) <= _NARROW_HISTORY:
+        connection.unregister("spine")
+        parameters.pop("lookback", None)
+        return _narrow_join(
+            spine, identifier, chosen, known, parameters, lookback_us, schema, connection
+        )
     outputs = ", ".join(
         f"CASE WHEN {visible} THEN h.{name} END AS {name}"
         for name in [*map(quoted, dict.fromkeys(features)), "_event_time"]
@@ -145,21 +163,70 @@ def as_of_join(
             SELECT s._row, {outputs}
             FROM spine s ASOF LEFT JOIN history h
               ON s._key = h._key AND {_LAST_VERSION} >= h._version
-            ORDER BY s._row
             """,
             params=parameters,
         ).to_arrow_table()
     finally:
         connection.unregister("spine")
-    if len(joined) != n or not np.array_equal(joined["_row"].to_numpy(), np.arange(n)):
+    # Sorting the numbers alone and picking the rows is cheaper than a sort of wide rows.
+    joined = joined.take(pc.sort_indices(joined["_row"]))
+    if not joined["_row"].equals(rows["_row"]):
         raise InternalError(
             f"{group.name}: the join gave {len(joined)} rows for {n} spine rows; please report it"
         )
-    schema = pa.schema(
-        [(name, arrow_type(kinds[name])) for name in dict.fromkeys(features)]
-        + [("_event_time", _TIME)]
-    )
     return joined.select(schema.names).cast(schema).combine_chunks()
+
+
+def _rows_of(snapshot: Snapshot) -> float:
+    """Return how many rows a table version has at most."""
+    rows = [known.rows for known in snapshot.statistics]
+    return math.inf if not rows or None in rows else sum(count or 0 for count in rows)
+
+
+def _narrow_join(
+    spine: pa.Table,
+    identifier: str,
+    chosen: str,
+    known: str,
+    parameters: Mapping[str, Any],
+    lookback_us: int | None,
+    schema: pa.Schema,
+    connection: Any,
+) -> pa.Table:
+    """Join identifiers and times, then read the values of the rows that match."""
+    times = numpyview.int64(_one_array(spine["time"]).cast(pa.int64()))
+
+    def read(columns: str, rows: int) -> Any:
+        # In the order of files and rows, so that both times a row has the same number.
+        return connection.sql(
+            f"""
+            SELECT {columns}
+            FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
+            WHERE epoch_us(_event_time) <= $latest {known}
+            """,
+            params={**parameters, "latest": int(times.max())},
+        ).to_arrow_reader(rows)
+
+    internal = "_event_time, is_deleted, write_time, _sequence"
+    matches = narrowjoin.find(
+        _one_array(spine["key"]),
+        times,
+        read(f"{identifier} AS _key, {internal}", _NARROW_ROWS),
+        lookback_us=lookback_us,
+    )
+    seen = numpyview.from_int64(matches.times_us, is_valid=matches.rows >= 0).cast(_TIME)
+    values = pa.schema([field for field in schema if field.name != "_event_time"])
+    if not len(values):
+        return pa.table({"_event_time": seen})
+    table = narrowjoin.pick(
+        matches, read(", ".join(filter(None, (chosen, "_event_time"))), _WIDE_ROWS), values
+    )
+    return table.append_column("_event_time", seen).combine_chunks()
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 
 def seen_files(
@@ -249,8 +316,8 @@ def spine_times(spine: pa.Table, column: str) -> pa.Array:
     if values.null_count:
         raise InvalidSpine(_null_time(column, values))
     if kind.unit == "ns":
-        counts = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        return pa.array(counts // 1000, pa.int64()).cast(_TIME)
+        counts = numpyview.int64(values.cast(pa.int64()))
+        return numpyview.from_int64(counts // 1000).cast(_TIME)
     return _cast(values, _TIME, column)
 
 

@@ -515,10 +515,23 @@ class FeatureStore(ABC):
         """Move the outbox into the Delta tables, of one group or all; return when committed."""
 
     @abstractmethod
-    def verify(self, group: str) -> VerifyReport:
+    def verify(
+        self, group: str, *, on_progress: Callable[[int], None] | None = None
+    ) -> VerifyReport:
         """Flush, then compare the online store with the latest rows of the offline store.
 
         Of a windowed group the features of each key are compared, as of now.
+
+        Memory does not grow with the records; sorting the offline rows takes up to 512 MB, and
+        space on the home's disk, which is free again afterwards.
+
+        Args:
+            group: a feature group with both stores.
+            on_progress: called with the number of identifiers compared so far; of a store on a
+                server, at the end.
+
+        Raises:
+            InvalidRequest: the group lacks one of the stores.
         """
 
     @abstractmethod

@@ -167,6 +167,7 @@ def write(
                             time=time,
                             as_of_us=as_of_us,
                             connection=connection,
+                            spills=True,
                         )
                     table = _plain(table)
                     writer = writer or pa.ipc.new_stream(sink, table.schema)

@@ -1,28 +1,33 @@
 """Verification: the online store against the latest rows of the offline store.
 
 Both sides are read in the order of the identifiers' bytes and compared as two streams, in
-constant memory. Expired records count as absent on both sides.
+constant memory: the online store is in that order, and the offline rows are sorted on disk.
+Expired records count as absent on both sides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, final
 
 import pyarrow as pa
 
-from featurestore import codec, pointintime
-from featurestore.convert import decode_record
-from featurestore.feature import FeatureType, Value
+from featurestore import arrowcode, codec
+from featurestore.convert import decode_record, encode_record
+from featurestore.newest import latest_rows
 from featurestore.offline.base import Snapshot
 from featurestore.online.base import OnlineStore
 from featurestore.registry import Registered
+from featurestore.schema import FeatureGroup
 
 __all__ = ["Difference", "VerifyReport", "verify"]
 
 MAX_DIFFERENCES: Final = 1000
+MEMORY_LIMIT: Final = "512MB"
 _SLICE: Final = 10_000
+_ANY_TIME: Final = 2**62
 
 
 @final
@@ -73,7 +78,10 @@ def verify(
     snapshot: Snapshot | None,
     *,
     now: int,
+    memory_bytes: int,
+    spill: Path,
     opened: Opened = lambda values: values,
+    on_progress: Callable[[int], None] | None = None,
 ) -> VerifyReport:
     """Compare one group's stores; the caller has flushed the group.
 
@@ -82,15 +90,25 @@ def verify(
         entry: the group.
         snapshot: its offline table.
         now: µs since the epoch; decides what has expired.
+        memory_bytes: for sorting the offline rows; what does not fit goes to disk.
+        spill: an existing folder for it.
         opened: returns the stored values with their records in clear.
+        on_progress: called with the number of identifiers compared so far.
 
     Raises:
         StoreCorrupt: a record online cannot be opened; it is named.
+        InvalidRequest: the sort does not fit into the memory.
     """
-    left, right = _online(online, entry, now, opened), _offline(entry, snapshot, now)
+    left = _online(online, entry, now, opened)
+    batches: Iterable[pa.RecordBatch] = ()
+    if snapshot is not None:
+        batches = latest_rows(
+            entry.group, snapshot, now=now, memory_bytes=memory_bytes, spill=spill
+        )
+    right = _offline(entry.group, batches)
     counts = [0, 0]
     differences: list[Difference] = []
-    total = 0
+    total = compared = 0
     a, b = next(left, None), next(right, None)
     while a is not None or b is not None:
         reason = ""
@@ -104,18 +122,24 @@ def verify(
             counts[1] += 1
             b = next(right, None)
         else:
-            identifier, reason = a[0], _compare(a[1], a[2], b[1], b[2])
+            identifier, reason = a[0], _compare(a, b)
             counts[0] += 1
             counts[1] += 1
             a, b = next(left, None), next(right, None)
+        compared += 1
+        if on_progress is not None and compared % _SLICE == 0:
+            on_progress(compared)
         if reason:
             total += 1
             if len(differences) < MAX_DIFFERENCES:
                 differences.append(Difference(identifier.decode(), reason))
+    if on_progress is not None:
+        on_progress(compared)
     return VerifyReport(total == 0, counts[0], counts[1], tuple(differences))
 
 
-_Row = tuple[bytes, int, Mapping[str, Value]]
+_Row = tuple[bytes, int, bytes]
+"""Identifier, event time and the record's bytes."""
 
 
 def _rank(identifier: bytes) -> tuple[bool, bytes]:
@@ -123,14 +147,16 @@ def _rank(identifier: bytes) -> tuple[bool, bytes]:
     return len(identifier) + 4 > codec.MAX_KEY, identifier
 
 
-def _compare(
-    online_time: int, online: Mapping[str, Value], offline_time: int, offline: Mapping[str, Value]
-) -> str:
-    if online_time != offline_time:
-        return f"event time: online {online_time} µs, offline {offline_time} µs"
-    for name in sorted(online.keys() | offline.keys()):
-        if online.get(name) != offline.get(name):
-            return f"{name}: online {online.get(name)!r}, offline {offline.get(name)!r}"
+def _compare(online: _Row, offline: _Row) -> str:
+    if online[1:] == offline[1:]:
+        return ""
+    if online[1] != offline[1]:
+        return f"event time: online {online[1]} µs, offline {offline[1]} µs"
+    # The bytes depend on the order in which the features were given.
+    left, right = decode_record(online[2]), decode_record(offline[2])
+    for name in sorted(left.keys() | right.keys()):
+        if left.get(name) != right.get(name):
+            return f"{name}: online {left.get(name)!r}, offline {right.get(name)!r}"
     return ""
 
 
@@ -143,7 +169,7 @@ def _online(online: OnlineStore, entry: Registered, now: int, opened: Opened) ->
         clear = opened([value for _, value in values])
         for (key, _), value in zip(values, clear, strict=True):
             if value is not None and value.is_readable(now):
-                row = (value.identifier, value.event_time_us, decode_record(value.record))
+                row = (value.identifier, value.event_time_us, value.record)
                 if key[4:5] == b"\xff":
                     long.append(row)
                 else:
@@ -153,41 +179,23 @@ def _online(online: OnlineStore, entry: Registered, now: int, opened: Opened) ->
     yield from long
 
 
-def _offline(entry: Registered, snapshot: Snapshot | None, now: int) -> Iterator[_Row]:
-    if snapshot is None or not snapshot.files:
-        return
-    group = entry.group
-    names = [name for name in group.feature_names if name in snapshot.columns]
-    identifier = f'"{group.record_identifier}"'
-    connection = pointintime.connect()
-    try:
-        columns = ", ".join(f'"{name}"' for name in names)
-        reader = connection.sql(
-            f"""
-            SELECT {columns}, _event_time
-            FROM (
-                SELECT * FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
-                QUALIFY row_number() OVER (PARTITION BY {identifier}
-                    ORDER BY {pointintime.VERSION_ORDER} DESC) = 1
-            )
-            WHERE NOT is_deleted
-              AND (_expires_at IS NULL OR epoch_us(_expires_at) > $now)
-            ORDER BY {_key_order(group.types[group.record_identifier], identifier)}
-            """,
-            params={"files": list(snapshot.files), "now": now},
-        ).to_arrow_reader(_SLICE)
-        for batch in reader:
-            times = batch.column("_event_time").cast(pa.int64()).to_pylist()
-            for row, time in zip(batch.select(names).to_pylist(), times, strict=True):
-                values = {name: value for name, value in row.items() if value is not None}
-                key = values[group.record_identifier]
-                text = key if isinstance(key, str) else repr(key)
-                yield text.encode(), time, values
-    finally:
-        connection.close()
+def _offline(group: FeatureGroup, batches: Iterable[pa.RecordBatch]) -> Iterator[_Row]:
+    for batch in batches:
+        times = batch.column("_event_time").cast(pa.int64()).to_pylist()
+        rows = batch.drop_columns(["_event_time"])
+        encoded = arrowcode.encode_batch(group, rows, now=0, tolerance_us=_ANY_TIME)
+        if encoded.refused:
+            yield from _offline_slowly(group, rows, times)
+        else:
+            yield from zip(encoded.identifiers, times, encoded.records, strict=True)
 
 
-def _key_order(kind: FeatureType, identifier: str) -> str:
-    if kind is FeatureType.STRING:
-        return f"strlen({identifier}) + 4 > {codec.MAX_KEY}, {identifier}"
-    return f"CAST({identifier} AS VARCHAR)"
+def _offline_slowly(
+    group: FeatureGroup, rows: pa.RecordBatch, times: Sequence[int]
+) -> Iterator[_Row]:
+    """Write rows of which a rule of today would refuse some; they were accepted once."""
+    for row, time in zip(rows.to_pylist(), times, strict=True):
+        values = {name: value for name, value in row.items() if value is not None}
+        key = values[group.record_identifier]
+        text = key if isinstance(key, str) else repr(key)
+        yield text.encode(), time, encode_record(values, group.collections)

@@ -24,10 +24,12 @@ import lineage
 from featurestore import (
     FeatureGroup,
     FeatureStore,
+    Overloaded,
     PositionConflict,
     Put,
     SourcePosition,
     StoreUnavailable,
+    Throttled,
     WriteError,
     group_entity,
 )
@@ -89,7 +91,10 @@ class Pipeline:
         batch_size: messages per transaction, at most. More is faster up to a few thousand, and
             takes more memory.
         retry_s: how long to try again while the store is unavailable. Keep it, with the time for
-            a batch, below the source's `max_poll_interval_s`.
+            a batch, below the source's `max_poll_interval_s`. A store that refuses for having too
+            much to do (`Overloaded`, `Throttled`) is waited for until it takes the batch, or stop:
+            no record is put aside for that. A member of a consumer group that waits longer than
+            the interval loses its partitions to others; the store's position keeps them apart.
 
     Raises:
         ValueError: `batch_size` is below 1, or there is a mapping beside a decoder.
@@ -255,6 +260,8 @@ class Pipeline:
         """Store records and position, trying again while the store is away; None on stop.
 
         Trying again is safe: had an earlier try been stored, the position would refuse this one.
+        A store that says it has too much to do is waited for without end: the source keeps what
+        comes meanwhile, and to give up would lose nothing but the wait.
         """
         deadline = time.monotonic() + self._retry_s
         pause_s = _FIRST_RETRY_S
@@ -265,6 +272,12 @@ class Pipeline:
                 if time.monotonic() + pause_s > deadline:
                     raise
                 _log.warning("the store is unavailable, trying again: %s", error)
+            except (Overloaded, Throttled) as error:
+                after_s = error.facts.get("retry_after_s")
+                if isinstance(after_s, int | float):
+                    pause_s = max(pause_s, float(after_s))
+                deadline = time.monotonic() + pause_s + self._retry_s  # it is not away
+                _log.warning("the store takes no more for now, waiting: %s", error)
             if stop.wait(pause_s):
                 return None
             pause_s = min(2 * pause_s, _LAST_RETRY_S)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, final
 
 import click
 from rich.console import Console
@@ -24,6 +25,8 @@ from rich.table import Table
 from featurestore import InvalidRequest
 
 __all__ = ["Ticker", "console", "emit", "emit_table", "progress", "read_json", "steps"]
+
+_LINE_S: Final = 10.0
 
 # Progress and notes go to stderr: stdout has the result and nothing else.
 console = Console(stderr=True, highlight=False)
@@ -74,9 +77,9 @@ class Ticker(Protocol):
 
 @contextmanager
 def progress(title: str, total: int | None, unit: str = "records") -> Iterator[Ticker]:
-    """Show how far some work is: a bar on a terminal, a plain line at the end otherwise."""
+    """Show how far some work is: a bar on a terminal, otherwise a plain line now and then."""
     if not console.is_terminal:
-        yield lambda done: None
+        yield _Lines(title, unit)
         return
     with Progress(
         TextColumn("[bold]{task.description}"),
@@ -131,3 +134,18 @@ def steps(title: str) -> Iterator[Callable[[str, int], None]]:
     finally:
         if latest:
             said()
+
+
+@final
+class _Lines:
+    """Says how far some work is that takes longer than a few seconds."""
+
+    def __init__(self, title: str, unit: str) -> None:
+        self._title = title
+        self._unit = unit
+        self._said = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        if time.monotonic() >= self._said + _LINE_S:
+            self._said = time.monotonic()
+            click.echo(f"{self._title}: {done:,} {self._unit} so far", err=True)

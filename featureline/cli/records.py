@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from featureline.cli.ingestion import load_file
-from featureline.cli.output import emit, emit_table, read_json
+from featureline.cli.output import emit, emit_table, progress, read_json
 from featureline.cli.store import common_options, open_any
 from featurestore import FeatureStore, Get, Put
 
@@ -147,8 +147,8 @@ def flush(group: str | None, home: Path | None, connect: str | None, as_json: bo
 @common_options
 def verify(group: str, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Compare the online and the offline store of GROUP; exit code 1 when they differ."""
-    with open_any(home, connect) as store:
-        report = store.verify(group)
+    with open_any(home, connect) as store, progress(f"verify {group}", None) as tick:
+        report = store.verify(group, on_progress=tick)
     verdict = "equal" if report.equal else "NOT equal"
     lines = [
         f"{group}: {verdict} ({report.online:,} records online, {report.offline:,} offline)",

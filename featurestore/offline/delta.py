@@ -63,6 +63,8 @@ class DeltaOfflineTable(OfflineTable):
         self.uri = uri
         self._options = dict(storage_options) if storage_options else None
         self._cache = cache
+        # Kept through a flush: opening reads the whole log, catching up only its end.
+        self._opened: Any = None
 
     @property
     def storage_options(self) -> dict[str, str] | None:
@@ -83,6 +85,7 @@ class DeltaOfflineTable(OfflineTable):
                 try:
                     return self._append(rows, commit)
                 except CommitFailedError:
+                    self._opened = None
                     # Another writer changed what no append can pass, such as the properties.
                     attempt += 1
                     if attempt == _TRIES or self.last_sequence(application) >= sequence:
@@ -93,8 +96,10 @@ class DeltaOfflineTable(OfflineTable):
 
     def last_sequence(self, application: str) -> int:
         """See OfflineTable.last_sequence."""
+        self._opened = None
         try:
-            table = self.open()
+            # A flush begins with this: what it then appends to is what is there now.
+            table = self._opened = self.open()
             if table is None:
                 return 0
             return int(table.transaction_version(application) or 0)
@@ -174,7 +179,11 @@ class DeltaOfflineTable(OfflineTable):
 
     def names(self, opened: Any) -> list[str]:
         """Return the files of an open table, as paths in its folder."""
-        return [unquote(path) for path in pa.table(opened.get_add_actions())["path"].to_pylist()]
+        return [unquote(path) for path in self.actions(opened)["path"].to_pylist()]
+
+    def actions(self, opened: Any) -> pa.Table:
+        """Return what the log says of each file of an open table, one column per fact."""
+        return _actions(opened)
 
     def present(self) -> set[str]:
         """Return the paths of all data files that are there, of any version or of none.
@@ -214,8 +223,19 @@ class DeltaOfflineTable(OfflineTable):
             f"the offline table {self.uri}: {text}; the records wait in the outbox"
         )
 
+    def _newest(self) -> Any | None:
+        """Return the newest version, by what was read of the log before."""
+        if self._opened is not None:
+            try:
+                self._opened.update_incremental()
+            except DeltaError:
+                self._opened = None  # such as when the log was cleaned up meanwhile
+        if self._opened is None:
+            self._opened = self.open()
+        return self._opened
+
     def _append(self, rows: pa.Table, commit: CommitProperties) -> int:
-        table = self.open()
+        table = self._newest()
         if table is None:
             # The folder's first commit carries rows and sequence together.
             if self.is_local:
@@ -228,7 +248,7 @@ class DeltaOfflineTable(OfflineTable):
                 storage_options=self._options,
                 commit_properties=commit,
             )
-            table = self.open()
+            table = self._newest()
             assert table is not None
         else:
             merge = {f.name for f in table.schema().fields} != set(rows.schema.names)
@@ -248,9 +268,14 @@ class DeltaOfflineTable(OfflineTable):
             raise self.vacuumed(version)
 
 
+def _actions(table: Any) -> pa.Table:
+    # pa.table would first ask whether it is a DataFrame, and import pandas for that: 0.3 s.
+    return pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+
+
 def _statistics(table: Any) -> dict[str, FileStatistics]:
     """Read what the log says of each file, by the file's name, which is unique."""
-    actions = pa.table(table.get_add_actions(flatten=True))
+    actions = _actions(table)
 
     def column(name: str) -> list[Any]:
         if name not in actions.schema.names:

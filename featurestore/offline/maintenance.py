@@ -113,7 +113,7 @@ def plan(table: DeltaOfflineTable, *, zorder: bool = True) -> list[Rewrite]:
     """
     try:
         opened = table.open()
-        return [] if opened is None else _plan(_files(opened), zorder=zorder)
+        return [] if opened is None else _plan(_files(table, opened), zorder=zorder)
     except (DeltaError, OSError) as error:
         raise table.failure(error) from error
 
@@ -154,7 +154,7 @@ def maintain(
         opened = table.open()
         if opened is None:
             return MaintenanceReport(group, None)
-        before = _files(opened)
+        before = _files(table, opened)
         dates = 0
         for batch in _batches(_plan(before, zorder=zorder)):
             if not go_on("rewrite"):
@@ -170,7 +170,7 @@ def maintain(
                 opened.cleanup_metadata()
         removed = _vacuum(table, retention, flushes_paused) if go_on("vacuum") else 0
         opened = _reopened(table)
-        after = _files(opened)
+        after = _files(table, opened)
     except (DeltaError, OSError) as error:
         raise table.failure(error) from error
     return MaintenanceReport(
@@ -196,8 +196,8 @@ def check_retention(retention: dt.timedelta) -> None:
         raise InvalidRequest(f"retention: expected 0 or more, got {retention}")
 
 
-def _files(opened: Any) -> list[_File]:
-    actions = pa.table(opened.get_add_actions(flatten=True))
+def _files(table: DeltaOfflineTable, opened: Any) -> list[_File]:
+    actions = table.actions(opened)
     dates = actions["partition._event_date"].cast(pa.string()).to_pylist()
     return list(map(_File, dates, actions["size_bytes"].to_pylist()))
 

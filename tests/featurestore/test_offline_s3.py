@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 
-from featurestore import InvalidFeatureGroup, StoreUnavailable
+from featurestore import InvalidFeatureGroup, Overloaded, StoreUnavailable
 from featurestore.offline import DeltaOfflineTable
 from featurestore.offline.cache import FileCache
 from featurestore.offline.delta import environment_options
@@ -43,12 +43,18 @@ class Relay:
         self.port = _free_port()
         self._process: subprocess.Popen[str] | None = None
 
-    def mend(self) -> None:
-        """Let it lead there."""
+    def mend(self, *, hold: str = "") -> None:
+        """Let it lead there, except for requests that hold a text."""
         program = str(Path(__file__).with_name("relay.py"))
-        self._process = self._run_python([program, str(self.port), str(self._target)])
+        self._process = self._run_python([program, str(self.port), str(self._target), hold])
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
+
+    def wait_until_held(self) -> None:
+        """Return when a request is held."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "held\n"
 
     def cut(self) -> None:
         """End all connections, and refuse new ones."""
@@ -207,6 +213,62 @@ def test_an_outage_in_the_middle(remote, relay, reading):
     assert remote.flush()["readings"].records == 2
     assert counts(remote) == [0, 1, 2]
     assert remote.verify("readings").equal
+
+
+def test_an_outage_between_the_files_and_the_commit(remote, relay, run_python, reading):
+    for number in range(3):
+        remote.put("readings", reading("JFK", number, count=number))
+    remote.flush()
+    assert remote.online.outbox.pending() == 0
+    files = len(remote.offline_table(remote.registry.get("readings")).present())
+    for number in range(3, 6):
+        remote.put("readings", reading("JFK", number, count=number))
+    relay.cut()
+    uri = remote.offline_uri("readings").removeprefix("s3://")
+    relay.mend(hold=f"PUT /{uri}/_delta_log/00000000000000000001.json")
+    flusher = run_python(["-c", FLUSH_ONCE, str(remote.home)])
+    relay.wait_until_held()
+    os.kill(flusher.pid, signal.SIGKILL)
+    flusher.communicate()
+    relay.cut()
+    relay.mend()
+    table = remote.offline_table(remote.registry.get("readings"))
+    assert len(table.present()) == files + 1, "the files were there, and nothing of them counts"
+    assert table.version() == 0
+    assert remote.online.outbox.pending() == 3
+    assert remote.flush()["readings"].records == 3
+    assert counts(remote) == list(range(6))
+    assert remote.verify("readings").equal
+
+
+def test_an_outage_while_the_outbox_fills_up(remote, relay, reading, monkeypatch):
+    monkeypatch.setattr("featurestore.online.bound._LOOK_S", 0.0)
+    remote.limit_outbox(records=5)
+    remote.put("readings", reading("JFK", 0, count=0))
+    remote.flush()
+    relay.cut()
+    for number in range(1, 6):
+        remote.put("readings", reading("JFK", number, count=number))
+        if number == 3:
+            with pytest.raises(StoreUnavailable, match="the records wait in the outbox"):
+                remote.flush()
+    with pytest.raises(Overloaded, match="5 records wait for the offline store"):
+        remote.put("readings", reading("JFK", 6, count=6))
+    assert remote.get("readings", "JFK")["count"] == 5, "nothing of what was refused was stored"
+    remote.put("readings", reading("LGA", 6), stores=("OnlineStore",))
+    relay.mend()
+    assert remote.flush()["readings"].records == 5
+    remote.put("readings", reading("JFK", 6, count=6))
+    remote.flush()
+    assert counts(remote) == list(range(7))
+
+
+FLUSH_ONCE = """
+import sys
+import featurestore
+with featurestore.open(sys.argv[1]) as store:
+    store.flush("readings")
+"""
 
 
 def test_several_stores_write_one_table(relay, place, readings, reading, make_store, tmp_path):

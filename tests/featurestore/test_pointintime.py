@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import FeatureGroup, feature_definitions
+from featurestore import FeatureGroup, feature_definitions, pointintime
 from featurestore.convert import ARROW_TYPES, offline_schema
 from featurestore.errors import InvalidSpine
 from featurestore.eventtime import MAX_US, MIN_US
-from featurestore.offline import Snapshot
+from featurestore.offline import FileStatistics, Snapshot
 from featurestore.pointintime import as_of_join, connect, spine_keys, spine_times
 
 UTC = dt.UTC
@@ -66,7 +66,17 @@ def snapshot_of(folder: Path, *tables: pa.Table) -> Snapshot:
         files.append(str(folder / f"{len(list(folder.iterdir()))}.parquet"))
         pq.write_table(table, files[-1])
     names = dict.fromkeys(name for table in tables for name in table.schema.names)
-    return Snapshot(str(folder), 0, tuple(files), tuple(names))
+    known = tuple(FileStatistics(len(table), 1) for table in tables)
+    return Snapshot(str(folder), 0, tuple(files), tuple(names), known)
+
+
+@pytest.fixture(scope="module", autouse=True, params=["narrow", "sql", "sql of few"])
+def engine(request):
+    """Make every test with each of the ways to join."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pointintime, "_FEW", 2.0 if request.param == "sql of few" else -1.0)
+        patch.setattr(pointintime, "_NARROW_HISTORY", 10**9 if request.param == "narrow" else -1)
+        yield request.param
 
 
 @pytest.fixture(scope="module")

@@ -202,6 +202,35 @@ def test_member_that_lost_its_partitions_writes_nothing(
     assert stored() == list(range(20))
 
 
+def test_full_outbox_is_waited_for_beyond_the_poll_interval(
+    store, stored, source, new_topic, produce, reading, monkeypatch, dead_letters
+):
+    monkeypatch.setattr("featurestore.online.bound._LOOK_S", 0.0)
+    topic = new_topic()
+    produce(topic, [reading(n) for n in range(40)])
+    store.limit_outbox(records=10)
+    reader = source(topic, assignment="group", max_poll_interval_s=1.0)
+    pipeline = Pipeline(
+        reader, store, "readings", batch_size=10, dead_letters=dead_letters, retry_s=0.0
+    )
+    reports, refused = [], threading.Event()
+    monkeypatch.setattr(
+        "ingest.pipeline._log.warning", lambda message, *facts: refused.set() if facts else None
+    )
+    thread = threading.Thread(target=lambda: reports.append(pipeline.run(until_caught_up=True)))
+    thread.start()
+    try:
+        assert refused.wait(60)
+        time.sleep(2.0)  # it is out of its consumer group by now
+        assert store.online.outbox.pending() == 10
+    finally:
+        store.limit_outbox()
+        thread.join()
+    assert reports[0].refused == 0
+    assert stored() == list(range(40))
+    assert not list(dead_letters.read("readings"))
+
+
 def test_missing_topic_is_an_error_and_is_not_made(broker, store, source, new_topic):
     topic = new_topic()
     with pytest.raises(SourceNotFound, match=f"'{topic}x' does not exist .*mean '{topic}'"):

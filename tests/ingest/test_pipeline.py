@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
 import lineage
 from featurestore import FeatureGroupNotFound, PartitionPosition, feature_definitions
-from ingest import Batch, FileSource, JsonDecoder, Message, Pipeline, Source, Undecodable
+from ingest import Batch, FileSource, JsonDecoder, Message, Pipeline, Report, Source, Undecodable
 
 
 def lines(path, *records: object):
@@ -135,6 +137,51 @@ def test_conflict_on_the_last_batch_is_not_the_end(store, stored, reading):
     late = _Overtaken(_Listed(values), lambda: Pipeline(ahead, store, "readings").run())
     report = Pipeline(late, store, "readings").run(until_caught_up=True)
     assert (report.read, report.conflicts) == (5, 1)
+    assert stored() == list(range(10))
+
+
+def test_full_outbox_is_waited_for(
+    tmp_path, store, stored, dead_letters, reading, monkeypatch, caplog
+):
+    monkeypatch.setattr("featurestore.online.bound._LOOK_S", 0.0)
+    monkeypatch.setattr("featurestore.online.bound._RETRY_S", 0.05)
+    path = lines(tmp_path / "r.jsonl", *map(reading, range(50)))
+    store.limit_outbox(records=1)
+    runs = []
+    # Where the store is unavailable it would not try again at all.
+    pipeline = Pipeline(
+        FileSource(path), store, "readings", batch_size=5, dead_letters=dead_letters, retry_s=0.0
+    )
+    thread = threading.Thread(target=lambda: runs.append(pipeline.run()))
+    thread.start()
+    try:
+        while thread.is_alive():
+            store.flush()
+            time.sleep(0.01)
+    finally:
+        store.limit_outbox()
+        thread.join()
+    assert [(run.read, run.written, run.refused) for run in runs] == [(50, 50, 0)]
+    assert not list(dead_letters.read("readings"))
+    assert "the store takes no more for now" in caplog.text
+    assert stored() == list(range(50))
+
+
+def test_wait_for_a_full_outbox_ends_on_stop(tmp_path, store, stored, reading, monkeypatch):
+    monkeypatch.setattr("featurestore.online.bound._LOOK_S", 0.0)
+    path = lines(tmp_path / "r.jsonl", *map(reading, range(10)))
+    stop = threading.Event()
+    store.limit_outbox(records=1)
+    pipeline = Pipeline(FileSource(path), store, "readings", batch_size=5)
+
+    def stop_at(report: Report) -> None:
+        threading.Timer(0.2, stop.set).start()
+
+    report = pipeline.run(stop=stop, on_progress=stop_at)
+    assert (report.read, report.written) == (5, 5)
+    store.limit_outbox()
+    again = Pipeline(FileSource(path), store, "readings", batch_size=5).run()
+    assert again.read == 5
     assert stored() == list(range(10))
 
 

@@ -1,0 +1,237 @@
+"""The newest version of every identifier of an offline table, in the online store's order.
+
+Pieces of the table are sorted in memory, keep the newest version of each identifier, and are
+merged from the disk: memory grows neither with the table nor with the versions of one identifier.
+(DuckDB's own sort does not do for this: it gives up on rows of some kilobytes where they exceed
+the memory.)
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, Final, final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featurestore import codec, pointintime
+from featurestore.errors import InvalidRequest
+from featurestore.feature import FeatureType
+from featurestore.offline.base import Snapshot
+from featurestore.schema import FeatureGroup
+
+__all__ = ["latest_rows"]
+
+_SLICE: Final = 10_000
+_THREAD_BYTES: Final = 64 << 20
+# Of the memory, the table's reader takes a half, and a piece an eighth, three times while sorted.
+_PIECES: Final = 8
+# So many sorted pieces are merged at once, a block of each in memory.
+_FAN_IN: Final = 64
+_KEY: Final = "_key"
+# pointintime.VERSION_ORDER, backwards.
+_NEWEST_FIRST: Final = [
+    (_KEY, "ascending"),
+    ("_event_time", "descending"),
+    ("is_deleted", "ascending"),
+    ("write_time", "descending"),
+    ("_sequence", "descending"),
+]
+
+
+def latest_rows(
+    group: FeatureGroup, snapshot: Snapshot, *, now: int, memory_bytes: int, spill: Path
+) -> Iterator[pa.RecordBatch]:
+    """Yield what can be read offline: of each identifier the newest version, unless it is a marker.
+
+    Args:
+        group: the definition.
+        snapshot: the table version.
+        now: µs since the epoch; rows that have expired by then are left out.
+        memory_bytes: what it may take, about.
+        spill: an existing folder for what does not fit; it takes up to the size of the table.
+
+    Yields:
+        The group's features that the table has, then `_event_time`. Identifiers sort by the bytes
+        of their text, those too long for a key of the online store after all others.
+
+    Raises:
+        InvalidRequest: the table cannot be read within the memory.
+
+    Cost: O(n log n) time for n versions.
+    """
+    if not snapshot.files:
+        return
+    names = [name for name in group.feature_names if name in snapshot.columns]
+    piece_bytes = memory_bytes // _PIECES
+    paths = (spill / f"piece-{number}.arrow" for number in count())
+    pieces = _pieces(_rows(group, snapshot, names, memory_bytes), piece_bytes)
+    held = [piece for piece in (next(pieces, None), next(pieces, None)) if piece is not None]
+    merged: Iterable[pa.Table] = held
+    if len(held) > 1:
+        block_bytes = piece_bytes // _FAN_IN
+        files = [_write([piece], next(paths), block_bytes) for piece in chain(_taken(held), pieces)]
+        while len(files) > _FAN_IN:
+            files = [
+                _write(_merge(files[first : first + _FAN_IN]), next(paths), block_bytes)
+                for first in range(0, len(files), _FAN_IN)
+            ]
+        merged = _merge(files)
+    for table in merged:
+        readable = table.filter(_is_readable(table, now)).select([*names, "_event_time"])
+        yield from readable.combine_chunks().to_batches(max_chunksize=_SLICE)
+
+
+def _rows(
+    group: FeatureGroup, snapshot: Snapshot, names: Sequence[str], memory_bytes: int
+) -> Iterator[pa.RecordBatch]:
+    """Read the table in any order."""
+    identifier = _quoted(group.record_identifier)
+    if group.types[group.record_identifier] is FeatureType.STRING:
+        # No UTF-8 text begins with this byte.
+        key = (
+            rf"CASE WHEN strlen({identifier}) + 4 > {codec.MAX_KEY} "
+            rf"THEN '\xFF'::BLOB || encode({identifier}) ELSE encode({identifier}) END"
+        )
+    else:
+        # DuckDB and Python write all numbers alike, which a test checks.
+        key = f"encode(CAST({identifier} AS VARCHAR))"
+    internal = ["_event_time", "is_deleted", "write_time", "_sequence", "_expires_at"]
+    columns = ", ".join(map(_quoted, [*names, *internal]))
+    # Each thread holds rows of its own: many threads do not fit into little memory.
+    threads = max(1, min(os.cpu_count() or 1, memory_bytes // 2 // _THREAD_BYTES))
+    connection = pointintime.connect(threads=threads, memory_limit=f"{memory_bytes // 2}B")
+    try:
+        connection.execute("SET preserve_insertion_order = false")
+        yield from connection.sql(
+            f"SELECT {key} AS {_KEY}, {columns} "
+            f"FROM read_parquet($files, union_by_name = true, hive_partitioning = false)",
+            params={"files": list(snapshot.files)},
+        ).to_arrow_reader(_SLICE)
+    except (duckdb.OutOfMemoryException, OSError) as error:
+        if "Out of Memory" not in str(error):
+            raise
+        raise InvalidRequest(
+            f"memory_limit: {group.name} cannot be read within {memory_bytes >> 20} MB; allow "
+            f"more: {error}"
+        ) from error
+    finally:
+        connection.close()
+
+
+def _pieces(batches: Iterable[pa.RecordBatch], size_bytes: int) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size >= size_bytes:
+            yield _newest(pa.Table.from_batches(_taken(held)))
+            size = 0
+    if held:
+        yield _newest(pa.Table.from_batches(held))
+
+
+def _taken(held: list[Any]) -> Iterator[Any]:
+    """Yield what a list holds and let go of it at once."""
+    while held:
+        yield held.pop(0)
+
+
+def _newest(table: pa.Table) -> pa.Table:
+    """Sort versions by key, and keep the newest of each."""
+    table = table.take(pc.sort_indices(table, sort_keys=_NEWEST_FIRST))
+    keys = table[_KEY].combine_chunks()
+    if len(keys) > 1:
+        changes = pc.not_equal(keys.slice(1), keys.slice(0, len(keys) - 1))
+        if not pc.all(changes).as_py():
+            table = table.filter(pa.concat_arrays([pa.array([True]), changes]))
+    return table
+
+
+def _write(tables: Iterable[pa.Table], path: Path, block_bytes: int) -> Path:
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with ExitStack() as opened:
+        sink = opened.enter_context(pa.OSFile(str(path), "wb"))
+        writer = None
+        for table in tables:
+            if writer is None:
+                writer = opened.enter_context(
+                    pa.ipc.new_stream(sink, table.schema, options=options)
+                )
+            rows = max(1, len(table) * block_bytes // max(1, table.nbytes))
+            writer.write_table(table.combine_chunks(), max_chunksize=rows)
+    return path
+
+
+@final
+class _Head:
+    """The block of a sorted file that is read next."""
+
+    def __init__(self, path: Path) -> None:
+        self._source = pa.OSFile(str(path))
+        self._reader = pa.ipc.open_stream(self._source)
+        self._path = path
+        self.block: Any = None
+        self._next()
+
+    def last(self) -> Any:
+        """Return the last key of the block."""
+        return self._keys[-1].as_py()
+
+    def take_through(self, bound: bytes) -> pa.RecordBatch:
+        """Return the block's rows up to a key, and go on behind them."""
+        end = bisect_right(self, bound)
+        rows = self.block.slice(0, end)
+        self.block = self.block.slice(end)
+        self._keys = self.block.column(_KEY)
+        if not len(self.block):
+            self._next()
+        return rows
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, row: int) -> Any:
+        return self._keys[row].as_py()
+
+    def _next(self) -> None:
+        for batch in self._reader:
+            if len(batch):
+                self.block, self._keys = batch, batch.column(_KEY)
+                return
+        self.block = None
+        self._source.close()
+        self._path.unlink()
+
+
+def _merge(paths: Sequence[Path]) -> Iterator[pa.Table]:
+    """Merge sorted files, which are gone afterwards.
+
+    What is at or before the earliest last key of all blocks cannot be in a block that is not read
+    yet. A file's keys are different ones, so no version is in the next block either.
+    """
+    heads = [head for head in map(_Head, paths) if head.block is not None]
+    while heads:
+        bound = min(head.last() for head in heads)
+        parts = [head.take_through(bound) for head in heads]
+        heads = [head for head in heads if head.block is not None]
+        yield _newest(pa.Table.from_batches(parts))
+
+
+def _is_readable(table: pa.Table, now: int) -> Any:
+    expires = table["_expires_at"].cast(pa.int64())
+    return pc.and_(
+        pc.invert(table["is_deleted"]),
+        pc.fill_null(pc.greater(expires, pa.scalar(now, pa.int64())), True),
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
