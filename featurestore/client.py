@@ -18,6 +18,7 @@ from featurestore import convert, eventtime, wire, wire_control
 from featurestore.arrowcode import encode_batch
 from featurestore.dataset import Dataset, FeatureSelection, moment_us, name_of, read_spine
 from featurestore.embedded import check_readable, identifier_texts, record_batches
+from featurestore.erasure.report import ErasureReport
 from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.metadata import FeatureMetadata, MetadataChange
@@ -440,6 +441,14 @@ class RemoteStore(FeatureStore):
         except ValueError as error:
             raise self._closed() from error
         return Dataset(wire.table_from(chunks, "dataset"), manifest)
+
+    def erase(
+        self, group: str, identifiers: object, *, reason: str = "", datasets: str = "keep"
+    ) -> ErasureReport:
+        """See FeatureStore.erase. The report names the token that the call was made with."""
+        request = wire_control.erase_message(group, identifiers, reason, datasets)
+        response = self._call(self._control.EraseRecords, request, timeout_s=LONG_TIMEOUT_S)
+        return ErasureReport(json.loads(response.report_json))
 
     # -- lineage and end ----------------------------------------------------------------------
 

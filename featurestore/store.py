@@ -12,6 +12,7 @@ from typing import Any, Self, final
 import pyarrow as pa
 
 from featurestore.dataset import Dataset, FeatureSelection
+from featurestore.erasure.report import ErasureReport
 from featurestore.errors import InvalidRequest
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.metadata import FeatureMetadata, MetadataChange
@@ -428,6 +429,36 @@ class FeatureStore(ABC):
         Raises:
             InvalidSpine: a column is missing or has the wrong type.
             FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+        """
+
+    @abstractmethod
+    def erase(
+        self, group: str, identifiers: object, *, reason: str = "", datasets: str = "keep"
+    ) -> ErasureReport:
+        """Erase identifiers from every store of the home, and return a signed report.
+
+        All their records with an event time up to now go: the online record, what waits for the
+        offline table, and every row in every version of that table. Those that arrive later are
+        erased on arrival: a put of them is acknowledged and stored nowhere. A record with a later
+        event time is a new one, and lives. An erasure that is cut is finished by the next one, or
+        when a server of the home starts. See docs/erasure.md for what is and is not reached.
+
+        Args:
+            group: the feature group.
+            identifiers: one, or several.
+            reason: for the report; it must not name an identifier.
+            datasets: what becomes of saved datasets with rows of them: `keep` or `delete`.
+
+        Returns:
+            The report; where nothing was held, `is_found` is false.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: no identifier, or one of another type.
+            StoreUnavailable: a store cannot be reached, or the package that signs is absent.
+
+        Cost: looks at every data file of the table; versions that need a file with such rows
+        cannot be read any more.
         """
 
     # -- lineage and end ----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Final, final
 
+from featureline.erasing import finish_erasures, reach_everything
 from featureline.probe import Probe
 from featureline.server.flushing import Flushing
 from featureline.server.listener import choose_front, raise_file_limit
@@ -49,6 +50,7 @@ def run_worker(
     """
     raise_file_limit()
     with open_store(settings.home, online=settings.online) as store:
+        reach_everything(store)
         asyncio.run(_run(settings, store, on_ready, shares_port))
 
 
@@ -119,7 +121,12 @@ async def _run(
     )
     sweeping = Sweeping(store, lambda: flushing.is_elected, metrics=metrics)
     maintaining = Maintaining(store, lambda: flushing.is_elected, every_s=settings.maintain_s)
-    background = asyncio.gather(flushing.run(), sweeping.run(), maintaining.run())
+    background = asyncio.gather(
+        flushing.run(),
+        sweeping.run(),
+        maintaining.run(),
+        asyncio.to_thread(finish_erasures, store),
+    )
     on_ready(
         {
             "grpc": server.address,

@@ -238,9 +238,7 @@ def decide(write: Write, stored: Version | None) -> Outcome:
     return Outcome.REFUSED if write.flags & HARD else Outcome.HISTORIC
 
 
-def decide_erasure(
-    through_us: int, stored_us: int | None, erased_us: int | None
-) -> Erased | None:
+def decide_erasure(through_us: int, stored_us: int | None, erased_us: int | None) -> Erased | None:
     """Say what an erasure does: the one rule of every engine. None: it was done before.
 
     Args:

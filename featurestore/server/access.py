@@ -499,6 +499,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "BuildDataset": lambda request: _each_group(
         "featureline:BuildDataset", request.spec.selections
     ),
+    "EraseRecords": _on_group("featureline:EraseRecords"),
     # Lineage: one graph, one resource
     "Record": _on("featureline:RecordLineage", _GRAPH),
     "DescribeEntity": _on("featureline:DescribeEntity", _GRAPH),
@@ -515,6 +516,7 @@ ACTIONS: Final = frozenset(
     {
         "featureline:BuildDataset",
         "featureline:DescribeEntity",
+        "featureline:EraseRecords",
         "featureline:FindEntities",
         "featureline:Flush",
         "featureline:GetSourcePosition",
