@@ -237,7 +237,7 @@ def erased_prefix(group: int) -> bytes:
 
 
 def erased_key(group: int, identifier: bytes, store_id: str) -> bytes:
-    """Return the key of the tombstone that an erasure of an identifier leaves.
+    r"""Return the key of the tombstone that an erasure of an identifier leaves.
 
     It is found by the identifier and does not tell it: the hash is taken with the store's own
     name before it, so that no table made for another store fits. SHA-1 since Redis has it in its

@@ -49,8 +49,8 @@ MAX_IDENTIFIERS: Final = 1_000
 _DATASETS: Final = ("keep", "delete")
 _ALWAYS: Final = (
     "backups: an erased record comes back with the restore of an older one; erase it again then",
-    "copies outside the home: replicas, Kafka topics and files that were ingested, versions that an "
-    "object store keeps, exported files, folders of training jobs, logs of servers",
+    "copies: replicas, Kafka topics and files that were ingested, versions that an object store "
+    "keeps, exported files, folders of training jobs, logs of servers",
 )
 
 

@@ -63,7 +63,7 @@ def descendants(
         if isinstance(number, int) and any(first <= number <= last for first, last in held):
             result = graph.query(version, "descendants", types=_DESCENDANTS, include_edges=False)
             found.update((entity.uid, entity) for entity in result)
-    named: dict[str, list[dict[str, str]]] = {type: [] for type in _DESCENDANTS}
+    named: dict[str, list[dict[str, str]]] = {kind: [] for kind in _DESCENDANTS}
     for uid, entity in sorted(found.items()):
         named[entity.type].append({"name": entity.name, "uid": uid, "uri": entity.source_uri})
     return named["DataSet"], named["Model"]

@@ -200,8 +200,8 @@ class DeltaOfflineTable(OfflineTable):
         """Build the error of a version that maintenance has taken away."""
         return InvalidRequest(
             f"{self.uri}: version {version} cannot be read any more: a vacuum took its files away "
-            f"when they were older than the retention, or an erasure did; choose a later version (`featureline group "
-            f"history` lists them)"
+            f"when they were older than the retention, or an erasure did; choose a later version "
+            f"(`featureline group history` lists them)"
         )
 
     def failure(self, error: Exception) -> Exception:

@@ -18,7 +18,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
@@ -26,7 +26,6 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pa_dataset
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties
@@ -259,29 +258,38 @@ def _condition(target: Target) -> str:
 
 def _counts(system: Any, name: str, target: Target) -> list[int]:
     """Count the rows of one file that are to go, for each identifier."""
-    fragment = pa_dataset.ParquetFileFormat().make_fragment(name, system)
-    if target.column not in fragment.physical_schema.names:
-        return [0] * len(target.identifiers)
-    # Said, since delta-rs writes texts of a kind (string_view) that Arrow cannot compare.
-    kind = _ARROW[target.kind]
-    moments = pa.timestamp("us", "UTC")
-    values = pa.array(target.values, kind)
-    found = fragment.to_table(
-        schema=pa.schema([(target.column, kind), ("_event_time", moments)]),
-        filter=pa_dataset.field(target.column).isin(values),
-    )
-    if not len(found):
-        return [0] * len(target.identifiers)
-    times = found["_event_time"].cast(pa.int64())
-    return [
-        int(
-            pc.sum(
-                pc.and_(pc.equal(found[target.column], value), pc.less_equal(times, through))
-            ).as_py()
-            or 0
+    totals = [0] * len(target.identifiers)
+    with system.open_input_file(name) as opened, pq.ParquetFile(opened) as file:
+        if target.column not in file.schema_arrow.names:
+            return totals
+        names = [target.column, "_event_time"]
+        place = next(
+            at for at in range(len(file.schema)) if file.schema.column(at).path == target.column
         )
-        for value, through in zip(values, target.through_us, strict=True)
-    ]
+        for group in range(file.num_row_groups):
+            statistics = file.metadata.row_group(group).column(place).statistics
+            if not _may_have(statistics, target.values):
+                continue
+            rows = file.read_row_group(group, columns=names)
+            # delta-rs writes texts of a kind (string_view) that Arrow cannot compare.
+            found = rows[target.column].cast(_ARROW[target.kind])
+            times = rows["_event_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+            for at, (value, through) in enumerate(
+                zip(target.values, target.through_us, strict=True)
+            ):
+                covered = pc.and_(pc.equal(found, value), pc.less_equal(times, through))
+                totals[at] += int(pc.sum(covered).as_py() or 0)
+    return totals
+
+
+def _may_have(statistics: Any, values: Sequence[Any]) -> bool:
+    """Whether a part of a file may have one of the values, by its smallest and largest."""
+    if statistics is None or not statistics.has_min_max:
+        return True
+    least, most = statistics.min, statistics.max
+    if type(least) is not type(values[0]):
+        return True
+    return any(least <= value <= most for value in values)
 
 
 def _leftovers(table: DeltaOfflineTable) -> list[Path]:

@@ -18,7 +18,13 @@ from featurestore import FeatureGroup, feature_definitions
 from featurestore.auth import Guard
 from featurestore.embedded import open_store
 from featurestore.server import native_is_available
-from featurestore.v1 import control_pb2, control_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from featurestore.v1 import (
+    control_pb2,
+    control_pb2_grpc,
+    erasure_pb2,
+    runtime_pb2,
+    runtime_pb2_grpc,
+)
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
 from training.v1 import training_pb2, training_pb2_grpc
 
@@ -180,6 +186,7 @@ EVERY_CALL = [
     ("control", "Search", control_pb2.SearchRequest()),
     ("control", "Flush", control_pb2.FlushRequest()),
     ("control", "Verify", control_pb2.VerifyRequest(feature_group_name="people")),
+    ("control", "EraseRecords", erasure_pb2.EraseRecordsRequest(feature_group_name="people")),
     (
         "control",
         "BuildDataset",
