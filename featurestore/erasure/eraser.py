@@ -4,6 +4,7 @@
     look      which identifiers the online store has
     online    tombstones with a hash: what is covered comes in no more, online or offline
     flush     what waits in the outbox goes to the offline table, exactly once, to be erased there
+    scrub     what the removal left in the online store's free space is overwritten
     offline   rows, files of all versions, log and cache of the offline table
     holders   whatever else has records: dead letters, …
     exposure  saved datasets, and what lineage leads to
@@ -44,7 +45,7 @@ from featurestore.saved import SavedDatasets
 
 __all__ = ["STEPS", "Eraser"]
 
-STEPS: Final = ("look", "online", "flush", "offline", "holders", "exposure", "report")
+STEPS: Final = ("look", "online", "flush", "scrub", "offline", "holders", "exposure", "report")
 MAX_IDENTIFIERS: Final = 1_000
 _DATASETS: Final = ("keep", "delete")
 _ALWAYS: Final = (
@@ -155,6 +156,7 @@ class Eraser:
             "look": self._look,
             "online": self._online,
             "flush": self._flush,
+            "scrub": self._scrub,
             "offline": self._offline,
             "holders": self._holders,
             "exposure": self._exposure,
@@ -195,6 +197,11 @@ class Eraser:
         # The delete of a group flushes it, and drops what is online.
         if entry.group.offline and current is not None and current.number == entry.number:
             self.flush(entry)
+
+    def _scrub(self, erasure: Erasure, entry: Registered) -> None:
+        erasure.facts["left"] = self.online.scrub(
+            entry.number, [text.encode() for text in erasure.identifiers]
+        )
 
     def _offline(self, erasure: Erasure, entry: Registered) -> None:
         if not entry.group.offline:
@@ -314,7 +321,11 @@ class Eraser:
             "store": self.online.store_id,
             "identifier_hash": "HMAC-SHA-256, keyed by erasure.key of the home",
             "identifiers": identifiers,
-            "online": {"removed": sum(facts["online"]), "tombstones": len(identifiers)},
+            "online": {
+                "removed": sum(facts["online"]),
+                "tombstones": len(identifiers),
+                "left_in_file": facts["left"],
+            },
             "offline": {
                 "uri": "" if table is None else table["uri"],
                 "rows": sum(rows),
@@ -406,6 +417,18 @@ def _not_reached(home: Path, erasure: Erasure, holders: dict[str, Any]) -> list[
         found.append(
             "dead letters: this program cannot read them; `featureline erase` of the same "
             "identifiers does"
+        )
+    left = erasure.facts["left"]
+    if left is None:
+        found.append(
+            "online: whether freed space (LMDB's free pages, Redis's append-only file and "
+            "snapshots) still has the record is not known; it goes when that is written anew"
+        )
+    elif left:
+        found.append(
+            f"online: {left} places of LMDB's file may still have an identifier, in pages that are "
+            f"free, or as what another record says; a later erasure, or use of the pages, "
+            f"overwrites them"
         )
     table = erasure.facts["offline"]
     if table is not None and table["unreadable"]:

@@ -184,6 +184,14 @@ class OnlineStore(ABC):
             StoreFull: nothing was changed.
         """
 
+    def scrub(self, group: int, identifiers: Sequence[bytes]) -> int | None:
+        """Overwrite what erased identifiers left in the engine's free space, as far as it can.
+
+        Returns:
+            In how many places they still are, or may be; None where the engine cannot tell.
+        """
+        return None
+
     @abstractmethod
     def drop(self, group: int) -> None:
         """Remove all versions and waiting outbox entries of a group."""

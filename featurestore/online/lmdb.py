@@ -36,6 +36,7 @@ from featurestore.errors import (
 from featurestore.online.base import Batch, Erased, OnlineStore, Outcome, Usage
 from featurestore.online.lmdb_changes import Migration, migration_of, note_changes, refuse_moved
 from featurestore.online.lmdb_file import damage_at_the_roots, damage_in_any_page
+from featurestore.online.lmdb_scrub import scrub
 from featurestore.online.lmdb_write import erase_record, put_batches
 from featurestore.outbox import Outbox
 
@@ -159,6 +160,14 @@ class LmdbStore(OnlineStore):
             if migration_of(txn, shared.meta) is not None:
                 note_changes(txn, shared.changes, keys)
         return done
+
+    def scrub(self, group: int, identifiers: Sequence[bytes]) -> int | None:
+        """See OnlineStore.scrub."""
+        self._check_usable()
+        try:
+            return scrub(self, self._shared.env, group, identifiers)
+        except lmdb.Error as error:
+            raise self._explained(error) from error
 
     def drop(self, group: int) -> None:
         """See OnlineStore.drop."""
