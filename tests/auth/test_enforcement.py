@@ -373,6 +373,22 @@ def test_the_log_has_the_control_plane_and_what_was_denied(client, allow, home):
     assert len({line["request_id"] for line in lines}) == 4
 
 
+def test_an_erasure_names_the_token_and_the_log_names_no_identifier(client, allow, home):
+    ada = client(allow("featureline:EraseRecords"))
+    request = erasure_pb2.EraseRecordsRequest(
+        feature_group_name="people", record_identifiers_value_as_string=["somebody-7"]
+    )
+    report = json.loads(ada("control", "EraseRecords", request).report_json)
+    assert report["by"].startswith("token ")
+    assert report["by"].endswith(" of ada")
+    line = audited(home)[-1]
+    assert (line["action"], line["outcome"]) == ("featureline:EraseRecords", "OK")
+    assert line["resource"].endswith("/people")
+    assert "somebody-7" not in (home / "audit.log").read_text()
+    bob = client(allow("sagemaker:DeleteRecord"))
+    assert bob.code("control", "EraseRecords", request) == "PERMISSION_DENIED"
+
+
 def test_a_revoked_token_is_refused_within_a_second(client, allow, database):
     ada = client(allow("*"))
     assert ada.get().record.values

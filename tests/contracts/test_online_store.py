@@ -441,6 +441,25 @@ def test_erasures_and_writes_in_any_order(new_store, steps):
         assert [(time, flags) for time, flags, _ in waiting(store)] == offline
 
 
+def test_scrubbing_leaves_everything_else_as_it_is(store):
+    names = [f"user-{number:05d}" for number in range(500)]
+    put(store, *(write(name, 10, f"\x0a\x0a{name}".encode() * 9) for name in names))
+    store.outbox.remove(1, through=latest(store, names[-1].encode()).sequence)
+    put(store, write("waits", 10), write("other", 10, group=2))
+    gone = [names[0], names[250], names[-1]]
+    before = {name: kept for name, kept in state(store).items() if name.decode() not in gone}
+    for name in gone:
+        store.erase(1, name.encode(), through_us=20)
+    left = store.scrub(1, [name.encode() for name in gone])
+    assert left is None or 0 <= left <= 3
+    assert store.scrub(1, [b"never"]) in (0, None)
+    after = {name: kept for name, kept in state(store).items() if name[:1] != b"\xfe"}
+    assert after == before
+    assert len(waiting(store)) == 1
+    assert latest(store, b"other", group=2) is not None
+    assert put(store, write("later", 10)) == [APPLIED]
+
+
 # -- compare-and-set --------------------------------------------------------------------------
 
 
