@@ -27,8 +27,4 @@ def finish_erasures(store: EmbeddedStore) -> None:
         for report in store.eraser.resume():
             _log.info("finished erasure %s, which was cut", report.erasure)
     except (FeatureStoreError, IngestError) as error:
-        _log.warning(
-            "an erasure that was cut could not be finished: %s; it goes on with the next "
-            "`featureline erase`, or when a server of the home starts",
-            error,
-        )
+        _log.warning("erasures that were cut cannot be finished yet: %s", error)

@@ -15,7 +15,7 @@ from featureline.erasing import reach_everything
 from featurestore.embedded import EmbeddedStore
 from featurestore.erasure import ErasureReport, verify_report
 from featurestore.erasure.signing import PUBLIC, public_key_of
-from featurestore.errors import InvalidRequest
+from featurestore.errors import InvalidRequest, StoreUnavailable
 
 __all__ = ["erase"]
 
@@ -79,7 +79,13 @@ def erase(
         report = store.erase(group, identifiers, reason=reason, datasets=datasets)
     document = report.to_json()
     if out is not None:
-        out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        try:
+            out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StoreUnavailable(
+                f"--out {out}: {error.strerror}; the erasure is done, and its report is in the "
+                f"home, as erasures/{report.erasure}.report.json"
+            ) from error
     emit(document, as_json=as_json, text=_text(report, out))
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import getpass
+import logging
 import os
 import re
 import uuid
@@ -34,7 +35,7 @@ from featurestore.erasure.holder import Holder
 from featurestore.erasure.journal import Erasure, Journal
 from featurestore.erasure.report import FORM, ErasureReport, identifier_hash, signed
 from featurestore.erasure.signing import SigningKey
-from featurestore.errors import InvalidRequest
+from featurestore.errors import FeatureStoreError, InvalidRequest
 from featurestore.offline import DeltaOfflineTable, Flusher
 from featurestore.offline import erase as offline
 from featurestore.online import OnlineStore
@@ -47,6 +48,7 @@ __all__ = ["STEPS", "Eraser"]
 
 STEPS: Final = ("look", "online", "flush", "scrub", "offline", "holders", "exposure", "report")
 MAX_IDENTIFIERS: Final = 1_000
+_log = logging.getLogger(__name__)
 _DATASETS: Final = ("keep", "delete")
 _ALWAYS: Final = (
     "backups: an erased record comes back with the restore of an older one; erase it again then",
@@ -56,7 +58,7 @@ _ALWAYS: Final = (
 
 
 @final
-@dataclass(frozen=True)
+@dataclass
 class Eraser:
     """Erases identifiers from the stores of one home.
 
@@ -108,8 +110,7 @@ class Eraser:
                 )
         key = SigningKey(self.home)  # first: without it nothing is begun
         with self._alone():
-            for unfinished in self._journal.unfinished():
-                self._finish(unfinished, key)
+            self._resume(key)
             begun = Erasure(
                 uuid.uuid4().hex,
                 entry.group.name,
@@ -125,14 +126,29 @@ class Eraser:
             return self._finish(begun, key)
 
     def resume(self) -> list[ErasureReport]:
-        """Finish the erasures that were cut; nothing while another process erases."""
+        """Finish the erasures that were cut, as far as they can be now.
+
+        Nothing while another process erases. What cannot be finished yet is logged.
+
+        Raises:
+            StoreCorrupt: a journal was altered, or the signing key.
+        """
         if not self._journal.folder.is_dir():
             return []
         with suppress(BlockingIOError), self._alone(wait=False):
-            unfinished = self._journal.unfinished()
-            key = SigningKey(self.home) if unfinished else None
-            return [self._finish(one, key) for one in unfinished if key is not None]
+            if self._journal.unfinished():
+                return self._resume(SigningKey(self.home))
         return []
+
+    def _resume(self, key: SigningKey) -> list[ErasureReport]:
+        """Finish what can be finished now; one whose table is away holds no other up."""
+        finished = []
+        for erasure in self._journal.unfinished():
+            try:
+                finished.append(self._finish(erasure, key))
+            except FeatureStoreError as error:
+                _log.warning("erasure %s cannot be finished yet: %s", erasure.erasure, error)
+        return finished
 
     @property
     def _journal(self) -> Journal:

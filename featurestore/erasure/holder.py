@@ -13,7 +13,7 @@ __all__ = ["Holder"]
 class Holder(Protocol):
     """Something beside the online and offline store that holds records of feature groups.
 
-    An erasure calls each holder that the store has (`EmbeddedStore.erasure_holders`), behind the
+    An erasure calls each holder that the store has (`EmbeddedStore.eraser.holders`), behind the
     stores themselves: from then on no record that it covers comes in any more.
     """
 

@@ -119,7 +119,7 @@ def test_over_a_server_and_after_a_kill(home, command, serve, tmp_path):
             raise Cut
 
     with open_store(home) as store:
-        object.__setattr__(store.eraser, "on_step", cut)
+        store.eraser.on_step = cut
         with pytest.raises(Cut):
             store.erase("people", "bob")
     server = serve(home)

@@ -324,7 +324,7 @@ def test_an_erasure_that_is_cut_is_finished(step, template, make_store, rows_of)
 
     cut = make_store(home)
     cut.eraser.holders.append(Notes(home))
-    object.__setattr__(cut.eraser, "on_step", kill)
+    cut.eraser.on_step = kill
     with pytest.raises(Killed):
         cut.erase("readings", [WHO], datasets="delete", reason="cut")
     assert taken[-1] == step
@@ -357,7 +357,7 @@ def test_before_the_journal_nothing_is_begun(filled):
     def kill(name):
         raise Killed
 
-    object.__setattr__(filled.eraser, "on_step", kill)
+    filled.eraser.on_step = kill
     with pytest.raises(Killed):
         filled.erase("readings", WHO)
     assert filled.eraser.resume() == []
@@ -369,10 +369,10 @@ def test_the_next_erasure_finishes_the_one_that_was_cut(filled):
         if name == "offline":
             raise Killed
 
-    object.__setattr__(filled.eraser, "on_step", kill)
+    filled.eraser.on_step = kill
     with pytest.raises(Killed):
         filled.erase("readings", WHO)
-    object.__setattr__(filled.eraser, "on_step", lambda name: None)
+    filled.eraser.on_step = lambda name: None
     filled.erase("readings", GONE)
     assert saying(filled.home / "offline", WHO) == []
     assert len(list((filled.home / "erasures").iterdir())) == 2
@@ -383,12 +383,12 @@ def test_a_record_that_came_after_the_kill_stays(filled, reading, clock):
         if name == "flush":
             raise Killed
 
-    object.__setattr__(filled.eraser, "on_step", kill)
+    filled.eraser.on_step = kill
     with pytest.raises(Killed):
         filled.erase("readings", WHO)
     clock.advance(60)
     filled.put("readings", reading(WHO, 86_430, temp=5.0))
-    object.__setattr__(filled.eraser, "on_step", lambda name: None)
+    filled.eraser.on_step = lambda name: None
     filled.eraser.resume()
     assert filled.get("readings", WHO)["temp"] == 5.0
     assert filled.verify("readings").equal
@@ -399,11 +399,11 @@ def test_a_group_that_was_deleted_meanwhile_is_erased_from_its_table(filled):
         if name == "online":
             raise Killed
 
-    object.__setattr__(filled.eraser, "on_step", kill)
+    filled.eraser.on_step = kill
     with pytest.raises(Killed):
         filled.erase("readings", WHO, datasets="delete")
     filled.delete_feature_group("readings")
-    object.__setattr__(filled.eraser, "on_step", lambda name: None)
+    filled.eraser.on_step = lambda name: None
     (report,) = filled.eraser.resume()
     assert report.rows == 5
     assert saying(filled.home, WHO) == []
@@ -417,7 +417,7 @@ store = open_store(sys.argv[1])
 def kill(name):
     if name == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
-object.__setattr__(store.eraser, "on_step", kill)
+store.eraser.on_step = kill
 store.erase("readings", sys.argv[3])
 """
 
