@@ -49,7 +49,7 @@ demo: $(VENV)/.demo  ## Run the main job on real data: flights in, a trained mod
 test: $(VENV)/.test  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
-bench: $(VENV)/.test  ## Run the benchmarks (ONLY=online|offline|lineage|training|ingest|encryption|redis)
+bench: $(VENV)/.test  ## Run the benchmarks (ONLY=online|offline|windows|lineage|training|ingest|encryption|redis)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 
 soak: $(VENV)/.test  ## Kill and load a server for SOAK_MINUTES (default 10); prints a table

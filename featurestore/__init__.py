@@ -68,9 +68,18 @@ from featurestore.schema import (
 from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
 from featurestore.spine import sql_spine
 from featurestore.split import Fold
-from featurestore.store import Description, FeatureStore, Found, Get, PutResult, WriteError
+from featurestore.store import (
+    Description,
+    FeatureStore,
+    Found,
+    Get,
+    PutResult,
+    WindowedDescription,
+    WriteError,
+)
 from featurestore.streamed import WrittenDataset
 from featurestore.verify import Difference, VerifyReport
+from featurestore.window import Aggregation, WindowedFeature, WindowedGroup
 from lineage.channel import ClientTls
 
 __all__ = [  # noqa: RUF022  # grouped by topic
@@ -94,6 +103,11 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Description",
     "FeatureMetadata",
     "MetadataChange",
+    # windowed features
+    "WindowedGroup",
+    "WindowedFeature",
+    "Aggregation",
+    "WindowedDescription",
     # search
     "Resource",
     "Expression",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, final
 
 import grpc
 
-from featurestore import convert, wire, wire_control
+from featurestore import convert, wire, wire_control, wire_window
 from featurestore.client import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
 from featurestore.errors import PositionConflict, StoreUnavailable
 from featurestore.feature import Value
@@ -19,7 +20,13 @@ from featurestore.position import SourcePosition
 from featurestore.record import Put
 from featurestore.schema import FeatureGroup, Ttl
 from featurestore.store import Description, Found, Get, WriteError
-from featurestore.v1 import control_pb2, control_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from featurestore.v1 import (
+    control_pb2,
+    control_pb2_grpc,
+    runtime_pb2,
+    runtime_pb2_grpc,
+    window_pb2_grpc,
+)
 from lineage.channel import ClientTls, Login
 
 __all__ = ["AsyncStore", "connect"]
@@ -68,6 +75,7 @@ class AsyncStore:
         self._channel = wire.channel(login.aio_channel, target)
         self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
         self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
+        self._windows: Any = window_pb2_grpc.WindowedFeaturesStub(self._channel)
 
     async def create_feature_group(self, group: FeatureGroup) -> Description:
         """See FeatureStore.create_feature_group."""
@@ -204,6 +212,14 @@ class AsyncStore:
         request = control_pb2.FlushRequest(feature_group_name=group or "")
         response = await self._call(self._control.Flush, request, timeout_s=LONG_TIMEOUT_S)
         return wire.flushed_from(response)
+
+    async def get_windows(
+        self, group: str, keys: Iterable[object], *, at: dt.datetime | None = None
+    ) -> list[dict[str, Value]]:
+        """See FeatureStore.get_windows."""
+        request = wire_window.windows_message(group, keys, at)
+        response = await self._call(self._windows.GetWindows, request)
+        return list(map(convert.message_to_values, response.records))
 
     async def close(self) -> None:
         """Close the connection."""

@@ -6,7 +6,7 @@ no code with `featurestore.pointintime` but the rule itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from featurestore import eventtime
 from featurestore.dataset import Dataset, Resolved
 from featurestore.pointintime import spine_keys, spine_times
+from featurestore.window.check import events_by_key, window_value
 
 __all__ = ["CheckReport", "check_dataset"]
 
@@ -88,6 +89,19 @@ def check_dataset(
     examples: list[str] = []
     for selection, entry in zip(manifest["selections"], resolved, strict=True):
         keys = spine_keys(part, selection["key"], entry.group)
+        if entry.windows is not None:
+            derived = _windows(entry, selection["features"], keys, times, as_of)
+            for feature, output in selection["features"].items():
+                got = part[output].combine_chunks().to_pylist()
+                values += len(got)
+                for row, (value, expected) in enumerate(zip(got, derived[feature], strict=True)):
+                    if value != expected:
+                        wrong += 1
+                        if len(examples) < MAX_SHOWN:
+                            examples.append(
+                                f"row {chosen[row]}, {output}: expected {expected!r}, got {value!r}"
+                            )
+            continue
         history = _history(entry, selection["features"], as_of)
         found = _find(history, keys, times, selection["lookback_us"])
         for feature, output in selection["features"].items():
@@ -117,14 +131,7 @@ def _history(
     wanted = dict.fromkeys(
         [identifier, "_event_time", "write_time", "_sequence", "is_deleted", *features]
     )
-    tables = []
-    for file in entry.snapshot.files:
-        parquet = pq.ParquetFile(file)
-        tables.append(parquet.read([c for c in wanted if c in parquet.schema_arrow.names]))
-    table = pa.concat_tables(tables, promote_options="default")
-    if as_of is not None:
-        limit = pa.scalar(eventtime.parse_iso(as_of), pa.int64()).cast(table["write_time"].type)
-        table = table.filter(pc.less_equal(table["write_time"], limit))
+    table = _rows(entry.snapshot.files, list(wanted), as_of)
     live = pc.invert(table["is_deleted"])
     table = table.append_column("_live", live).sort_by(
         [
@@ -143,6 +150,46 @@ def _history(
         "_starts": np.searchsorted(codes, np.arange(len(encoded.dictionary) + 1)),
         "_event_time": table["_event_time"].cast(pa.int64()).to_numpy(),
         "_live": table["_live"].to_numpy(),
+    }
+
+
+def _rows(files: Sequence[str], columns: Sequence[str], as_of: str | None) -> pa.Table:
+    """Read columns of a table version's files, as far as they have them."""
+    tables = []
+    for file in files:
+        parquet = pq.ParquetFile(file)
+        tables.append(parquet.read([c for c in columns if c in parquet.schema_arrow.names]))
+    table = pa.concat_tables(tables, promote_options="default")
+    if as_of is None:
+        return table
+    limit = pa.scalar(eventtime.parse_iso(as_of), pa.int64()).cast(table["write_time"].type)
+    return table.filter(pc.less_equal(table["write_time"], limit))
+
+
+def _windows(
+    entry: Resolved, features: Mapping[str, str], keys: pa.Array, times: Any, as_of: str | None
+) -> dict[str, list[Any]]:
+    """Derive windowed features, one event at a time."""
+    windows = entry.windows
+    assert windows is not None
+    events: dict[Any, list[Any]] = {}
+    if entry.snapshot is not None and entry.snapshot.files:
+        internal = ("_event_time", "is_deleted", "write_time", "_sequence")
+        history = _rows(entry.snapshot.files, [*windows.columns, *internal], as_of)
+        for name in windows.columns:
+            if name not in history.schema.names:
+                history = history.append_column(name, pa.nulls(len(history)))
+        events = events_by_key(history, windows)
+    definitions = {feature.name: feature for feature in windows.group.features}
+    kinds = {None: None, **windows.source.types}
+    return {
+        name: [
+            window_value(
+                events.get(key, []), definitions[name], time_us, kinds[definitions[name].of]
+            )
+            for key, time_us in zip(keys.to_pylist(), times.tolist(), strict=True)
+        ]
+        for name in features
     }
 
 

@@ -14,12 +14,23 @@ import grpc
 import pyarrow as pa
 
 import lineage
-from featurestore import convert, eventtime, wire, wire_control
+from featurestore import convert, eventtime, wire, wire_control, wire_window
 from featurestore.arrowcode import encode_batch
 from featurestore.dataset import Dataset, FeatureSelection, moment_us, name_of, read_spine
-from featurestore.embedded import check_readable, identifier_texts, record_batches
+from featurestore.embedded import (
+    arrow_values,
+    check_readable,
+    identifier_texts,
+    record_batches,
+)
 from featurestore.erasure.report import ErasureReport
-from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
+from featurestore.errors import (
+    FeatureGroupNotFound,
+    FeatureStoreError,
+    InvalidRequest,
+    PositionConflict,
+    StoreUnavailable,
+)
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
@@ -34,13 +45,22 @@ from featurestore.store import (
     Found,
     Get,
     PutResult,
+    WindowedDescription,
     WriteError,
     expression_of,
     resource_of,
     selections,
 )
-from featurestore.v1 import control_pb2, control_pb2_grpc, runtime_pb2, runtime_pb2_grpc
+from featurestore.v1 import (
+    control_pb2,
+    control_pb2_grpc,
+    runtime_pb2,
+    runtime_pb2_grpc,
+    window_pb2,
+    window_pb2_grpc,
+)
 from featurestore.verify import VerifyReport
+from featurestore.window import WindowedGroup
 from lineage.channel import ClientTls, Login
 
 __all__ = ["RemoteStore", "connect"]
@@ -103,6 +123,7 @@ class RemoteStore(FeatureStore):
         self._channel = wire.channel(login.channel, target)
         self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
         self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
+        self._windows: Any = window_pb2_grpc.WindowedFeaturesStub(self._channel)
         # BatchWriteRecord of a request that is bytes already.
         self._write_rows: Any = self._channel.unary_unary(
             "/featurestore.v1.FeatureStoreRuntime/BatchWriteRecord",
@@ -209,6 +230,47 @@ class RemoteStore(FeatureStore):
         request = control_pb2.DeleteFeatureGroupRequest(feature_group_name=name)
         self._call(self._control.DeleteFeatureGroup, request, timeout_s=LONG_TIMEOUT_S)
 
+    # -- windowed features --------------------------------------------------------------------
+
+    def create_windowed_group(self, group: WindowedGroup) -> WindowedDescription:
+        """See FeatureStore.create_windowed_group."""
+        request = window_pb2.CreateWindowedGroupRequest(
+            windowed_group=wire_window.windowed_group_message(group)
+        )
+        response = self._call(self._windows.CreateWindowedGroup, request, timeout_s=LONG_TIMEOUT_S)
+        return wire_window.windowed_description_from(response.description)
+
+    def describe_windowed_group(self, name: str) -> WindowedDescription:
+        """See FeatureStore.describe_windowed_group."""
+        request = window_pb2.DescribeWindowedGroupRequest(feature_group_name=name)
+        response = self._call(self._windows.DescribeWindowedGroup, request)
+        return wire_window.windowed_description_from(response.description)
+
+    def list_windowed_groups(self) -> list[WindowedDescription]:
+        """See FeatureStore.list_windowed_groups."""
+        request = window_pb2.ListWindowedGroupsRequest()
+        response = self._call(self._windows.ListWindowedGroups, request)
+        return list(map(wire_window.windowed_description_from, response.descriptions))
+
+    def delete_windowed_group(self, name: str) -> None:
+        """See FeatureStore.delete_windowed_group."""
+        request = window_pb2.DeleteWindowedGroupRequest(feature_group_name=name)
+        self._call(self._windows.DeleteWindowedGroup, request, timeout_s=LONG_TIMEOUT_S)
+
+    def fill_windowed_group(self, name: str) -> int:
+        """See FeatureStore.fill_windowed_group."""
+        request = window_pb2.FillWindowedGroupRequest(feature_group_name=name)
+        response = self._call(self._windows.FillWindowedGroup, request, timeout_s=LONG_TIMEOUT_S)
+        return int(response.events)
+
+    def get_windows(
+        self, group: str, keys: Iterable[object], *, at: dt.datetime | None = None
+    ) -> list[dict[str, Value]]:
+        """See FeatureStore.get_windows."""
+        request = wire_window.windows_message(group, arrow_values(keys), at)
+        response = self._call(self._windows.GetWindows, request)
+        return list(map(convert.message_to_values, response.records))
+
     # -- records ------------------------------------------------------------------------------
 
     def put(
@@ -260,7 +322,7 @@ class RemoteStore(FeatureStore):
         self, group: str, identifiers: Iterable[object], *, features: Sequence[str] = ()
     ) -> pa.Table:
         """See FeatureStore.get_table; some calls are under way at once."""
-        definition = self.describe_feature_group(group)
+        definition = self._readable(group)
         check_readable(definition, features)
         texts = identifier_texts(definition, identifiers)
         records: list[bytes | None] = []
@@ -278,6 +340,23 @@ class RemoteStore(FeatureStore):
         while under_way:
             settle()
         return convert.records_to_table(definition, texts, records, features)
+
+    def _readable(self, name: str) -> FeatureGroup:
+        """Return what a group, windowed or not, reads as."""
+        try:
+            return self.describe_feature_group(name)
+        except FeatureGroupNotFound as error:
+            try:
+                found = self.describe_windowed_group(name)
+            except FeatureStoreError:
+                raise error from None
+        group, features = found.group, found.features
+        return FeatureGroup(
+            group.name,
+            record_identifier=group.by,
+            event_time=features[1].name,
+            features=features,
+        )
 
     def batch_write(
         self, entries: Sequence[Put], *, position: SourcePosition | None = None

@@ -24,6 +24,8 @@ from featurestore.schema import FeatureGroup
 from featurestore.spine import name_of, read_spine
 from featurestore.split import Fold
 from featurestore.statistics import describe
+from featurestore.window import WINDOW_RULE_VERSION, Windows
+from featurestore.window.history import window_join
 
 __all__ = [
     "METADATA_KEY",
@@ -117,11 +119,31 @@ class FeatureSelection:
 @final
 @dataclass(frozen=True)
 class Resolved:
-    """A selection with what it refers to."""
+    """A selection with what it refers to.
+
+    Args:
+        selection: as asked.
+        group: the feature group; of a windowed group what it reads as.
+        snapshot: the table version; of a windowed group its source's.
+        windows: the windowed group and its source; None: the selection is of a feature group.
+    """
 
     selection: FeatureSelection
     group: FeatureGroup
     snapshot: Snapshot | None
+    windows: Windows | None = None
+
+    @property
+    def table_group(self) -> str:
+        """The feature group whose table is read."""
+        return self.group.name if self.windows is None else self.windows.source.name
+
+    @property
+    def lookback_us(self) -> int | None:
+        """How far back from its time a row may see, µs; None: any age."""
+        if self.windows is None:
+            return self.selection.lookback_us
+        return self.windows.group.longest_us
 
 
 class Keeper(Protocol):
@@ -443,15 +465,26 @@ def join(
     proof = []
     for entry, chosen in zip(resolved, names, strict=True):
         key = entry.selection.key or entry.group.record_identifier
-        joined = pointintime.as_of_join(
-            pa.table({"key": pointintime.spine_keys(spine, key, entry.group), "time": times}),
-            entry.snapshot,
-            entry.group,
-            list(chosen),
-            lookback_us=entry.selection.lookback_us,
-            as_of_us=as_of_us,
-            connection=connection,
-        )
+        asked = pa.table({"key": pointintime.spine_keys(spine, key, entry.group), "time": times})
+        if entry.windows is not None:
+            joined = window_join(
+                asked,
+                entry.snapshot,
+                entry.windows,
+                list(chosen),
+                as_of_us=as_of_us,
+                connection=connection,
+            )
+        else:
+            joined = pointintime.as_of_join(
+                asked,
+                entry.snapshot,
+                entry.group,
+                list(chosen),
+                lookback_us=entry.selection.lookback_us,
+                as_of_us=as_of_us,
+                connection=connection,
+            )
         proof.append(_prove(entry.group.name, times, joined["_event_time"]))
         for feature, output in chosen.items():
             columns[output] = joined[feature]
@@ -484,6 +517,7 @@ def describe_build(
                 "key": entry.selection.key or entry.group.record_identifier,
                 "prefix": entry.selection.prefix,
                 "lookback_us": entry.selection.lookback_us,
+                **_windows_body(entry.windows),
             }
             for entry, chosen in zip(resolved, names, strict=True)
         ],
@@ -518,6 +552,12 @@ def describe_build(
         "columns": origins,
         "proof": proofs,
     }
+
+
+def _windows_body(windows: Windows | None) -> dict[str, Any]:
+    if windows is None:
+        return {}
+    return {"windows": windows.group.to_json(), "window_rule_version": WINDOW_RULE_VERSION}
 
 
 def moment_us(as_of: dt.datetime | None) -> int | None:

@@ -66,7 +66,12 @@ from featurestore.online import (
 )
 from featurestore.plan import DatasetPlan, explain
 from featurestore.position import SourcePosition, check_source
-from featurestore.provenance import record_dataset, record_feature_group, recorded_load
+from featurestore.provenance import (
+    record_dataset,
+    record_feature_group,
+    record_windowed_group,
+    recorded_load,
+)
 from featurestore.rebuild import rebuild
 from featurestore.record import Put
 from featurestore.registry import Registered, Registry, named
@@ -88,6 +93,7 @@ from featurestore.store import (
     Found,
     Get,
     PutResult,
+    WindowedDescription,
     WriteError,
     expression_of,
     resource_of,
@@ -96,6 +102,8 @@ from featurestore.store import (
 from featurestore.streamed import WrittenDataset, memory_bytes, write
 from featurestore.sweep import sweep_group
 from featurestore.update import merge
+from featurestore.window import WindowedGroup, Windows
+from featurestore.windowed import WindowedGroups
 
 __all__ = ["EmbeddedStore", "open_store"]
 
@@ -263,6 +271,65 @@ class EmbeddedStore(FeatureStore):
         self._flush(entry)  # acknowledged records reach the offline table, which stays
         self._end_group(self.registry.delete(name, now=self._now()))
 
+    # -- windowed features --------------------------------------------------------------------
+
+    def create_windowed_group(
+        self, group: WindowedGroup, *, on_progress: Callable[[int], None] | None = None
+    ) -> WindowedDescription:
+        """See FeatureStore.create_windowed_group; `on_progress` gets the earlier events' number."""
+        return self.windowed.create(group, on_progress=on_progress)
+
+    def describe_windowed_group(self, name: str) -> WindowedDescription:
+        """See FeatureStore.describe_windowed_group."""
+        return self.windowed.describe(name)
+
+    def list_windowed_groups(self) -> list[WindowedDescription]:
+        """See FeatureStore.list_windowed_groups."""
+        return self.windowed.all()
+
+    def delete_windowed_group(self, name: str) -> None:
+        """See FeatureStore.delete_windowed_group."""
+        self.windowed.delete(name)
+
+    def get_windows(
+        self, group: str, keys: Iterable[object], *, at: dt.datetime | None = None
+    ) -> list[dict[str, Value]]:
+        """See FeatureStore.get_windows."""
+        entry = self.windowed.get(group)
+        return self.windowed.read(entry, self.windowed.texts(entry, keys), at=at)
+
+    def fill_windowed_group(
+        self, name: str, *, on_progress: Callable[[int], None] | None = None
+    ) -> int:
+        """See FeatureStore.fill_windowed_group; `on_progress` gets the number of events so far."""
+        return self.windowed.fill(name, on_progress=on_progress)
+
+    def window_history(
+        self, group: str, *, version: int | None = None, as_of: dt.datetime | None = None
+    ) -> pa.Table:
+        """Return the windowed features as of each event, from the offline store.
+
+        Args:
+            group: the windowed group.
+            version: Delta version of its source's table; None: the newest, after a flush.
+            as_of: only events whose write time is at or before it count.
+
+        Returns:
+            One row for each key and event time, in their order: the key, `event_time`, then the
+            features.
+
+        Raises:
+            FeatureGroupNotFound: no such windowed group.
+            InvalidRequest: there is no such version, or a vacuum took its files away.
+        """
+        source = self.windowed.get(group).source
+        snapshot = (
+            self._flushed(source)
+            if version is None
+            else self.offline_table(source).scan(version=version)
+        )
+        return self.windowed.history(group, snapshot, as_of_us=moment_us(as_of))
+
     # -- records ------------------------------------------------------------------------------
 
     def put(
@@ -287,6 +354,8 @@ class EmbeddedStore(FeatureStore):
         """See FeatureStore.batch_get."""
         now = self._now()
         groups = self.registry.current()
+        if any(asked.group not in groups for asked in requests):
+            return self._batch_get_with_windows(requests, groups)
         entries = [readable(groups, asked.group, asked.features) for asked in requests]
         texts = [
             [record_rules.identifier_text(entry.group, i) for i in asked.identifiers]
@@ -314,7 +383,16 @@ class EmbeddedStore(FeatureStore):
         self, group: str, identifiers: Iterable[object], *, features: Sequence[str] = ()
     ) -> pa.Table:
         """See FeatureStore.get_table."""
-        entry = readable(self.registry.current(), group, features)
+        groups = self.registry.current()
+        windowed = None if group in groups else self.registry.windows().get(group)
+        if windowed is not None:
+            schema = windowed.windows.schema
+            check_readable(schema, features)
+            texts = self.windowed.texts(windowed, arrow_values(identifiers))
+            return convert.records_to_table(
+                schema, texts, list(self.windowed.records(windowed, texts, features)), features
+            )
+        entry = readable(groups, group, features)
         texts = identifier_texts(entry.group, identifiers)
         now = self._now()
         records: list[bytes | None] = []
@@ -325,6 +403,26 @@ class EmbeddedStore(FeatureStore):
                 for value in self._stored(entry, keys)
             )
         return convert.records_to_table(entry.group, texts, records, features)
+
+    def _batch_get_with_windows(
+        self, requests: Sequence[Get], groups: Mapping[str, Registered]
+    ) -> list[Found]:
+        """Read windowed groups one by one; what is neither kind of group is not found."""
+        windowed = self.registry.windows()
+        found: list[Found] = []
+        for asked in requests:
+            entry = None if asked.group in groups else windowed.get(asked.group)
+            if entry is None:
+                readable(groups, asked.group, asked.features)
+                found.extend(self.batch_get([asked]))
+                continue
+            check_readable(entry.windows.schema, asked.features)
+            texts = self.windowed.texts(entry, arrow_values(asked.identifiers))
+            wanted = asked.features
+            for text, record in zip(texts, self.windowed.read(entry, texts), strict=True):
+                chosen = {n: v for n, v in record.items() if not wanted or n in wanted}
+                found.append(Found(asked.group, text, chosen))
+        return found
 
     def batch_write(
         self, entries: Sequence[Put], *, position: SourcePosition | None = None
@@ -441,7 +539,10 @@ class EmbeddedStore(FeatureStore):
 
     def verify(self, group: str) -> verify.VerifyReport:
         """See FeatureStore.verify."""
-        entry = self.registry.get(group)
+        groups = self.registry.current()
+        if group not in groups and group in self.registry.windows():
+            return self.windowed.verify(group)
+        entry = named(groups, group)
         if not (entry.group.online and entry.group.offline):
             raise InvalidRequest(f"{group}: only a group with both stores can be verified")
         self._flush(entry)
@@ -625,6 +726,18 @@ class EmbeddedStore(FeatureStore):
         return self._recorded(dataset, resolved, name, rebuilt=True)
 
     @cached_property
+    def windowed(self) -> WindowedGroups:
+        """The windowed groups of the home."""
+        return WindowedGroups(
+            self.registry,
+            self.online,
+            flushed=self._flushed,
+            recorded=lambda group: record_windowed_group(self.graph, group),
+            spill=self.home / "spill",
+            now=self._now,
+        )
+
+    @cached_property
     def saved(self) -> SavedDatasets:
         """The datasets that are kept in the home."""
         return SavedDatasets(self.home / "artifacts")
@@ -804,6 +917,8 @@ class EmbeddedStore(FeatureStore):
             for entry in self.registry.deleted(before=self._now() - _DELETE_US):
                 if entry.number in with_keys:
                     self._end_group(entry)
+        if self.online.windows is not None:
+            self.online.windows.sweep(self._now())
         return sum(
             sweep_group(
                 self.online, self._committer.put, entry.number, now=self._now(), pause=pause
@@ -957,7 +1072,9 @@ class EmbeddedStore(FeatureStore):
         """
         resolved = []
         for body in manifest["selections"]:
-            entry = self.registry.get(body["group"])
+            definition = body.get("windows")
+            windowed = None if definition is None else WindowedGroup.from_json(definition)
+            entry = self.registry.get(body["group"] if windowed is None else windowed.source)
             version = manifest["versions"][body["group"]]
             snapshot = None
             if version is not None:
@@ -977,6 +1094,10 @@ class EmbeddedStore(FeatureStore):
                 lookback=None if lookback_us is None else dt.timedelta(microseconds=lookback_us),
                 version=version,
             )
+            if windowed is not None:
+                windows = Windows(windowed, entry.group)
+                resolved.append(Resolved(selection, windows.schema, snapshot, windows))
+                continue
             group = entry.group
             if not selection.features:  # it had none, so that features added since are not it
                 bare = (group.record_identifier, group.event_time)
@@ -1085,13 +1206,28 @@ class EmbeddedStore(FeatureStore):
         return resolved
 
     def _resolve_one(self, selection: FeatureSelection) -> Resolved:
-        entry = self.registry.get(selection.group)
+        groups = self.registry.current()
+        name = selection.group
+        windowed = None if name in groups else self.registry.windows().get(name)
+        if windowed is not None and selection.lookback is not None:
+            raise InvalidRequest(
+                f"{name}: expected no lookback for a windowed group, got {selection.lookback}; "
+                f"its windows say how far back each feature sees"
+            )
+        entry = named(groups, name) if windowed is None else windowed.source
         if not entry.group.offline:
-            raise InvalidRequest(f"{selection.group}: the group has no offline store to join with")
+            raise InvalidRequest(f"{name}: the group has no offline store to join with")
         if selection.version is None:
-            self._flush(entry)
-        snapshot: Snapshot | None = self.offline_table(entry).scan(version=selection.version)
-        return Resolved(selection, entry.group, snapshot)
+            snapshot = self._flushed(entry)
+        else:
+            snapshot = self.offline_table(entry).scan(version=selection.version)
+        if windowed is None:
+            return Resolved(selection, entry.group, snapshot)
+        return Resolved(selection, windowed.windows.schema, snapshot, windowed.windows)
+
+    def _flushed(self, entry: Registered) -> Snapshot | None:
+        self._flush(entry)
+        return self.offline_table(entry).scan()
 
     def _with_offline(self, name: str) -> Registered:
         entry = self.registry.get(name)
@@ -1101,6 +1237,9 @@ class EmbeddedStore(FeatureStore):
 
     def _flush(self, entry: Registered) -> Flushed:
         name = entry.group.name
+        # A writer that was killed in its commit may leave a state that readers of LMDB see only
+        # after the next writer: without this a flush would miss what a later read returns.
+        self.online.put(())
         try:
             return self._flusher.flush(lambda: self.registry.get(name), self.offline_table(entry))
         except OSError as error:
@@ -1178,9 +1317,12 @@ def identifier_texts(group: FeatureGroup, identifiers: Iterable[object]) -> list
     Raises:
         InvalidRecord: one is null or has another type.
     """
-    if isinstance(identifiers, pa.Array | pa.ChunkedArray):
-        identifiers = identifiers.to_pylist()
-    return [record_rules.identifier_text(group, identifier) for identifier in identifiers]
+    return [record_rules.identifier_text(group, each) for each in arrow_values(identifiers)]
+
+
+def arrow_values(values: Iterable[object]) -> Iterable[object]:
+    """Return values given as an Arrow array as Python's, others as they are."""
+    return values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else values
 
 
 def write_error(index: int, total: int, error: FeatureStoreError) -> WriteError:

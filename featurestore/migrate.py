@@ -98,6 +98,11 @@ def migrate(
             )
         with closing(_open_lmdb(home)) as store:
             mark = store.migration
+            for windows in store.windows.definitions():
+                raise InvalidRequest(
+                    f"{home}: the windowed group {windows.windows.group.name!r} is kept in LMDB, "
+                    f"and Redis keeps none; delete it first (`featureline window delete`)"
+                )
             if mark is not None and mark.moved:
                 moved = Migrated(mark.to, 0, 0, 0.0)
             else:

@@ -151,7 +151,7 @@ def explain(spine: pa.Table, resolved: Sequence[Resolved], *, time: str) -> Data
 
 def _group(entry: Resolved, key: str, features: list[str], times: pa.Array) -> GroupPlan:
     snapshot = entry.snapshot
-    lookback_us = entry.selection.lookback_us
+    lookback_us = entry.lookback_us
     if snapshot is None:
         return GroupPlan(
             *(entry.group.name, None, key, lookback_us, 0, 0, 0, 0, 0, 0, 0, 0, (), 0, 0)
@@ -160,6 +160,8 @@ def _group(entry: Resolved, key: str, features: list[str], times: pa.Array) -> G
     assert read is not None
     by_day = _by_day(snapshot, times, lookback_us)
     asked = dict.fromkeys([entry.group.record_identifier, *_INTERNAL, *features])
+    if entry.windows is not None:
+        asked = dict.fromkeys([*entry.windows.columns, *_INTERNAL])
     columns = tuple(name for name in asked if name in snapshot.columns)
     rows = _rows(read)
     held = (rows or 0) * (_ROW_BYTES + _width(entry, features))

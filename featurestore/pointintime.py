@@ -31,10 +31,12 @@ __all__ = [
     "RULE_VERSION",
     "as_of_join",
     "connect",
+    "quoted",
     "seen_files",
     "spine_keys",
     "spine_times",
     "sql_type",
+    "table_columns",
 ]
 
 RULE_VERSION: Final = 1
@@ -99,14 +101,12 @@ def as_of_join(
     if snapshot is None or not snapshot.files or n == 0:
         return _nothing_known(group, features, n)
     kinds = group.definitions
-    table_columns = _columns_of(connection, snapshot, features)
+    in_files = table_columns(connection, snapshot, features)
     chosen = ", ".join(
-        _quoted(name)
-        if name in table_columns
-        else f"NULL::{sql_type(kinds[name])} AS {_quoted(name)}"
+        quoted(name) if name in in_files else f"NULL::{sql_type(kinds[name])} AS {quoted(name)}"
         for name in dict.fromkeys(features)
     )
-    identifier = _quoted(group.record_identifier)
+    identifier = quoted(group.record_identifier)
     known = "" if as_of_us is None else "AND write_time <= make_timestamptz($as_of)"
     parameters: dict[str, Any] = {"files": list(snapshot.files)}
     if as_of_us is not None:
@@ -129,7 +129,7 @@ def as_of_join(
         few = f"AND {identifier} IN (SELECT _key FROM spine)"
     outputs = ", ".join(
         f"CASE WHEN {visible} THEN h.{name} END AS {name}"
-        for name in [*map(_quoted, dict.fromkeys(features)), "_event_time"]
+        for name in [*map(quoted, dict.fromkeys(features)), "_event_time"]
     )
     try:
         joined = connection.sql(
@@ -182,7 +182,7 @@ def seen_files(
     return snapshot.between(earliest_us, ends["max"])
 
 
-def _columns_of(connection: Any, snapshot: Snapshot, features: Sequence[str]) -> set[str]:
+def table_columns(connection: Any, snapshot: Snapshot, features: Sequence[str]) -> set[str]:
     """Return which features the files have: an old file lacks those that were added later."""
     missing = set(features) & set(snapshot.columns)
     found: set[str] = set()
@@ -320,5 +320,6 @@ def sql_type(feature: FeatureDefinition) -> str:
     return kind if feature.collection is None else f"{kind}[]"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it."""
     return '"' + name.replace('"', '""') + '"'

@@ -19,12 +19,14 @@ from featurestore.dataset import Resolved
 from featurestore.errors import StoreFull, StoreUnavailable
 from featurestore.offline.base import Snapshot
 from featurestore.registry import Registered, is_disk_full
+from featurestore.window import WindowedGroup
 
 __all__ = [
     "dataset_entity",
     "group_entity",
     "record_dataset",
     "record_feature_group",
+    "record_windowed_group",
     "recorded_load",
 ]
 
@@ -91,6 +93,25 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
         graph.record([entity], kind="FeatureGroupVersion")
 
 
+def record_windowed_group(graph: lineage.Graph, group: WindowedGroup) -> None:
+    """Record a windowed group, derived from the feature group it is made of."""
+    entity = lineage.context(
+        "FeatureGroup",  # it is read as one
+        group.name,
+        properties={
+            "source": group.source,
+            "by": group.by,
+            "features": {feature.name: feature.to_json() for feature in group.features},
+        },
+    )
+    with _explained():
+        graph.record(
+            [entity],
+            [(group_entity(group.source), entity, "DerivedFrom")],
+            kind="WindowedGroupCreated",
+        )
+
+
 def record_dataset(
     graph: lineage.Graph,
     manifest: Mapping[str, Any],
@@ -133,11 +154,13 @@ def record_dataset(
     ):
         job.input(spine)
         for entry in resolved:
-            group = group_entity(entry.group.name)
+            group = group_entity(entry.table_group)
+            if entry.windows is not None:
+                job.input(group_entity(entry.group.name))
             if entry.snapshot is None:
                 job.input(group)
                 continue
-            version = job.input(_table_version(entry.group.name, entry.snapshot))
+            version = job.input(_table_version(entry.table_group, entry.snapshot))
             job.associate(group, version, "AssociatedWith")
         job.property("proof", manifest["proof"])
         return job.output(dataset_entity(manifest)).uid

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, final
 
@@ -20,14 +21,17 @@ from featurestore import eventtime
 from featurestore.errors import (
     FeatureGroupExists,
     FeatureGroupNotFound,
+    InvalidRequest,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
 )
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.schema import FeatureGroup
+from featurestore.window.definition import WindowedGroup, Windows
+from featurestore.window.tile import TiledWindows
 
-__all__ = ["Registered", "Registry", "named"]
+__all__ = ["Registered", "RegisteredWindows", "Registry", "named"]
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS feature_group (
@@ -48,6 +52,17 @@ CREATE TABLE IF NOT EXISTS feature_group_version (
     created_us    INTEGER NOT NULL,
     PRIMARY KEY (number, version)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS windowed_group (
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    name          TEXT NOT NULL,
+    source        INTEGER NOT NULL REFERENCES feature_group (number),
+    definition    TEXT NOT NULL,
+    created_us    INTEGER NOT NULL,
+    filled_us     INTEGER,
+    deleted_us    INTEGER
+);
+CREATE UNIQUE INDEX IF NOT EXISTS windowed_group_name ON windowed_group (name)
+    WHERE deleted_us IS NULL;
 CREATE TABLE IF NOT EXISTS feature_metadata (
     number        INTEGER NOT NULL REFERENCES feature_group (number),
     feature       TEXT NOT NULL,
@@ -88,6 +103,36 @@ class Registered:
 
 
 @final
+@dataclass(frozen=True)
+class RegisteredWindows:
+    """A windowed group as the registry knows it.
+
+    Args:
+        number: names the group in keys; never used again after a delete.
+        group: the definition.
+        source: the feature group whose records are the events.
+        created_us: µs since the epoch.
+        is_filled: whether the events from before its creation are online.
+    """
+
+    number: int
+    group: WindowedGroup
+    source: Registered
+    created_us: int
+    is_filled: bool
+
+    @cached_property
+    def windows(self) -> Windows:
+        """The definition with its source."""
+        return Windows(self.group, self.source.group)
+
+    @property
+    def tiled(self) -> TiledWindows:
+        """What the online store needs to know of it."""
+        return TiledWindows(self.number, self.source.number, self.windows)
+
+
+@final
 class Registry:
     """Feature groups by name.
 
@@ -103,6 +148,7 @@ class Registry:
         self._path = path
         self._lock = threading.RLock()
         self._known: dict[str, Registered] = {}
+        self._windows: dict[str, RegisteredWindows] = {}
         self._seen_version = -1
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,12 +205,7 @@ class Registry:
             FeatureGroupExists: the name is taken.
         """
         with self._change() as db:
-            if group.name in self._read_all():
-                raise FeatureGroupExists(
-                    f"feature group {group.name!r} exists already; choose another name, or "
-                    f"update the existing group",
-                    group=group.name,
-                )
+            self._refuse_taken(group.name)
             # A deleted group's offline data stays, so its successor gets a folder of its own.
             taken = {row[0] for row in db.execute("SELECT offline_folder FROM feature_group")}
             folder, count = group.name, 1
@@ -216,16 +257,78 @@ class Registry:
 
         Raises:
             FeatureGroupNotFound: no such group.
+            InvalidRequest: windowed groups are made of it.
         """
         with self._change() as db:
             groups = self._read_all()
             if name not in groups:
                 raise FeatureGroupNotFound.named(name, groups)
+            for windows in self._read_windows(groups).values():
+                if windows.source.group.name == name:
+                    raise InvalidRequest(
+                        f"feature group {name!r} cannot be deleted: the windowed group "
+                        f"{windows.group.name!r} is made of it; delete that first"
+                    )
             db.execute(
                 "UPDATE feature_group SET deleted_us = ? WHERE number = ?",
                 (now, groups[name].number),
             )
         return groups[name]
+
+    def windows(self) -> Mapping[str, RegisteredWindows]:
+        """Return the windowed groups by name as they are now."""
+        self._groups()
+        return self._windows
+
+    def create_windows(
+        self, group: WindowedGroup, *, now: int, also: Callable[[RegisteredWindows], None]
+    ) -> RegisteredWindows:
+        """Add a windowed group.
+
+        Args:
+            group: the definition.
+            now: µs since the epoch.
+            also: called inside the transaction; when it raises, the group is not created.
+
+        Raises:
+            FeatureGroupExists: the name is taken, by a feature group or a windowed one.
+            FeatureGroupNotFound, FeatureNotFound: the source does not exist, or lacks a feature.
+            InvalidFeatureGroup: the source cannot be aggregated so.
+        """
+        with self._change() as db:
+            source = named(self._read_all(), group.source)
+            group.schema(source.group)
+            self._refuse_taken(group.name)
+            number = db.execute(
+                "INSERT INTO windowed_group (name, source, definition, created_us)"
+                " VALUES (?, ?, ?, ?)",
+                (group.name, source.number, json.dumps(group.to_json()), now),
+            ).lastrowid
+            assert number is not None
+            entry = RegisteredWindows(number, group, source, now, is_filled=False)
+            also(entry)
+        return entry
+
+    def note_filled(self, number: int, *, now: int) -> None:
+        """Note that the earlier events of a windowed group are online."""
+        with self._change() as db:
+            db.execute("UPDATE windowed_group SET filled_us = ? WHERE number = ?", (now, number))
+
+    def delete_windows(self, name: str, *, now: int) -> RegisteredWindows:
+        """Take a windowed group out of the registry.
+
+        Raises:
+            FeatureGroupNotFound: no such windowed group.
+        """
+        with self._change() as db:
+            known = self._read_windows(self._read_all())
+            if name not in known:
+                raise FeatureGroupNotFound.named(name, known)
+            db.execute(
+                "UPDATE windowed_group SET deleted_us = ? WHERE number = ?",
+                (now, known[name].number),
+            )
+        return known[name]
 
     def deleted(self, *, before: int) -> tuple[Registered, ...]:
         """Return the groups that were deleted before a moment (µs), as they were last."""
@@ -305,6 +408,7 @@ class Registry:
                 version = self._db.execute("PRAGMA data_version").fetchone()[0]
                 if version != self._seen_version:
                     self._known = self._read_all()
+                    self._windows = self._read_windows(self._known)
                     self._seen_version = version
             except sqlite3.DatabaseError as error:
                 raise sqlite_error(self._path, error) from error
@@ -314,6 +418,37 @@ class Registry:
         rows = self._db.execute(f"{_NEWEST} WHERE g.deleted_us IS NULL").fetchall()
         groups = (Registered(row[0], _parse(row[1]), *row[2:]) for row in rows)
         return {entry.group.name: entry for entry in groups}
+
+    def _read_windows(self, groups: Mapping[str, Registered]) -> dict[str, RegisteredWindows]:
+        by_number = {entry.number: entry for entry in groups.values()}
+        rows = self._db.execute(
+            "SELECT number, source, definition, created_us, filled_us FROM windowed_group"
+            " WHERE deleted_us IS NULL ORDER BY name"
+        ).fetchall()
+        entries = (
+            RegisteredWindows(
+                number,
+                WindowedGroup.from_json(json.loads(definition)),
+                by_number[source],
+                created_us,
+                is_filled=filled_us is not None,
+            )
+            for number, source, definition, created_us, filled_us in rows
+        )
+        return {entry.group.name: entry for entry in entries}
+
+    def _refuse_taken(self, name: str) -> None:
+        groups = self._read_all()
+        if name in groups:
+            raise FeatureGroupExists(
+                f"feature group {name!r} exists already; choose another name, or update the "
+                f"existing group",
+                group=name,
+            )
+        if name in self._read_windows(groups):
+            raise FeatureGroupExists(
+                f"a windowed group {name!r} exists already; choose another name", group=name
+            )
 
     def _added(self, number: int) -> dict[str, int]:
         """Return when each feature of a group was added, µs."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.erasure.report import ErasureReport
-from featurestore.errors import InvalidRequest
+from featurestore.errors import FeatureGroupNotFound, InvalidRequest
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
@@ -22,6 +22,7 @@ from featurestore.record import Put
 from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource
 from featurestore.verify import VerifyReport
+from featurestore.window import WindowedGroup
 
 __all__ = [
     "Description",
@@ -29,6 +30,7 @@ __all__ = [
     "Found",
     "Get",
     "PutResult",
+    "WindowedDescription",
     "WriteError",
 ]
 
@@ -120,6 +122,37 @@ class Description:
         )
         if self.offline_uri:
             body["OfflineStoreConfig"] = {**body["OfflineStoreConfig"], "Uri": self.offline_uri}
+        return body
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WindowedDescription:
+    """A windowed group as the store knows it.
+
+    Args:
+        group: the definition.
+        features: what it reads as: the key, the source's event time, then the windowed features.
+        created: time of creation.
+        is_filled: whether the events from before its creation are online; it can be read then.
+    """
+
+    group: WindowedGroup
+    features: tuple[FeatureDefinition, ...]
+    created: dt.datetime
+    is_filled: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as JSON values."""
+        types = {feature.name: feature for feature in self.features}
+        body = self.group.to_json()
+        for entry in body["WindowedFeatures"]:
+            feature = types[entry["FeatureName"]]
+            entry["FeatureType"] = feature.type.value
+            if feature.collection is not None:
+                entry["CollectionType"] = feature.collection.value
+        body["WindowedGroupStatus"] = "Created" if self.is_filled else "Creating"
+        body["CreationTime"] = self.created.isoformat()
         return body
 
 
@@ -232,15 +265,91 @@ class FeatureStore(ABC):
     def delete_feature_group(self, name: str) -> None:
         """Delete a group and its online records. Its offline table stays."""
 
+    # -- windowed features --------------------------------------------------------------------
+
+    @abstractmethod
+    def create_windowed_group(self, group: WindowedGroup) -> WindowedDescription:
+        """Create a windowed group: from now on every record put to its source is an event.
+
+        Events from before are taken in from the offline store before this returns; when that was
+        cut off, the same call goes on with it. The group is then read like a feature group: by
+        `get`, `batch_get` and `get_table` as of now, and in a `dataset` as of each row's time.
+
+        Raises:
+            FeatureGroupExists: the name is taken, by a feature group or a windowed one.
+            FeatureGroupNotFound, FeatureNotFound: the source does not exist, or lacks a feature.
+            InvalidFeatureGroup: the source cannot be aggregated so.
+            InvalidRequest: the online store keeps no windows (Redis).
+        """
+
+    @abstractmethod
+    def describe_windowed_group(self, name: str) -> WindowedDescription:
+        """Return a windowed group.
+
+        Raises:
+            FeatureGroupNotFound: no such windowed group.
+        """
+
+    @abstractmethod
+    def list_windowed_groups(self) -> list[WindowedDescription]:
+        """Return the windowed groups, sorted by name."""
+
+    @abstractmethod
+    def delete_windowed_group(self, name: str) -> None:
+        """Delete a windowed group and what is kept of it online; its source stays as it is.
+
+        Raises:
+            FeatureGroupNotFound: no such windowed group.
+        """
+
+    @abstractmethod
+    def fill_windowed_group(self, name: str) -> int:
+        """Take the events of the offline store into the online store, where it lacks them.
+
+        For an online store that was lost, or a source whose rows came to the offline store in
+        another way than by puts. Puts and reads go on meanwhile.
+
+        Returns:
+            How many events the offline store has within the group's reach.
+
+        Raises:
+            FeatureGroupNotFound: no such windowed group.
+        """
+
+    @abstractmethod
+    def get_windows(
+        self, group: str, keys: Iterable[object], *, at: dt.datetime | None = None
+    ) -> list[dict[str, Value]]:
+        """Return the windowed features of keys as of a time.
+
+        Args:
+            group: the windowed group.
+            keys: values of the feature that it is `by`.
+            at: as of when; None: now. Earlier by no more than the group's retention.
+
+        Returns:
+            One record per key in the order asked, with the key; a feature that is null is absent.
+
+        Raises:
+            FeatureGroupNotFound: no such windowed group.
+            InvalidRecord: a key is null or has another type.
+            InvalidRequest: `at` is before what is kept online.
+        """
+
     def group(self, name: str) -> FeatureSelection:
-        """Return a selection of a group's features for `dataset`.
+        """Return a selection of features of a group, or of a windowed one, for `dataset`.
 
         `store.group("weather")["temp", "wind_speed"]`
 
         Raises:
-            FeatureGroupNotFound: no such group.
+            FeatureGroupNotFound: no such group, windowed or not.
         """
-        return FeatureSelection(self.describe(name).group.name)
+        try:
+            return FeatureSelection(self.describe(name).group.name)
+        except FeatureGroupNotFound:
+            if name not in {entry.group.name for entry in self.list_windowed_groups()}:
+                raise
+            return FeatureSelection(name)
 
     # -- records ------------------------------------------------------------------------------
 
@@ -398,7 +507,10 @@ class FeatureStore(ABC):
 
     @abstractmethod
     def verify(self, group: str) -> VerifyReport:
-        """Flush, then compare the online store with the latest rows of the offline store."""
+        """Flush, then compare the online store with the latest rows of the offline store.
+
+        Of a windowed group the features of each key are compared, as of now.
+        """
 
     def offline_uri(self, group: str) -> str:
         """Return the folder or uri of a group's Delta table."""

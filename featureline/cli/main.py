@@ -22,6 +22,7 @@ from featureline.cli import (
     records,
     serving,
     top,
+    windows,
 )
 from featureline.errors import EXPECTED_ERRORS
 
@@ -42,6 +43,7 @@ for command in (
     groups.group,
     catalogue.feature,
     catalogue.search,
+    windows.window,
     records.put,
     records.get,
     records.delete,

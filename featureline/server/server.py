@@ -27,11 +27,12 @@ from featurestore.server import (
     NativeFront,
     Registrar,
     RuntimeService,
+    WindowService,
     add_to_server,
     guarded_by,
 )
 from featurestore.throughput import Limiter
-from featurestore.v1 import control_pb2, runtime_pb2
+from featurestore.v1 import control_pb2, runtime_pb2, window_pb2
 from lineage.service import LineageService
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
 from training.service import TrainingService
@@ -94,7 +95,12 @@ class Server:
             registrar = guarded_by(access, registrar)
         self._gate = registrar.gate
         self._lane = add_to_server(
-            registrar, runtime, ControlService(store), limits=limits, metrics=metrics
+            registrar,
+            runtime,
+            ControlService(store),
+            WindowService(store),
+            limits=limits,
+            metrics=metrics,
         )
         self._lineage = LineageService(store.graph)
         lineage_pb2_grpc.add_LineageServicer_to_server(self._lineage, registrar)
@@ -108,6 +114,7 @@ class Server:
             for module, name in (
                 (runtime_pb2, "FeatureStoreRuntime"),
                 (control_pb2, "FeatureStore"),
+                (window_pb2, "WindowedFeatures"),
                 (lineage_pb2, "Lineage"),
                 (training_pb2, "Training"),
                 (health_pb2, "Health"),

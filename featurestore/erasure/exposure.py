@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ import lineage
 from featurestore.record import identifier_text
 from featurestore.registry import Registered
 from featurestore.saved import SavedDataset, SavedDatasets
+from featurestore.window import WindowedGroup
 
 __all__ = ["descendants", "saved_with"]
 
@@ -31,7 +32,7 @@ def saved_with(
         keys = {
             str(selection["key"] or entry.group.record_identifier)
             for selection in dataset.manifest["selections"]
-            if selection["group"] == entry.group.name
+            if _is_of(selection, entry)
         }
         rows = max((_rows(dataset, entry, key, identifiers) for key in keys), default=0)
         if rows:
@@ -67,6 +68,15 @@ def descendants(
     for uid, entity in sorted(found.items()):
         named[entity.type].append({"name": entity.name, "uid": uid, "uri": entity.source_uri})
     return named["DataSet"], named["Model"]
+
+
+def _is_of(selection: Mapping[str, Any], entry: Registered) -> bool:
+    """Whether a dataset's selection is of a group by its identifiers, or of windows over it."""
+    definition = selection.get("windows")
+    if definition is None:
+        return bool(selection["group"] == entry.group.name)
+    windowed = WindowedGroup.from_json(definition)
+    return windowed.source == entry.group.name and windowed.by == entry.group.record_identifier
 
 
 def _rows(dataset: SavedDataset, entry: Registered, key: str, identifiers: Sequence[str]) -> int:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from featurestore.codec import DELETED, HARD, StoredValue
 from featurestore.errors import FeatureStoreError
 from featurestore.outbox import Outbox
 from featurestore.position import SourcePosition
+
+if TYPE_CHECKING:
+    from featurestore.online.windows import WindowStore
 
 __all__ = [
     "Batch",
@@ -176,9 +179,10 @@ class OnlineStore(ABC):
 
         From then on a write of the identifier with an event time at or before `through_us`, or
         that of the removed version when it is later, is stored nowhere (Outcome.ERASED), offline
-        neither. A later one is stored as ever; the tombstone stays. Done again with the same time
-        it removes nothing that came meanwhile. `get` returns None for an erased identifier, `scan`
-        the tombstone, with the flags DELETED, HARD and ERASED and the hash as its identifier.
+        neither. A later one is stored as ever; the tombstone stays. Events of the identifier leave
+        the windows in the same transaction. Done again with the same time it removes nothing that
+        came meanwhile. `get` returns None for an erased identifier, `scan` the tombstone, with the
+        flags DELETED, HARD and ERASED and the hash as its identifier.
 
         Raises:
             StoreFull: nothing was changed.
@@ -209,6 +213,11 @@ class OnlineStore(ABC):
     @abstractmethod
     def store_id(self) -> str:
         """A name of this store that no other store has, kept for its life."""
+
+    @property
+    def windows(self) -> WindowStore | None:
+        """What keeps windowed features here; None: the engine cannot."""
+        return None
 
     def usage(self) -> Usage:
         """Return how much room the store takes, as far as the engine knows; it costs little."""

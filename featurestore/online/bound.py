@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from featurestore.online.columns import PutColumns
 
 __all__ = ["OutboxBound", "OutboxLimit"]
 
-# Between two looks at the outbox; so long it may grow beyond its limit.
+# Between two looks at the outbox; so long other processes may fill it beyond its limit unseen.
 _LOOK_S: Final = 0.2
 _RETRY_S: Final = 1.0
 
@@ -41,6 +42,9 @@ class OutboxBound:
     limit batches that would add to it are refused whole, and nothing of them is written; batches
     for the online store alone pass. What was acknowledged waits on, however long.
 
+    What this process puts between two looks is counted, so that the last batch that is admitted is
+    the one that reaches the limit; what other processes put is seen at the next look.
+
     Args:
         store: the online store.
         limit: how much may wait.
@@ -59,6 +63,7 @@ class OutboxBound:
         self._clock = clock
         self._lock = threading.Lock()
         self._look_at = 0.0
+        self._room: float = math.inf
         self._refusal: str | None = None
 
     @property
@@ -74,31 +79,36 @@ class OutboxBound:
 
     def put(self, batches: Sequence[Batch]) -> list[list[Outcome] | FeatureStoreError]:
         """See OnlineStore.put; Overloaded stands in the place of a batch that was refused."""
-        reason = self._reason()
-        if reason is None:
+        limit = self._limit
+        if limit.records is None and limit.size_bytes is None:
             return self._store.put(batches)
+        reason = self._reason(limit)
+        if reason is None:
+            answers = self._store.put(batches)
+            with self._lock:
+                self._room -= sum(len(batch.writes) for batch in batches if _goes_offline(batch))
+            return answers
         admitted = [batch for batch in batches if not _goes_offline(batch)]
-        answers = iter(self._store.put(admitted) if admitted else ())
+        passed = iter(self._store.put(admitted) if admitted else ())
         return [
-            Overloaded(reason, retry_after_s=_RETRY_S) if _goes_offline(batch) else next(answers)
+            Overloaded(reason, retry_after_s=_RETRY_S) if _goes_offline(batch) else next(passed)
             for batch in batches
         ]
 
-    def _reason(self) -> str | None:
-        limit = self._limit
-        if limit.records is None and limit.size_bytes is None:
-            return None
+    def _reason(self, limit: OutboxLimit) -> str | None:
         with self._lock:
             now = self._clock()
-            if now >= self._look_at:
+            if now >= self._look_at or (self._refusal is None and self._room <= 0):
                 self._refusal = self._look(limit)
                 self._look_at = now + _LOOK_S
             return self._refusal
 
     def _look(self, limit: OutboxLimit) -> str | None:
         outbox = self._store.outbox
+        self._room = math.inf
         if limit.records is not None:
             records = outbox.pending()
+            self._room = limit.records - records
             if records >= limit.records:
                 return _reason(f"{records:,} records", f"{limit.records:,}")
         if limit.size_bytes is not None:

@@ -37,8 +37,17 @@ from featurestore.online.base import Batch, Erased, OnlineStore, Outcome, Usage
 from featurestore.online.lmdb_changes import Migration, migration_of, note_changes, refuse_moved
 from featurestore.online.lmdb_file import damage_at_the_roots, damage_in_any_page
 from featurestore.online.lmdb_scrub import scrub
+from featurestore.online.lmdb_space import LmdbSpace
 from featurestore.online.lmdb_write import erase_record, put_batches
+from featurestore.online.windows import (
+    SpaceWindows,
+    WindowStore,
+    by_source,
+    erase_events,
+    note_writes,
+)
 from featurestore.outbox import Outbox
+from featurestore.window.tile import Space, TiledWindows
 
 __all__ = ["LmdbSnapshot", "LmdbStore"]
 
@@ -50,6 +59,7 @@ _PROBE_BYTES: Final = 1 << 20
 _FORMAT: Final = b"featureline-online-1"
 _SEQUENCE: Final = struct.Struct("<Q")
 _DROP_SLICE: Final = 10_000
+_WINDOWS: Final = b"windows"  # counts changes of the windowed groups
 LOOK_S: Final = 0.1  # how long a reader may not notice that the records have moved
 
 
@@ -69,6 +79,8 @@ class LmdbStore(OnlineStore):
     def __init__(self, path: str | Path, *, map_bytes: int = DEFAULT_MAP_BYTES) -> None:
         self._shared = _Environment.acquire(Path(path), map_bytes)
         self._outbox = _LmdbOutbox(self)
+        self._windows = SpaceWindows(self._space, self._count_windows)
+        self._known: tuple[bytes | None, dict[int, list[TiledWindows]]] = (None, {})
         self._look_at = 0.0
         self._open = True
 
@@ -107,6 +119,10 @@ class LmdbStore(OnlineStore):
                         if write.online
                     )
                     note_changes(txn, shared.changes, keys)
+                known = self._windows_of(txn)
+                if known:
+                    space = LmdbSpace(txn, shared.windows)
+                    note_writes(space, known, [batch.writes for batch in stored], outcomes, before)
                 settled = iter(outcomes)
                 for answer in answers:
                     if isinstance(answer, list):
@@ -157,6 +173,8 @@ class LmdbStore(OnlineStore):
                 through_us=through_us,
                 store_id=shared.store_id,
             )
+            if keys:  # else it was done before, and what came since stays
+                erase_events(LmdbSpace(txn, shared.windows), group, identifier)
             if migration_of(txn, shared.meta) is not None:
                 note_changes(txn, shared.changes, keys)
         return done
@@ -201,12 +219,17 @@ class LmdbStore(OnlineStore):
         """See OnlineStore.store_id."""
         return self._shared.store_id
 
+    @property
+    def windows(self) -> WindowStore:
+        """See OnlineStore.windows."""
+        return self._windows
+
     def usage(self) -> Usage:
         """See OnlineStore.usage."""
         shared = self._shared
         pages = 0
         with self.transaction() as txn:
-            for database in (shared.meta, shared.records, shared.outbox, shared.positions):
+            for database in self.databases:
                 stat = txn.stat(database)
                 pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
             records = int(txn.stat(shared.records)["entries"])
@@ -276,7 +299,12 @@ class LmdbStore(OnlineStore):
         """The databases in the environment, for what copies them."""
         shared = self._shared
         return LmdbDatabases(
-            shared.meta, shared.records, shared.outbox, shared.positions, shared.changes
+            shared.meta,
+            shared.records,
+            shared.outbox,
+            shared.positions,
+            shared.changes,
+            shared.windows,
         )
 
     @property
@@ -318,6 +346,27 @@ class LmdbStore(OnlineStore):
             )
         return StoreUnavailable(f"the online store {path}: {error}")
 
+    @contextmanager
+    def _space(self, write: bool) -> Iterator[Space]:
+        with self.transaction(write=write) as txn:
+            yield LmdbSpace(txn, self._shared.windows)
+
+    def _count_windows(self, space: Space) -> None:
+        """Let every process see, with its next write, that the windowed groups have changed."""
+        assert isinstance(space, LmdbSpace)
+        before = space.txn.get(_WINDOWS, db=self._shared.meta)
+        count = 0 if before is None else _SEQUENCE.unpack(before)[0]
+        space.txn.put(_WINDOWS, _SEQUENCE.pack(count + 1), db=self._shared.meta)
+
+    def _windows_of(self, txn: Any) -> dict[int, list[TiledWindows]]:
+        """Return the windowed groups by their source, as the transaction has them."""
+        count = txn.get(_WINDOWS, db=self._shared.meta)
+        if count is None:
+            return {}
+        if count != self._known[0]:
+            self._known = (count, by_source(LmdbSpace(txn, self._shared.windows)))
+        return self._known[1]
+
     def _sequence(self, txn: Any) -> int:
         data = txn.get(b"sequence", db=self._shared.meta)
         return 0 if data is None else int(_SEQUENCE.unpack(data)[0])
@@ -341,6 +390,7 @@ class LmdbDatabases(NamedTuple):
     outbox: Any
     positions: Any
     changes: Any
+    windows: Any
 
 
 @final
@@ -480,6 +530,7 @@ class _Environment:
             self.outbox = self.env.open_db(b"outbox")
             self.positions = self.env.open_db(b"positions")
             self.changes = self.env.open_db(b"changes")
+            self.windows = self.env.open_db(b"windows")
             with self.env.begin(write=True) as txn:
                 self.store_id = self._identify(txn)
         except lmdb.Error as error:
@@ -564,7 +615,7 @@ def _open_environment(path: Path, map_bytes: int) -> Any:
         return lmdb.open(
             str(path),
             map_size=map_bytes,
-            max_dbs=8,
+            max_dbs=16,
             max_readers=MAX_READERS,
             subdir=True,
             sync=True,

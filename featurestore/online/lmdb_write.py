@@ -88,11 +88,14 @@ def _put_columns(
 ) -> tuple[list[Outcome], int]:
     """Put records of different identifiers: no one waits for the outcome of another."""
     outcomes = [Outcome.APPLIED] * len(puts)
-    sequences = np.arange(sequence + 1, sequence + 1 + len(puts))
     times, expires, version = puts.event_times_us, puts.expires_us, puts.schema_version
     covered = erasures.covering(puts)
     for place in covered:
         outcomes[place] = Outcome.ERASED
+    # What is erased on arrival takes no number.
+    counted = np.ones(len(puts), np.int64)
+    counted[list(covered)] = 0
+    sequences = sequence + np.cumsum(counted)
     if puts.online:
         known = _versions(txn, records, keys)
         if known:
@@ -114,7 +117,7 @@ def _put_columns(
         waiting = zip(codec.outbox_keys(puts.group, sequences), entries, strict=True)
         kept = (item for place, item in enumerate(waiting) if place not in covered)
         _put(txn, outbox, kept if covered else waiting)
-    return outcomes, sequence + len(puts)
+    return outcomes, sequence + len(puts) - len(covered)
 
 
 def _put_writes(

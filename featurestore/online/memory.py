@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import final
 
 from featurestore.codec import (
@@ -29,7 +30,15 @@ from featurestore.online.base import (
     decide,
     decide_erasure,
 )
+from featurestore.online.windows import (
+    SpaceWindows,
+    WindowStore,
+    by_source,
+    erase_events,
+    note_writes,
+)
 from featurestore.outbox import Outbox
+from featurestore.window.tile import Space
 
 __all__ = ["MemoryStore"]
 
@@ -44,6 +53,8 @@ class MemoryStore(OnlineStore):
         self._positions: dict[str, dict[str, int]] = {}
         self._outbox = _MemoryOutbox(self._lock, self._check_open)
         self._sequence = 0
+        self._space = _MemorySpace()
+        self._windows = SpaceWindows(self._opened)
         self._id = uuid.uuid4().hex
         self._open = True
 
@@ -51,7 +62,23 @@ class MemoryStore(OnlineStore):
         """See OnlineStore.put."""
         with self._lock:
             self._check_open()
-            return [self._put_batch(batch) for batch in batches]
+            before = self._sequence
+            answers = [self._put_batch(batch) for batch in batches]
+            known = by_source(self._space)
+            if known:
+                stored = [
+                    (batch.writes, answer)
+                    for batch, answer in zip(batches, answers, strict=True)
+                    if isinstance(answer, list)
+                ]
+                note_writes(
+                    self._space,
+                    known,
+                    [writes for writes, _ in stored],
+                    [answer for _, answer in stored],
+                    before,
+                )
+            return answers
 
     def get(self, group: int, identifiers: Sequence[bytes]) -> list[StoredValue | None]:
         """See OnlineStore.get."""
@@ -85,6 +112,7 @@ class MemoryStore(OnlineStore):
                 assert erased is not None
                 return Erased(False, erased.event_time_us)
             values.pop(key, None)
+            erase_events(self._space, group, identifier)
             flags = DELETED | HARD | ERASED
             values[mark] = StoredValue(mark[4:], flags, 0, done.through_us, NEVER, 0, b"")
             return done
@@ -116,9 +144,20 @@ class MemoryStore(OnlineStore):
         """See OnlineStore.store_id."""
         return self._id
 
+    @property
+    def windows(self) -> WindowStore:
+        """See OnlineStore.windows."""
+        return self._windows
+
     def close(self) -> None:
         """See OnlineStore.close."""
         self._open = False
+
+    @contextmanager
+    def _opened(self, write: bool) -> Iterator[Space]:
+        with self._lock:
+            self._check_open()
+            yield self._space
 
     def _put_batch(self, batch: Batch) -> list[Outcome] | FeatureStoreError:
         if batch.position is not None:
@@ -170,6 +209,33 @@ class MemoryStore(OnlineStore):
     def _check_open(self) -> None:
         if not self._open:
             raise StoreUnavailable("the online store is closed")
+
+
+@final
+class _MemorySpace:
+    """An ordered space of keys in memory."""
+
+    def __init__(self) -> None:
+        self._keys: list[bytes] = []
+        self._values: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._values.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        if key not in self._values:
+            bisect.insort(self._keys, key)
+        self._values[key] = value
+
+    def delete(self, key: bytes) -> None:
+        if self._values.pop(key, None) is not None:
+            del self._keys[bisect.bisect_left(self._keys, key)]
+
+    def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        keys = self._keys[
+            bisect.bisect_left(self._keys, first) : bisect.bisect_left(self._keys, end)
+        ]
+        return iter([(key, self._values[key]) for key in keys])
 
 
 @final

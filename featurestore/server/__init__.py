@@ -8,6 +8,7 @@ from featurestore.server.limits import DEFAULT_LIMITS, Limits
 from featurestore.server.native import NativeFront, native_is_available
 from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import Call, RuntimeService
+from featurestore.server.windows import WindowService
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -19,6 +20,7 @@ __all__ = [
     "NativeFront",
     "Registrar",
     "RuntimeService",
+    "WindowService",
     "add_to_server",
     "guarded_by",
     "native_is_available",

@@ -87,6 +87,8 @@ class Access:
             "ListRecords": self._identifiers("sagemaker:ListRecords"),
             "Verify": self._identifiers("featureline:Verify"),
             "CreateFeatureGroup": self._create,
+            "CreateWindowedGroup": self._create_windows,
+            "GetWindows": self._windows,
             "BuildDataset": self._dataset,
         }
 
@@ -278,6 +280,32 @@ class Access:
         for action, resource in action_and_resources("CreateFeatureGroup", request):
             self._guard.authorize(caller, action, resource, conditions=conditions)
 
+    def _create_windows(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        """Who makes windowed features must be allowed to read what they are made of."""
+        for action, resource in action_and_resources("CreateWindowedGroup", request):
+            self._guard.authorize(caller, action, resource)
+        asked = request.windowed_group
+        source, action = asked.source_feature_group_name, "sagemaker:GetRecord"
+        inputs = [asked.by_feature_name]
+        inputs += [f.source_feature_name for f in asked.windowed_features if f.source_feature_name]
+        features = list(dict.fromkeys(inputs))
+        self._authorize(caller, action, source, features, groups)
+        group = self._group(source, groups)
+        if group is not None:
+            denied = self._denied(caller, group, READS)
+            for feature in features:
+                self._refuse(caller, action, group, feature, denied)
+
+    def _windows(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        """Its reply has all features of the group, so none may be denied."""
+        name, action = request.feature_group_name, "sagemaker:GetRecord"
+        self._authorize(caller, action, name, (), groups)
+        group = self._group(name, groups)
+        if group is not None:
+            denied = self._denied(caller, group, READS)
+            for feature in group.feature_names:
+                self._refuse(caller, action, group, feature, denied)
+
     def _dataset(self, request: Any, caller: Caller, groups: Groups | None) -> None:
         # A later message may bring another spec, so every one is looked at.
         for selection in request.spec.selections:
@@ -356,7 +384,10 @@ class Access:
     def _group(self, name: str, groups: Groups | None) -> FeatureGroup | None:
         known = self._registry.current() if groups is None else groups
         found = known.get(name) or known.get(name.rpartition("/")[2])
-        return None if found is None else found.group
+        if found is not None:
+            return found.group
+        windowed = self._registry.windows().get(name)
+        return None if windowed is None else windowed.windows.schema
 
     def _tags_of(self, group: FeatureGroup) -> dict[str, ContextValue]:
         known = self._tags.get(group.name)
@@ -500,6 +531,18 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
         "featureline:BuildDataset", request.spec.selections
     ),
     "EraseRecords": _on_group("featureline:EraseRecords"),
+    # WindowedFeatures
+    "CreateWindowedGroup": lambda request: [
+        (
+            "featureline:CreateWindowedGroup",
+            group_arn(request.windowed_group.windowed_group_name),
+        )
+    ],
+    "DescribeWindowedGroup": _on_group("featureline:DescribeWindowedGroup"),
+    "ListWindowedGroups": _on("featureline:ListWindowedGroups", _ALL_GROUPS),
+    "DeleteWindowedGroup": _on_group("featureline:DeleteWindowedGroup"),
+    "FillWindowedGroup": _on_group("featureline:FillWindowedGroup"),
+    "GetWindows": _on_group("sagemaker:GetRecord"),
     # Lineage: one graph, one resource
     "Record": _on("featureline:RecordLineage", _GRAPH),
     "DescribeEntity": _on("featureline:DescribeEntity", _GRAPH),
@@ -515,11 +558,16 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
 ACTIONS: Final = frozenset(
     {
         "featureline:BuildDataset",
+        "featureline:CreateWindowedGroup",
+        "featureline:DeleteWindowedGroup",
         "featureline:DescribeEntity",
+        "featureline:DescribeWindowedGroup",
         "featureline:EraseRecords",
+        "featureline:FillWindowedGroup",
         "featureline:FindEntities",
         "featureline:Flush",
         "featureline:GetSourcePosition",
+        "featureline:ListWindowedGroups",
         "featureline:PutSourcePosition",
         "featureline:ReadDataset",
         "featureline:ReadPath",

@@ -25,7 +25,8 @@ from featurestore.server.queue import WriteQueue
 from featurestore.server.readpool import ReadPool
 from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import SERVICE, Call, Reply, RuntimeService
-from featurestore.v1 import control_pb2_grpc, runtime_pb2
+from featurestore.server.windows import WindowService
+from featurestore.v1 import control_pb2_grpc, runtime_pb2, window_pb2_grpc
 from lineage.requestid import request_id
 
 __all__ = ["Lanes", "ReadLane", "WriteLane", "add_to_server"]
@@ -37,11 +38,12 @@ def add_to_server(
     registrar: Registrar,
     runtime: RuntimeService,
     control: ControlService,
+    windows: WindowService,
     *,
     limits: Limits = DEFAULT_LIMITS,
     metrics: Any = None,
 ) -> Lanes:
-    """Register both services; the lanes are the caller's to close."""
+    """Register the services; the lanes are the caller's to close."""
     lane = WriteLane(runtime, limits, metrics=metrics)
     reads = ReadLane(runtime, limits, metrics=metrics) if runtime.reads_block else None
     held = Held(limits.unread_bytes)
@@ -61,6 +63,7 @@ def add_to_server(
     )
     registrar.add_registered_method_handlers(SERVICE, handlers)
     control_pb2_grpc.add_FeatureStoreServicer_to_server(control, registrar)
+    window_pb2_grpc.add_WindowedFeaturesServicer_to_server(windows, registrar)
     return Lanes(lane, reads)
 
 

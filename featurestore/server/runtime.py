@@ -12,7 +12,13 @@ from typing import Any, ClassVar, Final, NamedTuple, final
 
 from featurestore import convert, record, wire
 from featurestore.codec import MAX_KEY, NEVER, StoredValue, group_prefix
-from featurestore.embedded import EmbeddedStore, readable, refused_delete, write_error
+from featurestore.embedded import (
+    EmbeddedStore,
+    check_readable,
+    readable,
+    refused_delete,
+    write_error,
+)
 from featurestore.encryption import sealed_extra
 from featurestore.errors import (
     AccessDenied,
@@ -117,6 +123,15 @@ class RuntimeService:
                 if call.method != "GetRecord":
                     replies[index] = self._reads[call.method](call)
                     continue
+                if request.feature_group_name not in groups:
+                    data = self._windowed(
+                        request.feature_group_name,
+                        [request.record_identifier_value_as_string],
+                        request.feature_names,
+                    )
+                    if data is not None:
+                        replies[index] = _field(1, data[0])
+                        continue
                 entry = readable(groups, request.feature_group_name, request.feature_names)
                 self._limiter.admit_read(entry)
                 identifier = record.identifier_text(
@@ -199,6 +214,17 @@ class RuntimeService:
                 replies[index] = reply
         return again
 
+    def _windowed(
+        self, name: str, keys: Sequence[str], features: Sequence[str]
+    ) -> list[bytes] | None:
+        """Return the records of a windowed group as of now; None where there is no such group."""
+        entry = self._store.registry.windows().get(name)
+        if entry is None:
+            return None
+        check_readable(entry.windows.schema, features)
+        windowed = self._store.windowed
+        return windowed.records(entry, windowed.texts(entry, keys), features)
+
     def _get(
         self,
         gets: Sequence[tuple[Registered, Sequence[_Wanted]]],
@@ -262,6 +288,7 @@ class RuntimeService:
             raise InvalidRequest("identifiers: expected at least one entry, got none")
         failed = runtime_pb2.BatchGetRecordResponse()
         parts: list[_Part] = []
+        windows: list[tuple[Any, tuple[str, ...]]] = []
         groups = self._store.registry.current()
         checked = self._access and self._access.entries(
             call.method, call.caller, groups, request_id=call.request_id
@@ -272,6 +299,9 @@ class RuntimeService:
                 if checked is not None:
                     checked.check(wanted)  # may name the features that are not denied
                 features = tuple(wanted.feature_names)
+                if name not in groups and name in self._store.registry.windows():
+                    windows.append((wanted, features))
+                    continue
                 entry = readable(groups, name, features)
                 self._limiter.admit_read(entry)
             except Throttled:
@@ -292,11 +322,22 @@ class RuntimeService:
                 for _ in identifiers:
                     self._limiter.charge_read(entry, 0)
             parts.append(_Part(entry, features, identifiers))
-        return _BatchGet(parts, failed)
+        records: list[bytes] = []
+        for wanted, features in windows:
+            name = wanted.feature_group_name
+            for text in wanted.record_identifiers_value_as_string:
+                try:
+                    found = self._windowed(name, [text], features)
+                except FeatureStoreError as error:
+                    _add_error(failed, name, text, error)
+                else:
+                    head = _field(1, name.encode()) + _field(2, text.encode())
+                    records += [_field(1, head + _field(3, data)) for data in found or ()]
+        return _BatchGet(parts, failed, records)
 
     def _batch_reply(self, prepared: _BatchGet, answers: Iterable[_Answer]) -> bytes:
         # The reply is put together from bytes: a record is not parsed to be written again.
-        pieces: list[bytes] = []
+        pieces = list(prepared.windowed)
         failed = prepared.failed
         now = record.now_us()
         for (entry, features, identifiers), answer in zip(prepared.parts, answers, strict=True):
@@ -468,10 +509,11 @@ class _Part(NamedTuple):
 
 
 class _BatchGet(NamedTuple):
-    """A checked BatchGetRecord call, and what of it failed."""
+    """A checked BatchGetRecord call, what of it failed, and its records of windowed groups."""
 
     parts: Sequence[_Part]
     failed: runtime_pb2.BatchGetRecordResponse
+    windowed: Sequence[bytes] = ()
 
 
 class _Prepared(NamedTuple):

@@ -16,7 +16,16 @@ from tests.benchmarks import harness
 from tests.benchmarks.child import module_command
 from tests.benchmarks.harness import BenchmarkSkipped, Size
 
-BENCHMARKS: Final = ("online", "offline", "ingest", "lineage", "training", "encryption", "redis")
+BENCHMARKS: Final = (
+    "online",
+    "offline",
+    "windows",
+    "ingest",
+    "lineage",
+    "training",
+    "encryption",
+    "redis",
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,21 @@
+"""Windowed features: aggregates of a feature group's records over time windows.
+
+`definition` says what they are, `aggregate` how they add up, `history` computes them for datasets
+from the offline store, `tile` keeps them up to date online, `check` derives them again.
+"""
+
+from featurestore.window.definition import (
+    WINDOW_RULE_VERSION,
+    Aggregation,
+    WindowedFeature,
+    WindowedGroup,
+    Windows,
+)
+
+__all__ = [
+    "WINDOW_RULE_VERSION",
+    "Aggregation",
+    "WindowedFeature",
+    "WindowedGroup",
+    "Windows",
+]
