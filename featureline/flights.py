@@ -135,6 +135,17 @@ class Flights:
             """
         ).to_arrow_table()
 
+    def arrivals(self) -> pa.Table:
+        """Return each flight that arrived, as an event of the moment its delay was surely known."""
+        return self._duckdb.sql(
+            """
+            SELECT carrier || flight || '-' || origin || '-' || strftime(time_hour, '%Y%m%d')
+                       AS arrival,
+                   known_at, origin, carrier, CAST(arr_delay AS DOUBLE) AS arr_delay
+            FROM flights WHERE arr_delay IS NOT NULL ORDER BY known_at, arrival
+            """
+        ).to_arrow_table()
+
     def spine(self) -> pa.Table:
         """Return one row per flight as it stood at scheduled departure.
 

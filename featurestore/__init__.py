@@ -20,7 +20,15 @@
 """
 
 from featurestore import aio
-from featurestore.builder import DatasetBuilder, JoinComparatorEnum, JoinTypeEnum
+from featurestore.builder import (
+    BuilderOptions,
+    BuiltDataset,
+    DatasetBuilder,
+    JoinComparatorEnum,
+    JoinedGroup,
+    JoinTypeEnum,
+)
+from featurestore.check import CheckReport
 from featurestore.client import connect
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import open_store as open  # noqa: A004  # read as featurestore.open
@@ -49,8 +57,11 @@ from featurestore.errors import (
     Unauthenticated,
 )
 from featurestore.feature import CollectionType, FeatureDefinition, FeatureType, Value
+from featurestore.loaded import BackfillReport, LoadResult
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
+from featurestore.offline.history import TableVersion
+from featurestore.offline.maintenance import MaintenanceReport
 from featurestore.plan import DatasetPlan, GroupPlan
 from featurestore.position import PartitionPosition, SourcePosition
 from featurestore.provenance import group_entity
@@ -125,17 +136,25 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "PartitionPosition",
     # offline store and datasets
     "Flushed",
+    "LoadResult",
+    "BackfillReport",
     "FeatureSelection",
     "Dataset",
     "Fold",
     "DatasetBuilder",
     "JoinTypeEnum",
     "JoinComparatorEnum",
+    "BuilderOptions",
+    "JoinedGroup",
+    "BuiltDataset",
     "SavedDataset",
     "WrittenDataset",
     "sql_spine",
     "DatasetPlan",
     "GroupPlan",
+    "CheckReport",
+    "MaintenanceReport",
+    "TableVersion",
     "VerifyReport",
     "Difference",
     "ErasureReport",

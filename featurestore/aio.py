@@ -1,23 +1,33 @@
-"""The asynchronous client: the record verbs of a server for asyncio programs."""
+"""The asynchronous client: records, datasets and offline tables for asyncio programs."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import Any, Final, NoReturn, Self, final
 
 import grpc
+import pyarrow as pa
 
 from featurestore import convert, wire, wire_control, wire_window
+from featurestore.awaited_datasets import AwaitedDatasets
+from featurestore.check import CheckReport
 from featurestore.client import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
+from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.errors import PositionConflict, StoreUnavailable
 from featurestore.feature import Value
 from featurestore.offline.flusher import Flushed
+from featurestore.offline.history import TableVersion
+from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceReport
+from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition
 from featurestore.record import Put
+from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, Ttl
 from featurestore.store import Description, Found, Get, WriteError
 from featurestore.v1 import (
@@ -64,7 +74,11 @@ def connect(
 
 @final
 class AsyncStore:
-    """The record verbs of `FeatureStore` as coroutines, with the same errors."""
+    """Verbs of `FeatureStore` as coroutines, with the same errors.
+
+    A dataset from here is kept by `await store.save_dataset(dataset)`; its own `save` has nowhere
+    to wait.
+    """
 
     def __init__(
         self, target: str, *, login: Login = _OPEN, timeout_s: float = DEFAULT_TIMEOUT_S
@@ -221,6 +235,87 @@ class AsyncStore:
         response = await self._call(self._windows.GetWindows, request)
         return list(map(convert.message_to_values, response.records))
 
+    # -- datasets and offline tables ----------------------------------------------------------
+
+    async def dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+    ) -> Dataset:
+        """See FeatureStore.dataset."""
+        return await self._datasets.dataset(spine, features, time, as_of, spine_name)
+
+    async def explain_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+    ) -> DatasetPlan:
+        """See FeatureStore.explain_dataset."""
+        return await self._datasets.explain(spine, features, time)
+
+    async def save_dataset(self, dataset: Dataset) -> Path:
+        """See FeatureStore.save_dataset."""
+        return await self._datasets.save(dataset)
+
+    async def load_dataset(self, fingerprint: str) -> Dataset:
+        """See FeatureStore.load_dataset."""
+        return await self._datasets.load(fingerprint)
+
+    async def rebuild_dataset(self, fingerprint: str) -> Dataset:
+        """See FeatureStore.rebuild_dataset."""
+        return await self._datasets.rebuild(fingerprint)
+
+    async def list_datasets(self) -> list[SavedDataset]:
+        """See FeatureStore.list_datasets."""
+        return await self._datasets.saved()
+
+    async def describe_dataset(self, fingerprint: str) -> SavedDataset:
+        """See FeatureStore.describe_dataset."""
+        return await self._datasets.describe(fingerprint)
+
+    async def check_dataset(
+        self, dataset: Dataset, *, rows: int | None = None, seed: int = 0
+    ) -> CheckReport:
+        """See FeatureStore.check_dataset."""
+        return await self._datasets.check(dataset, rows, seed)
+
+    async def maintain(
+        self, group: str, *, retention: dt.timedelta = DEFAULT_RETENTION, zorder: bool = True
+    ) -> MaintenanceReport:
+        """See FeatureStore.maintain."""
+        return await self._datasets.maintain(group, retention, zorder=zorder)
+
+    def history(
+        self,
+        group: str,
+        *,
+        version: int | None = None,
+        as_of: dt.datetime | None = None,
+        features: Sequence[str] = (),
+    ) -> AsyncGenerator[pa.RecordBatch, None]:
+        """See FeatureStore.history; the batches come as they are asked for."""
+        return self._datasets.history(group, version, as_of, features)
+
+    async def versions(self, group: str, *, limit: int | None = None) -> list[TableVersion]:
+        """See FeatureStore.versions."""
+        return await self._datasets.versions(group, limit)
+
+    async def restore(self, group: str, version: int) -> int:
+        """See FeatureStore.restore."""
+        return await self._datasets.restore(group, version)
+
+    # -- end ----------------------------------------------------------------------------------
+
+    @cached_property
+    def _datasets(self) -> AwaitedDatasets:
+        return AwaitedDatasets(_Long(self))
+
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close(None)
@@ -247,16 +342,54 @@ class AsyncStore:
             left.take(await self._call(self._runtime.BatchWriteRecord, request))
         return left.response()
 
+    async def _unary(self, method: str, request: Any) -> Any:
+        return await self._call(getattr(self._control, method), request, timeout_s=LONG_TIMEOUT_S)
+
+    async def _stream(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
+        metadata = self._login.call_metadata()
+        call = None
+        try:
+            call = getattr(self._control, method)(
+                request, timeout=LONG_TIMEOUT_S, metadata=metadata
+            )
+            async for reply in call:
+                yield reply
+        except grpc.aio.AioRpcError as error:
+            await self._raise(error, metadata[0][1])
+        except grpc.aio.UsageError as error:
+            raise self._closed() from error
+        finally:
+            if call is not None:
+                call.cancel()
+
     async def _call(self, method: Any, request: Any, *, timeout_s: float | None = None) -> Any:
         metadata = self._login.call_metadata()
         try:
             return await method(request, timeout=timeout_s or self._timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            known = (error, self.target, self._login, metadata[0][1])
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
-                await asyncio.to_thread(wire.raise_from_rpc, *known)  # it may look at the server
-            wire.raise_from_rpc(*known)
+            await self._raise(error, metadata[0][1])
         except grpc.aio.UsageError as error:
-            raise StoreUnavailable(
-                f"the connection to the feature store at {self.target} is closed"
-            ) from error
+            raise self._closed() from error
+
+    async def _raise(self, error: grpc.aio.AioRpcError, request_id: str) -> NoReturn:
+        known = (error, self.target, self._login, request_id)
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            await asyncio.to_thread(wire.raise_from_rpc, *known)  # it may look at the server
+        wire.raise_from_rpc(*known)
+        raise AssertionError("raise_from_rpc never returns")
+
+    def _closed(self) -> StoreUnavailable:
+        return StoreUnavailable(f"the connection to the feature store at {self.target} is closed")
+
+
+@final
+class _Long:
+    """Calls that take as long as their data.
+
+    Args:
+        store: the client.
+    """
+
+    def __init__(self, store: AsyncStore) -> None:
+        self.unary = store._unary
+        self.stream = store._stream

@@ -360,7 +360,8 @@ def _is_left_out(place: Path) -> bool:
 
 def _is_known(name: str, has_online: bool) -> bool:
     return (
-        name in (*_FOLDERS, "offline", "locks", "run")
+        # Without its notes a load that is tried again asks the table what is done.
+        name in (*_FOLDERS, "offline", "locks", "run", "tmp", "loads")
         or (name == "online" and has_online)
         or name.endswith((".db", ".db-wal", ".db-shm", ".db-journal", ".lock"))
         or (name.startswith("audit") and ".log" in name)

@@ -109,7 +109,7 @@ def check_dataset(
             got = part[output].combine_chunks()
             differs = _differs(expected, got)
             values += len(got)
-            for row in np.flatnonzero(differs):
+            for row in np.flatnonzero(differs).tolist():
                 wrong += 1
                 newer = _is_newer(history, feature, got[row], keys[row], times[row])
                 future += newer
@@ -181,7 +181,8 @@ def _windows(
                 history = history.append_column(name, pa.nulls(len(history)))
         events = events_by_key(history, windows)
     definitions = {feature.name: feature for feature in windows.group.features}
-    kinds = {None: None, **windows.source.types}
+    kinds: dict[str | None, Any] = {None: None}
+    kinds.update(windows.source.types.items())
     return {
         name: [
             window_value(

@@ -6,17 +6,20 @@ import datetime as dt
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 
 import grpc
 import pyarrow as pa
 
 import lineage
-from featurestore import convert, eventtime, wire, wire_control, wire_window
+from featurestore import convert, eventtime, wire, wire_control, wire_transfer, wire_window
 from featurestore.arrowcode import encode_batch
-from featurestore.dataset import Dataset, FeatureSelection, moment_us, name_of, read_spine
+from featurestore.builder import BuilderOptions, BuiltDataset
+from featurestore.check import CheckReport
+from featurestore.dataset import Dataset, FeatureSelection, name_of
 from featurestore.embedded import (
     arrow_values,
     check_readable,
@@ -32,11 +35,18 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
+from featurestore.offline.history import TableVersion
+from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceReport
+from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition
 from featurestore.provenance import recorded_load
 from featurestore.record import Put
+from featurestore.remote_datasets import RemoteDatasets, Requests
+from featurestore.rows import row_batches
+from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource
 from featurestore.store import (
@@ -49,13 +59,14 @@ from featurestore.store import (
     WriteError,
     expression_of,
     resource_of,
-    selections,
 )
+from featurestore.streamed import WrittenDataset
 from featurestore.v1 import (
     control_pb2,
     control_pb2_grpc,
     runtime_pb2,
     runtime_pb2_grpc,
+    transfer_pb2,
     window_pb2,
     window_pb2_grpc,
 )
@@ -500,26 +511,151 @@ class RemoteStore(FeatureStore):
         spine_name: str = "",
     ) -> Dataset:
         """See FeatureStore.dataset. The spine is sent to the server, the rows come back."""
-        rows = read_spine(spine)
-        name = spine_name or name_of(spine)
-        manifest: dict[str, Any] = {}
-        chunks: list[bytes] = []
-        chosen, as_of_us = selections(features), moment_us(as_of)
-        requests = wire.dataset_requests(rows, chosen, time, as_of_us, name)
+        return self._datasets.dataset(spine, features, time, as_of, spine_name)
+
+    def explain_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+    ) -> DatasetPlan:
+        """See FeatureStore.explain_dataset."""
+        return self._datasets.explain(spine, features, time)
+
+    def write_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        path: str | Path,
+        *,
+        memory_limit: int | str,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+        on_progress: Callable[[int], None] | None = None,
+    ) -> WrittenDataset:
+        """See FeatureStore.write_dataset; the spine is sent, and the file comes, in pieces."""
+        return self._datasets.write(
+            spine,
+            features,
+            Path(path),
+            memory_limit=memory_limit,
+            time=time,
+            as_of=as_of,
+            spine_name=spine_name,
+            on_progress=on_progress,
+        )
+
+    def run_builder(self, options: BuilderOptions, rows: pa.Table | None) -> BuiltDataset:
+        """See FeatureStore.run_builder."""
+        return self._datasets.run_builder(options, rows)
+
+    def save_dataset(self, dataset: Dataset) -> Path:
+        """See FeatureStore.save_dataset."""
+        return self._datasets.save(dataset)
+
+    def load_dataset(self, fingerprint: str) -> Dataset:
+        """See FeatureStore.load_dataset."""
+        return self._datasets.load(fingerprint)
+
+    def rebuild_dataset(self, fingerprint: str) -> Dataset:
+        """See FeatureStore.rebuild_dataset."""
+        return self._datasets.rebuild(fingerprint)
+
+    def list_datasets(self) -> list[SavedDataset]:
+        """See FeatureStore.list_datasets."""
+        return self._datasets.saved()
+
+    def describe_dataset(self, fingerprint: str) -> SavedDataset:
+        """See FeatureStore.describe_dataset."""
+        return self._datasets.describe(fingerprint)
+
+    def check_dataset(
+        self, dataset: Dataset, *, rows: int | None = None, seed: int = 0
+    ) -> CheckReport:
+        """See FeatureStore.check_dataset; the rows are sent to the server."""
+        return self._datasets.check(dataset, rows, seed)
+
+    # -- the life of offline tables -----------------------------------------------------------
+
+    def maintain(
+        self, group: str, *, retention: dt.timedelta = DEFAULT_RETENTION, zorder: bool = True
+    ) -> MaintenanceReport:
+        """See FeatureStore.maintain."""
+        return self._datasets.maintain(group, retention, zorder=zorder)
+
+    def history(
+        self,
+        group: str,
+        *,
+        version: int | None = None,
+        as_of: dt.datetime | None = None,
+        features: Sequence[str] = (),
+    ) -> pa.RecordBatchReader:
+        """See FeatureStore.history."""
+        return self._datasets.history(group, version, as_of, features)
+
+    def versions(self, group: str, *, limit: int | None = None) -> list[TableVersion]:
+        """See FeatureStore.versions."""
+        return self._datasets.versions(group, limit)
+
+    def restore(self, group: str, version: int) -> int:
+        """See FeatureStore.restore."""
+        return self._datasets.restore(group, version)
+
+    @cached_property
+    def _datasets(self) -> RemoteDatasets:
+        return RemoteDatasets(_Long(self), self)
+
+    # -- rows from store to store -------------------------------------------------------------
+
+    def load(
+        self,
+        group: str,
+        data: object,
+        *,
+        key: str,
+        source: str = "",
+        on_progress: Progress | None = None,
+    ) -> LoadResult:
+        """See FeatureStore.load; the rows are sent, and all must have the same columns."""
+        requests = wire_transfer.LoadRequests(
+            group, row_batches(data), key=key, source=source or name_of(data)
+        )
+        try:
+            responses = self._several(self._control.LoadRows, iter(requests))
+            result = wire_transfer.read_load(group, key, responses, on_progress)
+        except FeatureStoreError:
+            if requests.failure is not None:  # the server only says that the rows ended early
+                raise requests.failure from None
+            raise
+        return result
+
+    def backfill(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """See FeatureStore.backfill; the server does it."""
+        return self._backfill(group, on_progress, rebuild=False)
+
+    def rebuild_online(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """See FeatureStore.rebuild_online; the server does it."""
+        return self._backfill(group, on_progress, rebuild=True)
+
+    def _backfill(
+        self, group: str, on_progress: Progress | None, *, rebuild: bool
+    ) -> BackfillReport:
+        request = transfer_pb2.BackfillRequest(feature_group_name=group, rebuild=rebuild)
+        responses = self._several(self._control.Backfill, request)
+        return wire_transfer.read_backfill(group, responses, on_progress)
+
+    def _several(self, method: Any, request: Any) -> Iterator[Any]:
+        """Give the replies to a call that has several; it has an hour."""
         metadata = self._login.call_metadata()
         try:
-            for response in self._control.BuildDataset(
-                requests, timeout=LONG_TIMEOUT_S, metadata=metadata
-            ):
-                if response.WhichOneof("part") == "dataset":
-                    manifest = json.loads(response.dataset.manifest_json)
-                else:
-                    chunks.append(response.rows)
+            yield from method(request, timeout=LONG_TIMEOUT_S, metadata=metadata)
         except grpc.RpcError as error:
             wire.raise_from_rpc(error, self.target, self._login, metadata[0][1])
         except ValueError as error:
             raise self._closed() from error
-        return Dataset(wire.table_from(chunks, "dataset"), manifest)
 
     def erase(
         self, group: str, identifiers: object, *, reason: str = "", datasets: str = "keep"
@@ -554,6 +690,30 @@ class RemoteStore(FeatureStore):
             wire.raise_from_rpc(error, self.target, self._login, metadata[0][1])
         except ValueError as error:
             raise self._closed() from error
+
+    def _unary(self, method: str, request: Any) -> Any:
+        return self._call(getattr(self._control, method), request, timeout_s=LONG_TIMEOUT_S)
+
+    def _stream(self, method: str, request: Any) -> Generator[Any, None, None]:
+        metadata = self._login.call_metadata()
+        sent = Requests(request) if isinstance(request, Iterator) else None
+        try:
+            call = getattr(self._control, method)(
+                request if sent is None else sent, timeout=LONG_TIMEOUT_S, metadata=metadata
+            )
+        except ValueError as error:
+            raise self._closed() from error
+        if sent is not None:
+            sent.begun(call)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            if sent is None or sent.error is None:
+                wire.raise_from_rpc(error, self.target, self._login, metadata[0][1])
+        finally:
+            call.cancel()
+        if sent is not None and sent.error is not None:
+            raise sent.error
 
     def _settled(self, batch: wire.WriteBatch) -> Any:
         return self._write(batch, self._runtime.BatchWriteRecord, batch.request)
@@ -617,6 +777,19 @@ class RemoteStore(FeatureStore):
             return begun.call.result()
         except grpc.RpcError as error:
             wire.raise_from_rpc(error, self.target, self._login, begun.request_id)
+
+
+@final
+class _Long:
+    """Calls that take as long as their data.
+
+    Args:
+        store: the client.
+    """
+
+    def __init__(self, store: RemoteStore) -> None:
+        self.unary = store._unary
+        self.stream = store._stream
 
 
 class _UnderWay(NamedTuple):

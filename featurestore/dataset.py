@@ -36,6 +36,7 @@ __all__ = [
     "Resolved",
     "build",
     "describe_build",
+    "fingerprint_of",
     "join",
     "moment_us",
     "name_of",
@@ -45,6 +46,8 @@ __all__ = [
 
 Proof = dict[str, int | None]
 METADATA_KEY: Final = b"featureline.dataset"
+# The members of a manifest that its fingerprint covers.
+_NAMING: Final = ("rule_version", "spine_digest", "rows_digest", "time", "as_of", "selections")
 _SELECTION: Final = re.compile(r"([^\[\]]+?)\s*(?:\[([^\[\]]*)\])?\s*\Z")
 
 
@@ -164,7 +167,7 @@ class Dataset:
             `rows_digest`, `rows`, `versions` (group → Delta version), `tables` (group → uri,
             version, content hash), `selections`, `time`, `keys`, `columns` (name → origin),
             `as_of`, `rule_version`, `proof` (group → rows matched and the youngest age seen).
-        keeper: the embedded store that built it; None for one that came from elsewhere.
+        keeper: the store that built it; None for one that came from a file.
     """
 
     table: pa.Table
@@ -203,20 +206,20 @@ class Dataset:
         return len(self.table)
 
     def save(self) -> Path:
-        """Keep the dataset and its spine in the home of the store that built it.
+        """Keep the dataset and its spine in the store that built it, a server's on the server.
 
         `store.load_dataset(fingerprint)` reads it again, `store.rebuild_dataset` builds it again.
 
         Returns:
-            Its Parquet file.
+            Its Parquet file; a server's is on the server's machine.
 
         Raises:
-            InvalidRequest: no embedded store built it, or it is only a part of a dataset.
+            InvalidRequest: no store built it, or it is only a part of a dataset.
         """
         if self.keeper is None:
             raise InvalidRequest(
-                f"dataset {self.fingerprint[:12]}: no embedded store built this value, so it has "
-                f"no home to be saved in; use store.save_dataset(dataset) or dataset.write(path)"
+                f"dataset {self.fingerprint[:12]}: no store built this value, so it has no "
+                f"place to be saved in; use store.save_dataset(dataset) or dataset.write(path)"
             )
         return self.keeper.save_dataset(self)
 
@@ -524,7 +527,7 @@ def describe_build(
     }
     # Version numbers and uris are named beside the fingerprint, not in it: a table that came to
     # the same content by other commits gives the same dataset.
-    fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    fingerprint = fingerprint_of(body)
     origins = dict.fromkeys(spine_names, "spine")
     proofs: dict[str, list[Proof]] = {}
     for entry, chosen, seen in zip(resolved, names, proof, strict=True):
@@ -552,6 +555,12 @@ def describe_build(
         "columns": origins,
         "proof": proofs,
     }
+
+
+def fingerprint_of(manifest: Mapping[str, Any]) -> str:
+    """Return the digest of what names a dataset's content."""
+    body = {name: manifest[name] for name in _NAMING}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _windows_body(windows: Windows | None) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, final
 
-import numpy as np
 import pyarrow as pa
 
 import lineage
-from featurestore import convert, eventtime, verify
+from featurestore import builderquery, convert, eventtime, verify
 from featurestore import record as record_rules
 from featurestore.arrowcode import Encoded, check_records, encode_batch
-from featurestore.builder import DatasetBuilder, read_base
+from featurestore.backfill import backfill, rebuild_online
+from featurestore.builder import BuilderOptions, BuiltDataset
+from featurestore.check import CheckReport, check_dataset
 from featurestore.codec import DELETED, HARD, NEVER, StoredValue
 from featurestore.dataset import (
     Dataset,
@@ -39,6 +40,8 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.load import expiries, load
+from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline import (
     DEFAULT_RETENTION,
@@ -67,6 +70,7 @@ from featurestore.online import (
 from featurestore.plan import DatasetPlan, explain
 from featurestore.position import SourcePosition, check_source
 from featurestore.provenance import (
+    record_builder,
     record_dataset,
     record_feature_group,
     record_windowed_group,
@@ -75,7 +79,7 @@ from featurestore.provenance import (
 from featurestore.rebuild import rebuild
 from featurestore.record import Put
 from featurestore.registry import Registered, Registry, named
-from featurestore.saved import SavedDatasets
+from featurestore.saved import SavedDataset, SavedDatasets
 from featurestore.schema import (
     FeatureGroup,
     StorageType,
@@ -86,7 +90,8 @@ from featurestore.schema import (
 )
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
-from featurestore.spine import is_query, name_of, read_spine, spine_batches
+from featurestore.settle import Stores
+from featurestore.spine import name_of, read_spine, spine_batches
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -584,54 +589,14 @@ class EmbeddedStore(FeatureStore):
         *,
         time: str = "event_time",
     ) -> DatasetPlan:
-        """Say what `dataset` with the same arguments would read; the groups are flushed first.
-
-        Raises:
-            InvalidSpine: a column is missing or has the wrong type.
-            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
-        """
+        """See FeatureStore.explain_dataset."""
         return explain(read_spine(spine), self._resolve(selections(features)), time=time)
 
-    def create_dataset(
-        self,
-        base: object,
-        output_path: str | Path | None = None,
-        record_identifier_feature_name: str | None = None,
-        event_time_identifier_feature_name: str | None = None,
-        included_feature_names: Sequence[str] | None = None,
-    ) -> DatasetBuilder:
-        """Begin a dataset in the manner of SageMaker's DatasetBuilder.
-
-        Args:
-            base: a feature group or its name; or rows, as a spine is given.
-            output_path: the folder for `to_csv_file`.
-            record_identifier_feature_name: the base's identifier, where it is rows.
-            event_time_identifier_feature_name: the base's event time, where it is rows.
-            included_feature_names: the base's columns to return; None: all.
-
-        Raises:
-            FeatureGroupNotFound: no such group.
-            InvalidRequest: the base lacks a column.
-        """
-
-        def resolve(name: str) -> Resolved:
-            return self._resolve_one(FeatureSelection(name))
-
-        found: Resolved | pa.Table
-        if isinstance(base, FeatureGroup):
-            found = resolve(base.name)
-        elif isinstance(base, str) and not (is_query(base) or Path(base).suffix):
-            found = resolve(base)
-        else:
-            found = read_base(base)
-        return DatasetBuilder(
-            found,
-            resolve,
-            output_path=output_path,
-            record_identifier=record_identifier_feature_name,
-            event_time=event_time_identifier_feature_name,
-            included=included_feature_names,
-        )
+    def run_builder(self, options: BuilderOptions, rows: pa.Table | None) -> BuiltDataset:
+        """See FeatureStore.run_builder."""
+        built, resolved = builderquery.build(options, rows, self._resolve_plain)
+        uid = record_builder(self.graph, built.manifest, resolved)
+        return replace(built, manifest={**built.manifest, "lineage": {"uid": uid}})
 
     def write_dataset(
         self,
@@ -646,29 +611,7 @@ class EmbeddedStore(FeatureStore):
         threads: int | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> WrittenDataset:
-        """Build a dataset into a Parquet file, with a limit on the memory that takes.
-
-        Its fingerprint is that of `dataset` with the same arguments. `path` appears whole or not
-        at all, and what does not fit into memory waits in a folder beside it meanwhile.
-
-        Args:
-            spine: see `dataset`; a Parquet file, a query or a record batch reader is read in
-                pieces. In the order of time it is joined fastest.
-            features: selections, or texts such as `weather[temp,wind]`.
-            path: the file to write.
-            memory_limit: bytes, or a text such as `512MB`; 64 MB or more. What the process holds
-                already does not count.
-            time: the spine's time column.
-            as_of: only records written offline at or before it count.
-            spine_name: names the spine in lineage; by default its file's name or digest.
-            threads: for DuckDB; the result does not depend on it.
-            on_progress: called with the number of rows joined so far.
-
-        Raises:
-            InvalidSpine: a column is missing or has the wrong type.
-            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
-            InvalidRequest: the join does not fit into the limit.
-        """
+        """See FeatureStore.write_dataset; `threads` limits DuckDB, what waits is beside `path`."""
         limit = memory_bytes(memory_limit)
         resolved = self._resolve(selections(features))
         name = spine_name or name_of(spine)
@@ -685,45 +628,36 @@ class EmbeddedStore(FeatureStore):
         )
 
     def save_dataset(self, dataset: Dataset) -> Path:
-        """Keep a dataset in the home, with its spine; training jobs find it by its fingerprint.
-
-        Returns:
-            Its Parquet file.
-
-        Raises:
-            InvalidRequest: it is only a part of a dataset.
-        """
+        """See FeatureStore.save_dataset."""
         return self.saved.save(dataset, now=eventtime.to_datetime(self._now()))
 
     def load_dataset(self, fingerprint: str) -> Dataset:
-        """Read a saved dataset by its fingerprint, or four or more of its first characters.
-
-        Raises:
-            DatasetNotFound: no saved dataset, or more than one, has it.
-            StoreCorrupt: the file was altered.
-        """
+        """See FeatureStore.load_dataset."""
         return replace(self.saved.load(fingerprint), keeper=self)
 
     def rebuild_dataset(self, fingerprint: str, *, threads: int | None = None) -> Dataset:
-        """Build a saved dataset again, from its spine and the table versions it names.
-
-        Its fingerprint and rows are those of the first time, whatever was written since. Lineage
-        records it as another build.
-
-        Args:
-            fingerprint: or four or more of its first characters.
-            threads: for DuckDB; the result does not depend on it.
-
-        Raises:
-            DatasetNotFound: no saved dataset, or more than one, has it.
-            DatasetChanged: the spine or a table version is gone or not what it was.
-        """
+        """See FeatureStore.rebuild_dataset; `threads` is for DuckDB."""
         manifest = self.saved.find(fingerprint).manifest
         dataset, resolved = rebuild(
             manifest, self.saved.spine(manifest), self.resolve_manifest, threads=threads
         )
         name = str(manifest.get("lineage", {}).get("spine", ""))
         return self._recorded(dataset, resolved, name, rebuilt=True)
+
+    def list_datasets(self) -> list[SavedDataset]:
+        """See FeatureStore.list_datasets."""
+        return self.saved.list()
+
+    def describe_dataset(self, fingerprint: str) -> SavedDataset:
+        """See FeatureStore.describe_dataset."""
+        return self.saved.find(fingerprint)
+
+    def check_dataset(
+        self, dataset: Dataset, *, rows: int | None = None, seed: int = 0
+    ) -> CheckReport:
+        """See FeatureStore.check_dataset."""
+        resolved = self.resolve_manifest(dataset.manifest)
+        return check_dataset(dataset, resolved, rows=rows, seed=seed)
 
     @cached_property
     def windowed(self) -> WindowedGroups:
@@ -760,6 +694,66 @@ class EmbeddedStore(FeatureStore):
         source = {"spine": spine_name} if spine_name else {}
         return {**manifest, "lineage": {"uid": uid, **source}}
 
+    # -- rows from store to store -------------------------------------------------------------
+
+    def load(
+        self,
+        group: str,
+        data: object,
+        *,
+        key: str,
+        source: str = "",
+        on_progress: Progress | None = None,
+    ) -> LoadResult:
+        """See FeatureStore.load."""
+        named = source or name_of(data)
+        result = load(self.stores, group, data, key=key, source=named, on_progress=on_progress)
+        self._fill_windows(group, on_progress)
+        return result
+
+    def backfill(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """See FeatureStore.backfill."""
+        report = backfill(self.stores, group, on_progress=on_progress)
+        self._fill_windows(group, on_progress)
+        return report
+
+    def rebuild_online(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """See FeatureStore.rebuild_online."""
+        report = rebuild_online(self.stores, group, on_progress=on_progress)
+        self._fill_windows(group, on_progress)
+        return report
+
+    def _fill_windows(self, group: str, on_progress: Progress | None) -> None:
+        """Take rows that came into a group by no put into the windowed groups made of it."""
+        tell = on_progress or (lambda step, rows: None)
+        source = self.registry.get(group)
+        made = [w for w in self.registry.windows().values() if w.source.number == source.number]
+        if not made:
+            return
+        with self._flusher.settling(source.number):
+            with self.stores.appending(source) as (_, mark):
+                pass  # every event up to the mark is in the table now
+            for entry in made:
+                self.windowed.fill(
+                    entry.group.name, newest=mark, on_progress=partial(tell, "windows")
+                )
+
+    @cached_property
+    def stores(self) -> Stores:
+        """The home's stores, for what moves rows between them."""
+        return Stores(
+            self.home,
+            self.registry,
+            self.online,
+            self._committer.put,
+            self._flusher,
+            self.sealing,
+            self.offline_table,
+            lambda: self.graph,
+            self._now,
+            self._tolerance_us,
+        )
+
     # -- the life of offline tables -----------------------------------------------------------
 
     def maintain(
@@ -770,22 +764,13 @@ class EmbeddedStore(FeatureStore):
         zorder: bool = True,
         pause: Callable[[str], bool] | None = None,
     ) -> MaintenanceReport:
-        """Rewrite the small files of a group's offline table, and delete files no version needs.
-
-        Others put, flush and read meanwhile. A second maintenance right after finds nothing to do.
+        """See FeatureStore.maintain.
 
         Args:
             group: the feature group.
-            retention: versions that were the newest within it stay readable, for datasets built
-                from them, `history` and `restore`; >= 0.
-            zorder: whether the rows of each event date are sorted by the record identifier, so
-                that a reader of few identifiers reads less.
+            retention: see FeatureStore.maintain.
+            zorder: see FeatureStore.maintain.
             pause: called with the name of each step before it is taken; False ends the maintenance.
-
-        Raises:
-            FeatureGroupNotFound: no such group.
-            InvalidRequest: it has no offline store, or the retention is negative.
-            StoreUnavailable, StoreFull: the table could not be written; it is whole.
         """
         maintenance.check_retention(retention)
         entry = self._with_offline(group)
@@ -801,31 +786,21 @@ class EmbeddedStore(FeatureStore):
             )
 
     def history(
-        self, group: str, *, version: int | None = None, as_of: dt.datetime | None = None
+        self,
+        group: str,
+        *,
+        version: int | None = None,
+        as_of: dt.datetime | None = None,
+        features: Sequence[str] = (),
     ) -> pa.RecordBatchReader:
-        """Read every version of every record of a group, as its offline table was.
-
-        Rows come in the order they were acknowledged in: the features, then `_event_time`,
-        `write_time`, `api_invocation_time`, `is_deleted`, `_expires_at` and `_sequence`.
-
-        Args:
-            group: the feature group.
-            version: Delta version; None: the newest, after a flush.
-            as_of: only rows whose write time is at or before it.
-
-        Returns:
-            A reader that holds a part at a time; `read_all()` makes a table of it.
-
-        Raises:
-            FeatureGroupNotFound: no such group.
-            InvalidRequest: it has no offline store, there is no such version, or a vacuum took
-                its files away; `as_of` has no zone.
-        """
+        """See FeatureStore.history."""
         entry = self._with_offline(group)
+        for feature in features:
+            entry.group.feature_type(feature)
         if version is None:
             self._flush(entry)
         snapshot = self.offline_table(entry).scan(version=version)
-        return history.read_history(entry.group, snapshot, as_of=as_of)
+        return history.read_history(entry.group, snapshot, as_of=as_of, features=features)
 
     def limit_outbox(self, *, records: int | None = None, size_bytes: int | None = None) -> None:
         """Refuse writes while too much waits for the offline store, by an Overloaded error.
@@ -840,27 +815,11 @@ class EmbeddedStore(FeatureStore):
         self.bounded.limit = OutboxLimit(records, size_bytes)
 
     def versions(self, group: str, *, limit: int | None = None) -> list[TableVersion]:
-        """Return the versions of a group's offline table, newest first.
-
-        Raises:
-            FeatureGroupNotFound: no such group.
-            InvalidRequest: it has no offline store.
-        """
+        """See FeatureStore.versions."""
         return history.versions(self.offline_table(self._with_offline(group)), limit=limit)
 
     def restore(self, group: str, version: int) -> int:
-        """Make an older version of a group's offline table the newest; return its new number.
-
-        What was flushed since that version is in the newest one no more, and is not flushed again;
-        it can be read by its own version within the retention. What still waits in the outbox is
-        flushed as ever, once. The online store stays as it is.
-
-        Raises:
-            FeatureGroupNotFound: no such group.
-            InvalidRequest: it has no offline store, there is no such version, or a vacuum took
-                its files away.
-            StoreUnavailable, StoreFull: the table could not be written; it is as it was.
-        """
+        """See FeatureStore.restore."""
         entry = self._with_offline(group)
         with self._flusher.maintaining(entry.number), self._flusher.paused(entry.number):
             return history.restore(self.offline_table(entry), version)
@@ -1172,17 +1131,12 @@ class EmbeddedStore(FeatureStore):
     def _puts(self, entry: Registered, encoded: Encoded, ttl: Ttl | None, now: int) -> PutColumns:
         """Make the writes of many checked records of one group: `_put` by the column."""
         group = entry.group
-        ttl = ttl or group.ttl
-        expires = np.full(len(encoded.records), NEVER, np.int64)
-        if ttl is not None and ttl.us <= eventtime.MAX_US - eventtime.MIN_US:
-            ends = encoded.event_times_us + ttl.us
-            expires = np.where(ends > eventtime.MAX_US, NEVER, ends)
         return PutColumns(
             entry.number,
             encoded.identifiers,
             encoded.event_times_us,
             self.sealing.seal_all(entry, encoded.identifiers, encoded.records),
-            expires,
+            expiries(ttl or group.ttl, encoded.event_times_us),
             entry.version,
             now,
             group.online,
@@ -1224,6 +1178,10 @@ class EmbeddedStore(FeatureStore):
         if windowed is None:
             return Resolved(selection, entry.group, snapshot)
         return Resolved(selection, windowed.windows.schema, snapshot, windowed.windows)
+
+    def _resolve_plain(self, name: str) -> Resolved:
+        self.registry.get(name)  # a windowed group has no rows of its own to join
+        return self._resolve_one(FeatureSelection(name))
 
     def _flushed(self, entry: Registered) -> Snapshot | None:
         self._flush(entry)

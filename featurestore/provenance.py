@@ -24,6 +24,7 @@ from featurestore.window import WindowedGroup
 __all__ = [
     "dataset_entity",
     "group_entity",
+    "record_builder",
     "record_dataset",
     "record_feature_group",
     "record_windowed_group",
@@ -57,16 +58,23 @@ def dataset_entity(manifest: Mapping[str, Any]) -> lineage.Entity:
 
 
 @contextmanager
-def recorded_load(graph: Any, group: str, source: str) -> Iterator[lineage.Recorder]:
+def recorded_load(
+    graph: Any, group: str, source: str, *, name: str = "", key: str = ""
+) -> Iterator[lineage.Recorder]:
     """Record the load of a table into a feature group as one action.
 
     Args:
         graph: a lineage graph, or the client of a server's.
         group: the feature group.
         source: uri or path of where the rows came from; "" when the caller did not say.
+        name: of the action; one that was recorded goes on. By default it is a new one.
+        key: of a load that may be tried again; "" when it has none.
     """
-    name = f"load-{group}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
-    with lineage.Recorder(graph, "Load", name, kind=lineage.Kind.ACTION) as job:
+    name = name or f"load-{group}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+    properties = {"key": key} if key else {}
+    with lineage.Recorder(
+        graph, "Load", name, kind=lineage.Kind.ACTION, properties=properties
+    ) as job:
         if source:
             job.input(lineage.artifact("DataSet", source))
         try:
@@ -153,17 +161,63 @@ def record_dataset(
         ) as job,
     ):
         job.input(spine)
-        for entry in resolved:
-            group = group_entity(entry.table_group)
-            if entry.windows is not None:
-                job.input(group_entity(entry.group.name))
-            if entry.snapshot is None:
-                job.input(group)
-                continue
-            version = job.input(_table_version(entry.table_group, entry.snapshot))
-            job.associate(group, version, "AssociatedWith")
+        _read(job, resolved)
         job.property("proof", manifest["proof"])
         return job.output(dataset_entity(manifest)).uid
+
+
+def record_builder(
+    graph: lineage.Graph, manifest: Mapping[str, Any], resolved: Sequence[Resolved]
+) -> str:
+    """Record what a `DatasetBuilder` built with everything it read; return the dataset's uid.
+
+    Args:
+        graph: where to record.
+        manifest: see `featurestore.builder.BuiltDataset`.
+        resolved: the groups it was built from.
+    """
+    fingerprint = str(manifest["fingerprint"])
+    digest = manifest["base_digest"]
+    with (
+        _explained(),
+        lineage.Recorder(
+            graph,
+            "DatasetBuild",
+            f"dataset-{fingerprint[:12]}",
+            kind=lineage.Kind.ACTION,
+            parameters={"builder": manifest["builder"]},
+        ) as job,
+    ):
+        if digest is not None:
+            uri, name = f"spine:{digest}", f"spine {digest[:12]}"
+            job.input(lineage.artifact("Spine", uri, content_hash=digest, name=name))
+        _read(job, resolved)
+        made = lineage.artifact(
+            "DataSet",
+            f"dataset:{fingerprint}",
+            content_hash=fingerprint,
+            name=f"dataset {fingerprint[:12]}",
+            properties={
+                "fingerprint": fingerprint,
+                "rows": manifest["rows"],
+                "versions": dict(manifest["versions"]),
+                "features": {n: o for n, o in manifest["columns"].items() if o != "base"},
+            },
+        )
+        return job.output(made).uid
+
+
+def _read(job: lineage.Recorder, resolved: Sequence[Resolved]) -> None:
+    """Name the table versions that a build read."""
+    for entry in resolved:
+        group = group_entity(entry.table_group)
+        if entry.windows is not None:
+            job.input(group_entity(entry.group.name))
+        if entry.snapshot is None:
+            job.input(group)
+            continue
+        version = job.input(_table_version(entry.table_group, entry.snapshot))
+        job.associate(group, version, "AssociatedWith")
 
 
 @contextmanager

@@ -145,6 +145,7 @@ def _parquet_batches(path: Path) -> pa.RecordBatchReader:
 def _query(query: str, tables: Mapping[str, object]) -> Any:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
     for name, table in tables.items():
         connection.register(name, _to_table(table))
     try:

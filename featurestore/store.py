@@ -6,21 +6,31 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
 import pyarrow as pa
 
+from featurestore.builder import BuilderOptions, BuiltDataset, DatasetBuilder, read_base
+from featurestore.check import CheckReport
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.erasure.report import ErasureReport
 from featurestore.errors import FeatureGroupNotFound, InvalidRequest
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
+from featurestore.offline.history import TableVersion
+from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceReport
+from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition
 from featurestore.record import Put
+from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource
+from featurestore.spine import is_query
+from featurestore.streamed import WrittenDataset
 from featurestore.verify import VerifyReport
 from featurestore.window import WindowedGroup
 
@@ -512,6 +522,65 @@ class FeatureStore(ABC):
         Of a windowed group the features of each key are compared, as of now.
         """
 
+    @abstractmethod
+    def load(
+        self,
+        group: str,
+        data: object,
+        *,
+        key: str,
+        source: str = "",
+        on_progress: Progress | None = None,
+    ) -> LoadResult:
+        """Load many rows: straight into the offline table, the latest ones online.
+
+        Rows are checked as `put_table` checks them; refused ones are reported and the others are
+        stored, in one commit. The same key again, by any process and after a kill at any point,
+        finishes what is left, adds nothing twice and says `already`. Puts go on meanwhile; a flush
+        of the group waits while the files are written.
+
+        Args:
+            group: the feature group; it needs an offline store.
+            data: an Arrow table or reader, pandas, Polars or anything with the Arrow C stream
+                interface, a DuckDB relation or query (a text that begins with SELECT, WITH or
+                FROM), or a Parquet, CSV or Arrow file, or a folder or a list of such.
+            key: names this load in this group for ever: 1 to 200 printable characters.
+            source: uri of where the rows came from, for lineage; by default the file's path.
+            on_progress: called with the step (`read`, `write`, `online`) and the rows done in it.
+
+        Raises:
+            FeatureNotFound: a column is no feature of the group.
+            InvalidRecord: a column has a type that no row of it can have.
+            InvalidRequest: there are no rows, they cannot be read, or the key was used for others.
+            StoreUnavailable, StoreFull: a store could not be written; load again with the key.
+        """
+
+    @abstractmethod
+    def backfill(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """Bring what the offline table has online, where nothing or something older is.
+
+        At one event time the offline version counts, but for a put that still waits for its
+        flush. Markers and expired records go online as tombstones, so that a late older put does
+        not bring a record back. A killed backfill goes on where it stopped, and puts, flushes and
+        reads go on meanwhile.
+
+        Args:
+            group: the feature group; it needs both stores.
+            on_progress: called with `online` and the identifiers done.
+
+        Raises:
+            InvalidRequest: the group lacks a store.
+        """
+
+    @abstractmethod
+    def rebuild_online(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
+        """Make the online store of a group anew from the offline table, after loss or damage.
+
+        As `backfill`, but every version that was flushed gives way to the offline one, also a
+        newer one, and what the offline table does not know is hidden. What waited in a lost
+        outbox is lost. All deletes count as soft ones.
+        """
+
     def offline_uri(self, group: str) -> str:
         """Return the folder or uri of a group's Delta table."""
         return self.describe(group).offline_uri
@@ -571,6 +640,250 @@ class FeatureStore(ABC):
 
         Cost: looks at every data file of the table; versions that need a file with such rows
         cannot be read any more.
+        """
+
+    @abstractmethod
+    def explain_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        *,
+        time: str = "event_time",
+    ) -> DatasetPlan:
+        """Say what `dataset` with the same arguments would read; the groups are flushed first.
+
+        Raises:
+            InvalidSpine: a column is missing or has the wrong type.
+            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+        """
+
+    @abstractmethod
+    def write_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        path: str | Path,
+        *,
+        memory_limit: int | str,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+        on_progress: Callable[[int], None] | None = None,
+    ) -> WrittenDataset:
+        """Build a dataset into a Parquet file, with a limit on the memory that takes.
+
+        Its fingerprint is that of `dataset` with the same arguments. `path` appears whole or not
+        at all.
+
+        Args:
+            spine: see `dataset`; a Parquet file, a query or a record batch reader is read in
+                pieces. In the order of time it is joined fastest.
+            features: selections, or texts such as `weather[temp,wind]`.
+            path: the file to write, on this machine.
+            memory_limit: bytes, or a text such as `512MB`; 64 MB or more. What the process holds
+                already does not count. A server takes its own limit where that is lower.
+            time: the spine's time column.
+            as_of: only records written offline at or before it count.
+            spine_name: names the spine in lineage; by default its file's name or digest.
+            on_progress: called with the number of rows joined so far.
+
+        Raises:
+            InvalidSpine: a column is missing or has the wrong type.
+            FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+            InvalidRequest: the join does not fit into the limit.
+        """
+
+    def create_dataset(
+        self,
+        base: object,
+        output_path: str | Path | None = None,
+        record_identifier_feature_name: str | None = None,
+        event_time_identifier_feature_name: str | None = None,
+        included_feature_names: Sequence[str] | None = None,
+    ) -> DatasetBuilder:
+        """Begin a dataset in the manner of SageMaker's DatasetBuilder.
+
+        Args:
+            base: a feature group or its name; or rows, as a spine is given.
+            output_path: the folder for `to_csv_file`, on this machine.
+            record_identifier_feature_name: the base's identifier, where it is rows.
+            event_time_identifier_feature_name: the base's event time, where it is rows.
+            included_feature_names: the base's columns to return; None: all.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: the base lacks a column.
+        """
+        found: str | pa.Table
+        if isinstance(base, FeatureGroup):
+            found = base.name
+        elif isinstance(base, str) and not (is_query(base) or Path(base).suffix):
+            found = base
+        else:
+            found = read_base(base)
+        return DatasetBuilder(
+            found,
+            describe=self.describe_feature_group,
+            run=self.run_builder,
+            output_path=output_path,
+            record_identifier=record_identifier_feature_name,
+            event_time=event_time_identifier_feature_name,
+            included=included_feature_names,
+        )
+
+    @abstractmethod
+    def run_builder(self, options: BuilderOptions, rows: pa.Table | None) -> BuiltDataset:
+        """Make the rows that a `DatasetBuilder` asks for, after a flush of its groups.
+
+        Args:
+            options: of the builder.
+            rows: its base, where that is no feature group.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: the base or a group lacks a column, or options do not go together.
+        """
+
+    @abstractmethod
+    def save_dataset(self, dataset: Dataset) -> Path:
+        """Keep a dataset with its spine; training jobs find it by its fingerprint.
+
+        Returns:
+            Its Parquet file; that of a server's dataset is on the server's machine.
+
+        Raises:
+            InvalidRequest: it is only a part of a dataset.
+        """
+
+    @abstractmethod
+    def load_dataset(self, fingerprint: str) -> Dataset:
+        """Read a kept dataset by its fingerprint, or four or more of its first characters.
+
+        Raises:
+            DatasetNotFound: no kept dataset, or more than one, has it.
+            StoreCorrupt: the file was altered.
+        """
+
+    @abstractmethod
+    def rebuild_dataset(self, fingerprint: str) -> Dataset:
+        """Build a kept dataset again, from its spine and the table versions it names.
+
+        Its fingerprint and rows are those of the first time, whatever was written since. Lineage
+        records it as another build.
+
+        Args:
+            fingerprint: or four or more of its first characters.
+
+        Raises:
+            DatasetNotFound: no kept dataset, or more than one, has it.
+            DatasetChanged: the spine or a table version is gone or not what it was.
+        """
+
+    @abstractmethod
+    def list_datasets(self) -> list[SavedDataset]:
+        """Return the datasets that are kept, the oldest first."""
+
+    @abstractmethod
+    def describe_dataset(self, fingerprint: str) -> SavedDataset:
+        """Return what a kept dataset was built from, with the statistics of its columns.
+
+        Args:
+            fingerprint: or four or more of its first characters.
+
+        Raises:
+            DatasetNotFound: no kept dataset, or more than one, has it.
+        """
+
+    @abstractmethod
+    def check_dataset(
+        self, dataset: Dataset, *, rows: int | None = None, seed: int = 0
+    ) -> CheckReport:
+        """Derive a dataset's values again from the Delta tables, without the join's engine.
+
+        Args:
+            dataset: what to check; a part will do.
+            rows: how many rows, chosen at random; None: all.
+            seed: of the choice.
+
+        Raises:
+            FeatureGroupNotFound, InvalidRequest: a group or table version that it was built from
+                is not there any more.
+        """
+
+    # -- the life of offline tables -----------------------------------------------------------
+
+    @abstractmethod
+    def maintain(
+        self, group: str, *, retention: dt.timedelta = DEFAULT_RETENTION, zorder: bool = True
+    ) -> MaintenanceReport:
+        """Rewrite the small files of a group's offline table, and delete files no version needs.
+
+        Others put, flush and read meanwhile. A second maintenance right after finds nothing to do.
+
+        Args:
+            group: the feature group.
+            retention: versions that were the newest within it stay readable, for datasets built
+                from them, `history` and `restore`; >= 0.
+            zorder: whether the rows of each event date are sorted by the record identifier, so
+                that a reader of few identifiers reads less.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store, or the retention is negative.
+            StoreUnavailable, StoreFull: the table could not be written; it is whole.
+        """
+
+    @abstractmethod
+    def history(
+        self,
+        group: str,
+        *,
+        version: int | None = None,
+        as_of: dt.datetime | None = None,
+        features: Sequence[str] = (),
+    ) -> pa.RecordBatchReader:
+        """Read every version of every record of a group, as its offline table was.
+
+        Rows come in the order they were acknowledged in: the features, then `_event_time`,
+        `write_time`, `api_invocation_time`, `is_deleted`, `_expires_at` and `_sequence`.
+
+        Args:
+            group: the feature group.
+            version: Delta version; None: the newest, after a flush.
+            as_of: only rows whose write time is at or before it.
+            features: names of those to return; none: all.
+
+        Returns:
+            A reader that holds a part at a time; `read_all()` makes a table of it.
+
+        Raises:
+            FeatureGroupNotFound, FeatureNotFound: no such group or feature.
+            InvalidRequest: it has no offline store, there is no such version, or a vacuum took
+                its files away; `as_of` has no zone.
+        """
+
+    @abstractmethod
+    def versions(self, group: str, *, limit: int | None = None) -> list[TableVersion]:
+        """Return the versions of a group's offline table, newest first.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store.
+        """
+
+    @abstractmethod
+    def restore(self, group: str, version: int) -> int:
+        """Make an older version of a group's offline table the newest; return its new number.
+
+        What was flushed since that version is in the newest one no more, and is not flushed again;
+        it can be read by its own version within the retention. What still waits in the outbox is
+        flushed as ever, once. The online store stays as it is.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: it has no offline store, there is no such version, or a vacuum took
+                its files away.
+            StoreUnavailable, StoreFull: the table could not be written; it is as it was.
         """
 
     # -- lineage and end ----------------------------------------------------------------------

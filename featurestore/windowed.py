@@ -109,13 +109,21 @@ class WindowedGroups:
             raise FeatureGroupNotFound.named(name, known)
         return known[name]
 
-    def fill(self, name: str, *, on_progress: Callable[[int], None] | None = None) -> int:
+    def fill(
+        self,
+        name: str,
+        *,
+        newest: int = -1,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int:
         """Take the events that are in the offline store into the online store.
 
         Those that are there already stay, so it may be repeated, and puts go on meanwhile.
 
         Args:
             name: of the windowed group.
+            newest: those whose sequence is not higher give way to a version of them in the offline
+                store; -1: none does.
             on_progress: called with the number of events taken in so far.
 
         Returns:
@@ -127,7 +135,7 @@ class WindowedGroups:
             store.define(entry.tiled)  # the online store is another one than at the creation
         filled = 0
         for rows in self._offline_events(entry, self._flushed(entry.source)):
-            store.fill(entry.number, rows, newest=-1)
+            store.fill(entry.number, rows, newest=newest)
             filled += len(rows)
             if on_progress is not None:
                 on_progress(filled)

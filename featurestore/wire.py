@@ -62,7 +62,14 @@ _RETRIED: Final = [
     for method in ("GetRecord", "BatchGetRecord", "ListRecords", "GetSourcePosition")
 ] + [
     {"service": "featurestore.v1.FeatureStore", "method": method}
-    for method in ("DescribeFeatureGroup", "ListFeatureGroups", "DescribeFeatureMetadata", "Search")
+    for method in (
+        "DescribeFeatureGroup",
+        "ListFeatureGroups",
+        "DescribeFeatureMetadata",
+        "Search",
+        "DescribeDataset",
+        "ListTableVersions",
+    )
 ]
 _RETRIED_ON_LOAD: Final = [
     {"service": "featurestore.v1.FeatureStoreRuntime", "method": method}
@@ -765,32 +772,23 @@ def verify_from(response: Any) -> VerifyReport:
     )
 
 
-def dataset_requests(
-    spine: pa.Table,
-    features: Sequence[FeatureSelection],
-    time: str,
-    as_of_us: int | None,
-    spine_name: str,
-) -> Iterator[control_pb2.BuildDatasetRequest]:
-    """Write a dataset request: the spec, then the spine in chunks."""
-    spec = control_pb2.DatasetSpec(time_column=time, spine_name=spine_name)
-    if as_of_us is not None:
-        spec.as_of.seconds, spec.as_of.nanos = as_of_us // 1_000_000, as_of_us % 1_000_000 * 1000
-    for selection in features:
-        message = spec.selections.add(
-            feature_group_name=selection.group,
-            feature_names=selection.features,
-            key=selection.key or "",
-        )
-        if selection.prefix is not None:
-            message.prefix = selection.prefix
-        if selection.lookback_us is not None:
-            message.lookback_us = selection.lookback_us
-        if selection.version is not None:
-            message.version = selection.version
-    yield control_pb2.BuildDatasetRequest(spec=spec)
-    for chunk in table_chunks(spine):
-        yield control_pb2.BuildDatasetRequest(spine=chunk)
+def selection_message(selection: FeatureSelection) -> control_pb2.FeatureSelection:
+    """Write one selection of a dataset."""
+    return control_pb2.FeatureSelection(
+        feature_group_name=selection.group,
+        feature_names=selection.features,
+        key=selection.key or "",
+        prefix=selection.prefix,
+        lookback_us=selection.lookback_us,
+        version=selection.version,
+    )
+
+
+def set_moment(stamp: Any, us: int | None) -> None:
+    """Write a time into a message's Timestamp; None leaves it unset."""
+    if us is not None:
+        stamp.seconds, stamp.nanos = us // 1_000_000, us % 1_000_000 * 1000
+        stamp.SetInParent()
 
 
 def selections_from(spec: Any) -> list[FeatureSelection]:
@@ -813,10 +811,21 @@ def selections_from(spec: Any) -> list[FeatureSelection]:
 
 
 def as_of_from(spec: Any) -> dt.datetime | None:
-    """Read the optional as-of time of a dataset spec."""
+    """Read the optional as-of time of a dataset spec.
+
+    Raises:
+        InvalidRequest: it is none of the years 1 to 9999.
+    """
     if not spec.HasField("as_of"):
         return None
-    return eventtime.to_datetime(spec.as_of.seconds * 1_000_000 + spec.as_of.nanos // 1000)
+    stamp = spec.as_of
+    try:
+        return eventtime.to_datetime(stamp.seconds * 1_000_000 + stamp.nanos // 1000)
+    except OverflowError:
+        raise InvalidRequest(
+            f"as_of: expected a time of the years 0001 to 9999, got {stamp.seconds} s and "
+            f"{stamp.nanos} ns since the epoch"
+        ) from None
 
 
 def manifest_message(dataset: Dataset) -> control_pb2.DatasetManifest:

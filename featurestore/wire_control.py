@@ -123,6 +123,7 @@ def group_message(group: FeatureGroup) -> control_pb2.FeatureGroup:
         storage_type=storage_type_number(group.storage_type),
         throughput_config=throughput_message(group.throughput),
         online_kms_key_id=group.kms_key,
+        offline_s3_uri=group.offline_place,
     )
 
 
@@ -141,6 +142,7 @@ def group_from(message: Any) -> FeatureGroup:
         storage_type=storage_type_from(message.storage_type),
         throughput=throughput_from(message.throughput_config),
         kms_key=message.online_kms_key_id,
+        offline_place=message.offline_s3_uri,
     )
 
 

@@ -35,7 +35,7 @@ def windowed_group_message(group: WindowedGroup) -> window_pb2.WindowedGroup:
         windowed_features=[
             window_pb2.WindowedFeature(
                 feature_name=feature.name,
-                aggregation=_NUMBERS[feature.aggregation],
+                aggregation=_NUMBERS[feature.kind],
                 source_feature_name=feature.of or "",
                 window_us=feature.over_us,
                 k=feature.k or 0,

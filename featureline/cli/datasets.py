@@ -12,11 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from featureline.cli.output import console, emit, emit_table
-from featureline.cli.store import common_options, open_any, open_embedded
+from featureline.cli.store import common_options, open_any
 from featurestore import Dataset, FeatureSelection, eventtime
-from featurestore.check import check_dataset
-from featurestore.dataset import Resolved
-from featurestore.embedded import EmbeddedStore
 
 __all__ = ["dataset"]
 
@@ -86,6 +83,12 @@ def selection_options(command: Callable[P, R]) -> Callable[P, R]:
     help="The Parquet file to write.",
 )
 @click.option("--as-of", metavar="TIME", help="Only what was written offline at or before it.")
+@click.option(
+    "--keep/--no-keep",
+    default=True,
+    show_default=True,
+    help="Keep it in the home, or on the server, as well.",
+)
 @common_options
 def build(
     spine: Path,
@@ -96,13 +99,14 @@ def build(
     lookbacks: tuple[str, ...],
     out: Path,
     as_of: str | None,
+    keep: bool,
     home: Path | None,
     connect: str | None,
     as_json: bool,
 ) -> None:
     """Join a spine with features as they were known at each row's time, into --out (Parquet).
 
-    With --home the dataset is also kept there: `featureline train` takes its fingerprint.
+    The dataset is also kept by the store: `featureline train` takes its fingerprint.
     """
     selections = _selections(texts, keys, prefixes, lookbacks)
     with (
@@ -111,7 +115,7 @@ def build(
     ):
         made = store.dataset(spine, selections, time=time, as_of=_moment(as_of))
         made.write(out)
-        if isinstance(store, EmbeddedStore):
+        if keep:
             store.save_dataset(made)
     result = {
         "fingerprint": made.fingerprint,
@@ -144,10 +148,8 @@ def check(
     as_json: bool,
 ) -> None:
     """Derive the values of the dataset FILE again, without the join's engine; exit 1 on a fault."""
-    with open_embedded(home, connect, "dataset check") as store, console.status("checking"):
-        made = Dataset.read(file)
-        resolved: list[Resolved] = store.resolve_manifest(made.manifest)
-        report = check_dataset(made, resolved, rows=rows, seed=seed)
+    with open_any(home, connect) as store, console.status("checking"):
+        report = store.check_dataset(Dataset.read(file), rows=rows, seed=seed)
     lines = [
         f"{'passed' if report.passed else 'FAILED'}: {report.values:,} values of "
         f"{report.checked:,} rows derived again, {report.wrong:,} wrong, "
@@ -175,7 +177,7 @@ def explain(
 ) -> None:
     """Say what a build would read, without building: files left out, rows, columns, memory."""
     selections = _selections(texts, keys, prefixes, lookbacks)
-    with open_embedded(home, connect, "dataset explain") as store:
+    with open_any(home, connect) as store:
         plan = store.explain_dataset(spine, selections, time=time)
     emit(plan.to_json(), as_json=as_json, text=str(plan))
 
@@ -183,9 +185,9 @@ def explain(
 @dataset.command("list")
 @common_options
 def list_saved(home: Path | None, connect: str | None, as_json: bool) -> None:
-    """List the datasets that are kept in the home, the oldest first."""
-    with open_embedded(home, connect, "dataset list") as store:
-        saved = store.saved.list()
+    """List the datasets that are kept in the home or on the server, the oldest first."""
+    with open_any(home, connect) as store:
+        saved = store.list_datasets()
     rows = [
         {
             "fingerprint": one.fingerprint if as_json else one.fingerprint[:12],
@@ -200,7 +202,7 @@ def list_saved(home: Path | None, connect: str | None, as_json: bool) -> None:
         for one in saved
     ]
     columns = ("fingerprint", "rows", "features", "versions", "saved", "bytes")
-    emit_table(rows, columns, as_json=as_json, empty="no dataset is kept in the home")
+    emit_table(rows, columns, as_json=as_json, empty="no dataset is kept")
 
 
 @dataset.command()
@@ -211,8 +213,8 @@ def show(fingerprint: str, home: Path | None, connect: str | None, as_json: bool
 
     The first characters of a fingerprint will do, four or more.
     """
-    with open_embedded(home, connect, "dataset show") as store:
-        found = store.saved.find(fingerprint)
+    with open_any(home, connect) as store:
+        found = store.describe_dataset(fingerprint)
     manifest = found.manifest
     lines = [
         f"fingerprint  {found.fingerprint}",
@@ -243,7 +245,7 @@ def rebuild(
     The first characters of a fingerprint will do, four or more.
     """
     with (
-        open_embedded(home, connect, "dataset rebuild") as store,
+        open_any(home, connect) as store,
         console.status("building the dataset again"),
     ):
         made = store.rebuild_dataset(fingerprint)

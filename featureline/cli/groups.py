@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from featureline.cli.output import console, emit, emit_table, read_json
-from featureline.cli.store import common_options, open_any, open_embedded
+from featureline.cli.store import common_options, open_any
 from featurestore import Description, FeatureGroup, FeatureStore, InvalidRequest
 from featurestore.schema import (
     definitions_from_json,
@@ -137,7 +137,7 @@ def maintain(
     """
     kept = _duration(retention)
     with (
-        open_embedded(home, connect, "group maintain") as store,
+        open_any(home, connect) as store,
         console.status(f"maintaining {name}"),
     ):
         report = store.maintain(name, retention=kept, zorder=zorder)
@@ -162,7 +162,7 @@ def maintain(
 @common_options
 def history(name: str, limit: int, home: Path | None, connect: str | None, as_json: bool) -> None:
     """List the versions of the offline table of NAME, newest first, and which can be read."""
-    with open_embedded(home, connect, "group history") as store:
+    with open_any(home, connect) as store:
         found = store.versions(name, limit=limit)
     emit_table(
         [version.to_json() for version in found],
@@ -182,7 +182,7 @@ def restore(name: str, version: int, home: Path | None, connect: str | None, as_
     What was flushed since is not in the newest version any more, and is not flushed again; the
     online store stays as it is.
     """
-    with open_embedded(home, connect, "group restore") as store:
+    with open_any(home, connect) as store:
         made = store.restore(name, version)
     emit(
         {"group": name, "restored": version, "version": made},

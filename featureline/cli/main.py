@@ -22,6 +22,7 @@ from featureline.cli import (
     records,
     serving,
     top,
+    transfer,
     windows,
 )
 from featureline.errors import EXPECTED_ERRORS
@@ -51,6 +52,7 @@ for command in (
     records.flush,
     records.verify,
     erasure.erase,
+    transfer.load,
     ingestion.ingest,
     datasets.dataset,
     jobs.train,
@@ -66,6 +68,10 @@ for command in (
     access.policy,
 ):
     cli.add_command(command)
+
+
+groups.group.add_command(transfer.backfill)
+groups.group.add_command(transfer.rebuild)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from rich.table import Table
 
 from featurestore import InvalidRequest
 
-__all__ = ["Ticker", "console", "emit", "emit_table", "progress", "read_json"]
+__all__ = ["Ticker", "console", "emit", "emit_table", "progress", "read_json", "steps"]
 
 # Progress and notes go to stderr: stdout has the result and nothing else.
 console = Console(stderr=True, highlight=False)
@@ -96,3 +96,38 @@ def progress(title: str, total: int | None, unit: str = "records") -> Iterator[T
             bar.update(task, completed=done, rate=f"{speed:,.0f}/s" if speed else "")
 
         yield tick
+
+
+@contextmanager
+def steps(title: str) -> Iterator[Callable[[str, int], None]]:
+    """Show the step that some work is in and the rows done: a bar, or a plain line a step."""
+    if console.is_terminal:
+        with Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:,.0f} rows"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        ) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda step, rows: bar.update(
+                task, description=f"{title}: {step}", completed=rows
+            )
+        return
+    latest: dict[str, int] = {}
+
+    def tell(step: str, rows: int) -> None:
+        if latest and step not in latest:
+            said()
+        latest[step] = rows
+
+    def said() -> None:
+        step, rows = latest.popitem()
+        console.print(f"{title}: {step}, {rows:,} rows", markup=False)
+
+    try:
+        yield tell
+    finally:
+        if latest:
+            said()

@@ -8,6 +8,8 @@ import click
 
 from featureline import demo as demo_module
 from featureline import logs, server
+from featurestore import InvalidRequest
+from featurestore.streamed import memory_bytes
 
 __all__ = ["demo", "serve"]
 
@@ -82,6 +84,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Refuse writes while so many bytes wait.",
 )
 @click.option(
+    "--dataset-memory",
+    default="1GB",
+    show_default=True,
+    metavar="SIZE",
+    help="What one build of a dataset into a file may take, such as 512MB; clients may ask for "
+    "less.",
+)
+@click.option(
     "--maintain-minutes",
     type=click.FloatRange(min=0),
     default=60.0,
@@ -141,6 +151,7 @@ def serve(
     flush_bytes: int,
     outbox_records: int,
     outbox_bytes: int,
+    dataset_memory: str,
     maintain_minutes: float,
     workers: int,
     tls_cert: Path | None,
@@ -174,8 +185,17 @@ def serve(
             maintain_s=maintain_minutes * 60 or None,
             outbox_records=outbox_records,
             outbox_bytes=outbox_bytes,
+            dataset_memory_bytes=_memory(dataset_memory),
         )
     )
+
+
+def _memory(text: str) -> int:
+    try:
+        return memory_bytes(text)
+    except InvalidRequest as error:
+        problem = error.message.partition(": ")[2]
+        raise click.UsageError(f"--dataset-memory: {problem}") from None
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> server.Tls | None:

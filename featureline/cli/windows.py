@@ -57,7 +57,7 @@ def describe(name: str, home: Path | None, connect: str | None, as_json: bool) -
             {
                 "feature": feature.name,
                 "type": types[feature.name],
-                "aggregation": feature.aggregation.value,
+                "aggregation": feature.kind.value,
                 "of": feature.of or "",
                 "over": feature.over,
             }

@@ -21,6 +21,7 @@ from featureline.server.settings import Tls
 from featurestore.embedded import EmbeddedStore
 from featurestore.server import (
     DEFAULT_LIMITS,
+    DEFAULT_MEMORY_BYTES,
     Access,
     ControlService,
     Limits,
@@ -60,6 +61,7 @@ class Server:
         guard: a `featurestore.auth.Guard`; None: anybody may call anything.
         metrics: counts what happens; None: nobody does.
         workers: processes that serve the home, and share the groups' throughput evenly.
+        dataset_memory_bytes: what one build of a dataset into a file may take.
 
     Raises:
         StoreUnavailable: the address cannot be listened on, the front is not installed, or the
@@ -78,6 +80,7 @@ class Server:
         guard: Any = None,
         metrics: Any = None,
         workers: int = 1,
+        dataset_memory_bytes: int = DEFAULT_MEMORY_BYTES,
     ) -> None:
         is_native = choose_front(front, tls) == "native"
         # Behind the native front all callers share few connections: that front bounds each.
@@ -94,10 +97,13 @@ class Server:
         if access is not None:
             registrar = guarded_by(access, registrar)
         self._gate = registrar.gate
+        self._control = ControlService(
+            store, access=access, dataset_memory_bytes=dataset_memory_bytes
+        )
         self._lane = add_to_server(
             registrar,
             runtime,
-            ControlService(store),
+            self._control,
             WindowService(store),
             limits=limits,
             metrics=metrics,
@@ -181,7 +187,12 @@ class Server:
         await self._server.stop(min(_SEND_S, left_s()))
         if native is not None:
             await asyncio.to_thread(native.close)
-        for close in (self._training.close, self._lineage.close, self._lane.close):
+        for close in (
+            self._control.close,
+            self._training.close,
+            self._lineage.close,
+            self._lane.close,
+        ):
             try:
                 await asyncio.wait_for(asyncio.to_thread(close), left_s() + _SEND_S)
             except TimeoutError:

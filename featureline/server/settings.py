@@ -49,6 +49,7 @@ class Settings:
         maintain_s: how often the offline tables are maintained, seconds; None: never.
         outbox_records: writes are refused while so many records wait; None: never.
         outbox_bytes: or so many bytes.
+        dataset_memory_bytes: what one build of a dataset into a file may take.
         run: names the run, where a supervisor sums the counts of several workers.
         online: URL of the online store, with its login; None: the one that the home remembers.
 
@@ -72,6 +73,7 @@ class Settings:
     maintain_s: float | None = 3600.0
     outbox_records: int | None = 20_000_000
     outbox_bytes: int | None = 16 << 30
+    dataset_memory_bytes: int = 1 << 30
     run: str = ""
     online: str | None = field(default=None, repr=False)
 

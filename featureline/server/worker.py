@@ -108,6 +108,7 @@ async def _run(
         guard=guard,
         metrics=metrics,
         workers=settings.workers,
+        dataset_memory_bytes=settings.dataset_memory_bytes,
     )
     await server.start()
     monitor.start()

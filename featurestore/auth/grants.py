@@ -21,8 +21,21 @@ Context = Callable[[], Mapping[str, ContextValue]]
 
 # Values leave by the first and come in by the second: a feature denied for one of a kind is denied
 # for all of it, so that a Deny on GetRecord cannot be got round by BatchGetRecord.
-READS: Final = ("sagemaker:GetRecord", "sagemaker:BatchGetRecord", "featureline:BuildDataset")
-WRITES: Final = ("sagemaker:PutRecord", "sagemaker:BatchWriteRecord", "sagemaker:UpdateRecord")
+READS: Final = (
+    "sagemaker:GetRecord",
+    "sagemaker:BatchGetRecord",
+    "featureline:BuildDataset",
+    "featureline:CreateDataset",
+    "featureline:CheckDataset",
+    "featureline:ReadDataset",
+    "featureline:ReadHistory",
+)
+WRITES: Final = (
+    "sagemaker:PutRecord",
+    "sagemaker:BatchWriteRecord",
+    "sagemaker:UpdateRecord",
+    "featureline:LoadRows",
+)
 
 _MAX_REMEMBERED: Final = 10_000  # resources come from requests: memory must not grow with them
 _NOTHING: Final[Mapping[str, Statement]] = {}

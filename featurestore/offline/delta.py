@@ -65,6 +65,11 @@ class DeltaOfflineTable(OfflineTable):
         self._cache = cache
 
     @property
+    def storage_options(self) -> dict[str, str] | None:
+        """What delta-rs is opened with."""
+        return self._options
+
+    @property
     def is_local(self) -> bool:
         """Whether the table is a folder."""
         return "://" not in self.uri
@@ -180,14 +185,12 @@ class DeltaOfflineTable(OfflineTable):
         if self.is_local:
             root = Path(self.uri)
             return {str(path.relative_to(root)) for path in root.glob("_event_date=*/*.parquet")}
-        files = file_system(self.uri, self._options).get_file_info(
-            pa_fs.FileSelector("", recursive=True)
-        )
+        files = self.folder().get_file_info(pa_fs.FileSelector("", recursive=True))
         return {
             file.path for file in files if file.is_file and file.path.startswith("_event_date=")
         }
 
-    def file_system(self) -> Any:
+    def folder(self) -> Any:
         """Return the table's folder as an Arrow file system."""
         return file_system(self.uri, self._options)
 

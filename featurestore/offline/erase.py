@@ -125,7 +125,7 @@ def look(table: DeltaOfflineTable, target: Target) -> OfflinePlan:
         opened = table.open()
         if opened is None:
             return OfflinePlan((0,) * len(target.identifiers))
-        system = table.file_system()
+        system = table.folder()
         active = set(table.names(opened))
         rows = [0] * len(target.identifiers)
         files: list[str] = []
@@ -160,7 +160,7 @@ def delete_rows(table: DeltaOfflineTable, target: Target, *, erasure: str) -> in
             opened = table.open()
             if opened is None:
                 return None
-            system = table.file_system()
+            system = table.folder()
             if not any(any(_counts(system, name, target)) for name in table.names(opened)):
                 break
             try:
@@ -186,7 +186,7 @@ def delete_files(table: DeltaOfflineTable, files: Iterable[str]) -> int:
     names = list(files)
     deleted = 0
     try:
-        system = table.file_system()
+        system = table.folder()
         table.forget(names)
         for info in system.get_file_info(names) if names else ():
             if info.type == pa_fs.FileType.File:
@@ -217,7 +217,7 @@ def clean_log(table: DeltaOfflineTable) -> int:
     try:
         if table.open() is None:
             return 0
-        system = table.file_system()
+        system = table.folder()
         present = table.present()
         changed = 0
         for name in _log_files(system):

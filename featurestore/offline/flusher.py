@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, final
 
@@ -23,7 +24,7 @@ from featurestore.offline.base import OfflineTable
 from featurestore.outbox import Outbox
 from featurestore.registry import Registered
 
-__all__ = ["Flushed", "Flusher"]
+__all__ = ["Appending", "Flushed", "Flusher"]
 
 SLICE_RECORDS: Final = 50_000
 _DIGITS: Final = 20
@@ -41,6 +42,20 @@ class Flushed:
 
     records: int
     version: int | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Appending:
+    """What the only one that appends to a table has to know.
+
+    Args:
+        flushed: sequence of the store's last write that the table has; later ones wait.
+        write_time: gives the write time of what is appended next, µs: later than any before.
+    """
+
+    flushed: int
+    write_time: Callable[[], int]
 
 
 @final
@@ -92,27 +107,54 @@ class Flusher:
             StoreUnavailable, StoreFull: the table could not be written; the entries wait on.
             StoreCorrupt: an entry cannot be opened; it and those behind it wait on.
         """
+        with self._lock(current().number) as lock:
+            return self._flush(current, table, lock, slice_records)
+
+    @contextmanager
+    def appending(
+        self, current: Callable[[], Registered], table: OfflineTable
+    ) -> Iterator[Appending]:
+        """Flush a group, then be the only one that appends to its table; puts go on.
+
+        Args:
+            current: see `flush`.
+            table: the group's table.
+
+        Raises:
+            StoreUnavailable, StoreFull, StoreCorrupt: as for `flush`.
+        """
+        number = current().number
+        with self._lock(number) as lock:
+            self._flush(current, table, lock, SLICE_RECORDS)
+            yield Appending(table.last_sequence(self._application), partial(self._write_time, lock))
+
+    def _flush(
+        self,
+        current: Callable[[], Registered],
+        table: OfflineTable,
+        lock: int,
+        slice_records: int,
+    ) -> Flushed:
         number = current().number
         records = 0
-        with self._lock(number) as lock:
-            done = table.last_sequence(self._application)
-            version: int | None = None
-            while entries := self._outbox.read(number, after=done, limit=slice_records):
-                entry = current()
-                rows = entries_to_table(
-                    entry.group,
-                    self._opened(entry, entries),
-                    write_time_us=self._write_time(lock),
-                )
-                done = entries[-1].sequence
-                version = table.append(rows, application=self._application, sequence=done)
-                self._outbox.remove(number, through=done)
-                records += len(entries)
-                if len(entries) < slice_records:
-                    break  # what came behind it came meanwhile; under load that never ends
-            if version is None:
-                self._outbox.remove(number, through=done)  # left by a kill after a commit
-                version = table.version()
+        done = table.last_sequence(self._application)
+        version: int | None = None
+        while entries := self._outbox.read(number, after=done, limit=slice_records):
+            entry = current()
+            rows = entries_to_table(
+                entry.group,
+                self._opened(entry, entries),
+                write_time_us=self._write_time(lock),
+            )
+            done = entries[-1].sequence
+            version = table.append(rows, application=self._application, sequence=done)
+            self._outbox.remove(number, through=done)
+            records += len(entries)
+            if len(entries) < slice_records:
+                break  # what came behind it came meanwhile; under load that never ends
+        if version is None:
+            self._outbox.remove(number, through=done)  # left by a kill after a commit
+            version = table.version()
         return Flushed(records, version)
 
     @contextmanager
@@ -128,6 +170,12 @@ class Flusher:
         us = max(self._now(), int(last) + 1 if last.isdigit() else 0)
         os.pwrite(lock, b"%0*d" % (_DIGITS, us), 0)
         return us
+
+    @contextmanager
+    def settling(self, number: int) -> Iterator[None]:
+        """Be the only one, in any process, that brings a group's table online."""
+        with self._lock(number, "load"):
+            yield
 
     @contextmanager
     def maintaining(self, number: int) -> Iterator[None]:

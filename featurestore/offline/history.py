@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -84,7 +85,11 @@ def versions(table: DeltaOfflineTable, *, limit: int | None = None) -> list[Tabl
 
 
 def read_history(
-    group: FeatureGroup, snapshot: Snapshot | None, *, as_of: dt.datetime | None = None
+    group: FeatureGroup,
+    snapshot: Snapshot | None,
+    *,
+    as_of: dt.datetime | None = None,
+    features: Sequence[str] = (),
 ) -> pa.RecordBatchReader:
     """Read every row of a table's version, in the order they were acknowledged in.
 
@@ -92,6 +97,7 @@ def read_history(
         group: the definition; features that the version lacks are null.
         snapshot: the version; None: nothing was ever written.
         as_of: only rows whose write time is at or before it.
+        features: names of those to return; none: all.
 
     Returns:
         A reader of the group's features and the offline columns, that holds a part at a time.
@@ -99,19 +105,23 @@ def read_history(
     Raises:
         InvalidRequest: `as_of` has no zone.
     """
+    try:
+        as_of_us = None if as_of is None else eventtime.to_us(as_of)
+    except ValueError as error:
+        raise InvalidRequest(f"as_of: {error}") from None
     schema = offline_schema(group)
-    schema = schema.remove(schema.get_field_index("_event_date"))
+    left_out = {"_event_date"}
+    if features:
+        left_out.update(set(group.feature_names).difference(features))
+    schema = pa.schema([field for field in schema if field.name not in left_out])
     if snapshot is None or not snapshot.files:
         return pa.RecordBatchReader.from_batches(schema, iter(()))
     known = [name for name in schema.names if name in snapshot.columns]
     columns = ", ".join('"' + name.replace('"', '""') + '"' for name in known)
     parameters: dict[str, Any] = {"files": list(snapshot.files)}
     condition = ""
-    if as_of is not None:
-        try:
-            parameters["as_of"] = eventtime.to_us(as_of)
-        except ValueError as error:
-            raise InvalidRequest(f"as_of: {error}") from None
+    if as_of_us is not None:
+        parameters["as_of"] = as_of_us
         condition = "WHERE write_time <= make_timestamptz($as_of)"
     connection = pointintime.connect()
     reader = connection.sql(

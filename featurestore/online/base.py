@@ -55,7 +55,8 @@ class Write(NamedTuple):
         online: it goes to the online store.
         offline: it goes to the outbox.
         expected: compare-and-set: sequence of the stored version that this write was made from.
-            It then replaces that version whatever its event time, and no other.
+            It then replaces that version whatever its event time, and no other. 0: it is stored
+            where nothing is.
     """
 
     group: int
@@ -204,6 +205,10 @@ class OnlineStore(ABC):
     def source_position(self, source: str) -> dict[str, int]:
         """Return the stored next position of each partition of a source."""
 
+    @abstractmethod
+    def last_sequence(self, group: int) -> int:
+        """Return a sequence that each later write of the group exceeds, and no earlier one."""
+
     @property
     @abstractmethod
     def outbox(self) -> Outbox:
@@ -246,8 +251,8 @@ def decide(write: Write, stored: Version | None) -> Outcome:
     (<Outcome.APPLIED: 0>, <Outcome.HISTORIC: 1>, <Outcome.APPLIED: 0>)
     """
     if write.expected is not None:
-        same = stored is not None and stored.sequence == write.expected
-        return Outcome.APPLIED if same else Outcome.CHANGED
+        found = 0 if stored is None else stored.sequence
+        return Outcome.APPLIED if found == write.expected else Outcome.CHANGED
     if stored is None or write.event_time_us > stored.event_time_us:
         return Outcome.APPLIED
     if write.event_time_us == stored.event_time_us and not write.flags & DELETED:

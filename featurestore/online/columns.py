@@ -30,6 +30,7 @@ class PutColumns(Sequence[Write]):
         invocation_us: when the load came in.
         online: they go to the online store.
         offline: they go to the outbox.
+        expected: see Write, of each record; None: none is compare-and-set.
     """
 
     group: int
@@ -41,6 +42,7 @@ class PutColumns(Sequence[Write]):
     invocation_us: int
     online: bool = True
     offline: bool = True
+    expected: Integers | None = None
 
     @classmethod
     def join(cls, parts: Sequence[PutColumns]) -> PutColumns:
@@ -54,6 +56,7 @@ class PutColumns(Sequence[Write]):
             event_times_us=np.concatenate([part.event_times_us for part in parts]),
             records=list(chain.from_iterable(part.records for part in parts)),
             expires_us=np.concatenate([part.expires_us for part in parts]),
+            expected=_joined([part.expected for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -71,7 +74,7 @@ class PutColumns(Sequence[Write]):
             repeat(self.invocation_us),
             repeat(self.online),
             repeat(self.offline),
-            repeat(None),
+            repeat(None) if self.expected is None else self.expected.tolist(),
             strict=False,  # what all have in common repeats without end
         )
         return map(Write._make, columns)
@@ -90,6 +93,7 @@ class PutColumns(Sequence[Write]):
                 event_times_us=self.event_times_us[place],
                 records=self.records[place],
                 expires_us=self.expires_us[place],
+                expected=None if self.expected is None else self.expected[place],
             )
         return Write(
             self.group,
@@ -102,4 +106,10 @@ class PutColumns(Sequence[Write]):
             self.invocation_us,
             self.online,
             self.offline,
+            None if self.expected is None else int(self.expected[place]),
         )
+
+
+def _joined(parts: Sequence[Integers | None]) -> Integers | None:
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if given else None

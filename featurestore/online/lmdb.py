@@ -209,6 +209,11 @@ class LmdbStore(OnlineStore):
         with self.transaction() as txn:
             return self._position(txn, source)
 
+    def last_sequence(self, group: int) -> int:
+        """See OnlineStore.last_sequence."""
+        with self.transaction() as txn:
+            return self._sequence(txn)
+
     @property
     def outbox(self) -> Outbox:
         """See OnlineStore.outbox."""

@@ -51,7 +51,8 @@ def put_batches(
     waiting: list[Write] = []
     erasures = _Erasures(txn, records, store_id)
     for batch in batches:
-        if isinstance(batch, PutColumns):
+        # What a compare-and-set refuses has no place in the outbox: those go one by one.
+        if isinstance(batch, PutColumns) and (batch.expected is None or not batch.offline):
             keys = _distinct_keys(batch)
             if keys is not None:
                 found, sequence = _put_writes(txn, records, outbox, waiting, sequence, erasures)
@@ -90,18 +91,22 @@ def _put_columns(
     outcomes = [Outcome.APPLIED] * len(puts)
     times, expires, version = puts.event_times_us, puts.expires_us, puts.schema_version
     covered = erasures.covering(puts)
-    for place in covered:
-        outcomes[place] = Outcome.ERASED
     # What is erased on arrival takes no number.
     counted = np.ones(len(puts), np.int64)
     counted[list(covered)] = 0
     sequences = sequence + np.cumsum(counted)
     if puts.online:
         known = _versions(txn, records, keys)
-        if known:
+        if not known and puts.expected is not None:
+            outcomes = [Outcome.CHANGED if number else Outcome.APPLIED for number in puts.expected]
+        elif known:
             for place, (key, write) in enumerate(zip(keys, puts, strict=True)):
-                if key in known and place not in covered:
-                    outcomes[place] = decide(write, Version(*known[key]))
+                stored = known.get(key)
+                if stored is not None or write.expected is not None:
+                    outcomes[place] = decide(write, stored and Version(*stored))
+    for place in covered:
+        outcomes[place] = Outcome.ERASED
+    if puts.online:
         values = codec.pack_values(version, times, expires, sequences, puts.records)
         _put(
             txn,

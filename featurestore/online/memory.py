@@ -134,6 +134,12 @@ class MemoryStore(OnlineStore):
             self._check_open()
             return dict(self._positions.get(source, {}))
 
+    def last_sequence(self, group: int) -> int:
+        """See OnlineStore.last_sequence."""
+        with self._lock:
+            self._check_open()
+            return self._sequence
+
     @property
     def outbox(self) -> Outbox:
         """See OnlineStore.outbox."""

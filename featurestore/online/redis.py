@@ -99,7 +99,8 @@ class RedisStore(OnlineStore):
         try:
             check_servers(self.link)
             self._refuse_foreign()
-            self._id, self.clock = self._identify(store_id, filling)
+            self._id, self._floor = self._identify(store_id, filling)
+            self.clock = self._floor
         except BaseException:
             self.link.close()
             raise
@@ -205,6 +206,13 @@ class RedisStore(OnlineStore):
         """
         self.check_open()
         return self._redo.positions(source)
+
+    def last_sequence(self, group: int) -> int:
+        """See OnlineStore.last_sequence."""
+        self.check_open()
+        state = self.keys.of_group(group)[3]
+        (stored,) = self.link.read(state, ("HGET", state, "sequence"))
+        return max(self._floor, 0 if stored is None else wire.unpack_sequence(stored))
 
     @property
     def outbox(self) -> Outbox:

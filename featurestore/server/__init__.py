@@ -2,6 +2,7 @@
 
 from featurestore.server.access import Access, guarded_by
 from featurestore.server.control import ControlService
+from featurestore.server.datasets import DEFAULT_MEMORY_BYTES
 from featurestore.server.front import add_to_server
 from featurestore.server.gate import Gate
 from featurestore.server.limits import DEFAULT_LIMITS, Limits
@@ -12,6 +13,7 @@ from featurestore.server.windows import WindowService
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "DEFAULT_MEMORY_BYTES",
     "Access",
     "Call",
     "ControlService",

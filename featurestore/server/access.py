@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, final
 
 import grpc
 
@@ -18,11 +19,14 @@ from featurestore.auth import Caller, ContextValue, Guard, Statement, arn, group
 from featurestore.auth.condition import folded
 from featurestore.auth.grants import READS, WRITES
 from featurestore.auth.guard import denied_feature
-from featurestore.errors import AccessDenied, FeatureStoreError, Unauthenticated
+from featurestore.errors import AccessDenied, FeatureStoreError, InvalidRequest, Unauthenticated
+from featurestore.feature import FeatureDefinition, FeatureType
 from featurestore.registry import Registered, Registry
 from featurestore.schema import FeatureGroup
 from featurestore.server.answer import CALLER
 from featurestore.server.registrar import Registrar
+from featurestore.window import WindowedGroup
+from featurestore.wire_dataset import manifest_features, read_manifest
 
 __all__ = ["ACTIONS", "Access", "Entries", "action_and_resources", "guarded_by"]
 
@@ -89,7 +93,13 @@ class Access:
             "CreateFeatureGroup": self._create,
             "CreateWindowedGroup": self._create_windows,
             "GetWindows": self._windows,
-            "BuildDataset": self._dataset,
+            "BuildDataset": self._dataset("featureline:BuildDataset"),
+            "WriteDataset": self._dataset("featureline:BuildDataset"),
+            "ExplainDataset": self._dataset("featureline:ExplainDataset"),
+            "CreateDataset": self._builder,
+            "CheckDataset": self._manifest,
+            "ReadHistory": self._history,
+            "LoadRows": self._load,
         }
 
     @property
@@ -240,6 +250,73 @@ class Access:
         grants = self._guard.grants(caller)
         return not grants.may_deny_features and grants.allows(action, group_arn(name))
 
+    def check_dataset(self, caller: Caller | None, action: str, fingerprint: str) -> None:
+        """Return when the caller may do something with a kept dataset, by its whole fingerprint.
+
+        Raises:
+            Unauthenticated: nobody is known to make the call, or the token has ended.
+            AccessDenied: not allowed; the audit log has it.
+        """
+        if not self._guard.is_active:
+            return
+        if caller is None:
+            raise _nobody()
+        try:
+            self._guard.authorize(caller, action, arn("dataset", fingerprint))
+        except AccessDenied as error:
+            self.refused(caller, error)
+            raise
+
+    def check_features(
+        self,
+        caller: Caller | None,
+        action: str,
+        features: Mapping[str, tuple[str, ...]],
+        *,
+        builds: bool = False,
+    ) -> None:
+        """Return when none of some features is denied to the caller.
+
+        Args:
+            caller: from `Guard.authenticate`.
+            action: what they are read for.
+            features: group → names; groups and features that are no more, too.
+            builds: whether a dataset is built from them, which needs its permission.
+
+        Raises:
+            Unauthenticated: nobody is known to make the call, or the token has ended.
+            AccessDenied: one is denied; the audit log has it.
+        """
+        if not self._guard.is_active:
+            return
+        if caller is None:
+            raise _nobody()
+        try:
+            for name, names in features.items() if builds else ():
+                self._authorize(caller, "featureline:BuildDataset", name, names, None)
+            self._refuse_all(caller, action, features, None)
+        except AccessDenied as error:
+            self.refused(caller, error)
+            raise
+
+    def windowed(self) -> Mapping[str, WindowedGroup]:
+        """Return the windowed groups that there are, by name."""
+        known = self._registry.windows()
+        return {name: entry.windows.group for name, entry in known.items()}
+
+    def hidden(self, caller: Caller | None, name: str, features: tuple[str, ...]) -> set[str]:
+        """Return those of some features of a group that are denied to the caller.
+
+        Raises:
+            Unauthenticated: nobody is known to make the call, or the token has ended.
+        """
+        if not self._guard.is_active:
+            return set()
+        if caller is None:
+            raise _nobody()
+        group = self._group_with(name, features, None)
+        return set(self._denied(caller, group, READS)).intersection(features)
+
     # -- one method each ----------------------------------------------------------------------
 
     def _get(self, request: Any, caller: Caller, groups: Groups | None) -> None:
@@ -306,10 +383,58 @@ class Access:
             for feature in group.feature_names:
                 self._refuse(caller, action, group, feature, denied)
 
-    def _dataset(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+    def _dataset(self, action: str) -> _Check:
+        def check(request: Any, caller: Caller, groups: Groups | None) -> None:
+            # A later message may bring another spec, so every one is looked at.
+            for selection in request.spec.selections:
+                self.read_entry(caller, action, selection, groups, keys=False)
+
+        return check
+
+    def _builder(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        action = "featureline:CreateDataset"
+        spec = request.spec
+        base = spec.feature_group.feature_group_name
+        for entry in _built_from(spec):
+            self.read_entry(caller, action, entry, groups)
+        # What is compared shows in which rows there are.
+        for joined in spec.joined:
+            if joined.join_type == spec.CROSS_JOIN:
+                continue
+            self._compared(caller, joined.feature_group_name, joined.feature_name_in_target, groups)
+            if base:
+                self._compared(caller, base, joined.target_feature_name_in_base, groups)
+
+    def _compared(self, caller: Caller, name: str, feature: str, groups: Groups | None) -> None:
+        group = self._group(name, groups)
+        if group is not None:
+            denied = self._denied(caller, group, READS)
+            compared = feature or group.record_identifier
+            self._refuse(caller, "featureline:CreateDataset", group, compared, denied)
+
+    def _manifest(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        if request.WhichOneof("part") != "spec":
+            return
+        features = _manifest_features(request, self.windowed())
+        for name, names in features.items() or [("*", ())]:
+            self._authorize(caller, "featureline:CheckDataset", name, names, groups)
+        self._refuse_all(caller, "featureline:CheckDataset", features, groups)
+
+    def _history(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        action, name = "featureline:ReadHistory", request.feature_group_name
+        self.read_entry(caller, action, request, groups)
+        group = self._group(name, groups)
+        if group is not None:  # its rows have the event time in a column of their own, too
+            denied = self._denied(caller, group, READS)
+            self._refuse(caller, action, group, group.event_time, denied)
+
+    def _load(self, request: Any, caller: Caller, groups: Groups | None) -> None:
         # A later message may bring another spec, so every one is looked at.
-        for selection in request.spec.selections:
-            self.read_entry(caller, "featureline:BuildDataset", selection, groups, keys=False)
+        if request.WhichOneof("part") == "spec":
+            spec = request.spec
+            columns = [_Column(name) for name in spec.feature_names]
+            name = spec.feature_group_name
+            self.write_entry(caller, "featureline:LoadRows", name, columns, groups)
 
     def _other(self, method: str) -> _Check:
         def check(request: Any, caller: Caller, groups: Groups | None) -> None:
@@ -380,6 +505,41 @@ class Access:
         statement = denied.get(feature)
         if statement is not None:
             raise denied_feature(caller, action, group.name, feature, statement)
+
+    def _refuse_all(
+        self,
+        caller: Caller,
+        action: str,
+        features: Mapping[str, tuple[str, ...]],
+        groups: Groups | None,
+    ) -> None:
+        if not self._guard.grants(caller).may_deny_features:
+            return
+        for name, names in features.items():
+            group = self._group_with(name, names, groups)
+            denied = self._denied(caller, group, READS)
+            for feature in names:
+                self._refuse(caller, action, group, feature, denied)
+
+    def _group_with(
+        self, name: str, features: tuple[str, ...], groups: Groups | None
+    ) -> FeatureGroup:
+        """Return a group that has some features, though it may be deleted, or made anew without.
+
+        Raises:
+            InvalidFeatureGroup: a name is none.
+        """
+        group = self._group(name, groups)
+        known = () if group is None else group.features
+        missing = set(features).difference(feature.name for feature in known)
+        if group is not None and not missing:
+            return group
+        made = tuple(FeatureDefinition(feature, FeatureType.STRING) for feature in sorted(missing))
+        if group is not None:
+            return replace(group, features=(*known, *made))
+        keys = [key for number in range(len(made) + 2) if (key := f"k{number}") not in missing]
+        texts = [FeatureDefinition(key, FeatureType.STRING) for key in keys[:2]]
+        return FeatureGroup(name, keys[0], keys[1], (*texts, *made))
 
     def _group(self, name: str, groups: Groups | None) -> FeatureGroup | None:
         known = self._registry.current() if groups is None else groups
@@ -470,6 +630,12 @@ def _on(action: str, resource: str) -> Callable[[Any], Needs]:
     return lambda request: [(action, resource)]
 
 
+class _Column(NamedTuple):
+    """A feature that a load writes, as a record's values are checked."""
+
+    feature_name: str
+
+
 def _on_job(action: str) -> Callable[[Any], Needs]:
     return lambda request: [(action, arn("training-job", request.training_job_name))]
 
@@ -477,6 +643,43 @@ def _on_job(action: str) -> Callable[[Any], Needs]:
 def _each_group(action: str, entries: Iterable[Any]) -> Needs:
     names = dict.fromkeys(entry.feature_group_name for entry in entries)
     return [(action, group_arn(name)) for name in names]
+
+
+def _built_from(spec: Any) -> list[Any]:
+    """Return the groups that a builder's options name, the base first."""
+    base = [spec.feature_group] if spec.WhichOneof("base") == "feature_group" else []
+    return [*base, *spec.joined]
+
+
+def _manifest_features(
+    request: Any, windowed: Mapping[str, WindowedGroup]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the features in a dataset to be checked; none where its manifest cannot be read."""
+    try:
+        return manifest_features(read_manifest(request.spec.manifest_json), windowed)
+    except InvalidRequest:  # the call answers so itself
+        return {}
+
+
+def _checked_groups(request: Any) -> Needs:
+    if request.WhichOneof("part") != "spec":
+        return []
+    names = tuple(_manifest_features(request, {})) or ("*",)
+    return [("featureline:CheckDataset", group_arn(name)) for name in names]
+
+
+def _new_dataset(request: Any) -> Needs:
+    if request.WhichOneof("part") != "manifest_json":
+        return []
+    try:
+        fingerprint = read_manifest(request.manifest_json)["fingerprint"]
+    except InvalidRequest:
+        fingerprint = "*"
+    return [("featureline:SaveDataset", arn("dataset", fingerprint))]
+
+
+def _kept(action: str) -> Callable[[Any], Needs]:
+    return lambda request: [(action, arn("dataset", request.fingerprint))]
 
 
 def _position(request: Any) -> Needs:
@@ -531,6 +734,33 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
         "featureline:BuildDataset", request.spec.selections
     ),
     "EraseRecords": _on_group("featureline:EraseRecords"),
+    "WriteDataset": lambda request: _each_group(
+        "featureline:BuildDataset", request.spec.selections
+    ),
+    "ExplainDataset": lambda request: _each_group(
+        "featureline:ExplainDataset", request.spec.selections
+    ),
+    "CreateDataset": lambda request: _each_group(
+        "featureline:CreateDataset", _built_from(request.spec)
+    ),
+    "CheckDataset": _checked_groups,
+    "SaveDataset": _new_dataset,
+    "LoadDataset": _kept("featureline:ReadDataset"),
+    "RebuildDataset": _kept("featureline:RebuildDataset"),
+    "DescribeDataset": _kept("featureline:DescribeDataset"),
+    "ListDatasets": _on("featureline:ListDatasets", arn("dataset", "*")),
+    "Maintain": _on_group("featureline:Maintain"),
+    "ReadHistory": _on_group("featureline:ReadHistory"),
+    "ListTableVersions": _on_group("featureline:ListTableVersions"),
+    "Restore": _on_group("featureline:Restore"),
+    "LoadRows": lambda request: (
+        _each_group("featureline:LoadRows", [request.spec])
+        if request.WhichOneof("part") == "spec"
+        else []
+    ),
+    "Backfill": lambda request: _on_group(
+        "featureline:RebuildOnline" if request.rebuild else "featureline:Backfill"
+    )(request),
     # WindowedFeatures
     "CreateWindowedGroup": lambda request: [
         (
@@ -557,21 +787,35 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
 }
 ACTIONS: Final = frozenset(
     {
+        "featureline:Backfill",
         "featureline:BuildDataset",
+        "featureline:CheckDataset",
+        "featureline:CreateDataset",
         "featureline:CreateWindowedGroup",
         "featureline:DeleteWindowedGroup",
+        "featureline:DescribeDataset",
         "featureline:DescribeEntity",
         "featureline:DescribeWindowedGroup",
         "featureline:EraseRecords",
+        "featureline:ExplainDataset",
         "featureline:FillWindowedGroup",
         "featureline:FindEntities",
         "featureline:Flush",
         "featureline:GetSourcePosition",
+        "featureline:ListDatasets",
+        "featureline:ListTableVersions",
         "featureline:ListWindowedGroups",
+        "featureline:LoadRows",
+        "featureline:Maintain",
         "featureline:PutSourcePosition",
         "featureline:ReadDataset",
+        "featureline:ReadHistory",
         "featureline:ReadPath",
+        "featureline:RebuildDataset",
+        "featureline:RebuildOnline",
         "featureline:RecordLineage",
+        "featureline:Restore",
+        "featureline:SaveDataset",
         "featureline:Verify",
         "featureline:VerifyLog",
         "sagemaker:BatchGetRecord",
@@ -641,8 +885,11 @@ def _guarded(access: Access, method: str, handler: Any) -> Any:
     if handler.stream_stream is not None:
         stream = _stream(access, method, handler.stream_stream)
         return grpc.stream_stream_rpc_method_handler(stream, read, write)
-    # An unguarded call would be open to everybody.
-    raise TypeError(f"{method}: expected a unary call or a stream both ways")
+    if handler.unary_stream is not None:
+        replies = _replies(access, method, handler.unary_stream)
+        return grpc.unary_stream_rpc_method_handler(replies, read, write)
+    requests = _requests(access, method, handler.stream_unary)
+    return grpc.stream_unary_rpc_method_handler(requests, read, write)
 
 
 def _unary(access: Access, method: str, handle: Any) -> Any:
@@ -653,6 +900,33 @@ def _unary(access: Access, method: str, handle: Any) -> Any:
         access.check(method, request, caller)
         with _audited(access, method, caller, [request], context):
             return await handle(request, context)
+
+    return guarded
+
+
+def _replies(access: Access, method: str, handle: Any) -> Any:
+    async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+        caller = CALLER.get()
+        with contextlib.ExitStack() as audit:
+            if access.is_active:
+                access.check(method, request, caller)
+                audit.enter_context(_audited(access, method, caller, [request], context))
+            async with contextlib.aclosing(handle(request, context)) as replies:
+                async for reply in replies:
+                    yield reply
+
+    return guarded
+
+
+def _requests(access: Access, method: str, handle: Any) -> Any:
+    async def guarded(requests: AsyncIterator[Any], context: Any) -> Any:
+        if not access.is_active:
+            return await handle(requests, context)
+        caller = CALLER.get()
+        passed: list[Any] = []
+        checked = _checked(access, method, caller, requests, passed)
+        with _audited(access, method, caller, passed, context):
+            return await handle(checked, context)
 
     return guarded
 

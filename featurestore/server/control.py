@@ -13,7 +13,13 @@ from featurestore import wire, wire_control
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest, InvalidSpine
 from featurestore.record import shown
+from featurestore.server import transfer
+from featurestore.server.access import Access
 from featurestore.server.answer import CALLER, answer
+from featurestore.server.datasets import DEFAULT_MEMORY_BYTES, DatasetCalls
+from featurestore.server.heavy import Heavy
+from featurestore.server.scratch import Scratch
+from featurestore.server.tables import TableCalls
 from featurestore.store import Description
 from featurestore.v1 import control_pb2, control_pb2_grpc, erasure_pb2
 
@@ -28,10 +34,30 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
     """Answers the calls of `featurestore.v1.FeatureStore` on an embedded store.
 
     Every call runs in a thread: SQLite, Delta and DuckDB block.
+
+    Args:
+        store: what is served; temporary files are in `tmp` of its home.
+        access: says which features of a kept dataset a caller may read; None: all.
+        dataset_memory_bytes: what one build of a dataset into a file may take.
     """
 
-    def __init__(self, store: EmbeddedStore) -> None:
+    def __init__(
+        self,
+        store: EmbeddedStore,
+        *,
+        access: Access | None = None,
+        dataset_memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    ) -> None:
         self._store = store
+        self._heavy = Heavy(Scratch(store.home / "tmp"))
+        self._datasets = DatasetCalls(
+            store, self._heavy, access=access, memory_bytes=dataset_memory_bytes
+        )
+        self._tables = TableCalls(store, self._heavy)
+
+    def close(self) -> None:
+        """Wait for the long work under way."""
+        self._heavy.close()
 
     async def CreateFeatureGroup(self, request: Any, context: Any) -> Any:
         """Create a group."""
@@ -251,6 +277,74 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
         yield control_pb2.BuildDatasetResponse(dataset=wire.manifest_message(dataset))
         for chunk in wire.table_chunks(dataset.table):
             yield control_pb2.BuildDatasetResponse(rows=chunk)
+
+    async def ExplainDataset(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
+        """Say what a build would read."""
+        return await self._datasets.explain(request_iterator)
+
+    def WriteDataset(
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[Any]:
+        """Build a dataset into a file and send that."""
+        return self._datasets.write(request_iterator)
+
+    async def SaveDataset(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
+        """Keep a dataset that a client has."""
+        return await self._datasets.save(request_iterator)
+
+    def LoadDataset(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Send a kept dataset."""
+        return self._datasets.load(request)
+
+    def RebuildDataset(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Build a kept dataset again and send it."""
+        return self._datasets.rebuild(request)
+
+    def ListDatasets(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Send what is known of every kept dataset."""
+        return self._datasets.list()
+
+    async def DescribeDataset(self, request: Any, context: Any) -> Any:
+        """Describe a kept dataset."""
+        return await self._datasets.describe(request)
+
+    async def CheckDataset(self, request_iterator: AsyncIterator[Any], context: Any) -> Any:
+        """Derive the values of a dataset again."""
+        return await self._datasets.check(request_iterator)
+
+    def CreateDataset(
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[Any]:
+        """Run a DatasetBuilder and send its rows."""
+        return self._datasets.create(request_iterator)
+
+    async def Maintain(self, request: Any, context: Any) -> Any:
+        """Maintain an offline table."""
+        return await self._tables.maintain(request)
+
+    def ReadHistory(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Send every version of every record of a group."""
+        return self._tables.history(request)
+
+    async def ListTableVersions(self, request: Any, context: Any) -> Any:
+        """List the versions of an offline table."""
+        return await self._tables.versions(request)
+
+    async def Restore(self, request: Any, context: Any) -> Any:
+        """Make an older version of an offline table the newest one."""
+        return await self._tables.restore(request)
+
+    async def LoadRows(
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[Any]:
+        """Load rows into both stores."""
+        async for response in transfer.load_rows(self._store, request_iterator, context):
+            yield response
+
+    async def Backfill(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Bring what the offline store has online."""
+        async for response in transfer.backfill(self._store, request, context):
+            yield response
 
 
 async def _in_thread(context: Any, work: Any, method: str) -> Any:

@@ -1,8 +1,11 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from featurestore.v1 import dataset_pb2 as _dataset_pb2
 from featurestore.v1 import erasure_pb2 as _erasure_pb2
+from featurestore.v1 import offline_pb2 as _offline_pb2
 from featurestore.v1 import record_pb2 as _record_pb2
+from featurestore.v1 import transfer_pb2 as _transfer_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -118,7 +121,7 @@ class Tag(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class FeatureGroup(_message.Message):
-    __slots__ = ("feature_group_name", "record_identifier_feature_name", "event_time_feature_name", "feature_definitions", "enable_online_store", "enable_offline_store", "ttl_duration", "description", "tags", "storage_type", "throughput_config", "online_kms_key_id")
+    __slots__ = ("feature_group_name", "record_identifier_feature_name", "event_time_feature_name", "feature_definitions", "enable_online_store", "enable_offline_store", "ttl_duration", "description", "tags", "storage_type", "throughput_config", "online_kms_key_id", "offline_s3_uri")
     FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
     RECORD_IDENTIFIER_FEATURE_NAME_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FEATURE_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +134,7 @@ class FeatureGroup(_message.Message):
     STORAGE_TYPE_FIELD_NUMBER: _ClassVar[int]
     THROUGHPUT_CONFIG_FIELD_NUMBER: _ClassVar[int]
     ONLINE_KMS_KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    OFFLINE_S3_URI_FIELD_NUMBER: _ClassVar[int]
     feature_group_name: str
     record_identifier_feature_name: str
     event_time_feature_name: str
@@ -143,7 +147,8 @@ class FeatureGroup(_message.Message):
     storage_type: StorageType
     throughput_config: ThroughputConfig
     online_kms_key_id: str
-    def __init__(self, feature_group_name: _Optional[str] = ..., record_identifier_feature_name: _Optional[str] = ..., event_time_feature_name: _Optional[str] = ..., feature_definitions: _Optional[_Iterable[_Union[FeatureDefinition, _Mapping]]] = ..., enable_online_store: bool = ..., enable_offline_store: bool = ..., ttl_duration: _Optional[_Union[_record_pb2.TtlDuration, _Mapping]] = ..., description: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., storage_type: _Optional[_Union[StorageType, str]] = ..., throughput_config: _Optional[_Union[ThroughputConfig, _Mapping]] = ..., online_kms_key_id: _Optional[str] = ...) -> None: ...
+    offline_s3_uri: str
+    def __init__(self, feature_group_name: _Optional[str] = ..., record_identifier_feature_name: _Optional[str] = ..., event_time_feature_name: _Optional[str] = ..., feature_definitions: _Optional[_Iterable[_Union[FeatureDefinition, _Mapping]]] = ..., enable_online_store: bool = ..., enable_offline_store: bool = ..., ttl_duration: _Optional[_Union[_record_pb2.TtlDuration, _Mapping]] = ..., description: _Optional[str] = ..., tags: _Optional[_Iterable[_Union[Tag, _Mapping]]] = ..., storage_type: _Optional[_Union[StorageType, str]] = ..., throughput_config: _Optional[_Union[ThroughputConfig, _Mapping]] = ..., online_kms_key_id: _Optional[str] = ..., offline_s3_uri: _Optional[str] = ...) -> None: ...
 
 class CreateFeatureGroupRequest(_message.Message):
     __slots__ = ("feature_group",)
@@ -463,16 +468,18 @@ class FeatureSelection(_message.Message):
     def __init__(self, feature_group_name: _Optional[str] = ..., feature_names: _Optional[_Iterable[str]] = ..., key: _Optional[str] = ..., prefix: _Optional[str] = ..., lookback_us: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
 
 class DatasetSpec(_message.Message):
-    __slots__ = ("selections", "time_column", "as_of", "spine_name")
+    __slots__ = ("selections", "time_column", "as_of", "spine_name", "memory_bytes")
     SELECTIONS_FIELD_NUMBER: _ClassVar[int]
     TIME_COLUMN_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     SPINE_NAME_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     selections: _containers.RepeatedCompositeFieldContainer[FeatureSelection]
     time_column: str
     as_of: _timestamp_pb2.Timestamp
     spine_name: str
-    def __init__(self, selections: _Optional[_Iterable[_Union[FeatureSelection, _Mapping]]] = ..., time_column: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spine_name: _Optional[str] = ...) -> None: ...
+    memory_bytes: int
+    def __init__(self, selections: _Optional[_Iterable[_Union[FeatureSelection, _Mapping]]] = ..., time_column: _Optional[str] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spine_name: _Optional[str] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
 
 class DatasetManifest(_message.Message):
     __slots__ = ("fingerprint", "spine_digest", "rows", "versions", "manifest_json")

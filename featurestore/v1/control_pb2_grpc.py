@@ -4,7 +4,10 @@ import grpc
 import warnings
 
 from featurestore.v1 import control_pb2 as featurestore_dot_v1_dot_control__pb2
+from featurestore.v1 import dataset_pb2 as featurestore_dot_v1_dot_dataset__pb2
 from featurestore.v1 import erasure_pb2 as featurestore_dot_v1_dot_erasure__pb2
+from featurestore.v1 import offline_pb2 as featurestore_dot_v1_dot_offline__pb2
+from featurestore.v1 import transfer_pb2 as featurestore_dot_v1_dot_transfer__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
 GRPC_VERSION = grpc.__version__
@@ -90,6 +93,81 @@ class FeatureStoreStub(object):
                 request_serializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.FromString,
                 _registered_method=True)
+        self.ExplainDataset = channel.stream_unary(
+                '/featurestore.v1.FeatureStore/ExplainDataset',
+                request_serializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_dataset__pb2.ExplainDatasetResponse.FromString,
+                _registered_method=True)
+        self.WriteDataset = channel.stream_stream(
+                '/featurestore.v1.FeatureStore/WriteDataset',
+                request_serializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_dataset__pb2.WriteDatasetResponse.FromString,
+                _registered_method=True)
+        self.SaveDataset = channel.stream_unary(
+                '/featurestore.v1.FeatureStore/SaveDataset',
+                request_serializer=featurestore_dot_v1_dot_dataset__pb2.SaveDatasetRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_dataset__pb2.SaveDatasetResponse.FromString,
+                _registered_method=True)
+        self.LoadDataset = channel.unary_stream(
+                '/featurestore.v1.FeatureStore/LoadDataset',
+                request_serializer=featurestore_dot_v1_dot_dataset__pb2.LoadDatasetRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.FromString,
+                _registered_method=True)
+        self.RebuildDataset = channel.unary_stream(
+                '/featurestore.v1.FeatureStore/RebuildDataset',
+                request_serializer=featurestore_dot_v1_dot_dataset__pb2.RebuildDatasetRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.FromString,
+                _registered_method=True)
+        self.ListDatasets = channel.unary_stream(
+                '/featurestore.v1.FeatureStore/ListDatasets',
+                request_serializer=featurestore_dot_v1_dot_dataset__pb2.ListDatasetsRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_dataset__pb2.SavedDataset.FromString,
+                _registered_method=True)
+        self.DescribeDataset = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/DescribeDataset',
+                request_serializer=featurestore_dot_v1_dot_dataset__pb2.DescribeDatasetRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_dataset__pb2.DescribeDatasetResponse.FromString,
+                _registered_method=True)
+        self.CheckDataset = channel.stream_unary(
+                '/featurestore.v1.FeatureStore/CheckDataset',
+                request_serializer=featurestore_dot_v1_dot_dataset__pb2.CheckDatasetRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_dataset__pb2.CheckDatasetResponse.FromString,
+                _registered_method=True)
+        self.CreateDataset = channel.stream_stream(
+                '/featurestore.v1.FeatureStore/CreateDataset',
+                request_serializer=featurestore_dot_v1_dot_dataset__pb2.CreateDatasetRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_dataset__pb2.CreateDatasetResponse.FromString,
+                _registered_method=True)
+        self.Maintain = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/Maintain',
+                request_serializer=featurestore_dot_v1_dot_offline__pb2.MaintainRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_offline__pb2.MaintainResponse.FromString,
+                _registered_method=True)
+        self.ReadHistory = channel.unary_stream(
+                '/featurestore.v1.FeatureStore/ReadHistory',
+                request_serializer=featurestore_dot_v1_dot_offline__pb2.ReadHistoryRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_offline__pb2.ReadHistoryResponse.FromString,
+                _registered_method=True)
+        self.ListTableVersions = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/ListTableVersions',
+                request_serializer=featurestore_dot_v1_dot_offline__pb2.ListTableVersionsRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_offline__pb2.ListTableVersionsResponse.FromString,
+                _registered_method=True)
+        self.Restore = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/Restore',
+                request_serializer=featurestore_dot_v1_dot_offline__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_offline__pb2.RestoreResponse.FromString,
+                _registered_method=True)
+        self.LoadRows = channel.stream_stream(
+                '/featurestore.v1.FeatureStore/LoadRows',
+                request_serializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.FromString,
+                _registered_method=True)
+        self.Backfill = channel.unary_stream(
+                '/featurestore.v1.FeatureStore/Backfill',
+                request_serializer=featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.FromString,
+                _registered_method=True)
         self.EraseRecords = channel.unary_unary(
                 '/featurestore.v1.FeatureStore/EraseRecords',
                 request_serializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsRequest.SerializeToString,
@@ -173,6 +251,105 @@ class FeatureStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainDataset(self, request_iterator, context):
+        """What BuildDataset of the same messages would read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteDataset(self, request_iterator, context):
+        """BuildDataset with a limit on the server's memory, into a Parquet file that is streamed back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveDataset(self, request_iterator, context):
+        """Keeps a dataset on the server, and reads, lists and builds again what is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadDataset(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RebuildDataset(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDatasets(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeDataset(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckDataset(self, request_iterator, context):
+        """Derives the values of a dataset again from the Delta tables.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateDataset(self, request_iterator, context):
+        """A dataset in the manner of SageMaker's DatasetBuilder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Maintain(self, request, context):
+        """The life of a group's offline table.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadHistory(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTableVersions(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Restore(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadRows(self, request_iterator, context):
+        """Rows straight into the offline table, the latest ones online, once for each key. The first
+        message has `spec`, the last one `end`, without which nothing is stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Backfill(self, request, context):
+        """What the offline store has, brought online.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EraseRecords(self, request, context):
         """Erases identifiers from every store of the home; returns when done, with a signed report.
         """
@@ -237,6 +414,81 @@ def add_FeatureStoreServicer_to_server(servicer, server):
                     servicer.BuildDataset,
                     request_deserializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.SerializeToString,
+            ),
+            'ExplainDataset': grpc.stream_unary_rpc_method_handler(
+                    servicer.ExplainDataset,
+                    request_deserializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_dataset__pb2.ExplainDatasetResponse.SerializeToString,
+            ),
+            'WriteDataset': grpc.stream_stream_rpc_method_handler(
+                    servicer.WriteDataset,
+                    request_deserializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_dataset__pb2.WriteDatasetResponse.SerializeToString,
+            ),
+            'SaveDataset': grpc.stream_unary_rpc_method_handler(
+                    servicer.SaveDataset,
+                    request_deserializer=featurestore_dot_v1_dot_dataset__pb2.SaveDatasetRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_dataset__pb2.SaveDatasetResponse.SerializeToString,
+            ),
+            'LoadDataset': grpc.unary_stream_rpc_method_handler(
+                    servicer.LoadDataset,
+                    request_deserializer=featurestore_dot_v1_dot_dataset__pb2.LoadDatasetRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.SerializeToString,
+            ),
+            'RebuildDataset': grpc.unary_stream_rpc_method_handler(
+                    servicer.RebuildDataset,
+                    request_deserializer=featurestore_dot_v1_dot_dataset__pb2.RebuildDatasetRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.SerializeToString,
+            ),
+            'ListDatasets': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListDatasets,
+                    request_deserializer=featurestore_dot_v1_dot_dataset__pb2.ListDatasetsRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_dataset__pb2.SavedDataset.SerializeToString,
+            ),
+            'DescribeDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeDataset,
+                    request_deserializer=featurestore_dot_v1_dot_dataset__pb2.DescribeDatasetRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_dataset__pb2.DescribeDatasetResponse.SerializeToString,
+            ),
+            'CheckDataset': grpc.stream_unary_rpc_method_handler(
+                    servicer.CheckDataset,
+                    request_deserializer=featurestore_dot_v1_dot_dataset__pb2.CheckDatasetRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_dataset__pb2.CheckDatasetResponse.SerializeToString,
+            ),
+            'CreateDataset': grpc.stream_stream_rpc_method_handler(
+                    servicer.CreateDataset,
+                    request_deserializer=featurestore_dot_v1_dot_dataset__pb2.CreateDatasetRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_dataset__pb2.CreateDatasetResponse.SerializeToString,
+            ),
+            'Maintain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Maintain,
+                    request_deserializer=featurestore_dot_v1_dot_offline__pb2.MaintainRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_offline__pb2.MaintainResponse.SerializeToString,
+            ),
+            'ReadHistory': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadHistory,
+                    request_deserializer=featurestore_dot_v1_dot_offline__pb2.ReadHistoryRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_offline__pb2.ReadHistoryResponse.SerializeToString,
+            ),
+            'ListTableVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTableVersions,
+                    request_deserializer=featurestore_dot_v1_dot_offline__pb2.ListTableVersionsRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_offline__pb2.ListTableVersionsResponse.SerializeToString,
+            ),
+            'Restore': grpc.unary_unary_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=featurestore_dot_v1_dot_offline__pb2.RestoreRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_offline__pb2.RestoreResponse.SerializeToString,
+            ),
+            'LoadRows': grpc.stream_stream_rpc_method_handler(
+                    servicer.LoadRows,
+                    request_deserializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.SerializeToString,
+            ),
+            'Backfill': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backfill,
+                    request_deserializer=featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.SerializeToString,
             ),
             'EraseRecords': grpc.unary_unary_rpc_method_handler(
                     servicer.EraseRecords,
@@ -541,6 +793,411 @@ class FeatureStore(object):
             '/featurestore.v1.FeatureStore/BuildDataset',
             featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.SerializeToString,
             featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDataset(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/featurestore.v1.FeatureStore/ExplainDataset',
+            featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.SerializeToString,
+            featurestore_dot_v1_dot_dataset__pb2.ExplainDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteDataset(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featurestore.v1.FeatureStore/WriteDataset',
+            featurestore_dot_v1_dot_control__pb2.BuildDatasetRequest.SerializeToString,
+            featurestore_dot_v1_dot_dataset__pb2.WriteDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveDataset(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/featurestore.v1.FeatureStore/SaveDataset',
+            featurestore_dot_v1_dot_dataset__pb2.SaveDatasetRequest.SerializeToString,
+            featurestore_dot_v1_dot_dataset__pb2.SaveDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/LoadDataset',
+            featurestore_dot_v1_dot_dataset__pb2.LoadDatasetRequest.SerializeToString,
+            featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/RebuildDataset',
+            featurestore_dot_v1_dot_dataset__pb2.RebuildDatasetRequest.SerializeToString,
+            featurestore_dot_v1_dot_control__pb2.BuildDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDatasets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/ListDatasets',
+            featurestore_dot_v1_dot_dataset__pb2.ListDatasetsRequest.SerializeToString,
+            featurestore_dot_v1_dot_dataset__pb2.SavedDataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/DescribeDataset',
+            featurestore_dot_v1_dot_dataset__pb2.DescribeDatasetRequest.SerializeToString,
+            featurestore_dot_v1_dot_dataset__pb2.DescribeDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckDataset(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/featurestore.v1.FeatureStore/CheckDataset',
+            featurestore_dot_v1_dot_dataset__pb2.CheckDatasetRequest.SerializeToString,
+            featurestore_dot_v1_dot_dataset__pb2.CheckDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDataset(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featurestore.v1.FeatureStore/CreateDataset',
+            featurestore_dot_v1_dot_dataset__pb2.CreateDatasetRequest.SerializeToString,
+            featurestore_dot_v1_dot_dataset__pb2.CreateDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Maintain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/Maintain',
+            featurestore_dot_v1_dot_offline__pb2.MaintainRequest.SerializeToString,
+            featurestore_dot_v1_dot_offline__pb2.MaintainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/ReadHistory',
+            featurestore_dot_v1_dot_offline__pb2.ReadHistoryRequest.SerializeToString,
+            featurestore_dot_v1_dot_offline__pb2.ReadHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTableVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/ListTableVersions',
+            featurestore_dot_v1_dot_offline__pb2.ListTableVersionsRequest.SerializeToString,
+            featurestore_dot_v1_dot_offline__pb2.ListTableVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/Restore',
+            featurestore_dot_v1_dot_offline__pb2.RestoreRequest.SerializeToString,
+            featurestore_dot_v1_dot_offline__pb2.RestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadRows(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featurestore.v1.FeatureStore/LoadRows',
+            featurestore_dot_v1_dot_transfer__pb2.LoadRowsRequest.SerializeToString,
+            featurestore_dot_v1_dot_transfer__pb2.LoadRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/Backfill',
+            featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.SerializeToString,
+            featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,12 +67,12 @@ def aggregate_of(feature: WindowedFeature, kind: FeatureType | None) -> Aggregat
         feature: the definition.
         kind: the type of the feature it is of; None for a count of events.
     """
-    if feature.aggregation is Aggregation.TOP_K:
+    if feature.kind is Aggregation.TOP_K:
         assert feature.k is not None
         return _TopK(feature.k)
-    if feature.aggregation is Aggregation.SUM:
+    if feature.kind is Aggregation.SUM:
         return _Sum(is_integral=kind is FeatureType.INTEGRAL)
-    made: Aggregate = _AGGREGATES[feature.aggregation]()
+    made: Aggregate = _AGGREGATES[feature.kind]()
     return made
 
 

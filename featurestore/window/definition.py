@@ -89,7 +89,7 @@ class WindowedFeature:
     'count_90min'
     """
 
-    aggregation: Aggregation
+    aggregation: Aggregation | str
     of: str | None = None
     over: dt.timedelta = dt.timedelta(0)
     name: str = ""
@@ -130,6 +130,11 @@ class WindowedFeature:
             )
 
     @property
+    def kind(self) -> Aggregation:
+        """The aggregation, however it was given."""
+        return Aggregation(self.aggregation)
+
+    @property
     def over_us(self) -> int:
         """The window's length in µs."""
         return self.over // _US
@@ -141,7 +146,7 @@ class WindowedFeature:
             FeatureNotFound: the source group has no feature `of`.
             InvalidFeatureGroup: its type does not fit the aggregation.
         """
-        aggregation = self.aggregation
+        aggregation = self.kind
         if self.of is None:
             return FeatureDefinition(self.name, FeatureType.INTEGRAL)
         kind = source.feature_type(self.of)
@@ -168,7 +173,7 @@ class WindowedFeature:
         """Write it as JSON values."""
         body: dict[str, Any] = {
             "FeatureName": self.name,
-            "Aggregation": self.aggregation.value,
+            "Aggregation": self.kind.value,
             "WindowMicroseconds": self.over_us,
         }
         if self.of is not None:

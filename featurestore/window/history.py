@@ -382,9 +382,9 @@ def _compute(
         return pa.array(bounds[1] - bounds[0])
     valued = events.valued(feature.of)
     first, end = valued.bounds(bounds)
-    if feature.aggregation is Aggregation.COUNT:
+    if feature.kind is Aggregation.COUNT:
         return pa.array(end - first)
-    return _COMPUTED[feature.aggregation](valued, first, end, feature)
+    return _COMPUTED[feature.kind](valued, first, end, feature)
 
 
 # -- sums ---------------------------------------------------------------------------------------

@@ -527,7 +527,7 @@ def tie_of(kind: FeatureType, identifier: Value) -> bytes:
 
 
 def _state_of(feature: WindowedFeature) -> tuple[str, str | None, int | None]:
-    return feature.aggregation.value, feature.of, feature.k
+    return feature.kind.value, feature.of, feature.k
 
 
 def _packed(event: Event) -> bytes:

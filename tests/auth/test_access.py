@@ -10,13 +10,14 @@ from google.protobuf import descriptor_pool, message_factory
 from featurestore import AccessDenied, FeatureGroup, Unauthenticated, feature_definitions
 from featurestore.registry import Registry
 from featurestore.server.access import ACTIONS, Access, action_and_resources
-from featurestore.v1 import control_pb2, runtime_pb2
+from featurestore.v1 import control_pb2, runtime_pb2, window_pb2
 from lineage.v1 import lineage_pb2
 from training.v1 import training_pb2
 
 SERVICES = {
     "FeatureStoreRuntime": runtime_pb2,
     "FeatureStore": control_pb2,
+    "WindowedFeatures": window_pb2,
     "Lineage": lineage_pb2,
     "Training": training_pb2,
 }
@@ -125,6 +126,9 @@ def test_every_action_is_asked_for_by_some_call():
         asked |= {action for action, _ in action_and_resources(method.name, request)}
         if method.name == "CreateTrainingJob":
             request.input_data_config[0].dataset = "f"
+            asked |= {action for action, _ in action_and_resources(method.name, request)}
+        if method.name == "Backfill":
+            request.rebuild = not request.rebuild
             asked |= {action for action, _ in action_and_resources(method.name, request)}
     assert asked == ACTIONS
 

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import threading
 import time
+from dataclasses import replace
 
 import grpc
 import pyarrow as pa
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+import featurestore
 from featureline.server import Server
-from featurestore import FeatureGroup, feature_definitions
+from featurestore import (
+    AccessDenied,
+    FeatureGroup,
+    FeatureSelection,
+    WindowedFeature,
+    WindowedGroup,
+    feature_definitions,
+)
 from featurestore.auth import Guard
+from featurestore.dataset import fingerprint_of
 from featurestore.embedded import open_store
 from featurestore.server import native_is_available
 from featurestore.v1 import (
     control_pb2,
     control_pb2_grpc,
+    dataset_pb2,
     erasure_pb2,
+    offline_pb2,
     runtime_pb2,
     runtime_pb2_grpc,
+    transfer_pb2,
 )
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
 from training.v1 import training_pb2, training_pb2_grpc
@@ -169,6 +183,23 @@ def audited(home):
     return [json.loads(line) for line in (home / "audit.log").read_text().splitlines()]
 
 
+def builder(*names, group="people", **joined):
+    """Options of a DatasetBuilder on a group, or on rows with a group joined."""
+    spec = dataset_pb2.DatasetBuilderSpec()
+    if joined:
+        spec.rows.record_identifier_name, spec.rows.event_time_name = "id", "event_time"
+        spec.joined.add(feature_group_name=group, feature_names=names, **joined)
+    else:
+        spec.feature_group.feature_group_name = group
+        spec.feature_group.feature_names.extend(names)
+    return spec
+
+
+BUILD = control_pb2.BuildDatasetRequest(
+    spec=control_pb2.DatasetSpec(
+        selections=[control_pb2.FeatureSelection(feature_group_name="people")]
+    )
+)
 EVERY_CALL = [
     ("runtime", "GetRecord", runtime_pb2.GetRecordRequest(feature_group_name="people")),
     ("runtime", "PutRecord", put_request()),
@@ -187,16 +218,40 @@ EVERY_CALL = [
     ("control", "Flush", control_pb2.FlushRequest()),
     ("control", "Verify", control_pb2.VerifyRequest(feature_group_name="people")),
     ("control", "EraseRecords", erasure_pb2.EraseRecordsRequest(feature_group_name="people")),
+    ("control", "BuildDataset", [BUILD]),
+    ("control", "ExplainDataset", [BUILD]),
+    ("control", "WriteDataset", [BUILD]),
+    ("control", "SaveDataset", [dataset_pb2.SaveDatasetRequest(manifest_json="{}")]),
+    ("control", "LoadDataset", dataset_pb2.LoadDatasetRequest(fingerprint="abcd")),
+    ("control", "RebuildDataset", dataset_pb2.RebuildDatasetRequest(fingerprint="abcd")),
+    ("control", "ListDatasets", dataset_pb2.ListDatasetsRequest()),
+    ("control", "DescribeDataset", dataset_pb2.DescribeDatasetRequest(fingerprint="abcd")),
+    ("control", "CheckDataset", [dataset_pb2.CheckDatasetRequest(spec={"manifest_json": "{}"})]),
+    ("control", "CreateDataset", [dataset_pb2.CreateDatasetRequest(spec=builder())]),
+    ("control", "Maintain", offline_pb2.MaintainRequest(feature_group_name="people")),
+    ("control", "ReadHistory", offline_pb2.ReadHistoryRequest(feature_group_name="people")),
     (
         "control",
-        "BuildDataset",
+        "ListTableVersions",
+        offline_pb2.ListTableVersionsRequest(feature_group_name="people"),
+    ),
+    ("control", "Restore", offline_pb2.RestoreRequest(feature_group_name="people")),
+    (
+        "control",
+        "LoadRows",
         [
-            control_pb2.BuildDatasetRequest(
-                spec=control_pb2.DatasetSpec(
-                    selections=[control_pb2.FeatureSelection(feature_group_name="people")]
+            transfer_pb2.LoadRowsRequest(
+                spec=transfer_pb2.LoadSpec(
+                    feature_group_name="people", key="k", feature_names=["id", "at"]
                 )
             )
         ],
+    ),
+    ("control", "Backfill", transfer_pb2.BackfillRequest(feature_group_name="people")),
+    (
+        "control",
+        "Backfill",
+        transfer_pb2.BackfillRequest(feature_group_name="people", rebuild=True),
     ),
     ("lineage", "Record", lineage_pb2.RecordRequest()),
     ("lineage", "DescribeEntity", lineage_pb2.DescribeEntityRequest(uid="x")),
@@ -326,6 +381,37 @@ def test_a_denied_feature_cannot_be_written(client, allow, deny):
     assert ada.code("runtime", "UpdateRecord", update) == "PERMISSION_DENIED"
 
 
+def test_a_load_cannot_write_a_denied_feature(client, allow, deny):
+    table = pa.table({"id": ["z"], "at": ["2024-01-03T00:00:00Z"], "ssn": ["x"]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    part = transfer_pb2.LoadRowsRequest
+    allowed, naming = (
+        part(
+            spec=transfer_pb2.LoadSpec(
+                feature_group_name="people", key="denied", feature_names=names
+            )
+        )
+        for names in (["id", "at"], ["id", "at", "ssn"])
+    )
+    rows, end = part(rows=sink.getvalue().to_pybytes()), part(end=1)
+    for action in ("sagemaker:PutRecord", "featureline:LoadRows"):
+        ada = client(allow("*"), deny(action, "people/feature/ssn"))
+        for messages, code in [
+            ([naming, rows, end], "PERMISSION_DENIED"),
+            ([allowed, naming, rows, end], "PERMISSION_DENIED"),
+            ([allowed, rows, end], "INVALID_ARGUMENT"),  # not the columns that were looked at
+            ([rows, end], "INVALID_ARGUMENT"),
+        ]:
+            assert ada.code("control", "LoadRows", iter(messages)) == code
+    backfills = client(allow("featureline:Backfill", "people"))
+    request = transfer_pb2.BackfillRequest(feature_group_name="people")
+    assert backfills.code("control", "Backfill", request) == "OK"
+    request.rebuild = True
+    assert backfills.code("control", "Backfill", request) == "PERMISSION_DENIED"
+
+
 def test_a_dataset_comes_without_hidden_features(client, allow, deny):
     ada = client(allow("*"), deny("*", "people/feature/ssn"))
     spine = pa.table({"id": ["a"], "event_time": ["2024-02-01T00:00:00Z"]})
@@ -351,6 +437,174 @@ def test_a_dataset_comes_without_hidden_features(client, allow, deny):
     )
     twice = [part(spec=allowed), part(spec=naming), rows]
     assert ada.code("control", "BuildDataset", iter(twice)) == "PERMISSION_DENIED"
+
+
+ANY_DATASET = {
+    "Effect": "Allow",
+    "Action": "featureline:*",
+    "Resource": "arn:aws:sagemaker:*:*:dataset/*",
+}
+SPINE = pa.table({"id": ["a"], "event_time": ["2024-02-01T00:00:00Z"]})
+
+
+@pytest.fixture
+def connect(server, database, put):
+    """Connect a store whose token has statements."""
+    opened = []
+
+    def made(*statements):
+        name = f"s{len(opened)}"
+        put(name, *statements)
+        token = database.create_token("bob", [name]).text
+        _until_known(server.address, token)
+        opened.append(featurestore.connect(server.address, token=token))
+        return opened[-1]
+
+    yield made
+    for store in opened:
+        store.close()
+
+
+def test_no_verb_of_datasets_shows_a_hidden_feature(connect, allow, deny, home, tmp_path):
+    whole = connect({"Effect": "Allow", "Action": "*", "Resource": "*"})
+    with_all = whole.dataset(SPINE, ["people"])
+    with_all.save()
+    bob = connect(
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        deny("featureline:ReadHistory", "people/feature/ssn"),
+    )
+    out = tmp_path / "o.parquet"
+
+    # Left out where no feature is named.
+    assert bob.dataset(SPINE, ["people"]).table.schema.names == ["id", "event_time", "age"]
+    written = bob.write_dataset(SPINE, ["people"], out, memory_limit="64MB")
+    assert list(written.manifest["columns"]) == ["id", "event_time", "age"]
+    assert "ssn" not in bob.explain_dataset(SPINE, ["people"]).groups[0].columns_read
+    assert bob.history("people").schema.names[:3] == ["id", "at", "age"]
+    assert bob.create_dataset("people").to_arrow().schema.names == ["id", "at", "age"]
+    rows = bob.create_dataset(SPINE, None, "id", "event_time").with_feature_group("people")
+    assert rows.to_arrow().schema.names == ["id", "event_time", "id.1", "at.1", "age.1"]
+    [kept] = bob.list_datasets()
+    assert kept.fingerprint == with_all.fingerprint
+    assert set(kept.statistics) == {"id", "event_time", "age"}
+    assert set(bob.describe_dataset(kept.fingerprint).statistics) == {"id", "event_time", "age"}
+    assert set(whole.describe_dataset(kept.fingerprint).statistics) > {"ssn"}
+
+    # Refused where it is named, compared, or part of what is kept.
+    naming = [FeatureSelection("people", ("ssn",))]
+    joined = bob.create_dataset(SPINE, None, "id", "event_time")
+    for verb in (
+        lambda: bob.dataset(SPINE, naming),
+        lambda: bob.write_dataset(SPINE, naming, out, memory_limit="64MB"),
+        lambda: bob.explain_dataset(SPINE, naming),
+        lambda: bob.history("people", features=["age", "ssn"]),
+        lambda: bob.create_dataset("people", included_feature_names=["ssn"]).to_arrow(),
+        lambda: joined.with_feature_group("people", feature_name_in_target="ssn").to_arrow(),
+        lambda: (
+            bob.create_dataset("people")
+            .with_feature_group("other", target_feature_name_in_base="ssn")
+            .to_arrow()
+        ),
+        lambda: bob.load_dataset(kept.fingerprint),
+        lambda: bob.load_dataset(kept.fingerprint[:6]),
+        lambda: bob.rebuild_dataset(kept.fingerprint),
+        lambda: bob.check_dataset(with_all),
+    ):
+        with pytest.raises(AccessDenied, match="ssn") as refused:
+            verb()
+        assert refused.value.facts["principal"] == "bob"
+    mine = bob.dataset(SPINE, ["people"])
+    assert bob.check_dataset(mine).passed
+    mine.save()
+    assert bob.load_dataset(mine.fingerprint) == mine
+    assert bob.rebuild_dataset(mine.fingerprint).fingerprint == mine.fingerprint
+
+    # What is kept outlives its group, and so does what is denied.
+    whole.delete_feature_group("people")
+    with pytest.raises(AccessDenied, match="ssn"):
+        bob.load_dataset(kept.fingerprint)
+    assert whole.load_dataset(kept.fingerprint) == with_all
+    denied = [line for line in audited(home) if line["outcome"] == "PERMISSION_DENIED"]
+    assert {"featureline:ReadDataset", "featureline:RebuildDataset"} <= {
+        line["action"] for line in denied
+    }
+    assert {line["resource"].rpartition("/")[2] for line in denied} == {"ssn"}
+
+
+def test_a_manifest_cannot_name_windows_over_a_hidden_feature(connect, allow, deny):
+    whole = connect({"Effect": "Allow", "Action": "*", "Resource": "*"})
+    group = WindowedGroup(
+        "recent", "people", "id", [WindowedFeature("last", of="ssn", over=dt.timedelta(days=99))]
+    )
+    whole.create_windowed_group(group)
+    made = whole.dataset(SPINE, ["recent"])
+    made.save()
+    bob = connect(allow("*"), ANY_DATASET, deny("*", "people/feature/ssn"))
+
+    # Who made the group might read the feature; bob may read the group.
+    assert bob.dataset(SPINE, ["recent"]) == bob.load_dataset(made.fingerprint) == made
+    assert bob.check_dataset(made).passed
+    assert bob.rebuild_dataset(made.fingerprint) == made
+
+    other = json.loads(json.dumps(made.manifest))
+    other["selections"][0]["windows"]["Description"] = "of my own"
+    forged = replace(made, manifest=other | {"fingerprint": fingerprint_of(other)})
+    with pytest.raises(AccessDenied, match="'ssn' of people"):
+        bob.check_dataset(forged)
+    bob.save_dataset(forged)
+    for verb in (bob.load_dataset, bob.rebuild_dataset):
+        with pytest.raises(AccessDenied, match="'ssn' of people"):
+            verb(forged.fingerprint)
+
+
+def test_a_hidden_event_time_hides_the_history(connect, allow, deny):
+    bob = connect(allow("*"), deny("*", "people/feature/at"))
+    with pytest.raises(AccessDenied, match="'at'"):
+        bob.history("people")
+    ann = connect(allow("*"), deny("*", "people/feature/id"))
+    assert ann.history("people").schema.names[:3] == ["at", "ssn", "age"]
+    with pytest.raises(AccessDenied, match="'id'"):
+        ann.create_dataset(SPINE, None, "id", "event_time").with_feature_group("people").build()
+
+
+def test_a_permission_on_one_dataset_or_group_is_on_no_other(connect, allow):
+    whole = connect({"Effect": "Allow", "Action": "*", "Resource": "*"})
+    first = whole.dataset(SPINE, ["people[age]"])
+    second = whole.dataset(SPINE, ["people[ssn]"])
+    first.save()
+    second.save()
+    kept = "arn:aws:sagemaker:*:*:dataset/"
+    reads = ["featureline:ReadDataset", "featureline:RebuildDataset"]
+    bob = connect(
+        {"Effect": "Allow", "Action": reads, "Resource": kept + first.fingerprint},
+        allow("sagemaker:DescribeFeatureGroup"),
+        allow(["featureline:Maintain", "featureline:CreateDataset"], "other"),
+    )
+
+    assert bob.load_dataset(first.fingerprint) == first
+    for verb in (
+        lambda: bob.load_dataset(second.fingerprint),
+        lambda: bob.rebuild_dataset(first.fingerprint),  # which builds from a group
+        bob.list_datasets,
+        lambda: bob.describe_dataset(first.fingerprint),
+        lambda: bob.save_dataset(first),
+        lambda: bob.check_dataset(first),
+        lambda: bob.maintain("people"),
+        lambda: bob.restore("other", 0),
+        lambda: bob.versions("other"),
+        lambda: bob.create_dataset("other").with_feature_group("people").build(),
+    ):
+        with pytest.raises(AccessDenied):
+            verb()
+    assert bob.maintain("other").files_before == 0
+    assert len(bob.create_dataset("other").build().table) == 0
+    ann = connect(
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": reads, "Resource": kept + first.fingerprint},
+    )
+    with pytest.raises(AccessDenied):
+        ann.load_dataset(first.fingerprint[:8])
+    assert ann.load_dataset(second.fingerprint[:8]) == second
 
 
 def test_the_log_has_the_control_plane_and_what_was_denied(client, allow, home):

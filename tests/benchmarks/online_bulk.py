@@ -33,8 +33,8 @@ _BARE_READ: Final = "bare LMDB: a get of each key, as bytes"
 _MAP_BYTES: Final = 16 << 30
 _STEP_US: Final = 1_000_000
 
-_Rates = tuple[float, float, float]
-"""Rows a second: stored, stored and flushed, read."""
+_Rates = tuple[float, float, float, float, float]
+"""Rows a second: stored, stored and flushed, read, loaded into both stores, backfilled."""
 
 _Entry = tuple[bytes, bytes, bytes, bytes]
 """Key and value of a record, key and value of its outbox entry."""
@@ -47,7 +47,8 @@ def measure_bulk(
 
     The records are durable in both stores when `put_table` returns: online as values, offline as
     outbox entries. A second figure of each counts the flush into the Delta table too, a third is
-    `get_table` of all identifiers.
+    `get_table` of all identifiers, a fourth `load` of the same rows straight into both stores, and
+    a fifth the rebuild of what that brought online.
     """
     note(f"bulk loads of {rows:,} rows")
     table = make_rows(0, rows, users=rows, step_us=_STEP_US)
@@ -68,11 +69,24 @@ def measure_bulk(
         got = store.get_table(name, table["user"])
         read = time.perf_counter()
         assert got.num_rows == rows
-        return rows / (durable - began), rows / (flushed - began), rows / (read - flushed)
+        store.create_feature_group(group_named(f"{name}-load"))
+        ready_s = time.perf_counter()
+        assert store.load(f"{name}-load", table, key="bulk").rows == rows
+        loaded = time.perf_counter()
+        assert store.rebuild_online(f"{name}-load").written == rows
+        rebuilt = time.perf_counter()
+        return (
+            rows / (durable - began),
+            rows / (flushed - began),
+            rows / (read - flushed),
+            rows / (loaded - ready_s),
+            rows / (rebuilt - loaded),
+        )
 
     def bare() -> _Rates:
         written_s, read_s = _measure_bare(work / f"bare-{next(number)}", ready)
-        return rows / written_s, rows / written_s, rows / read_s
+        written = rows / written_s
+        return written, written, rows / read_s, written, written
 
     samples = interleave(
         {
@@ -89,7 +103,7 @@ def measure_bulk(
             [sample[place] for sample in samples[way]],
             baseline=baseline,
             baseline_values=[sample[place] for sample in samples["bare"]],
-            bar=bar if place == 0 else None,
+            bar=bar if place in (0, 3) else None,
         )
         for way in ("embedded", "over gRPC")
         for place, (verb, end, baseline) in enumerate(
@@ -97,6 +111,8 @@ def measure_bulk(
                 ("put_table", ": durable in both stores", _BARE),
                 ("put_table", ": and flushed to Delta", _BARE),
                 ("get_table", "", _BARE_READ),
+                ("load", ": in both stores, offline in Delta", _BARE),
+                ("rebuild_online", "", _BARE),
             )
         )
     ]

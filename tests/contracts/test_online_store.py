@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -494,6 +495,53 @@ def test_of_two_writes_made_from_one_version_the_first_wins(store):
     assert answers == [[APPLIED], [Outcome.CHANGED]]
     assert latest(store).record == b"\0"
     assert put(store, write("b" * 600, 1, expected=stored)) == [Outcome.CHANGED]
+
+
+def test_a_write_that_expects_nothing_is_stored_where_nothing_is(store):
+    for name in ("a", "b" * 600):
+        assert put(store, write(name, 10, expected=0)) == [APPLIED]
+        assert put(store, write(name, 20, expected=0)) == [Outcome.CHANGED]
+        assert store.get(1, [name.encode()])[0].event_time_us == 10
+    assert put(store, write("c", 5, b"", SOFT, expected=0)) == [APPLIED]
+    assert put(store, write("c", 9, expected=0)) == [Outcome.CHANGED], "a tombstone is something"
+    assert [entry.event_time_us for entry in store.outbox.read(1, after=0, limit=9)] == [10, 10, 5]
+
+
+def test_puts_by_the_column_are_compare_and_set_too(store):
+    put(store, write("a", 10), write("b", 10))
+    sequences = [value.sequence for value in store.get(1, [b"a", b"b"])]
+    columns = PutColumns(
+        1,
+        [b"a", b"b", b"c", b"d" * 600],
+        np.array([5, 50, 5, 5]),
+        [b"new"] * 4,
+        np.full(4, NEVER),
+        1,
+        0,
+        offline=False,
+        expected=np.array([sequences[0], sequences[0], 0, 0]),
+    )
+    CHANGED = Outcome.CHANGED
+    assert put(store, *columns[:3]) == [APPLIED, CHANGED, APPLIED]
+    (answer,) = store.put([Batch(columns)])
+    assert answer == [CHANGED, CHANGED, CHANGED, APPLIED]
+    found = store.get(1, [b"a", b"b", b"c"])
+    assert [value.record for value in found] == [b"new", b"record", b"new"]
+    assert store.outbox.pending() == 2
+    again = replace(columns, expected=np.array([found[0].sequence, 0, 0, 0]), offline=True)
+    (answer,) = store.put([Batch(again)])
+    assert answer == [APPLIED, CHANGED, CHANGED, CHANGED]
+    assert store.outbox.pending() == 3, "what is refused has no entry"
+
+
+def test_the_last_sequence_lies_between_earlier_and_later_writes(store):
+    assert store.last_sequence(1) >= 0
+    for number in range(3):
+        before = store.last_sequence(1)
+        put(store, write(f"k{number}", 10), write("a", 1), group_two := write("a", 1, group=2))
+        value = store.get(1, [f"k{number}".encode()])[0]
+        assert before < value.sequence <= store.last_sequence(1)
+        assert store.get(2, [b"a"])[0].sequence <= store.last_sequence(group_two.group)
 
 
 # -- stores chosen by the write ---------------------------------------------------------------

@@ -408,8 +408,6 @@ class TestDatasets:
         assert "x.csv cannot be read as a dataset" in one_paragraph(
             command("dataset", "check", text, "--home", home)
         )
-        refused = command("dataset", "check", spine, "--connect", "127.0.0.1:1")
-        assert "works on the files of a home; use --home" in one_paragraph(refused, code=2)
 
 
 class TestLineage:

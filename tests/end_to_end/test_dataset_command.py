@@ -57,7 +57,7 @@ def test_list_and_show(command, built, tmp_path):
     assert "temp: double, 1 values, 1 nulls, mean 1.5, std 0, from 1.5 to 1.5" in page
     assert "sky: string, 1 values, 1 nulls, 1 distinct: grey (1)" in page
     empty = command("dataset", "list", "--home", tmp_path / "other").out
-    assert empty == "no dataset is kept in the home\n"
+    assert empty == "no dataset is kept\n"
 
 
 def test_rebuild(command, built, tmp_path):
@@ -99,7 +99,7 @@ def test_explain(command, built):
     [
         (["rebuild", "ffff"], 1, "dataset 'ffff' is not saved in"),
         (["show", "nothing"], 1, "expected a dataset's fingerprint"),
-        (["list", "--connect", "127.0.0.1:1"], 2, "works on the files of a home"),
+        (["list", "--connect", "127.0.0.1:1"], 1, "no feature store answers at 127.0.0.1:1"),
     ],
 )
 def test_what_is_not_there(command, tmp_path, words, code, message):

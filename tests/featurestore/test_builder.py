@@ -21,6 +21,7 @@ from featurestore import (
     JoinComparatorEnum,
     JoinTypeEnum,
 )
+from featurestore.builderquery import build
 from featurestore.convert import offline_schema
 from featurestore.dataset import Resolved
 from featurestore.offline import Snapshot
@@ -342,12 +343,9 @@ def test_the_rows_of_a_group_are_those_of_the_naive_loop(
             FeatureSelection("g"), group, Snapshot(folder, 0, (file,), tuple(schema.names))
         )
         builder = DatasetBuilder(
-            resolved,
-            lambda name: resolved,
-            output_path=None,
-            record_identifier=None,
-            event_time=None,
-            included=None,
+            "g",
+            describe=lambda name: group,
+            run=lambda options, rows: build(options, rows, lambda name: resolved)[0],
         )
         builder.with_event_time_range(
             *(None if moment is None else second(moment) for moment in (start, end))

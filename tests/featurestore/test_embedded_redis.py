@@ -72,6 +72,25 @@ def store_time(record):
     return featurestore.eventtime.to_datetime(featurestore.eventtime.parse_iso(record["time"]))
 
 
+def test_loads_and_a_rebuild(redis_store, reading, rows_of):
+    store = redis_store
+    store.put("readings", reading("a", 5, count=1))
+    store.put("readings", reading("b", 9, count=2))
+    rows = pa.Table.from_pylist([reading(name, 5, count=n) for n, name in enumerate("abc", 10)])
+    store.load("readings", rows, key="k")
+    store.put("readings", reading("c", 5, count=3))
+    assert store.load("readings", rows, key="k").already
+    assert [store.get("readings", name)["count"] for name in "abc"] == [10, 2, 3]
+    assert store.verify("readings").equal
+    assert store.backfill("readings").written == 0
+    number = store.registry.get("readings").number
+    store.online.drop(number)
+    assert store.rebuild_online("readings").was_empty
+    assert [store.get("readings", name)["count"] for name in "abc"] == [10, 2, 3]
+    assert store.verify("readings").equal
+    assert len(rows_of(store)) == 6
+
+
 def test_a_store_is_opened_by_its_url(tmp_path, readings, reading, redis_url, monkeypatch):
     home, url = tmp_path / "home", redis_url()
     with featurestore.open(home, online=url) as store:

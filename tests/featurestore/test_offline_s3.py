@@ -181,7 +181,7 @@ def test_an_erasure_over_s3(remote, place, reading, at):
     assert report.rows == 3
     assert len(report.document["offline"]["files_deleted"]) == 3
     assert report.document["offline"]["versions_lost"] == [[0, 2]]
-    system = table.file_system()
+    system = table.folder()
     for info in system.get_file_info(pa_fs.FileSelector("", recursive=True)):
         if info.is_file:
             with system.open_input_stream(info.path) as file:
@@ -194,6 +194,27 @@ def test_an_erasure_over_s3(remote, place, reading, at):
     assert not cached & deleted
     assert remote.verify("readings").equal
     assert remote.dataset(spine, ["readings[count]"]).fingerprint == before.fingerprint
+
+
+def test_a_load_over_s3(remote, relay, at):
+    rows = {
+        "station": [f"s{n % 3}" for n in range(40)],
+        "time": [at(n * 5_000 - 150_000) for n in range(40)],
+        "count": list(range(40)),
+    }
+    relay.cut()
+    with pytest.raises(StoreUnavailable):
+        remote.load("readings", rows, key="k")
+    relay.mend()
+    assert remote.load("readings", rows, key="k").already is False
+    assert remote.load("readings", rows, key="k").already
+    assert sorted(counts(remote)) == list(range(40))
+    assert remote.verify("readings").equal
+    remote.load("readings", rows, key="again")
+    assert remote.rebuild_online("readings").written == 3
+    assert remote.maintain("readings", retention=dt.timedelta(0)).files_removed >= 0
+    assert len(counts(remote)) == 80
+    assert remote.verify("readings").equal
 
 
 def test_a_login_is_stored_nowhere(remote, reading):

@@ -84,7 +84,7 @@ def test_a_part_or_an_altered_dataset_is_not_saved_as_the_whole(filled, spine):
     with pytest.raises(InvalidRequest, match="expected the 5 rows it was built with, got 1"):
         dataset.filter(pa.array([True, False, False, False, False])).save()
     altered = Dataset(dataset.table.set_column(2, "label", pa.array([0] * 5)), dataset.manifest)
-    with pytest.raises(InvalidRequest, match="no embedded store built this value"):
+    with pytest.raises(InvalidRequest, match="no store built this value"):
         altered.save()
     with pytest.raises(InvalidRequest, match="other ones"):
         filled.save_dataset(altered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
@@ -104,6 +106,31 @@ def at_once(works: list[Callable[[], None]]) -> None:
         thread.join()
     if failures:
         raise failures[0]
+
+
+def test_a_dataset_that_one_worker_keeps_every_worker_has(workers, clients, tmp_path):
+    group = FeatureGroup("kept", "id", "at", GROUP.features)
+    clients[0].create_feature_group(group)
+    for number in range(20):
+        at = eventtime.format_iso(START_US + number * 1_000_000)
+        clients[number % CLIENTS].put("kept", {"id": "a", "at": at, "n0": number})
+    spine = pa.table({"id": ["a"] * 40, "event_time": [at] * 40})
+
+    made = clients[0].dataset(spine, ["kept[n0]"])
+    path = made.save()
+
+    for number, client in enumerate(clients):
+        assert client.load_dataset(made.fingerprint) == made
+        assert client.rebuild_dataset(made.fingerprint).fingerprint == made.fingerprint
+        assert client.check_dataset(made).passed
+        assert client.save_dataset(made) == path
+        out = tmp_path / f"{number}.parquet"
+        written = client.write_dataset(spine, ["kept[n0]"], out, memory_limit="64MB")
+        assert written.fingerprint == made.fingerprint
+        assert client.history("kept").read_all()["n0"].to_pylist() == list(range(20))
+    assert {one.fingerprint for one in clients[-1].list_datasets()} == {made.fingerprint}
+    clients[-1].maintain("kept", retention=dt.timedelta(0))
+    assert clients[0].versions("kept")[0] == clients[1].versions("kept")[0]
 
 
 def test_the_newest_event_time_wins_and_all_see_one_order(workers, clients):

@@ -28,6 +28,7 @@ local DELETED, HARD = 1, 2
 local APPLIED, HISTORIC, REFUSED, CHANGED, ERASED = 0, 1, 2, 3, 4
 -- Where a stored value's header has its fields (featurestore/codec.py), from 1.
 local FLAGS, EVENT_TIME, SEQUENCE, HEADER = 2, 5, 21, 28
+local NOTHING = string.rep('\0', 8)  -- no version has the sequence 0
 
 local function has(flags, flag)
   return flags % (2 * flag) >= flag
@@ -78,7 +79,8 @@ end
 -- The rule of order, as `decide` in featurestore/online/base.py has it.
 local function decide(entry, stored, expected)
   if expected then
-    return (stored and sub(stored, SEQUENCE, SEQUENCE + 7) == expected) and APPLIED or CHANGED
+    local found = stored and sub(stored, SEQUENCE, SEQUENCE + 7) or NOTHING
+    return found == expected and APPLIED or CHANGED
   end
   if not stored then
     return APPLIED

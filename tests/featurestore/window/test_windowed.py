@@ -311,3 +311,27 @@ def test_ties_sort_as_identifiers_do():
     ties = [tile.tie_of(kinds.INTEGRAL, number) for number in integers]
     assert ties == sorted(ties)
     assert sys.byteorder == "little", "sketches are kept in the machine's order of bytes"
+
+
+def test_loaded_rows_are_events_and_a_lost_store_is_filled_again(home):
+    at = round(time.time() - 60, 6)
+    rows = {"user": ["a", "a", "b"], "at": [at, at + 1, at], "n": [5, 6, 7]}
+    with featurestore.open(home) as store:
+        store.create_windowed_group(BY_USER)
+        store.put("clicks", {"user": "a", "at": at, "n": 1})  # the load's row of this time counts
+        store.load("clicks", rows, key="k")
+        store.put("clicks", {"user": "b", "at": at + 2, "n": 8})
+        store.load("clicks", rows, key="k")
+        before = store.get_windows("by-user", ["a", "b"])
+        assert [sorted(set(found.values()) - {"a", "b"}) for found in before] == [
+            [2, 6, 11],
+            [2, 8, 15],
+        ]
+        assert store.verify("by-user").equal
+        store.flush()
+    (home / "online").rename(home / "gone")
+    with featurestore.open(home) as store:
+        store.rebuild_online("clicks")
+        assert store.get_windows("by-user", ["a", "b"]) == before
+        assert store.verify("by-user").equal
+        assert store.verify("clicks").equal

@@ -1,0 +1,232 @@
+"""Datasets and offline tables of a server: what `RemoteStore` does with them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import pyarrow as pa
+
+from featurestore import wire_dataset
+from featurestore.builder import BuilderOptions, BuiltDataset
+from featurestore.check import CheckReport
+from featurestore.dataset import Dataset, FeatureSelection, Keeper, moment_us
+from featurestore.errors import InternalError
+from featurestore.offline.history import TableVersion
+from featurestore.offline.maintenance import MaintenanceReport
+from featurestore.plan import DatasetPlan
+from featurestore.saved import SavedDataset
+from featurestore.spine import name_of, read_spine, spine_batches
+from featurestore.store import selections
+from featurestore.streamed import WrittenDataset, memory_bytes
+from featurestore.v1 import dataset_pb2, offline_pb2
+
+__all__ = ["Calls", "RemoteDatasets", "Requests"]
+
+
+class Calls(Protocol):
+    """How a client calls: with its login, an hour's deadline, and the store's errors."""
+
+    def unary(self, method: str, request: Any) -> Any:
+        """Make a call with one reply; the request may be an iterator of messages."""
+
+    def stream(self, method: str, request: Any) -> Generator[Any, None, None]:
+        """Make a call with many replies; closed, it cancels the call."""
+
+
+@final
+class Requests:
+    """The messages of a call, from an iterator that may fail: then the call is cancelled.
+
+    gRPC by itself would end the call with UNKNOWN, and say what failed only in a log.
+
+    Args:
+        messages: made as they are sent, in a thread of gRPC's.
+    """
+
+    def __init__(self, messages: Iterator[Any]) -> None:
+        self._messages = messages
+        self._call: Any = None
+        self._begun = threading.Event()
+        self.error: Exception | None = None
+
+    def begun(self, call: Any) -> None:
+        """Name the call that they belong to."""
+        self._call = call
+        self._begun.set()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._messages)
+        except StopIteration:
+            raise
+        except Exception as error:  # noqa: BLE001  # raised again where the replies are read
+            self.error = error
+            self._begun.wait()
+            self._call.cancel()
+            raise StopIteration from None
+
+
+@final
+class RemoteDatasets:
+    """The verbs of datasets and offline tables over gRPC.
+
+    Args:
+        calls: makes the calls.
+        keeper: the store that datasets from here are saved in.
+    """
+
+    def __init__(self, calls: Calls, keeper: Keeper) -> None:
+        self._calls = calls
+        self._keeper = keeper
+
+    def dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        time: str,
+        as_of: dt.datetime | None,
+        spine_name: str,
+    ) -> Dataset:
+        """See FeatureStore.dataset."""
+        rows = read_spine(spine)
+        spec = wire_dataset.dataset_spec(
+            selections(features),
+            time,
+            as_of_us=moment_us(as_of),
+            spine_name=spine_name or name_of(spine),
+        )
+        requests = wire_dataset.build_requests(spec, wire_dataset.chunks_of(rows))
+        return self._built("BuildDataset", requests)
+
+    def explain(
+        self, spine: object, features: Iterable[FeatureSelection | str], time: str
+    ) -> DatasetPlan:
+        """See FeatureStore.explain_dataset."""
+        rows = read_spine(spine)
+        spec = wire_dataset.dataset_spec(selections(features), time)
+        requests = wire_dataset.build_requests(spec, wire_dataset.chunks_of(rows))
+        return wire_dataset.plan_from(self._calls.unary("ExplainDataset", requests))
+
+    def write(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        path: Path,
+        *,
+        memory_limit: int | str,
+        time: str,
+        as_of: dt.datetime | None,
+        spine_name: str,
+        on_progress: Callable[[int], None] | None,
+    ) -> WrittenDataset:
+        """See FeatureStore.write_dataset."""
+        spec = wire_dataset.dataset_spec(
+            selections(features),
+            time,
+            as_of_us=moment_us(as_of),
+            spine_name=spine_name or name_of(spine),
+            memory=memory_bytes(memory_limit),
+        )
+        rows = spine_batches(spine)
+        requests = wire_dataset.build_requests(spec, wire_dataset.chunks_of(rows))
+        manifest: dict[str, Any] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        replies = self._calls.stream("WriteDataset", requests)
+        try:
+            with part.open("wb") as file:
+                for reply in replies:
+                    kind = reply.WhichOneof("part")
+                    if kind == "file":
+                        file.write(reply.file)
+                    elif kind == "manifest_json":
+                        manifest = json.loads(reply.manifest_json)
+                    elif on_progress is not None:
+                        on_progress(reply.rows_joined)
+            written = Dataset.read_manifest(part)
+            if written != manifest:
+                raise InternalError(f"{path}: the server sent another file than it announced")
+            part.replace(path)
+        finally:
+            replies.close()
+            part.unlink(missing_ok=True)
+        return WrittenDataset(path, manifest)
+
+    def run_builder(self, options: BuilderOptions, rows: pa.Table | None) -> BuiltDataset:
+        """See FeatureStore.run_builder."""
+        requests = wire_dataset.builder_requests(options, rows)
+        replies = self._calls.stream("CreateDataset", requests)
+        first = next(replies).built
+        table = wire_dataset.batches_from((reply.rows for reply in replies), "dataset").read_all()
+        return BuiltDataset(table, first.query, json.loads(first.manifest_json))
+
+    def save(self, dataset: Dataset) -> Path:
+        """See FeatureStore.save_dataset."""
+        reply = self._calls.unary("SaveDataset", wire_dataset.save_requests(dataset))
+        return wire_dataset.saved_from(reply.dataset).path
+
+    def load(self, fingerprint: str) -> Dataset:
+        """See FeatureStore.load_dataset."""
+        return self._built("LoadDataset", dataset_pb2.LoadDatasetRequest(fingerprint=fingerprint))
+
+    def rebuild(self, fingerprint: str) -> Dataset:
+        """See FeatureStore.rebuild_dataset."""
+        request = dataset_pb2.RebuildDatasetRequest(fingerprint=fingerprint)
+        return self._built("RebuildDataset", request)
+
+    def saved(self) -> list[SavedDataset]:
+        """See FeatureStore.list_datasets."""
+        replies = self._calls.stream("ListDatasets", dataset_pb2.ListDatasetsRequest())
+        return [wire_dataset.saved_from(reply) for reply in replies]
+
+    def describe(self, fingerprint: str) -> SavedDataset:
+        """See FeatureStore.describe_dataset."""
+        request = dataset_pb2.DescribeDatasetRequest(fingerprint=fingerprint)
+        return wire_dataset.saved_from(self._calls.unary("DescribeDataset", request).dataset)
+
+    def check(self, dataset: Dataset, rows: int | None, seed: int) -> CheckReport:
+        """See FeatureStore.check_dataset."""
+        requests = wire_dataset.check_requests(dataset, rows, seed)
+        return wire_dataset.check_from(self._calls.unary("CheckDataset", requests))
+
+    def maintain(self, group: str, retention: dt.timedelta, *, zorder: bool) -> MaintenanceReport:
+        """See FeatureStore.maintain."""
+        request = wire_dataset.maintain_request(group, retention, zorder=zorder)
+        return wire_dataset.maintenance_from(self._calls.unary("Maintain", request))
+
+    def history(
+        self,
+        group: str,
+        version: int | None,
+        as_of: dt.datetime | None,
+        features: Sequence[str],
+    ) -> pa.RecordBatchReader:
+        """See FeatureStore.history; a reader that is let go ends the call."""
+        request = wire_dataset.history_request(group, version, moment_us(as_of), features)
+        replies = self._calls.stream("ReadHistory", request)
+        return wire_dataset.batches_from((reply.rows for reply in replies), "history")
+
+    def versions(self, group: str, limit: int | None) -> list[TableVersion]:
+        """See FeatureStore.versions."""
+        request = offline_pb2.ListTableVersionsRequest(feature_group_name=group, limit=limit)
+        return wire_dataset.versions_from(self._calls.unary("ListTableVersions", request))
+
+    def restore(self, group: str, version: int) -> int:
+        """See FeatureStore.restore."""
+        request = offline_pb2.RestoreRequest(feature_group_name=group, version=version)
+        return int(self._calls.unary("Restore", request).version)
+
+    def _built(self, method: str, request: Any) -> Dataset:
+        replies = self._calls.stream(method, request)
+        manifest = next(replies).dataset.manifest_json
+        table = wire_dataset.batches_from((reply.rows for reply in replies), "dataset").read_all()
+        return wire_dataset.dataset_from(manifest, table, self._keeper)
