@@ -32,6 +32,7 @@ from featurestore.check import CheckReport
 from featurestore.client import connect
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import open_store as open  # noqa: A004  # read as featurestore.open
+from featurestore.erasure import ErasureReport, verify_report
 from featurestore.errors import (
     AccessDenied,
     DatasetChanged,
@@ -156,6 +157,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "TableVersion",
     "VerifyReport",
     "Difference",
+    "ErasureReport",
+    "verify_report",
     "group_entity",
     # errors
     "FeatureStoreError",

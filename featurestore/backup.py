@@ -46,7 +46,7 @@ Progress = Callable[[int, int], None]
 _BUSY_TIMEOUT_S: Final = 30.0
 _SQLITE_PAGES: Final = 1024
 _PIPE_BYTES: Final = 1 << 20
-_FOLDERS: Final = ("artifacts", "jobs", "deadletters")
+_FOLDERS: Final = ("artifacts", "jobs", "deadletters", "erasures")
 # Of a job: its data are links or copies of what is elsewhere, and its model is an artifact.
 _LEFT_OUT_OF_JOBS: Final = frozenset({"input/data", "model", "checkpoints"})
 _ELSEWHERE: Final = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from featurestore.embedded import (
     identifier_texts,
     record_batches,
 )
+from featurestore.erasure.report import ErasureReport
 from featurestore.errors import (
     FeatureGroupNotFound,
     FeatureStoreError,
@@ -660,6 +662,14 @@ class RemoteStore(FeatureStore):
             wire.raise_from_rpc(error, self.target, self._login, metadata[0][1])
         except ValueError as error:
             raise self._closed() from error
+
+    def erase(
+        self, group: str, identifiers: object, *, reason: str = "", datasets: str = "keep"
+    ) -> ErasureReport:
+        """See FeatureStore.erase. The report names the token that the call was made with."""
+        request = wire_control.erase_message(group, identifiers, reason, datasets)
+        response = self._call(self._control.EraseRecords, request, timeout_s=LONG_TIMEOUT_S)
+        return ErasureReport(json.loads(response.report_json))
 
     # -- lineage and end ----------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ copies bytes instead of building objects. All integers are little-endian but for
 which are big-endian to sort.
 
     key      group u32 · identifier (or, when longer than a key allows, 0xFF and its BLAKE2b-256)
+             of the tombstone of an erasure: group u32 · 0xFE · hash of the identifier, in hex
     value    form u8 · flags u8 · schema version u16 · event time i64 · expires i64 · sequence u64
              · [identifier length u16 · identifier, when hashed] · record
     outbox   group u32 · sequence u64
@@ -34,6 +35,8 @@ __all__ = [
     "decode_value",
     "encode_outbox",
     "encode_value",
+    "erased_key",
+    "erased_prefix",
     "group_prefix",
     "outbox_key",
     "outbox_keys",
@@ -50,10 +53,12 @@ Integers = npt.NDArray[np.integer[Any]]
 FORM: Final = 1
 DELETED: Final = 1  # a tombstone or marker: no features
 HARD: Final = 2  # the tombstone of a hard delete: not listed
+ERASED: Final = 4  # the tombstone of an erasure: its identifier is a hash
 NEVER: Final = 2**63 - 1  # an expiry that never comes
 MAX_KEY: Final = 511  # LMDB's limit
 MAX_IDENTIFIER_IN_KEY: Final = MAX_KEY - 4  # longer ones are hashed
 _HASHED: Final = b"\xff"  # no UTF-8 text begins with this byte
+_ERASED: Final = b"\xfe"  # nor with this one
 
 _VALUE: Final = struct.Struct("<BBHqqQ")
 _OUTBOX: Final = struct.Struct("<BBHqqq")
@@ -224,6 +229,25 @@ def record_keys(group: int, identifiers: Sequence[bytes]) -> list[bytes]:
     """Return the keys of many identifiers in a group, none longer than a key takes."""
     prefix = _GROUP.pack(group)
     return [prefix + identifier for identifier in identifiers]
+
+
+def erased_prefix(group: int) -> bytes:
+    """Return the first bytes of the keys of a group's tombstones of erasures."""
+    return _GROUP.pack(group) + _ERASED
+
+
+def erased_key(group: int, identifier: bytes, store_id: str) -> bytes:
+    r"""Return the key of the tombstone that an erasure of an identifier leaves.
+
+    It is found by the identifier and does not tell it: the hash is taken with the store's own
+    name before it, so that no table made for another store fits. SHA-1 since Redis has it in its
+    scripts; who makes two identifiers of one hash has one of them erased with the other.
+
+    >>> erased_key(1, b"ada", "store")[4:13]
+    b'\xfe1a096454'
+    """
+    digest = hashlib.sha1(store_id.encode() + identifier, usedforsecurity=False)
+    return erased_prefix(group) + digest.hexdigest().encode()
 
 
 def encode_value(value: StoredValue) -> bytes:

@@ -30,6 +30,7 @@ from featurestore.dataset import (
     moment_us,
 )
 from featurestore.engine import Engine, build, check_engine, write
+from featurestore.erasure import Eraser, ErasureReport
 from featurestore.errors import (
     FeatureGroupNotFound,
     FeatureStoreError,
@@ -891,6 +892,33 @@ class EmbeddedStore(FeatureStore):
         entry = self._with_offline(group)
         with self._flusher.maintaining(entry.number), self._flusher.paused(entry.number):
             return history.restore(self.offline_table(entry), version)
+
+    def erase(
+        self,
+        group: str,
+        identifiers: object,
+        *,
+        reason: str = "",
+        datasets: str = "keep",
+        by: str = "",
+    ) -> ErasureReport:
+        """See FeatureStore.erase; `by` names who asks, by default the user of the process."""
+        return self.eraser.erase(group, identifiers, reason=reason, datasets=datasets, by=by)
+
+    @cached_property
+    def eraser(self) -> Eraser:
+        """What erases; its `holders` are what beside the stores has records of the home."""
+        return Eraser(
+            self.home,
+            self.registry,
+            self.online,
+            self._flusher,
+            self._flush,
+            self.offline_table,
+            self.saved,
+            lambda: self.graph,
+            self._now,
+        )
 
     # -- lineage and end ----------------------------------------------------------------------
 

@@ -123,6 +123,20 @@ class SavedDatasets:
         found = [self._read(path) for path in self._datasets.glob("*.parquet")]
         return sorted(found, key=lambda one: (one.saved, one.fingerprint))
 
+    def remove(self, fingerprint: str) -> None:
+        """Delete a dataset, and its spine when no other dataset has it.
+
+        Raises:
+            DatasetNotFound: see `find`.
+        """
+        found = self.find(fingerprint)
+        digest = str(found.manifest["spine_digest"])
+        others = (one for one in self.list() if one.fingerprint != found.fingerprint)
+        if all(str(one.manifest["spine_digest"]) != digest for one in others):
+            self._spine_path(digest).unlink(missing_ok=True)
+        found.path.with_suffix(".json").unlink(missing_ok=True)
+        found.path.unlink()  # last: where it is, the others are looked for
+
     def find(self, fingerprint: str) -> SavedDataset:
         """Return the dataset of a fingerprint, or of its first characters, four or more.
 

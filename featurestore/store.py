@@ -15,6 +15,7 @@ import pyarrow as pa
 from featurestore.builder import BuilderOptions, BuiltDataset, DatasetBuilder, read_base
 from featurestore.check import CheckReport
 from featurestore.dataset import Dataset, FeatureSelection
+from featurestore.erasure.report import ErasureReport
 from featurestore.errors import FeatureGroupNotFound, InvalidRequest
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.loaded import BackfillReport, LoadResult, Progress
@@ -622,6 +623,36 @@ class FeatureStore(ABC):
         Raises:
             InvalidSpine: a column is missing or has the wrong type.
             FeatureGroupNotFound, FeatureNotFound: a selection names what does not exist.
+        """
+
+    @abstractmethod
+    def erase(
+        self, group: str, identifiers: object, *, reason: str = "", datasets: str = "keep"
+    ) -> ErasureReport:
+        """Erase identifiers from every store of the home, and return a signed report.
+
+        All their records with an event time up to now go: the online record, what waits for the
+        offline table, and every row in every version of that table. Those that arrive later are
+        erased on arrival: a put of them is acknowledged and stored nowhere. A record with a later
+        event time is a new one, and lives. An erasure that is cut is finished by the next one, or
+        when a server of the home starts. See docs/erasure.md for what is and is not reached.
+
+        Args:
+            group: the feature group.
+            identifiers: one, or several.
+            reason: for the report; it must not name an identifier.
+            datasets: what becomes of saved datasets with rows of them: `keep` or `delete`.
+
+        Returns:
+            The report; where nothing was held, `is_found` is false.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRequest: no identifier, or one of another type.
+            StoreUnavailable: a store cannot be reached, or the package that signs is absent.
+
+        Cost: looks at every data file of the table; versions that need a file with such rows
+        cannot be read any more.
         """
 
     @abstractmethod

@@ -16,8 +16,8 @@ from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.schema import FeatureGroup, StorageType, Throughput
 from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
 from featurestore.store import Description
-from featurestore.v1 import control_pb2
-from featurestore.wire import ttl_from
+from featurestore.v1 import control_pb2, erasure_pb2
+from featurestore.wire import text, ttl_from
 
 __all__ = ["description_from", "description_message", "group_from", "group_message"]
 
@@ -365,3 +365,35 @@ def _expression_message(expression: Expression) -> control_pb2.SearchExpression:
         sub_expressions=map(_expression_message, expression.expressions),
         operator=_OR if expression.any_of else control_pb2.SearchExpression.AND,
     )
+
+
+def erase_message(group: str, identifiers: object, reason: str, datasets: str) -> Any:
+    """Make the request of an erasure.
+
+    Raises:
+        InvalidRequest: `datasets` is neither keep nor delete.
+    """
+    kinds = erasure_pb2.EraseRecordsRequest
+    known = {"keep": kinds.KEEP, "delete": kinds.DELETE}
+    if datasets not in known:
+        raise InvalidRequest(f"datasets: expected keep or delete, got {datasets!r}")
+    if isinstance(identifiers, str | bytes) or not isinstance(identifiers, Iterable):
+        identifiers = [identifiers]
+    return kinds(
+        feature_group_name=group,
+        record_identifiers_value_as_string=map(text, identifiers),
+        reason=reason,
+        saved_datasets=known[datasets],
+    )
+
+
+def saved_datasets_from(request: Any) -> str:
+    """Read what becomes of saved datasets in an erasure.
+
+    Raises:
+        InvalidRequest: an unknown number.
+    """
+    kinds = erasure_pb2.EraseRecordsRequest
+    if request.saved_datasets not in kinds.SavedDatasets.values():
+        raise InvalidRequest(f"saved_datasets: unknown number {request.saved_datasets}")
+    return "delete" if request.saved_datasets == kinds.DELETE else "keep"

@@ -19,7 +19,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -225,6 +225,46 @@ class DeadLetters:
                 end = max(end, int(stretch[2]))
             yield from (overlapping[offset] for offset in sorted(overlapping))
 
+    def retain(self, group: str, is_kept: Callable[[DeadLetter], bool]) -> tuple[int, int]:
+        """Remove the letters of a group that are not to be kept, and what killed writers left.
+
+        Args:
+            group: the feature group.
+            is_kept: asked once for each letter in a file; of one in two files, twice.
+
+        Returns:
+            How many letters were removed, and from how many files.
+
+        Raises:
+            IngestError: a file is not one of dead letters, or cannot be written; done again, it
+                goes on.
+        """
+        removed = files = 0
+        for partition in _folders(self.folder / group):
+            for path in sorted(partition.iterdir()):
+                if _FILE.match(path.name) is None:
+                    if path.name.startswith(".") and _is_left(path):
+                        path.unlink(missing_ok=True)
+                    continue
+                letters = list(_read_file(path))
+                kept = [letter for letter in letters if is_kept(letter)]
+                if len(kept) == len(letters):
+                    continue
+                removed += len(letters) - len(kept)
+                files += 1
+                try:
+                    if kept:
+                        _write_whole(path, kept)
+                    else:
+                        path.unlink(missing_ok=True)
+                        _sync_folder(partition)
+                except OSError as error:
+                    raise IngestError(
+                        f"dead letters cannot be removed from {path}: {error}; try again when it "
+                        f"can be written"
+                    ) from error
+        return removed, files
+
     def _path(self, group: str, source: str, part: PartitionPosition) -> Path:
         # Source and partition hold slashes and may be longer than a file name allows.
         digest = hashlib.sha256(f"{source}\0{part.partition}".encode()).hexdigest()[:32]
@@ -247,6 +287,18 @@ def _write_whole(path: Path, letters: Sequence[DeadLetter]) -> None:
     # A new name is only as durable as the folder that lists it.
     for folder in (path.parent, *(made.parent for made in missing)):
         _sync_folder(folder)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a file that was being written belongs to a process that has ended."""
+    pid = path.name.rpartition(".")[2]
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Final, final
 
+from featureline.erasing import finish_erasures, reach_everything
 from featureline.probe import Probe
 from featureline.server.flushing import Flushing
 from featureline.server.listener import choose_front, raise_file_limit
 from featureline.server.maintaining import Maintaining
+from featureline.server.rounds import Rounds
 from featureline.server.server import Server
 from featureline.server.settings import Settings
 from featureline.server.sweeping import Sweeping
@@ -28,6 +30,8 @@ __all__ = ["END_S", "Stop", "run_worker"]
 
 # Beyond the drain, for what cannot be cut short: a commit on a slow disk, the end of threads.
 END_S: Final = 2.0
+# After the start, where a table was away then.
+ERASING_S: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +53,7 @@ def run_worker(
     """
     raise_file_limit()
     with open_store(settings.home, online=settings.online) as store:
+        reach_everything(store)
         asyncio.run(_run(settings, store, on_ready, shares_port))
 
 
@@ -120,7 +125,20 @@ async def _run(
     )
     sweeping = Sweeping(store, lambda: flushing.is_elected, metrics=metrics)
     maintaining = Maintaining(store, lambda: flushing.is_elected, every_s=settings.maintain_s)
-    background = asyncio.gather(flushing.run(), sweeping.run(), maintaining.run())
+    erasing = Rounds(
+        "the end of erasures that were cut",
+        lambda: finish_erasures(store),
+        lambda: flushing.is_elected,
+        every_s=ERASING_S,
+        rest=0,
+    )
+    background = asyncio.gather(
+        flushing.run(),
+        sweeping.run(),
+        maintaining.run(),
+        erasing.run(),
+        asyncio.to_thread(finish_erasures, store),
+    )
     on_ready(
         {
             "grpc": server.address,
@@ -134,6 +152,7 @@ async def _run(
     if probe is not None:
         probe.drain()
     maintaining.stop()
+    erasing.stop()
     sweeping.stop()
     flushing.stop()
     await server.stop(settings.drain_s)

@@ -93,6 +93,12 @@ class FileCache:
             self._shrink()
         return [str(path) for path in paths]
 
+    def forget(self, uri: str, names: Sequence[str]) -> None:
+        """Remove the copies of files of a table, as far as there are any."""
+        place = self._folder / hashlib.sha256(uri.encode()).hexdigest()[:32]
+        for name in names:
+            (place / unquote(name)).unlink(missing_ok=True)
+
     def _shrink(self) -> None:
         kept = sorted(self._files(), key=lambda entry: entry[1].st_mtime)
         total = sum(stat.st_size for _, stat in kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 from urllib.parse import unquote
@@ -203,12 +203,17 @@ class DeltaOfflineTable(OfflineTable):
         """Return the table's folder as an Arrow file system."""
         return file_system(self.uri, self._options)
 
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove files from the cache, as far as they are in it."""
+        if self._cache is not None:
+            self._cache.forget(self.uri, names)
+
     def vacuumed(self, version: int | None) -> InvalidRequest:
         """Build the error of a version that maintenance has taken away."""
         return InvalidRequest(
             f"{self.uri}: version {version} cannot be read any more: a vacuum took its files away "
-            f"when they were older than the retention; choose a later version (`featureline group "
-            f"history` lists them)"
+            f"when they were older than the retention, or an erasure did; choose a later version "
+            f"(`featureline group history` lists them)"
         )
 
     def failure(self, error: Exception) -> Exception:

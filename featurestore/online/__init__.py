@@ -1,6 +1,15 @@
 """The online store: the latest record of each identifier, and the outbox beside it."""
 
-from featurestore.online.base import Batch, OnlineStore, Outcome, Usage, Version, Write, decide
+from featurestore.online.base import (
+    Batch,
+    Erased,
+    OnlineStore,
+    Outcome,
+    Usage,
+    Version,
+    Write,
+    decide,
+)
 from featurestore.online.bound import OutboxBound, OutboxLimit
 from featurestore.online.columns import PutColumns
 from featurestore.online.committer import Committer
@@ -14,6 +23,7 @@ __all__ = [
     "ENGINES",
     "Batch",
     "Committer",
+    "Erased",
     "LmdbStore",
     "MemoryStore",
     "OnlineStore",

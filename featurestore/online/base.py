@@ -15,7 +15,17 @@ from featurestore.position import SourcePosition
 if TYPE_CHECKING:
     from featurestore.online.windows import WindowStore
 
-__all__ = ["Batch", "OnlineStore", "Outcome", "Usage", "Version", "Write", "decide"]
+__all__ = [
+    "Batch",
+    "Erased",
+    "OnlineStore",
+    "Outcome",
+    "Usage",
+    "Version",
+    "Write",
+    "decide",
+    "decide_erasure",
+]
 
 
 class Outcome(enum.IntEnum):
@@ -25,6 +35,7 @@ class Outcome(enum.IntEnum):
     HISTORIC = 1  # older than the stored version: offline only
     REFUSED = 2  # a hard delete that is not later than the stored record: nothing was written
     CHANGED = 3  # the stored version is not the `expected` one: nothing was written
+    ERASED = 4  # at or before an erasure of its identifier: erased on arrival, nothing was written
 
 
 class Write(NamedTuple):
@@ -66,6 +77,18 @@ class Version(NamedTuple):
 
     event_time_us: int
     sequence: int
+
+
+class Erased(NamedTuple):
+    """What an erasure of one identifier did online.
+
+    Args:
+        found: whether a version was there, a tombstone too, and was removed.
+        through_us: writes of an event time at or before it are erased on arrival from now on.
+    """
+
+    found: bool
+    through_us: int
 
 
 class Batch(NamedTuple):
@@ -152,6 +175,29 @@ class OnlineStore(ABC):
         """
 
     @abstractmethod
+    def erase(self, group: int, identifier: bytes, *, through_us: int) -> Erased:
+        """Replace the version of an identifier by a tombstone that holds only a hash of it.
+
+        From then on a write of the identifier with an event time at or before `through_us`, or
+        that of the removed version when it is later, is stored nowhere (Outcome.ERASED), offline
+        neither. A later one is stored as ever; the tombstone stays. Events of the identifier leave
+        the windows in the same transaction. Done again with the same time it removes nothing that
+        came meanwhile. `get` returns None for an erased identifier, `scan` the tombstone, with the
+        flags DELETED, HARD and ERASED and the hash as its identifier.
+
+        Raises:
+            StoreFull: nothing was changed.
+        """
+
+    def scrub(self, group: int, identifiers: Sequence[bytes]) -> int | None:
+        """Overwrite what erased identifiers left in the engine's free space, as far as it can.
+
+        Returns:
+            In how many places they still are, or may be; None where the engine cannot tell.
+        """
+        return None
+
+    @abstractmethod
     def drop(self, group: int) -> None:
         """Remove all versions and waiting outbox entries of a group."""
 
@@ -190,6 +236,8 @@ class OnlineStore(ABC):
 def decide(write: Write, stored: Version | None) -> Outcome:
     """Say what becomes of a write: the one rule of order of every engine.
 
+    An engine asks it for writes that no erasure covers.
+
     The newest event time wins. At equal event times the later write wins, but a delete does not
     win over a record: a delete must be later than what it deletes. So any order of arrival ends
     in the same version.
@@ -210,3 +258,23 @@ def decide(write: Write, stored: Version | None) -> Outcome:
     if write.event_time_us == stored.event_time_us and not write.flags & DELETED:
         return Outcome.APPLIED
     return Outcome.REFUSED if write.flags & HARD else Outcome.HISTORIC
+
+
+def decide_erasure(through_us: int, stored_us: int | None, erased_us: int | None) -> Erased | None:
+    """Say what an erasure does: the one rule of every engine. None: it was done before.
+
+    Args:
+        through_us: event time up to which is erased.
+        stored_us: event time of the version that is there, or None.
+        erased_us: of the tombstone that an earlier erasure left, or None.
+
+    >>> decide_erasure(5, 3, None), decide_erasure(5, 9, None)
+    (Erased(found=True, through_us=5), Erased(found=True, through_us=9))
+    >>> decide_erasure(5, 9, 5)  # what came after the first of two equal erasures stays
+    >>> decide_erasure(6, 9, 5)
+    Erased(found=True, through_us=9)
+    """
+    if erased_us is not None and erased_us >= through_us:
+        return None
+    known = [time for time in (stored_us, erased_us) if time is not None]
+    return Erased(stored_us is not None, max([through_us, *known]))

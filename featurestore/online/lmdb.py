@@ -33,12 +33,19 @@ from featurestore.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from featurestore.online.base import Batch, OnlineStore, Outcome, Usage
+from featurestore.online.base import Batch, Erased, OnlineStore, Outcome, Usage
 from featurestore.online.lmdb_changes import Migration, migration_of, note_changes, refuse_moved
 from featurestore.online.lmdb_file import damage_at_the_roots, damage_in_any_page
+from featurestore.online.lmdb_scrub import scrub
 from featurestore.online.lmdb_space import LmdbSpace
-from featurestore.online.lmdb_write import put_batches
-from featurestore.online.windows import SpaceWindows, WindowStore, by_source, note_writes
+from featurestore.online.lmdb_write import erase_record, put_batches
+from featurestore.online.windows import (
+    SpaceWindows,
+    WindowStore,
+    by_source,
+    erase_events,
+    note_writes,
+)
 from featurestore.outbox import Outbox
 from featurestore.window.tile import Space, TiledWindows
 
@@ -95,7 +102,12 @@ class LmdbStore(OnlineStore):
                 shared = self._shared
                 before = self._sequence(txn)
                 outcomes, sequence = put_batches(
-                    txn, shared.records, shared.outbox, [batch.writes for batch in stored], before
+                    txn,
+                    shared.records,
+                    shared.outbox,
+                    [batch.writes for batch in stored],
+                    before,
+                    shared.store_id,
                 )
                 if sequence != before:
                     txn.put(b"sequence", _SEQUENCE.pack(sequence), db=shared.meta)
@@ -148,6 +160,32 @@ class LmdbStore(OnlineStore):
                 if key != after:
                     found.append((key, codec.decode_value(key, data)))
         return found
+
+    def erase(self, group: int, identifier: bytes, *, through_us: int) -> Erased:
+        """See OnlineStore.erase."""
+        shared = self._shared
+        with self.transaction(write=True) as txn:
+            done, keys = erase_record(
+                txn,
+                shared.records,
+                group,
+                identifier,
+                through_us=through_us,
+                store_id=shared.store_id,
+            )
+            if keys:  # else it was done before, and what came since stays
+                erase_events(LmdbSpace(txn, shared.windows), group, identifier)
+            if migration_of(txn, shared.meta) is not None:
+                note_changes(txn, shared.changes, keys)
+        return done
+
+    def scrub(self, group: int, identifiers: Sequence[bytes]) -> int | None:
+        """See OnlineStore.scrub."""
+        self._check_usable()
+        try:
+            return scrub(self, self._shared.env, group, identifiers)
+        except lmdb.Error as error:
+            raise self._explained(error) from error
 
     def drop(self, group: int) -> None:
         """See OnlineStore.drop."""

@@ -8,19 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
 from featurestore import codec
-from featurestore.online.base import Outcome, Version, Write, decide
+from featurestore.online.base import (
+    Erased,
+    Outcome,
+    Version,
+    Write,
+    decide,
+    decide_erasure,
+)
 from featurestore.online.columns import PutColumns
 
-__all__ = ["put_batches"]
+__all__ = ["erase_record", "put_batches"]
 
 
 def put_batches(
-    txn: Any, records: Any, outbox: Any, batches: Sequence[Sequence[Write]], sequence: int
+    txn: Any,
+    records: Any,
+    outbox: Any,
+    batches: Sequence[Sequence[Write]],
+    sequence: int,
+    store_id: str,
 ) -> tuple[list[list[Outcome]], int]:
     """Put batches of writes in their order.
 
@@ -30,25 +42,29 @@ def put_batches(
         outbox: the database of the outbox.
         batches: checked puts and deletes.
         sequence: the store's running number before them.
+        store_id: see OnlineStore.store_id.
 
     Returns:
         One list of outcomes per batch, one outcome per write, and the running number after them.
     """
     outcomes: list[Outcome] = []
     waiting: list[Write] = []
+    erasures = _Erasures(txn, records, store_id)
     for batch in batches:
         # What a compare-and-set refuses has no place in the outbox: those go one by one.
         if isinstance(batch, PutColumns) and (batch.expected is None or not batch.offline):
             keys = _distinct_keys(batch)
             if keys is not None:
-                found, sequence = _put_writes(txn, records, outbox, waiting, sequence)
+                found, sequence = _put_writes(txn, records, outbox, waiting, sequence, erasures)
                 outcomes += found
                 waiting = []
-                found, sequence = _put_columns(txn, records, outbox, batch, keys, sequence)
+                found, sequence = _put_columns(
+                    txn, records, outbox, batch, keys, sequence, erasures
+                )
                 outcomes += found
                 continue
         waiting.extend(batch)
-    found, sequence = _put_writes(txn, records, outbox, waiting, sequence)
+    found, sequence = _put_writes(txn, records, outbox, waiting, sequence, erasures)
     settled = iter([*outcomes, *found])
     return [list(islice(settled, len(batch))) for batch in batches], sequence
 
@@ -63,12 +79,22 @@ def _distinct_keys(puts: PutColumns) -> list[bytes] | None:
 
 
 def _put_columns(
-    txn: Any, records: Any, outbox: Any, puts: PutColumns, keys: list[bytes], sequence: int
+    txn: Any,
+    records: Any,
+    outbox: Any,
+    puts: PutColumns,
+    keys: list[bytes],
+    sequence: int,
+    erasures: _Erasures,
 ) -> tuple[list[Outcome], int]:
     """Put records of different identifiers: no one waits for the outcome of another."""
     outcomes = [Outcome.APPLIED] * len(puts)
-    sequences = np.arange(sequence + 1, sequence + 1 + len(puts))
     times, expires, version = puts.event_times_us, puts.expires_us, puts.schema_version
+    covered = erasures.covering(puts)
+    # What is erased on arrival takes no number.
+    counted = np.ones(len(puts), np.int64)
+    counted[list(covered)] = 0
+    sequences = sequence + np.cumsum(counted)
     if puts.online:
         known = _versions(txn, records, keys)
         if not known and puts.expected is not None:
@@ -78,6 +104,9 @@ def _put_columns(
                 stored = known.get(key)
                 if stored is not None or write.expected is not None:
                     outcomes[place] = decide(write, stored and Version(*stored))
+    for place in covered:
+        outcomes[place] = Outcome.ERASED
+    if puts.online:
         values = codec.pack_values(version, times, expires, sequences, puts.records)
         _put(
             txn,
@@ -90,12 +119,19 @@ def _put_columns(
         )
     if puts.offline:
         entries = codec.pack_entries(version, times, expires, puts.invocation_us, puts.records)
-        _put(txn, outbox, zip(codec.outbox_keys(puts.group, sequences), entries, strict=True))
-    return outcomes, sequence + len(puts)
+        waiting = zip(codec.outbox_keys(puts.group, sequences), entries, strict=True)
+        kept = (item for place, item in enumerate(waiting) if place not in covered)
+        _put(txn, outbox, kept if covered else waiting)
+    return outcomes, sequence + len(puts) - len(covered)
 
 
 def _put_writes(
-    txn: Any, records: Any, outbox: Any, writes: Sequence[Write], sequence: int
+    txn: Any,
+    records: Any,
+    outbox: Any,
+    writes: Sequence[Write],
+    sequence: int,
+    erasures: _Erasures,
 ) -> tuple[list[Outcome], int]:
     """Put writes in their order."""
     if not writes:
@@ -108,8 +144,12 @@ def _put_writes(
     entries: list[tuple[bytes, bytes]] = []
     outcomes: list[Outcome] = []
     applied, refused = Outcome.APPLIED, Outcome.REFUSED
+    covered = erasures.covering(writes)
     # Every put passes here: no value object for any.
-    for key, write in zip(keys, writes, strict=True):
+    for place, (key, write) in enumerate(zip(keys, writes, strict=True)):
+        if place in covered:
+            outcomes.append(Outcome.ERASED)
+            continue
         group, identifier, time, record, flags, expires, version, called, online, offline, _ = write
         outcome = applied
         if online:
@@ -130,6 +170,59 @@ def _put_writes(
     _put(txn, records, sorted(values.items()))
     _put(txn, outbox, sorted(entries))
     return outcomes, sequence
+
+
+def erase_record(
+    txn: Any, records: Any, group: int, identifier: bytes, *, through_us: int, store_id: str
+) -> tuple[Erased, list[bytes]]:
+    """Do OnlineStore.erase in a write transaction; return the keys that changed, too."""
+    key = codec.record_key(group, identifier)
+    mark = codec.erased_key(group, identifier, store_id)
+    known = _versions(txn, records, [key, mark])
+    stored_us, erased_us = (known[name][0] if name in known else None for name in (key, mark))
+    done = decide_erasure(through_us, stored_us, erased_us)
+    if done is None:
+        assert erased_us is not None
+        return Erased(False, erased_us), []
+    flags = codec.DELETED | codec.HARD | codec.ERASED
+    value = codec.pack_value(b"", flags, 0, done.through_us, codec.NEVER, 0, b"")
+    txn.put(mark, value, db=records)
+    if stored_us is not None:
+        txn.delete(key, db=records)
+    return done, [key, mark]
+
+
+@final
+class _Erasures:
+    """The tombstones that erasures left, as one transaction sees them."""
+
+    def __init__(self, txn: Any, records: Any, store_id: str) -> None:
+        self._txn = txn
+        self._records = records
+        self._store_id = store_id
+        self._groups: dict[int, bool] = {}
+
+    def covering(self, writes: Sequence[Write]) -> set[int]:
+        """Return the places of writes at or before an erasure of their identifier."""
+        groups = [writes.group] if isinstance(writes, PutColumns) else {w.group for w in writes}
+        if not any(map(self._has, groups)):
+            return set()  # nothing of a group was ever erased: one look, no hashes
+        marks = [codec.erased_key(w.group, w.identifier, self._store_id) for w in writes]
+        known = _versions(self._txn, self._records, sorted(set(marks)))
+        return {
+            place
+            for place, (mark, write) in enumerate(zip(marks, writes, strict=True))
+            if mark in known and write.event_time_us <= known[mark][0]
+        }
+
+    def _has(self, group: int) -> bool:
+        found = self._groups.get(group)
+        if found is None:
+            prefix = codec.erased_prefix(group)
+            with self._txn.cursor(db=self._records) as cursor:
+                found = bool(cursor.set_range(prefix)) and cursor.key().startswith(prefix)
+            self._groups[group] = found
+        return found
 
 
 def _put(txn: Any, database: Any, items: Iterable[tuple[bytes, bytes]]) -> None:

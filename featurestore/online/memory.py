@@ -9,10 +9,34 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import final
 
-from featurestore.codec import OutboxEntry, StoredValue, record_key
+from featurestore.codec import (
+    DELETED,
+    ERASED,
+    HARD,
+    NEVER,
+    OutboxEntry,
+    StoredValue,
+    erased_key,
+    record_key,
+)
 from featurestore.errors import FeatureStoreError, PositionConflict, StoreUnavailable
-from featurestore.online.base import Batch, OnlineStore, Outcome, Version, Write, decide
-from featurestore.online.windows import SpaceWindows, WindowStore, by_source, note_writes
+from featurestore.online.base import (
+    Batch,
+    Erased,
+    OnlineStore,
+    Outcome,
+    Version,
+    Write,
+    decide,
+    decide_erasure,
+)
+from featurestore.online.windows import (
+    SpaceWindows,
+    WindowStore,
+    by_source,
+    erase_events,
+    note_writes,
+)
 from featurestore.outbox import Outbox
 from featurestore.window.tile import Space
 
@@ -74,6 +98,29 @@ class MemoryStore(OnlineStore):
             start = 0 if after is None else bisect.bisect_right(keys, after)
             return [(key, values[key]) for key in keys[start : start + limit]]
 
+    def erase(self, group: int, identifier: bytes, *, through_us: int) -> Erased:
+        """See OnlineStore.erase."""
+        with self._lock:
+            self._check_open()
+            values = self._groups.setdefault(group, {})
+            key, mark = record_key(group, identifier), erased_key(group, identifier, self._id)
+            stored, erased = values.get(key), values.get(mark)
+            done = decide_erasure(
+                through_us, stored and stored.event_time_us, erased and erased.event_time_us
+            )
+            if done is None:
+                assert erased is not None
+                return Erased(False, erased.event_time_us)
+            values.pop(key, None)
+            erase_events(self._space, group, identifier)
+            flags = DELETED | HARD | ERASED
+            values[mark] = StoredValue(mark[4:], flags, 0, done.through_us, NEVER, 0, b"")
+            return done
+
+    def scrub(self, group: int, identifiers: Sequence[bytes]) -> int | None:
+        """See OnlineStore.scrub: memory that was freed is the process's."""
+        return 0
+
     def drop(self, group: int) -> None:
         """See OnlineStore.drop."""
         with self._lock:
@@ -130,6 +177,9 @@ class MemoryStore(OnlineStore):
     def _put_one(self, write: Write) -> Outcome:
         values = self._groups.setdefault(write.group, {})
         key = record_key(write.group, write.identifier)
+        erased = values.get(erased_key(write.group, write.identifier, self._id))
+        if erased is not None and write.event_time_us <= erased.event_time_us:
+            return Outcome.ERASED
         outcome = Outcome.APPLIED
         if write.online:
             current = values.get(key)

@@ -39,7 +39,7 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.online import redis_wire as wire
-from featurestore.online.base import Batch, OnlineStore, Outcome, Usage
+from featurestore.online.base import Batch, Erased, OnlineStore, Outcome, Usage
 from featurestore.online.redis_check import check_facts, check_servers
 from featurestore.online.redis_link import Command, Script, connect, information
 from featurestore.online.redis_redo import RedoLog, StaleBatch
@@ -57,6 +57,7 @@ _COUNTED_GROUPS: Final = 500
 _SCAN_CHUNK: Final = 1_000
 _SCAN_BYTES: Final = 8 << 20
 _READ_CHUNK: Final = 5_000
+_ERASE: Final = Script.named("erase")
 _PUT: Final = Script.named("put")
 _SCAN: Final = Script.named("scan")
 
@@ -171,6 +172,22 @@ class RedisStore(OnlineStore):
                 found.append((key, codec.decode_value(key, data)))
             begin = b"(" + flat[-2]
         return found
+
+    def erase(self, group: int, identifier: bytes, *, through_us: int) -> Erased:
+        """See OnlineStore.erase.
+
+        The server's append-only file has the record until it is rewritten.
+        """
+        self.check_open()
+        self.register({group})
+        values, index, *_ = self.keys.of_group(group)
+        key = codec.record_key(group, identifier)[4:]
+        mark = codec.erased_key(group, identifier, self._id)[4:]
+        # The same again changes nothing, so a lost answer costs only what it said.
+        found, time = self.link.run(
+            _ERASE, (values, index), (key, mark, wire.pack_time(through_us)), again=True
+        )
+        return Erased(bool(found), wire.unpack_time(time))
 
     def drop(self, group: int) -> None:
         """See OnlineStore.drop.
@@ -349,7 +366,7 @@ class RedisStore(OnlineStore):
                 f"a put of {len(data)} bytes: expected at most {MAX_CALL_BYTES} in one step of "
                 f"Redis; put in smaller batches"
             )
-        arguments = (groups, wire.pack_sequence(self.clock), data, *marker)
+        arguments = (groups, wire.pack_sequence(self.clock), data, self._id, *marker)
         answers: list[Any]
         top, *answers = self.link.run(_PUT, keys, arguments, again=False)
         if top == b"stale":

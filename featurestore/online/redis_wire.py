@@ -17,16 +17,19 @@ __all__ = [
     "PackedBatches",
     "pack_batches",
     "pack_sequence",
+    "pack_time",
     "read_outcomes",
     "read_stream_id",
     "stream_id",
     "unpack_sequence",
+    "unpack_time",
 ]
 
 FORMAT_KEY: Final = b"featureline:format"  # one for a database; the namespaces share it
 SHARD: Final = 0  # a feature group is one shard; its number has a place in the keys
 _ONLINE, _OFFLINE, _EXPECTED, _LONG = 1, 2, 4, 8
 _SEQUENCE: Final = struct.Struct("<Q")
+_TIME: Final = struct.Struct("<q")
 _COUNT: Final = struct.Struct("<I")
 _BATCH: Final = struct.Struct("<HHII")
 _PART: Final = struct.Struct("<HBB")
@@ -123,6 +126,16 @@ def pack_sequence(sequence: int) -> bytes:
 def unpack_sequence(data: bytes) -> int:
     """Read a sequence that a script answered."""
     return int(_SEQUENCE.unpack(data)[0])
+
+
+def pack_time(us: int) -> bytes:
+    """Write an event time as the scripts take it."""
+    return _TIME.pack(us)
+
+
+def unpack_time(data: bytes) -> int:
+    """Read an event time that a script answered."""
+    return int(_TIME.unpack(data)[0])
 
 
 def stream_id(sequence: int) -> str:

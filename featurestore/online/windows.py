@@ -15,7 +15,7 @@ from featurestore.online.columns import PutColumns
 from featurestore.window import tile
 from featurestore.window.tile import Event, Space, TiledWindows, Tiles
 
-__all__ = ["SpaceWindows", "WindowStore", "by_source", "note_writes"]
+__all__ = ["SpaceWindows", "WindowStore", "by_source", "erase_events", "note_writes"]
 
 _SLICE: Final = 10_000
 
@@ -114,11 +114,7 @@ class SpaceWindows(WindowStore):
     def erase(self, source: int, identifier: bytes) -> int:
         """See WindowStore.erase."""
         with self._space(True) as space:
-            return sum(
-                Tiles(space, windows).remove_identifier(identifier)
-                for windows in tile.definitions(space)
-                if windows.source == source
-            )
+            return erase_events(space, source, identifier)
 
     def sweep(self, now: int) -> int:
         """See WindowStore.sweep."""
@@ -148,6 +144,15 @@ def by_source(space: Space) -> dict[int, list[TiledWindows]]:
     return found
 
 
+def erase_events(space: Space, source: int, identifier: bytes) -> int:
+    """Delete the events of one record identifier of a source; return how many there were."""
+    return sum(
+        Tiles(space, windows).remove_identifier(identifier)
+        for windows in tile.definitions(space)
+        if windows.source == source
+    )
+
+
 def note_writes(
     space: Space,
     known: Mapping[int, Sequence[TiledWindows]],
@@ -173,7 +178,7 @@ def note_writes(
     }
     for batch, settled in zip(batches, outcomes, strict=True):
         if isinstance(batch, PutColumns) and batch.group not in known:
-            sequence += len(batch)
+            sequence += len(batch) - settled.count(Outcome.ERASED)
             continue
         for write, outcome in zip(batch, settled, strict=True):
             if outcome >= Outcome.REFUSED:

@@ -733,6 +733,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "BuildDataset": lambda request: _each_group(
         "featureline:BuildDataset", request.spec.selections
     ),
+    "EraseRecords": _on_group("featureline:EraseRecords"),
     "WriteDataset": lambda request: _each_group(
         "featureline:BuildDataset", request.spec.selections
     ),
@@ -795,6 +796,7 @@ ACTIONS: Final = frozenset(
         "featureline:DescribeDataset",
         "featureline:DescribeEntity",
         "featureline:DescribeWindowedGroup",
+        "featureline:EraseRecords",
         "featureline:ExplainDataset",
         "featureline:FillWindowedGroup",
         "featureline:FindEntities",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime as dt
+import json
 from collections.abc import AsyncIterator
 from typing import Any, Final, final
 
@@ -14,13 +15,13 @@ from featurestore.errors import InvalidRequest, InvalidSpine
 from featurestore.record import shown
 from featurestore.server import transfer
 from featurestore.server.access import Access
-from featurestore.server.answer import answer
+from featurestore.server.answer import CALLER, answer
 from featurestore.server.datasets import DEFAULT_MEMORY_BYTES, DatasetCalls
 from featurestore.server.heavy import Heavy
 from featurestore.server.scratch import Scratch
 from featurestore.server.tables import TableCalls
 from featurestore.store import Description
-from featurestore.v1 import control_pb2, control_pb2_grpc
+from featurestore.v1 import control_pb2, control_pb2_grpc, erasure_pb2
 
 __all__ = ["ControlService"]
 
@@ -230,6 +231,22 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
             )
 
         return await _in_thread(context, work, "Verify")
+
+    async def EraseRecords(self, request: Any, context: Any) -> Any:
+        """Erase identifiers from every store."""
+        caller = CALLER.get()  # it is not there in another thread
+
+        def work() -> Any:
+            report = self._store.erase(
+                request.feature_group_name,
+                list(request.record_identifiers_value_as_string),
+                reason=request.reason,
+                datasets=wire_control.saved_datasets_from(request),
+                by="" if caller is None else f"token {caller.token_id} of {caller.principal}",
+            )
+            return erasure_pb2.EraseRecordsResponse(report_json=json.dumps(report.to_json()))
+
+        return await _in_thread(context, work, "EraseRecords")
 
     async def BuildDataset(
         self, request_iterator: AsyncIterator[Any], context: Any

@@ -5,6 +5,7 @@ import warnings
 
 from featurestore.v1 import control_pb2 as featurestore_dot_v1_dot_control__pb2
 from featurestore.v1 import dataset_pb2 as featurestore_dot_v1_dot_dataset__pb2
+from featurestore.v1 import erasure_pb2 as featurestore_dot_v1_dot_erasure__pb2
 from featurestore.v1 import offline_pb2 as featurestore_dot_v1_dot_offline__pb2
 from featurestore.v1 import transfer_pb2 as featurestore_dot_v1_dot_transfer__pb2
 
@@ -166,6 +167,11 @@ class FeatureStoreStub(object):
                 '/featurestore.v1.FeatureStore/Backfill',
                 request_serializer=featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.FromString,
+                _registered_method=True)
+        self.EraseRecords = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/EraseRecords',
+                request_serializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsResponse.FromString,
                 _registered_method=True)
 
 
@@ -344,6 +350,13 @@ class FeatureStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseRecords(self, request, context):
+        """Erases identifiers from every store of the home; returns when done, with a signed report.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureStoreServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -476,6 +489,11 @@ def add_FeatureStoreServicer_to_server(servicer, server):
                     servicer.Backfill,
                     request_deserializer=featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.SerializeToString,
+            ),
+            'EraseRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseRecords,
+                    request_deserializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1180,6 +1198,33 @@ class FeatureStore(object):
             '/featurestore.v1.FeatureStore/Backfill',
             featurestore_dot_v1_dot_transfer__pb2.BackfillRequest.SerializeToString,
             featurestore_dot_v1_dot_transfer__pb2.BackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/EraseRecords',
+            featurestore_dot_v1_dot_erasure__pb2.EraseRecordsRequest.SerializeToString,
+            featurestore_dot_v1_dot_erasure__pb2.EraseRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,6 +33,7 @@ from featurestore.v1 import (
     control_pb2,
     control_pb2_grpc,
     dataset_pb2,
+    erasure_pb2,
     offline_pb2,
     runtime_pb2,
     runtime_pb2_grpc,
@@ -216,6 +217,7 @@ EVERY_CALL = [
     ("control", "Search", control_pb2.SearchRequest()),
     ("control", "Flush", control_pb2.FlushRequest()),
     ("control", "Verify", control_pb2.VerifyRequest(feature_group_name="people")),
+    ("control", "EraseRecords", erasure_pb2.EraseRecordsRequest(feature_group_name="people")),
     ("control", "BuildDataset", [BUILD]),
     ("control", "ExplainDataset", [BUILD]),
     ("control", "WriteDataset", [BUILD]),
@@ -623,6 +625,22 @@ def test_the_log_has_the_control_plane_and_what_was_denied(client, allow, home):
     ]
     assert lines[2]["address"] == "127.0.0.1"
     assert len({line["request_id"] for line in lines}) == 4
+
+
+def test_an_erasure_names_the_token_and_the_log_names_no_identifier(client, allow, home):
+    ada = client(allow("featureline:EraseRecords"))
+    request = erasure_pb2.EraseRecordsRequest(
+        feature_group_name="people", record_identifiers_value_as_string=["somebody-7"]
+    )
+    report = json.loads(ada("control", "EraseRecords", request).report_json)
+    assert report["by"].startswith("token ")
+    assert report["by"].endswith(" of ada")
+    line = audited(home)[-1]
+    assert (line["action"], line["outcome"]) == ("featureline:EraseRecords", "OK")
+    assert line["resource"].endswith("/people")
+    assert "somebody-7" not in (home / "audit.log").read_text()
+    bob = client(allow("sagemaker:DeleteRecord"))
+    assert bob.code("control", "EraseRecords", request) == "PERMISSION_DENIED"
 
 
 def test_a_revoked_token_is_refused_within_a_second(client, allow, database):

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import PartitionPosition, SourcePosition
-from featurestore.codec import DELETED, HARD, MAX_KEY, NEVER, StoredValue
+from featurestore.codec import DELETED, ERASED, HARD, MAX_KEY, NEVER, StoredValue
 from featurestore.errors import PositionConflict, StoreUnavailable
 from featurestore.online import (
     ENGINES,
     Batch,
+    Erased,
     LmdbStore,
     MemoryStore,
     OnlineStore,
@@ -317,6 +318,147 @@ def test_of_equal_event_times_the_later_write_wins(new_store, writes):
         newest = max(time for time, _ in writes)
         last = [record for time, record in writes if time == newest][-1]
         assert latest(store).record == last
+
+
+# -- erasure ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("identifier", [b"ann", b"x" * LONGEST_IN_KEY, b"x" * 2000])
+def test_an_erased_identifier_leaves_only_a_hash(store, identifier):
+    put(store, write(identifier, 10), write("b", 10))
+    assert store.erase(1, identifier, through_us=20) == Erased(True, 20)
+    assert latest(store, identifier) is None
+    (_, kept), (key, tombstone) = store.scan(1, after=None, limit=9)
+    assert kept.identifier == b"b"
+    assert tombstone.flags == DELETED | HARD | ERASED
+    assert (tombstone.event_time_us, tombstone.record) == (20, b"")
+    assert identifier not in key[4:]
+    assert identifier not in tombstone.identifier
+    assert store.scan(1, after=key, limit=9) == []
+
+
+def test_writes_an_erasure_covers_are_stored_nowhere(store):
+    put(store, write("a", 10))
+    store.erase(1, b"a", through_us=20)
+    before = waiting(store)
+    covered = [
+        write("a", 9),
+        write("a", 20),
+        write("a", 15, b"m", SOFT),
+        write("a", 15, b"m", HARDLY),
+        write("a", 15, online=False),
+        write("a", 15, offline=False),
+    ]
+    assert put(store, *covered) == [Outcome.ERASED] * len(covered)
+    assert latest(store) is None
+    assert waiting(store) == before
+    assert put(store, write("b", 9), write("a", 9, group=2)) == [APPLIED, APPLIED]
+
+
+def test_a_later_record_lives_and_the_tombstone_stays(store):
+    put(store, write("a", 10))
+    store.erase(1, b"a", through_us=20)
+    assert put(store, write("a", 21, b"new"), write("a", 20), write("a", 22, b"newer")) == [
+        APPLIED,
+        Outcome.ERASED,
+        APPLIED,
+    ]
+    assert latest(store).record == b"newer"
+    assert put(store, write("a", 21, b"late")) == [HISTORIC]
+    assert put(store, write("a", 19)) == [Outcome.ERASED]
+    # Done again, as after a kill, it takes nothing that came since; a later erasure does.
+    assert store.erase(1, b"a", through_us=20) == Erased(False, 20)
+    assert latest(store).record == b"newer"
+    assert store.erase(1, b"a", through_us=30) == Erased(True, 30)
+    assert latest(store) is None
+
+
+def test_an_erasure_covers_at_least_the_record_that_is_there(store):
+    put(store, write("a", 30), write("t", 5, b"m", SOFT))
+    assert store.erase(1, b"a", through_us=20) == Erased(True, 30)
+    assert put(store, write("a", 30)) == [Outcome.ERASED]
+    assert store.erase(1, b"t", through_us=20) == Erased(True, 20)
+    assert store.erase(1, b"never", through_us=-7) == Erased(False, -7)
+    assert put(store, write("never", -7), write("never", -6)) == [Outcome.ERASED, APPLIED]
+
+
+def test_compare_and_set_does_not_bring_an_erased_record_back(store):
+    put(store, write("a", 10))
+    sequence = latest(store).sequence
+    store.erase(1, b"a", through_us=20)
+    assert put(store, write("a", 10, expected=sequence)) == [Outcome.ERASED]
+    assert put(store, write("a", 25, expected=sequence)) == [Outcome.CHANGED]
+
+
+def test_columns_of_puts_leave_the_erased_ones_out(store):
+    put(store, write("b", 50))
+    store.erase(1, b"a", through_us=20)
+    columns = PutColumns(
+        1,
+        [b"a", b"b", b"c"],
+        np.array([20, 40, 5]),
+        [b"1", b"2", b"3"],
+        np.full(3, NEVER),
+        1,
+        0,
+    )
+    assert store.put([Batch(columns)]) == [[Outcome.ERASED, HISTORIC, APPLIED]]
+    assert [record for _, _, record in waiting(store)] == [b"record", b"2", b"3"]
+    assert latest(store) is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["put", SOFT, HARDLY, "erase"]), st.integers(0, 6)), max_size=10
+    )
+)
+def test_erasures_and_writes_in_any_order(new_store, steps):
+    """Against a model: the record by the rule of order, and one time up to which all is erased."""
+    stored, erased, offline = None, None, []
+    with new_store() as store:
+        for kind, time in steps:
+            if kind == "erase":
+                done = store.erase(1, b"a", through_us=time)
+                if erased is not None and erased >= time:
+                    assert done == Erased(False, erased)
+                    continue
+                erased = max(t for t in (time, stored and stored[0], erased) if t is not None)
+                assert done == Erased(stored is not None, erased)
+                stored = None
+                continue
+            flags = 0 if kind == "put" else kind
+            (outcome,) = put(store, write("a", time, flags=flags))
+            assert (outcome is Outcome.ERASED) == (erased is not None and time <= erased)
+            if outcome is Outcome.ERASED:
+                continue
+            newest = stored is None or time > stored[0] or (time == stored[0] and not flags)
+            assert (outcome is APPLIED) == newest
+            if newest:
+                stored = (time, flags)
+            if outcome is not REFUSED:
+                offline.append((time, flags))
+        value = latest(store)
+        assert (value and (value.event_time_us, value.flags)) == stored
+        assert [(time, flags) for time, flags, _ in waiting(store)] == offline
+
+
+def test_scrubbing_leaves_everything_else_as_it_is(store):
+    names = [f"user-{number:05d}" for number in range(500)]
+    put(store, *(write(name, 10, f"\x0a\x0a{name}".encode() * 9) for name in names))
+    store.outbox.remove(1, through=latest(store, names[-1].encode()).sequence)
+    put(store, write("waits", 10), write("other", 10, group=2))
+    gone = [names[0], names[250], names[-1]]
+    before = {name: kept for name, kept in state(store).items() if name.decode() not in gone}
+    for name in gone:
+        store.erase(1, name.encode(), through_us=20)
+    left = store.scrub(1, [name.encode() for name in gone])
+    assert left is None or 0 <= left <= 3
+    assert store.scrub(1, [b"never"]) in (0, None)
+    after = {name: kept for name, kept in state(store).items() if name[:1] != b"\xfe"}
+    assert after == before
+    assert len(waiting(store)) == 1
+    assert latest(store, b"other", group=2) is not None
+    assert put(store, write("later", 10)) == [APPLIED]
 
 
 # -- compare-and-set --------------------------------------------------------------------------

@@ -214,3 +214,21 @@ def test_a_process_that_puts_and_flushes_is_killed_again_and_again(
     assert sorted(counts) == sorted(set(counts)), "each is offline once"
     assert set(counts) >= set(told)
     assert len(counts) - len(told) <= KILLS
+
+
+def test_an_erasure(redis_store, reading, rows_of):
+    store = redis_store
+    for second in range(3):
+        store.put("readings", reading("zoe-7f3d", second))
+        store.put("readings", reading("a", second))
+        store.flush()
+    store.put("readings", reading("zoe-7f3d", 9))
+    report = store.erase("readings", "zoe-7f3d")
+    assert report.rows == 4
+    assert any("append-only file" in text for text in report.not_reached)
+    store.put("readings", reading("zoe-7f3d", 10))
+    store.put_table("readings", pa.Table.from_pylist([reading("zoe-7f3d", 11), reading("b", 1)]))
+    assert store.get("readings", "zoe-7f3d") is None
+    assert list(store.records("readings")) == ["a", "b"]
+    assert [row["station"] for row in rows_of(store)].count("zoe-7f3d") == 0
+    assert store.verify("readings").equal

@@ -24,6 +24,7 @@ from featurestore.online import (
     Batch,
     LmdbStore,
     OnlineStore,
+    Outcome,
     RedisStore,
     RedisUrl,
     Write,
@@ -175,6 +176,23 @@ def test_a_migration_that_is_killed_at_a_step_goes_on(open_home, home, redis_url
     assert content(after) == before
     assert after.get(1, [b"5"])[0].record == b"later"
     assert after.get(3, [b"a"]) == [None]
+
+
+def test_erasures_are_carried_and_hold_in_the_new_store(open_home, home, url):
+    store = open_home()
+    fill(store)
+    store.erase(1, b"7", through_us=500)
+
+    def erase(done: str) -> None:
+        if done == "copied":
+            store.erase(1, b"8", through_us=500)
+
+    migrate(home, url, on_step=erase)
+    after = open_home()
+    assert after.get(1, [b"7", b"8"]) == [None, None]
+    assert after.put([Batch([write(b"7", 500), write(b"8", 500), write(b"8", 501)])]) == [
+        [Outcome.ERASED, Outcome.ERASED, Outcome.APPLIED]
+    ]
 
 
 def test_changes_between_the_steps_are_carried(open_home, home, url):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import importlib.util
+import io
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
 import pytest
 
 from featurestore import InvalidFeatureGroup, Overloaded, StoreUnavailable
@@ -169,6 +172,34 @@ def test_the_path_of_a_record_over_s3(remote, place, reading, at):
     remote.restore("readings", newest[1].version)
     assert counts(remote) == list(range(4))
     assert not (remote.home / "offline").exists()
+
+
+def test_an_erasure_over_s3(remote, place, reading, at):
+    for number in range(3):
+        remote.put("readings", reading("zoe-7f3d", number, count=number))
+        remote.put("readings", reading("JFK", number, count=number))
+        remote.flush()
+    spine = pa.table({"station": ["JFK"], "event_time": [at(3)]})
+    before = remote.dataset(spine, ["readings[count]"])  # fills the cache
+    table = remote.offline_table(remote.registry.get("readings"))
+    table.open().create_checkpoint()
+    report = remote.erase("readings", "zoe-7f3d")
+    assert report.rows == 3
+    assert len(report.document["offline"]["files_deleted"]) == 3
+    assert report.document["offline"]["versions_lost"] == [[0, 2]]
+    system = table.folder()
+    for info in system.get_file_info(pa_fs.FileSelector("", recursive=True)):
+        if info.is_file:
+            with system.open_input_stream(info.path) as file:
+                data = file.read()
+            if info.path.endswith(".parquet"):
+                data += repr(pq.read_table(io.BytesIO(data)).to_pylist()).encode()
+            assert b"zoe-7f3d" not in data, info.path
+    cached = {path.name for path in (remote.home / "cache").rglob("*.parquet")}
+    deleted = {path.rpartition("/")[2] for path in report.document["offline"]["files_deleted"]}
+    assert not cached & deleted
+    assert remote.verify("readings").equal
+    assert remote.dataset(spine, ["readings[count]"]).fingerprint == before.fingerprint
 
 
 def test_a_load_over_s3(remote, relay, at):

@@ -9,8 +9,9 @@
 -- ARGV[1]  how many groups
 -- ARGV[2]  u64: new sequences are greater than this one
 -- ARGV[3]  the batches, as featurestore/online/redis_wire.py writes them
--- ARGV[4]  only in a cluster, for a batch from a redo log: the field that marks in the group's
---          state what was applied of this source; ARGV[5] number and ARGV[6] name of the batch
+-- ARGV[4]  the store's name, which the hashes of erased identifiers begin with
+-- ARGV[5]  only in a cluster, for a batch from a redo log: the field that marks in the group's
+--          state what was applied of this source; ARGV[6] number and ARGV[7] name of the batch
 -- Answer   the greatest sequence given (u64), then for each batch one digit per write (Outcome),
 --          or, when its position conflicts, the stored positions as a list. {'stale'} when a later
 --          batch of the redo log was applied.
@@ -24,7 +25,7 @@ local pack, unpack_from = struct.pack, struct.unpack
 
 local ONLINE, OFFLINE, EXPECTED, LONG = 1, 2, 4, 8
 local DELETED, HARD = 1, 2
-local APPLIED, HISTORIC, REFUSED, CHANGED = 0, 1, 2, 3
+local APPLIED, HISTORIC, REFUSED, CHANGED, ERASED = 0, 1, 2, 3, 4
 -- Where a stored value's header has its fields (featurestore/codec.py), from 1.
 local FLAGS, EVENT_TIME, SEQUENCE, HEADER = 2, 5, 21, 28
 local NOTHING = string.rep('\0', 8)  -- no version has the sequence 0
@@ -38,13 +39,13 @@ local floor_low, floor_high = unpack_from('<I4I4', ARGV[2])
 local blob = ARGV[3]
 local top_low, top_high = floor_low, floor_high
 
-if ARGV[4] then
+if ARGV[5] then
   local number, name, outcomes = string.match(
-    call('HGET', KEYS[4], ARGV[4]) or '', '^(%d+) (%x+) (%d*)$')
-  if name == ARGV[6] then
+    call('HGET', KEYS[4], ARGV[5]) or '', '^(%d+) (%x+) (%d*)$')
+  if name == ARGV[7] then
     return {ARGV[2], outcomes}
   end
-  if number and tonumber(number) >= tonumber(ARGV[5]) then
+  if number and tonumber(number) >= tonumber(ARGV[6]) then
     return {'stale'}
   end
 end
@@ -96,6 +97,28 @@ local function decide(entry, stored, expected)
   return has(flags, HARD) and REFUSED or HISTORIC
 end
 
+-- Whether an erasure of the identifier covers the entry (codec.erased_key, OnlineStore.erase).
+local erasures = {}
+local function is_erased(group, key, entry, long)
+  local first = 4 * group
+  if erasures[group] == nil then
+    local marks = call('ZRANGEBYLEX', KEYS[first + 2], '[\254', '(\255', 'LIMIT', 0, 1)
+    erasures[group] = #marks > 0
+  end
+  if not erasures[group] then
+    return false
+  end
+  local identifier = long ~= '' and sub(long, 3) or key
+  local mark = '\254' .. redis.sha1hex(ARGV[4] .. identifier)
+  local erased = call('HGET', KEYS[first + 1], mark)
+  if not erased then
+    return false
+  end
+  local low, high = unpack_from('<I4i4', entry, EVENT_TIME)
+  local erased_low, erased_high = unpack_from('<I4i4', erased, EVENT_TIME)
+  return high < erased_high or (high == erased_high and low <= erased_low)
+end
+
 -- A partition must stand at the batch's start or have no position yet.
 local function advance(key, parts, at)
   local moved, fields = {}, {}
@@ -123,6 +146,9 @@ local function advance(key, parts, at)
 end
 
 local function put_one(group, control, key, entry, expected, long)
+  if is_erased(group, key, entry, long) then
+    return ERASED
+  end
   local first = 4 * group
   local online = has(control, ONLINE)
   local outcome, stored = APPLIED, false
@@ -192,8 +218,8 @@ for group in pairs(touched) do
     top_low, top_high = low, high
   end
 end
-if ARGV[4] then
-  call('HSET', KEYS[4], ARGV[4], ARGV[5] .. ' ' .. ARGV[6] .. ' ' .. answers[2])
+if ARGV[5] then
+  call('HSET', KEYS[4], ARGV[5], ARGV[6] .. ' ' .. ARGV[7] .. ' ' .. answers[2])
 end
 answers[1] = pack('<I4I4', top_low, top_high)
 return answers

@@ -222,6 +222,33 @@ def test_an_erased_identifier_is_in_no_window(home):
             assert not [k for k, v in space.scan(b"", b"\xff") if b"u1" in k or b"u1" in v]
 
 
+def test_an_erasure_reaches_windows_and_their_datasets_and_later_events_count(home):
+    by_n = WindowedGroup("by-n", source="clicks", by="n", features=BY_USER.features[:1])
+    with featurestore.open(home) as store:
+        for windowed in (BY_USER, by_n):
+            store.create_windowed_group(windowed)
+        now = time.time()
+        store.put_table(
+            "clicks", pa.Table.from_pylist([{**click(u, 5), "at": now - 50} for u in ("u1", "u2")])
+        )
+        spine = pa.table({"user": ["u1"], "event_time": [dt.datetime.now(dt.UTC)]})
+        saved = store.dataset(spine, ["by-user"])
+        saved.save()
+        report = store.erase("clicks", "u1", datasets="delete")
+        assert [(one["fingerprint"], one["deleted"]) for one in report.datasets] == [
+            (saved.fingerprint, True)
+        ]
+        assert store.get("by-user", "u1")["count_1h"] == 0
+        assert store.get("by-n", 5)["count_1h"] == 1
+        # Late events are erased on arrival and make no window; later ones do, with their numbers.
+        rows = [{**click(u, 5), "at": at} for u, at in (("u1", now - 9), ("u2", now - 8))]
+        store.put_table("clicks", pa.Table.from_pylist([*rows, {**click("u3", 5), "at": now - 7}]))
+        store.put("clicks", {**click("u1", 5), "at": time.time() + 60})
+        assert store.get("by-n", 5)["count_1h"] == 3
+        for name in ("by-user", "by-n", "clicks"):
+            assert store.verify(name).equal, name
+
+
 def test_redis_keeps_no_windows(redis_url, tmp_path, home):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
