@@ -270,6 +270,8 @@ def _bring_in(
                 "done": False,
             }
             with stores.appending(current) as (appending, mark):
+                # An erasure that begins behind this line waits for the commit, and reaches it.
+                _leave_out_erased(stores, entry, staged)
                 noted["mark"] = mark
                 journal.write(noted)
                 stores.on_step("noted")
@@ -299,6 +301,29 @@ def _bring_in(
         }
     )
     return LoadResult(group, key, staged.rows, staged.errors, bool(found), version)
+
+
+def _leave_out_erased(stores: Stores, entry: Registered, staged: _Staged) -> None:
+    """Take out what an erasure covers: as with records that are put, it is stored nowhere."""
+    identifier = entry.group.record_identifier
+    masks = []
+    with pq.ParquetFile(staged.path) as file:
+        for batch in file.iter_batches(_WRITE_ROWS, columns=[identifier, "_event_time"]):
+            values = batch.column(identifier).to_pylist()
+            texts = [(v if isinstance(v, str) else repr(v)).encode() for v in values]
+            through = stores.online.erased_through(entry.number, texts)
+            times = batch.column("_event_time").cast(pa.int64()).to_pylist()
+            pairs = zip(through, times, strict=True)
+            masks.append(np.array([end is None or time > end for end, time in pairs]))
+        if all(mask.all() for mask in masks):
+            return
+        kept = staged.path.with_name(f"kept-{staged.path.name}")
+        with pq.ParquetWriter(
+            kept, file.schema_arrow, compression="lz4", use_dictionary=False, write_statistics=False
+        ) as writer:
+            for batch, mask in zip(file.iter_batches(_WRITE_ROWS), masks, strict=True):
+                writer.write_batch(batch.filter(pa.array(mask)))
+    kept.replace(staged.path)
 
 
 def _bring_online(

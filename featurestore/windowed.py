@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import pyarrow as pa
 
@@ -26,6 +26,7 @@ from featurestore.store import WindowedDescription
 from featurestore.verify import MAX_DIFFERENCES, Difference, VerifyReport
 from featurestore.window import WindowedGroup
 from featurestore.window.history import event_rows, window_join, window_keys, window_times
+from featurestore.window.tile import Event
 
 __all__ = ["WindowedGroups"]
 
@@ -135,7 +136,12 @@ class WindowedGroups:
             store.define(entry.tiled)  # the online store is another one than at the creation
         filled = 0
         for rows in self._offline_events(entry, self._flushed(entry.source)):
-            store.fill(entry.number, rows, newest=newest)
+            kept = self._without_erased(entry, rows)
+            store.fill(entry.number, kept, newest=newest)
+            # An erasure that came between the look and the fill did not find them there.
+            left = {event.identifier for event in self._without_erased(entry, kept)}
+            for identifier in {event.identifier for event in kept} - left:
+                store.erase(entry.source.number, identifier)
             filled += len(rows)
             if on_progress is not None:
                 on_progress(filled)
@@ -271,9 +277,16 @@ class WindowedGroups:
         columns = {windows.group.by: spine["key"], "event_time": spine["time"]}
         return pa.table({**columns, **{name: found[name] for name in names}})
 
+    def _without_erased(self, entry: RegisteredWindows, events: list[Event]) -> list[Event]:
+        """Leave out what an erasure of its identifier covers."""
+        identifiers = [event.identifier for event in events]
+        erased = self._online.erased_through(entry.source.number, identifiers)
+        pairs = zip(events, erased, strict=True)
+        return [event for event, end in pairs if end is None or event.time_us > end]
+
     def _offline_events(
         self, entry: RegisteredWindows, snapshot: Snapshot | None
-    ) -> Iterator[list[Any]]:
+    ) -> Iterator[list[Event]]:
         connection = pointintime.connect(memory_limit=_MEMORY, spill=self._spill)
         after_us = self._now() - entry.group.kept_us
         try:

@@ -189,6 +189,10 @@ class OnlineStore(ABC):
             StoreFull: nothing was changed.
         """
 
+    @abstractmethod
+    def erased_through(self, group: int, identifiers: Sequence[bytes]) -> list[int | None]:
+        """Return up to which event time, µs, each identifier was erased; None: it was not."""
+
     def scrub(self, group: int, identifiers: Sequence[bytes]) -> int | None:
         """Overwrite what erased identifiers left in the engine's free space, as far as it can.
 

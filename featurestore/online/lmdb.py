@@ -38,7 +38,7 @@ from featurestore.online.lmdb_changes import Migration, migration_of, note_chang
 from featurestore.online.lmdb_file import damage_at_the_roots, damage_in_any_page
 from featurestore.online.lmdb_scrub import scrub
 from featurestore.online.lmdb_space import LmdbSpace
-from featurestore.online.lmdb_write import erase_record, put_batches
+from featurestore.online.lmdb_write import erase_record, erased_times, put_batches
 from featurestore.online.windows import (
     SpaceWindows,
     WindowStore,
@@ -178,6 +178,11 @@ class LmdbStore(OnlineStore):
             if migration_of(txn, shared.meta) is not None:
                 note_changes(txn, shared.changes, keys)
         return done
+
+    def erased_through(self, group: int, identifiers: Sequence[bytes]) -> list[int | None]:
+        """See OnlineStore.erased_through."""
+        with self.transaction() as txn:
+            return erased_times(txn, self._shared.records, group, identifiers, self.store_id)
 
     def scrub(self, group: int, identifiers: Sequence[bytes]) -> int | None:
         """See OnlineStore.scrub."""

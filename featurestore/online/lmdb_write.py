@@ -192,6 +192,23 @@ def erase_record(
     return done, [key, mark]
 
 
+def erased_times(
+    txn: Any, records: Any, group: int, identifiers: Sequence[bytes], store_id: str
+) -> list[int | None]:
+    """Return up to which event time, µs, each identifier was erased; None: it was not."""
+    if not _has_erasures(txn, records, group):
+        return [None] * len(identifiers)
+    marks = [codec.erased_key(group, identifier, store_id) for identifier in identifiers]
+    known = _versions(txn, records, sorted(set(marks)))
+    return [known[mark][0] if mark in known else None for mark in marks]
+
+
+def _has_erasures(txn: Any, records: Any, group: int) -> bool:
+    prefix = codec.erased_prefix(group)
+    with txn.cursor(db=records) as cursor:
+        return bool(cursor.set_range(prefix)) and bool(cursor.key().startswith(prefix))
+
+
 @final
 class _Erasures:
     """The tombstones that erasures left, as one transaction sees them."""
@@ -218,10 +235,7 @@ class _Erasures:
     def _has(self, group: int) -> bool:
         found = self._groups.get(group)
         if found is None:
-            prefix = codec.erased_prefix(group)
-            with self._txn.cursor(db=self._records) as cursor:
-                found = bool(cursor.set_range(prefix)) and cursor.key().startswith(prefix)
-            self._groups[group] = found
+            found = self._groups[group] = _has_erasures(self._txn, self._records, group)
         return found
 
 

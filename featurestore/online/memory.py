@@ -117,6 +117,14 @@ class MemoryStore(OnlineStore):
             values[mark] = StoredValue(mark[4:], flags, 0, done.through_us, NEVER, 0, b"")
             return done
 
+    def erased_through(self, group: int, identifiers: Sequence[bytes]) -> list[int | None]:
+        """See OnlineStore.erased_through."""
+        with self._lock:
+            self._check_open()
+            values = self._groups.get(group, {})
+            found = [values.get(erased_key(group, each, self._id)) for each in identifiers]
+            return [None if erased is None else erased.event_time_us for erased in found]
+
     def scrub(self, group: int, identifiers: Sequence[bytes]) -> int | None:
         """See OnlineStore.scrub: memory that was freed is the process's."""
         return 0

@@ -189,6 +189,16 @@ class RedisStore(OnlineStore):
         )
         return Erased(bool(found), wire.unpack_time(time))
 
+    def erased_through(self, group: int, identifiers: Sequence[bytes]) -> list[int | None]:
+        """See OnlineStore.erased_through."""
+        self.check_open()
+        if not identifiers:
+            return []
+        values = self.keys.of_group(group)[0]
+        marks = [codec.erased_key(group, each, self._id) for each in identifiers]
+        found = _values(marks, self.link.read(values, *_get_commands(values, marks)))
+        return [None if erased is None else erased.event_time_us for erased in found]
+
     def drop(self, group: int) -> None:
         """See OnlineStore.drop.
 

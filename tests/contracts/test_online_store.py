@@ -382,6 +382,16 @@ def test_an_erasure_covers_at_least_the_record_that_is_there(store):
     assert put(store, write("never", -7), write("never", -6)) == [Outcome.ERASED, APPLIED]
 
 
+def test_it_says_up_to_when_identifiers_are_erased(store):
+    names = [b"a", b"never", b"x" * 900]
+    assert store.erased_through(1, names) == [None, None, None]
+    store.erase(1, b"a", through_us=20)
+    store.erase(1, b"x" * 900, through_us=-5)
+    assert store.erased_through(1, names) == [20, None, -5]
+    assert store.erased_through(2, names) == [None, None, None]
+    assert store.erased_through(1, []) == []
+
+
 def test_compare_and_set_does_not_bring_an_erased_record_back(store):
     put(store, write("a", 10))
     sequence = latest(store).sequence

@@ -245,6 +245,24 @@ class TestOneLoad:
         assert store.get("readings", "s1")["wind"] == 1.5
         check(store, rows_of, [*range(20)] * 3)
 
+    def test_what_an_erasure_covers_is_stored_nowhere(self, store, at, rows_of):
+        def rows(*stations):
+            return {
+                "station": list(stations),
+                "time": [at(10 + n) for n in range(len(stations))],
+                "count": list(range(len(stations))),
+            }
+
+        store.load("readings", rows("a", "b"), key="before")
+        store.erase("readings", "a")
+        result = store.load("readings", rows("a", "b", "a", "c"), key="after")
+        assert (result.rows, result.errors) == (4, [])
+        assert {row["station"] for row in rows_of(store)} == {"b", "c"}
+        assert store.get("readings", "a") is None
+        store.load("readings", rows("a"), key="nothing is left of it")
+        assert store.load("readings", rows("a"), key="nothing is left of it").already
+        assert store.verify("readings").equal
+
     def test_many_files_of_a_date(self, store, at, rows_of, monkeypatch):
         monkeypatch.setattr(bulk, "ROW_GROUP_ROWS", 1000)
         monkeypatch.setattr(bulk, "TARGET_BYTES", 1000)

@@ -249,6 +249,28 @@ def test_an_erasure_reaches_windows_and_their_datasets_and_later_events_count(ho
             assert store.verify(name).equal, name
 
 
+def test_a_fill_takes_nothing_that_was_erased(home, monkeypatch):
+    with featurestore.open(home) as store:
+        store.put_table("clicks", pa.table(_clicks(90)))
+        store.create_windowed_group(BY_USER)
+        windows = store.online.windows
+        fill = windows.fill
+        number = store.registry.get("clicks").number
+        now = int(time.time() * 1e6)
+
+        def erased_meanwhile(group, events, *, newest):
+            store.online.erase(number, b"u1", through_us=now)
+            fill(group, events, newest=newest)
+
+        monkeypatch.setattr(windows, "fill", erased_meanwhile)
+        store.fill_windowed_group("by-user")
+        assert store.get("by-user", "u1")["count_1h"] == 0, "erased while it was filled"
+        monkeypatch.undo()
+        store.fill_windowed_group("by-user")
+        assert store.get("by-user", "u1")["count_1h"] == 0, "erased before it was filled"
+        assert store.get("by-user", "u2")["count_1h"] == 10
+
+
 def test_redis_keeps_no_windows(redis_url, tmp_path, home):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
