@@ -19,6 +19,7 @@ import lineage
 from featurestore import builderquery, convert, eventtime, verify
 from featurestore import record as record_rules
 from featurestore.arrowcode import Encoded, check_records, encode_batch
+from featurestore.arrowview import without_views
 from featurestore.backfill import backfill, rebuild_online
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport, check_dataset
@@ -1386,7 +1387,7 @@ def record_batches(
     """
     waiting: list[pa.RecordBatch] = []
     held = held_bytes = 0
-    for batch in _stream(table):
+    for batch in map(without_views, _stream(table)):
         pieces = max(1, -(-batch.nbytes // size_bytes))
         step = max(1, min(rows, -(-len(batch) // pieces)))
         for start in range(0, len(batch), step):

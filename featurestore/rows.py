@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from featurestore.arrowview import without_views
 from featurestore.errors import InvalidRequest
 from featurestore.feature import FeatureType
 from featurestore.schema import FeatureGroup
@@ -42,6 +43,10 @@ def row_batches(data: object) -> Iterator[pa.RecordBatch]:
     Raises:
         InvalidRequest: none of these, or a file that cannot be read, also when it comes up later.
     """
+    return map(without_views, _row_batches(data))
+
+
+def _row_batches(data: object) -> Iterator[pa.RecordBatch]:
     if isinstance(data, pa.RecordBatch):
         return iter([data])
     if isinstance(data, pa.Table):

@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from featurestore.arrowview import without_views
 from featurestore.errors import InvalidSpine
 
 __all__ = ["check_names", "is_query", "name_of", "read_spine", "spine_batches", "sql_spine"]
@@ -100,9 +101,9 @@ def check_names(names: list[str]) -> None:
 
 def _to_table(spine: object) -> pa.Table:
     if isinstance(spine, pa.Table):
-        return spine
+        return without_views(spine)
     if isinstance(spine, pa.RecordBatch):
-        return pa.Table.from_batches([spine])
+        return without_views(pa.Table.from_batches([spine]))
     if is_query(spine):
         table: pa.Table = _query(str(spine), {}).to_arrow_table()
         return table
@@ -110,11 +111,11 @@ def _to_table(spine: object) -> pa.Table:
         return _read_file(Path(spine))
     if isinstance(spine, Mapping):
         try:
-            return pa.table(dict(spine))
+            return without_views(pa.table(dict(spine)))
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InvalidSpine(f"expected columns of one length and type each: {error}") from error
     if hasattr(spine, "__arrow_c_stream__"):
-        return pa.table(spine)
+        return without_views(pa.table(spine))
     raise InvalidSpine(
         f"expected a spine as Arrow, pandas, Polars or a file's path, got {type(spine).__name__}"
     )
