@@ -19,6 +19,7 @@ C = TypeVar("C", bound=Hashable)
 # What a call costs beside its bytes, in bytes.
 _CALL_WEIGHT: Final = 256
 _MIN_RETRY_S: Final = 0.05
+_ALIKE: Final = 0.05  # of the mean
 
 
 @final
@@ -207,6 +208,11 @@ class Pace:
 
     def seconds(self, weight: float, transactions: int = 1) -> float:
         """Return what so much weight in so many transactions should take."""
-        slope = max(0.0, self._covariance / self._variance) if self._variance else 0.0
+        slope = 0.0
+        # Of weights that are all alike nothing is learned: after thousands of them the sums hold
+        # noise alone. And no part of a transaction's time costs less than nothing.
+        if self._variance > (_ALIKE * self._weight) ** 2:
+            most = self._seconds / self._weight if self._weight else 0.0
+            slope = min(max(0.0, self._covariance / self._variance), most)
         fixed = max(0.0, self._seconds - slope * self._weight)
         return transactions * fixed + slope * weight

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x65\x61turestore/v1/dataset.proto\x12\x0f\x66\x65\x61turestore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x03\n\tGroupPlan\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x18\n\x0blookback_us\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05\x66iles\x18\x05 \x01(\x03\x12\x12\n\nfiles_read\x18\x06 \x01(\x03\x12\x1b\n\x13pruned_by_partition\x18\x07 \x01(\x03\x12\x1c\n\x14pruned_by_statistics\x18\x08 \x01(\x03\x12\x11\n\x04rows\x18\t \x01(\x03H\x02\x88\x01\x01\x12\x16\n\trows_read\x18\n \x01(\x03H\x03\x88\x01\x01\x12\x12\n\nsize_bytes\x18\x0b \x01(\x03\x12\x12\n\nbytes_read\x18\x0c \x01(\x03\x12\x14\n\x0c\x63olumns_read\x18\r \x03(\t\x12\x0f\n\x07\x63olumns\x18\x0e \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x0f \x01(\x03\x42\n\n\x08_versionB\x0e\n\x0c_lookback_usB\x07\n\x05_rowsB\x0c\n\n_rows_read\"\xbd\x01\n\x16\x45xplainDatasetResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x15\n\x08\x65\x61rliest\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06latest\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0f\n\x07\x63olumns\x18\x04 \x01(\x03\x12*\n\x06groups\x18\x05 \x03(\x0b\x32\x1a.featurestore.v1.GroupPlan\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x42\x0b\n\t_earliestB\t\n\x07_latest\"^\n\x14WriteDatasetResponse\x12\x15\n\x0brows_joined\x18\x01 \x01(\x03H\x00\x12\x17\n\rmanifest_json\x18\x02 \x01(\tH\x00\x12\x0e\n\x04\x66ile\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"\xa0\x01\n\x0cSavedDataset\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\x12\x17\n\x0fstatistics_json\x18\x03 \x01(\t\x12)\n\x05saved\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0c\n\x04path\x18\x06 \x01(\t\"E\n\x12SaveDatasetRequest\x12\x17\n\rmanifest_json\x18\x01 \x01(\tH\x00\x12\x0e\n\x04rows\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x13SaveDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.featurestore.v1.SavedDataset\")\n\x12LoadDatasetRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\",\n\x15RebuildDatasetRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"\x15\n\x13ListDatasetsRequest\"-\n\x16\x44\x65scribeDatasetRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"I\n\x17\x44\x65scribeDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.featurestore.v1.SavedDataset\"\xb1\x01\n\x13\x43heckDatasetRequest\x12\x39\n\x04spec\x18\x01 \x01(\x0b\x32).featurestore.v1.CheckDatasetRequest.SpecH\x00\x12\x0e\n\x04rows\x18\x02 \x01(\x0cH\x00\x1aG\n\x04Spec\x12\x15\n\rmanifest_json\x18\x01 \x01(\t\x12\x11\n\x04rows\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x42\x07\n\x05_rowsB\x06\n\x04part\"v\n\x14\x43heckDatasetResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x03\x12\x0e\n\x06values\x18\x03 \x01(\x03\x12\x0e\n\x06\x66uture\x18\x04 \x01(\x03\x12\r\n\x05wrong\x18\x05 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x06 \x03(\t\"\xe1\t\n\x12\x44\x61tasetBuilderSpec\x12\x41\n\rfeature_group\x18\x01 \x01(\x0b\x32(.featurestore.v1.DatasetBuilderSpec.BaseH\x00\x12\x38\n\x04rows\x18\x02 \x01(\x0b\x32(.featurestore.v1.DatasetBuilderSpec.RowsH\x00\x12:\n\x06joined\x18\x03 \x03(\x0b\x32*.featurestore.v1.DatasetBuilderSpec.Joined\x12#\n\x1bpoint_in_time_accurate_join\x18\x04 \x01(\x08\x12\"\n\x1ainclude_duplicated_records\x18\x05 \x01(\x08\x12\x1f\n\x17include_deleted_records\x18\x06 \x01(\x08\x12%\n\x18number_of_recent_records\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x1e\n\x11number_of_records\x18\x08 \x01(\x03H\x02\x88\x01\x01\x12\x15\n\x08\x61s_of_us\x18\t \x01(\x03H\x03\x88\x01\x01\x12\x18\n\x0bstarting_us\x18\n \x01(\x03H\x04\x88\x01\x01\x12\x16\n\tending_us\x18\x0b \x01(\x03H\x05\x88\x01\x01\x1a\x39\n\x04\x42\x61se\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\x15\n\rfeature_names\x18\x02 \x03(\t\x1aU\n\x04Rows\x12\x1e\n\x16record_identifier_name\x18\x01 \x01(\t\x12\x17\n\x0f\x65vent_time_name\x18\x02 \x01(\t\x12\x14\n\x0c\x63olumn_names\x18\x03 \x03(\t\x1a\x8e\x02\n\x06Joined\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\x15\n\rfeature_names\x18\x02 \x03(\t\x12#\n\x1btarget_feature_name_in_base\x18\x03 \x01(\t\x12\x1e\n\x16\x66\x65\x61ture_name_in_target\x18\x04 \x01(\t\x12K\n\x0fjoin_comparator\x18\x05 \x01(\x0e\x32\x32.featurestore.v1.DatasetBuilderSpec.JoinComparator\x12?\n\tjoin_type\x18\x06 \x01(\x0e\x32,.featurestore.v1.DatasetBuilderSpec.JoinType\"s\n\x08JoinType\x12\x19\n\x15JOIN_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nINNER_JOIN\x10\x01\x12\r\n\tLEFT_JOIN\x10\x02\x12\x0e\n\nRIGHT_JOIN\x10\x03\x12\r\n\tFULL_JOIN\x10\x04\x12\x0e\n\nCROSS_JOIN\x10\x05\"\x99\x01\n\x0eJoinComparator\x12\x1f\n\x1bJOIN_COMPARATOR_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x45QUAL_TO\x10\x01\x12\x16\n\x12GREATER_THAN_VALUE\x10\x02\x12\x0c\n\x08\x41T_LEAST\x10\x03\x12\x13\n\x0fLESS_THAN_VALUE\x10\x04\x12\x0b\n\x07\x41T_MOST\x10\x05\x12\x10\n\x0cNOT_EQUAL_TO\x10\x06\x42\x06\n\x04\x62\x61seB\x1b\n\x19_number_of_recent_recordsB\x14\n\x12_number_of_recordsB\x0b\n\t_as_of_usB\x0e\n\x0c_starting_usB\x0c\n\n_ending_us\"c\n\x14\x43reateDatasetRequest\x12\x33\n\x04spec\x18\x01 \x01(\x0b\x32#.featurestore.v1.DatasetBuilderSpecH\x00\x12\x0e\n\x04\x62\x61se\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x9d\x01\n\x15\x43reateDatasetResponse\x12=\n\x05\x62uilt\x18\x01 \x01(\x0b\x32,.featurestore.v1.CreateDatasetResponse.BuiltH\x00\x12\x0e\n\x04rows\x18\x02 \x01(\x0cH\x00\x1a-\n\x05\x42uilt\x12\r\n\x05query\x18\x01 \x01(\t\x12\x15\n\rmanifest_json\x18\x02 \x01(\tB\x06\n\x04partb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66\x65\x61turestore/v1/dataset.proto\x12\x0f\x66\x65\x61turestore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x03\n\tGroupPlan\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x18\n\x0blookback_us\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05\x66iles\x18\x05 \x01(\x03\x12\x12\n\nfiles_read\x18\x06 \x01(\x03\x12\x1b\n\x13pruned_by_partition\x18\x07 \x01(\x03\x12\x1c\n\x14pruned_by_statistics\x18\x08 \x01(\x03\x12\x11\n\x04rows\x18\t \x01(\x03H\x02\x88\x01\x01\x12\x16\n\trows_read\x18\n \x01(\x03H\x03\x88\x01\x01\x12\x12\n\nsize_bytes\x18\x0b \x01(\x03\x12\x12\n\nbytes_read\x18\x0c \x01(\x03\x12\x14\n\x0c\x63olumns_read\x18\r \x03(\t\x12\x0f\n\x07\x63olumns\x18\x0e \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x0f \x01(\x03\x12\x1c\n\x14pruned_by_write_time\x18\x10 \x01(\x03\x42\n\n\x08_versionB\x0e\n\x0c_lookback_usB\x07\n\x05_rowsB\x0c\n\n_rows_read\"\xbd\x01\n\x16\x45xplainDatasetResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x15\n\x08\x65\x61rliest\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06latest\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0f\n\x07\x63olumns\x18\x04 \x01(\x03\x12*\n\x06groups\x18\x05 \x03(\x0b\x32\x1a.featurestore.v1.GroupPlan\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x42\x0b\n\t_earliestB\t\n\x07_latest\"^\n\x14WriteDatasetResponse\x12\x15\n\x0brows_joined\x18\x01 \x01(\x03H\x00\x12\x17\n\rmanifest_json\x18\x02 \x01(\tH\x00\x12\x0e\n\x04\x66ile\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"\xa0\x01\n\x0cSavedDataset\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\x12\x17\n\x0fstatistics_json\x18\x03 \x01(\t\x12)\n\x05saved\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x0c\n\x04path\x18\x06 \x01(\t\"E\n\x12SaveDatasetRequest\x12\x17\n\rmanifest_json\x18\x01 \x01(\tH\x00\x12\x0e\n\x04rows\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x13SaveDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.featurestore.v1.SavedDataset\")\n\x12LoadDatasetRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\",\n\x15RebuildDatasetRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"\x15\n\x13ListDatasetsRequest\"-\n\x16\x44\x65scribeDatasetRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\"I\n\x17\x44\x65scribeDatasetResponse\x12.\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1d.featurestore.v1.SavedDataset\"\xb1\x01\n\x13\x43heckDatasetRequest\x12\x39\n\x04spec\x18\x01 \x01(\x0b\x32).featurestore.v1.CheckDatasetRequest.SpecH\x00\x12\x0e\n\x04rows\x18\x02 \x01(\x0cH\x00\x1aG\n\x04Spec\x12\x15\n\rmanifest_json\x18\x01 \x01(\t\x12\x11\n\x04rows\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x42\x07\n\x05_rowsB\x06\n\x04part\"v\n\x14\x43heckDatasetResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x03\x12\x0e\n\x06values\x18\x03 \x01(\x03\x12\x0e\n\x06\x66uture\x18\x04 \x01(\x03\x12\r\n\x05wrong\x18\x05 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x06 \x03(\t\"\xe1\t\n\x12\x44\x61tasetBuilderSpec\x12\x41\n\rfeature_group\x18\x01 \x01(\x0b\x32(.featurestore.v1.DatasetBuilderSpec.BaseH\x00\x12\x38\n\x04rows\x18\x02 \x01(\x0b\x32(.featurestore.v1.DatasetBuilderSpec.RowsH\x00\x12:\n\x06joined\x18\x03 \x03(\x0b\x32*.featurestore.v1.DatasetBuilderSpec.Joined\x12#\n\x1bpoint_in_time_accurate_join\x18\x04 \x01(\x08\x12\"\n\x1ainclude_duplicated_records\x18\x05 \x01(\x08\x12\x1f\n\x17include_deleted_records\x18\x06 \x01(\x08\x12%\n\x18number_of_recent_records\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x1e\n\x11number_of_records\x18\x08 \x01(\x03H\x02\x88\x01\x01\x12\x15\n\x08\x61s_of_us\x18\t \x01(\x03H\x03\x88\x01\x01\x12\x18\n\x0bstarting_us\x18\n \x01(\x03H\x04\x88\x01\x01\x12\x16\n\tending_us\x18\x0b \x01(\x03H\x05\x88\x01\x01\x1a\x39\n\x04\x42\x61se\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\x15\n\rfeature_names\x18\x02 \x03(\t\x1aU\n\x04Rows\x12\x1e\n\x16record_identifier_name\x18\x01 \x01(\t\x12\x17\n\x0f\x65vent_time_name\x18\x02 \x01(\t\x12\x14\n\x0c\x63olumn_names\x18\x03 \x03(\t\x1a\x8e\x02\n\x06Joined\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12\x15\n\rfeature_names\x18\x02 \x03(\t\x12#\n\x1btarget_feature_name_in_base\x18\x03 \x01(\t\x12\x1e\n\x16\x66\x65\x61ture_name_in_target\x18\x04 \x01(\t\x12K\n\x0fjoin_comparator\x18\x05 \x01(\x0e\x32\x32.featurestore.v1.DatasetBuilderSpec.JoinComparator\x12?\n\tjoin_type\x18\x06 \x01(\x0e\x32,.featurestore.v1.DatasetBuilderSpec.JoinType\"s\n\x08JoinType\x12\x19\n\x15JOIN_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nINNER_JOIN\x10\x01\x12\r\n\tLEFT_JOIN\x10\x02\x12\x0e\n\nRIGHT_JOIN\x10\x03\x12\r\n\tFULL_JOIN\x10\x04\x12\x0e\n\nCROSS_JOIN\x10\x05\"\x99\x01\n\x0eJoinComparator\x12\x1f\n\x1bJOIN_COMPARATOR_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x45QUAL_TO\x10\x01\x12\x16\n\x12GREATER_THAN_VALUE\x10\x02\x12\x0c\n\x08\x41T_LEAST\x10\x03\x12\x13\n\x0fLESS_THAN_VALUE\x10\x04\x12\x0b\n\x07\x41T_MOST\x10\x05\x12\x10\n\x0cNOT_EQUAL_TO\x10\x06\x42\x06\n\x04\x62\x61seB\x1b\n\x19_number_of_recent_recordsB\x14\n\x12_number_of_recordsB\x0b\n\t_as_of_usB\x0e\n\x0c_starting_usB\x0c\n\n_ending_us\"c\n\x14\x43reateDatasetRequest\x12\x33\n\x04spec\x18\x01 \x01(\x0b\x32#.featurestore.v1.DatasetBuilderSpecH\x00\x12\x0e\n\x04\x62\x61se\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x9d\x01\n\x15\x43reateDatasetResponse\x12=\n\x05\x62uilt\x18\x01 \x01(\x0b\x32,.featurestore.v1.CreateDatasetResponse.BuiltH\x00\x12\x0e\n\x04rows\x18\x02 \x01(\x0cH\x00\x1a-\n\x05\x42uilt\x12\r\n\x05query\x18\x01 \x01(\t\x12\x15\n\rmanifest_json\x18\x02 \x01(\tB\x06\n\x04partb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,49 +33,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featurestore.v1.dataset_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GROUPPLAN']._serialized_start=84
-  _globals['_GROUPPLAN']._serialized_end=473
-  _globals['_EXPLAINDATASETRESPONSE']._serialized_start=476
-  _globals['_EXPLAINDATASETRESPONSE']._serialized_end=665
-  _globals['_WRITEDATASETRESPONSE']._serialized_start=667
-  _globals['_WRITEDATASETRESPONSE']._serialized_end=761
-  _globals['_SAVEDDATASET']._serialized_start=764
-  _globals['_SAVEDDATASET']._serialized_end=924
-  _globals['_SAVEDATASETREQUEST']._serialized_start=926
-  _globals['_SAVEDATASETREQUEST']._serialized_end=995
-  _globals['_SAVEDATASETRESPONSE']._serialized_start=997
-  _globals['_SAVEDATASETRESPONSE']._serialized_end=1066
-  _globals['_LOADDATASETREQUEST']._serialized_start=1068
-  _globals['_LOADDATASETREQUEST']._serialized_end=1109
-  _globals['_REBUILDDATASETREQUEST']._serialized_start=1111
-  _globals['_REBUILDDATASETREQUEST']._serialized_end=1155
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1157
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1178
-  _globals['_DESCRIBEDATASETREQUEST']._serialized_start=1180
-  _globals['_DESCRIBEDATASETREQUEST']._serialized_end=1225
-  _globals['_DESCRIBEDATASETRESPONSE']._serialized_start=1227
-  _globals['_DESCRIBEDATASETRESPONSE']._serialized_end=1300
-  _globals['_CHECKDATASETREQUEST']._serialized_start=1303
-  _globals['_CHECKDATASETREQUEST']._serialized_end=1480
-  _globals['_CHECKDATASETREQUEST_SPEC']._serialized_start=1401
-  _globals['_CHECKDATASETREQUEST_SPEC']._serialized_end=1472
-  _globals['_CHECKDATASETRESPONSE']._serialized_start=1482
-  _globals['_CHECKDATASETRESPONSE']._serialized_end=1600
-  _globals['_DATASETBUILDERSPEC']._serialized_start=1603
-  _globals['_DATASETBUILDERSPEC']._serialized_end=2852
-  _globals['_DATASETBUILDERSPEC_BASE']._serialized_start=2060
-  _globals['_DATASETBUILDERSPEC_BASE']._serialized_end=2117
-  _globals['_DATASETBUILDERSPEC_ROWS']._serialized_start=2119
-  _globals['_DATASETBUILDERSPEC_ROWS']._serialized_end=2204
-  _globals['_DATASETBUILDERSPEC_JOINED']._serialized_start=2207
-  _globals['_DATASETBUILDERSPEC_JOINED']._serialized_end=2477
-  _globals['_DATASETBUILDERSPEC_JOINTYPE']._serialized_start=2479
-  _globals['_DATASETBUILDERSPEC_JOINTYPE']._serialized_end=2594
-  _globals['_DATASETBUILDERSPEC_JOINCOMPARATOR']._serialized_start=2597
-  _globals['_DATASETBUILDERSPEC_JOINCOMPARATOR']._serialized_end=2750
-  _globals['_CREATEDATASETREQUEST']._serialized_start=2854
-  _globals['_CREATEDATASETREQUEST']._serialized_end=2953
-  _globals['_CREATEDATASETRESPONSE']._serialized_start=2956
-  _globals['_CREATEDATASETRESPONSE']._serialized_end=3113
-  _globals['_CREATEDATASETRESPONSE_BUILT']._serialized_start=3060
-  _globals['_CREATEDATASETRESPONSE_BUILT']._serialized_end=3105
+  _globals['_GROUPPLAN']._serialized_end=503
+  _globals['_EXPLAINDATASETRESPONSE']._serialized_start=506
+  _globals['_EXPLAINDATASETRESPONSE']._serialized_end=695
+  _globals['_WRITEDATASETRESPONSE']._serialized_start=697
+  _globals['_WRITEDATASETRESPONSE']._serialized_end=791
+  _globals['_SAVEDDATASET']._serialized_start=794
+  _globals['_SAVEDDATASET']._serialized_end=954
+  _globals['_SAVEDATASETREQUEST']._serialized_start=956
+  _globals['_SAVEDATASETREQUEST']._serialized_end=1025
+  _globals['_SAVEDATASETRESPONSE']._serialized_start=1027
+  _globals['_SAVEDATASETRESPONSE']._serialized_end=1096
+  _globals['_LOADDATASETREQUEST']._serialized_start=1098
+  _globals['_LOADDATASETREQUEST']._serialized_end=1139
+  _globals['_REBUILDDATASETREQUEST']._serialized_start=1141
+  _globals['_REBUILDDATASETREQUEST']._serialized_end=1185
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1187
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1208
+  _globals['_DESCRIBEDATASETREQUEST']._serialized_start=1210
+  _globals['_DESCRIBEDATASETREQUEST']._serialized_end=1255
+  _globals['_DESCRIBEDATASETRESPONSE']._serialized_start=1257
+  _globals['_DESCRIBEDATASETRESPONSE']._serialized_end=1330
+  _globals['_CHECKDATASETREQUEST']._serialized_start=1333
+  _globals['_CHECKDATASETREQUEST']._serialized_end=1510
+  _globals['_CHECKDATASETREQUEST_SPEC']._serialized_start=1431
+  _globals['_CHECKDATASETREQUEST_SPEC']._serialized_end=1502
+  _globals['_CHECKDATASETRESPONSE']._serialized_start=1512
+  _globals['_CHECKDATASETRESPONSE']._serialized_end=1630
+  _globals['_DATASETBUILDERSPEC']._serialized_start=1633
+  _globals['_DATASETBUILDERSPEC']._serialized_end=2882
+  _globals['_DATASETBUILDERSPEC_BASE']._serialized_start=2090
+  _globals['_DATASETBUILDERSPEC_BASE']._serialized_end=2147
+  _globals['_DATASETBUILDERSPEC_ROWS']._serialized_start=2149
+  _globals['_DATASETBUILDERSPEC_ROWS']._serialized_end=2234
+  _globals['_DATASETBUILDERSPEC_JOINED']._serialized_start=2237
+  _globals['_DATASETBUILDERSPEC_JOINED']._serialized_end=2507
+  _globals['_DATASETBUILDERSPEC_JOINTYPE']._serialized_start=2509
+  _globals['_DATASETBUILDERSPEC_JOINTYPE']._serialized_end=2624
+  _globals['_DATASETBUILDERSPEC_JOINCOMPARATOR']._serialized_start=2627
+  _globals['_DATASETBUILDERSPEC_JOINCOMPARATOR']._serialized_end=2780
+  _globals['_CREATEDATASETREQUEST']._serialized_start=2884
+  _globals['_CREATEDATASETREQUEST']._serialized_end=2983
+  _globals['_CREATEDATASETRESPONSE']._serialized_start=2986
+  _globals['_CREATEDATASETRESPONSE']._serialized_end=3143
+  _globals['_CREATEDATASETRESPONSE_BUILT']._serialized_start=3090
+  _globals['_CREATEDATASETRESPONSE_BUILT']._serialized_end=3135
 # @@protoc_insertion_point(module_scope)

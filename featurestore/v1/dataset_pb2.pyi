@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GroupPlan(_message.Message):
-    __slots__ = ("feature_group_name", "version", "key", "lookback_us", "files", "files_read", "pruned_by_partition", "pruned_by_statistics", "rows", "rows_read", "size_bytes", "bytes_read", "columns_read", "columns", "memory_bytes")
+    __slots__ = ("feature_group_name", "version", "key", "lookback_us", "files", "files_read", "pruned_by_partition", "pruned_by_statistics", "rows", "rows_read", "size_bytes", "bytes_read", "columns_read", "columns", "memory_bytes", "pruned_by_write_time")
     FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class GroupPlan(_message.Message):
     COLUMNS_READ_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PRUNED_BY_WRITE_TIME_FIELD_NUMBER: _ClassVar[int]
     feature_group_name: str
     version: int
     key: str
@@ -42,7 +43,8 @@ class GroupPlan(_message.Message):
     columns_read: _containers.RepeatedScalarFieldContainer[str]
     columns: int
     memory_bytes: int
-    def __init__(self, feature_group_name: _Optional[str] = ..., version: _Optional[int] = ..., key: _Optional[str] = ..., lookback_us: _Optional[int] = ..., files: _Optional[int] = ..., files_read: _Optional[int] = ..., pruned_by_partition: _Optional[int] = ..., pruned_by_statistics: _Optional[int] = ..., rows: _Optional[int] = ..., rows_read: _Optional[int] = ..., size_bytes: _Optional[int] = ..., bytes_read: _Optional[int] = ..., columns_read: _Optional[_Iterable[str]] = ..., columns: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
+    pruned_by_write_time: int
+    def __init__(self, feature_group_name: _Optional[str] = ..., version: _Optional[int] = ..., key: _Optional[str] = ..., lookback_us: _Optional[int] = ..., files: _Optional[int] = ..., files_read: _Optional[int] = ..., pruned_by_partition: _Optional[int] = ..., pruned_by_statistics: _Optional[int] = ..., rows: _Optional[int] = ..., rows_read: _Optional[int] = ..., size_bytes: _Optional[int] = ..., bytes_read: _Optional[int] = ..., columns_read: _Optional[_Iterable[str]] = ..., columns: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., pruned_by_write_time: _Optional[int] = ...) -> None: ...
 
 class ExplainDatasetResponse(_message.Message):
     __slots__ = ("rows", "earliest", "latest", "columns", "groups", "memory_bytes")

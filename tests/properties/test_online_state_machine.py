@@ -76,7 +76,7 @@ class OnlineMachine(RuleBasedStateMachine):
         key = (write.group, write.identifier)
         old = self.latest.get(key)
         if write.expected is not None:
-            if old is None or write.expected != self.sequence(*key):
+            if write.expected != self.sequence(*key):  # 0: only where nothing is stored
                 return Outcome.CHANGED
             newest = True
         elif old is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import count
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from featurestore.errors import Overloaded
 from featurestore.server import Limits
-from featurestore.server.queue import WriteQueue
+from featurestore.server.queue import Pace, WriteQueue
 from featurestore.server.runtime import Call
 
 CALL = Call("PutRecord", None)
@@ -111,3 +112,16 @@ def test_an_idle_server_tries_whatever_it_has_seen(clock):
     assert waiting.add(10, CALL, size=300_000, remaining_s=2) is None
     assert commit(waiting, clock, 0.01) == [10]
     assert waiting.expected_s(300_000) < 10, "and learns that it was not"
+
+
+def test_thousands_of_writes_of_one_weight_do_not_make_a_heavier_one_endless():
+    chance = random.Random(5)
+    pace = Pace()
+    pace.add(900, 0.002)
+    for _ in range(20_000):
+        pace.add(1_000, chance.uniform(0.001, 0.020))
+    assert pace.seconds(1_000_000) < 20.0
+    for _ in range(50):
+        for weight in (1_000, 500_000):
+            pace.add(weight, 0.010 + weight * 1e-7)
+    assert pace.seconds(1_000_000) == pytest.approx(0.11, rel=0.01)
