@@ -166,7 +166,15 @@ def _write_history(join: _Join, group: FeatureGroup, home: Path) -> dict[str, An
     with featurestore.open(home) as store:
         store.create_feature_group(group)
         table = DeltaOfflineTable(store.offline_uri(group.name))
-        append_history(table, group, join.history, users=join.users, features=join.features)
+        append_history(
+            table,
+            group,
+            join.history,
+            users=join.users,
+            features=join.features,
+            # Several files a date, or maintenance finds nothing worth a rewrite.
+            slice_rows=SLICE_RECORDS // 10 if join.is_maintained else SLICE_RECORDS,
+        )
         if join.is_maintained:
             store.maintain(group.name)
     snapshot = table.scan()
