@@ -16,7 +16,7 @@ OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 def test_the_examples_run(tmp_path, capsys):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     with featurestore.open(tmp_path / "home") as store:
         store.create_feature_group(
             FeatureGroup(
