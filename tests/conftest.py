@@ -215,7 +215,18 @@ def spark() -> Iterator[Any]:
     }
     for name, value in options.items():
         builder = builder.config(name, value)
-    session = builder.getOrCreate()
+    # A machine whose name has no address can run Spark too.
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    os.environ.setdefault("SPARK_LOCAL_HOSTNAME", "localhost")
+    try:
+        session = builder.getOrCreate()
+    except importlib.import_module("pyspark.errors").PySparkRuntimeError as error:
+        submit = Path(importlib.import_module("pyspark").__file__).parent / "bin" / "spark-submit"
+        ended = subprocess.run(
+            [submit, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+        )
+        said = (ended.stdout + ended.stderr).decode(errors="replace")
+        pytest.fail(f"Spark does not start ({error}); spark-submit --version says:\n{said[-3000:]}")
     session.sparkContext.setLogLevel("OFF")
     yield session
     session.stop()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -64,9 +67,22 @@ def session(spark: Any | None = None) -> Any:
         return builder.getOrCreate()
     except (errors.PySparkRuntimeError, FileNotFoundError) as error:
         raise InvalidRequest(
-            f"engine='spark': Spark does not start; it needs Java 17 or later, by JAVA_HOME or on "
-            f"the PATH: {error}"
+            f"engine='spark': Spark does not start; {_missing()}: {error}"
         ) from error
+
+
+def _missing() -> str:
+    java = "JAVA_HOME" in os.environ or shutil.which("java") is not None
+    if java and not {"SPARK_LOCAL_HOSTNAME", "SPARK_LOCAL_IP"} & os.environ.keys():
+        name = socket.gethostname()
+        try:
+            socket.getaddrinfo(name, None)
+        except OSError:
+            return (
+                f"the name of this machine, {name!r}, has no address: set SPARK_LOCAL_IP to "
+                "127.0.0.1, or to what Spark's other machines reach this one by"
+            )
+    return "it needs Java 17 or later, by JAVA_HOME or on the PATH"
 
 
 @contextmanager
