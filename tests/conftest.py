@@ -221,7 +221,8 @@ def spark() -> Iterator[Any]:
     try:
         session = builder.getOrCreate()
     except importlib.import_module("pyspark.errors").PySparkRuntimeError as error:
-        submit = Path(importlib.import_module("pyspark").__file__).parent / "bin" / "spark-submit"
+        pyspark = str(importlib.import_module("pyspark").__file__)
+        submit = Path(pyspark).parent / "bin" / "spark-submit"
         ended = subprocess.run(
             [submit, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
         )
