@@ -6,19 +6,39 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NoReturn, final
+from typing import Final, NamedTuple, NoReturn, TypeAlias, final
 
 from ingest.errors import Undecodable
 from ingest.source import Message
 
-__all__ = ["Decoder", "JsonDecoder", "RowDecoder"]
+__all__ = ["Decoded", "Decoder", "Deleted", "JsonDecoder", "RowDecoder"]
 
 _SHOWN: Final = 80
 _NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
+class Deleted(NamedTuple):
+    """What a message says that removes a record.
+
+    Args:
+        fields: what the message tells of the record: at least its identifier, under the names that
+            a put of the same source has.
+        event_time: when it was removed, in any form that the group's event time may have; None:
+            the fields have it.
+        hard: nothing of the record is to be read any more, its identifier neither.
+    """
+
+    fields: Mapping[str, object]
+    event_time: object = None
+    hard: bool = False
+
+
+Decoded: TypeAlias = Mapping[str, object] | Deleted | None
+"""What a message says: a record to put, one to delete, or nothing that concerns records."""
+
+
 class Decoder(ABC):
-    """Turns a message into a record.
+    """Turns a message into a record, or the word that one is gone.
 
     Values keep the type they were sent in: what a value must be is the feature group's matter.
 
@@ -31,8 +51,8 @@ class Decoder(ABC):
         self.mapping = dict(mapping)
 
     @abstractmethod
-    def decode(self, message: Message) -> Mapping[str, object]:
-        """Return the message's record.
+    def decode(self, message: Message) -> Decoded:
+        """Return what the message says.
 
         Raises:
             Undecodable: the message is not one.
