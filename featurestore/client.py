@@ -487,6 +487,18 @@ class RemoteStore(FeatureStore):
         request = runtime_pb2.GetSourcePositionRequest(source=source)
         return dict(self._call(self._runtime.GetSourcePosition, request).next)
 
+    def move_source(
+        self, source: str, positions: Mapping[str, int], *, expected: Mapping[str, int]
+    ) -> dict[str, int]:
+        """See FeatureStore.move_source. Lineage names the token that the call was made with."""
+        request = wire_control.move_message(source, positions, expected)
+        try:
+            return dict(self._call(self._control.MoveSource, request).next)
+        except PositionConflict as conflict:
+            if "stored" not in conflict.facts:  # too long for an error's metadata
+                conflict.facts["stored"] = self.source_position(source)
+            raise
+
     # -- offline store and datasets -----------------------------------------------------------
 
     def flush(self, group: str | None = None) -> dict[str, Flushed]:

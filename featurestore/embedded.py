@@ -91,6 +91,7 @@ from featurestore.schema import (
 )
 from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource, matches, sort_key
+from featurestore.seek import move_source
 from featurestore.settle import Stores
 from featurestore.spill import spill_folder
 from featurestore.spine import name_of, read_spine
@@ -536,6 +537,25 @@ class EmbeddedStore(FeatureStore):
     def source_position(self, source: str) -> dict[str, int]:
         """See FeatureStore.source_position."""
         return self.online.source_position(check_source(source))
+
+    def move_source(
+        self,
+        source: str,
+        positions: Mapping[str, int],
+        *,
+        expected: Mapping[str, int],
+        by: str = "",
+    ) -> dict[str, int]:
+        """See FeatureStore.move_source; `by` is who does it."""
+        return move_source(
+            self.graph,
+            self.source_position,
+            lambda position: self.commit([], position),
+            source,
+            positions,
+            expected=expected,
+            by=by,
+        )
 
     # -- offline store and datasets -----------------------------------------------------------
 

@@ -509,6 +509,30 @@ class FeatureStore(ABC):
     def source_position(self, source: str) -> dict[str, int]:
         """Return where a source has to go on: partition → next position; empty when unknown."""
 
+    @abstractmethod
+    def move_source(
+        self, source: str, positions: Mapping[str, int], *, expected: Mapping[str, int]
+    ) -> dict[str, int]:
+        """Move partitions of a source to other positions, back or on, with no records.
+
+        Whoever reads the source learns of it when the store refuses its next batch, and goes on
+        from the new position. The move is one action of lineage, type `Seek`, with where each
+        partition stood, where it stands now, and who moved it.
+
+        Args:
+            source: its name.
+            positions: partition → the next position to read; other partitions stay.
+            expected: partition → where it was seen to stand; one that is moved and is not in it
+                must have no position yet.
+
+        Returns:
+            The source's positions after the move.
+
+        Raises:
+            PositionConflict: a partition stands elsewhere by now; nothing was moved.
+            InvalidRequest: no partition is moved, or one to a place that is none.
+        """
+
     # -- offline store and datasets -----------------------------------------------------------
 
     @abstractmethod

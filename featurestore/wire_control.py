@@ -6,17 +6,18 @@ Plain functions that both clients and the server share, as `featurestore.wire` h
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from featurestore import convert, errors
 from featurestore.errors import InvalidRequest
 from featurestore.feature import CollectionType, FeatureDefinition, FeatureType
 from featurestore.metadata import FeatureMetadata, MetadataChange
+from featurestore.position import moved
 from featurestore.schema import FeatureGroup, StorageType, Throughput
 from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
 from featurestore.store import Description
-from featurestore.v1 import control_pb2, erasure_pb2
+from featurestore.v1 import control_pb2, erasure_pb2, source_pb2
 from featurestore.wire import text, ttl_from
 
 __all__ = ["description_from", "description_message", "group_from", "group_message"]
@@ -385,6 +386,16 @@ def erase_message(group: str, identifiers: object, reason: str, datasets: str) -
         reason=reason,
         saved_datasets=known[datasets],
     )
+
+
+def move_message(source: str, positions: Mapping[str, int], expected: Mapping[str, int]) -> Any:
+    """Make the request that moves a source.
+
+    Raises:
+        InvalidRequest: no partition is moved, or one to a place that is none.
+    """
+    moved(source, positions, expected=expected)
+    return source_pb2.MoveSourceRequest(source=source, positions=positions, expected=expected)
 
 
 def saved_datasets_from(request: Any) -> str:

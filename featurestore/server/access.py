@@ -734,6 +734,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
         "featureline:BuildDataset", request.spec.selections
     ),
     "EraseRecords": _on_group("featureline:EraseRecords"),
+    "MoveSource": lambda request: [("featureline:MoveSource", arn("source", request.source))],
     "WriteDataset": lambda request: _each_group(
         "featureline:BuildDataset", request.spec.selections
     ),
@@ -807,6 +808,7 @@ ACTIONS: Final = frozenset(
         "featureline:ListWindowedGroups",
         "featureline:LoadRows",
         "featureline:Maintain",
+        "featureline:MoveSource",
         "featureline:PutSourcePosition",
         "featureline:ReadDataset",
         "featureline:ReadHistory",

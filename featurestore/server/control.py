@@ -21,7 +21,7 @@ from featurestore.server.heavy import Heavy
 from featurestore.server.scratch import Scratch
 from featurestore.server.tables import TableCalls
 from featurestore.store import Description
-from featurestore.v1 import control_pb2, control_pb2_grpc, erasure_pb2
+from featurestore.v1 import control_pb2, control_pb2_grpc, erasure_pb2, source_pb2
 
 __all__ = ["ControlService"]
 
@@ -247,6 +247,21 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
             return erasure_pb2.EraseRecordsResponse(report_json=json.dumps(report.to_json()))
 
         return await _in_thread(context, work, "EraseRecords")
+
+    async def MoveSource(self, request: Any, context: Any) -> Any:
+        """Move the stored position of a source."""
+        caller = CALLER.get()  # it is not there in another thread
+
+        def work() -> Any:
+            stands = self._store.move_source(
+                request.source,
+                dict(request.positions),
+                expected=dict(request.expected),
+                by="" if caller is None else f"token {caller.token_id} of {caller.principal}",
+            )
+            return source_pb2.MoveSourceResponse(next=stands)
+
+        return await _in_thread(context, work, "MoveSource")
 
     async def BuildDataset(
         self, request_iterator: AsyncIterator[Any], context: Any

@@ -5,6 +5,7 @@ from featurestore.v1 import dataset_pb2 as _dataset_pb2
 from featurestore.v1 import erasure_pb2 as _erasure_pb2
 from featurestore.v1 import offline_pb2 as _offline_pb2
 from featurestore.v1 import record_pb2 as _record_pb2
+from featurestore.v1 import source_pb2 as _source_pb2
 from featurestore.v1 import transfer_pb2 as _transfer_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper

@@ -7,6 +7,7 @@ from featurestore.v1 import control_pb2 as featurestore_dot_v1_dot_control__pb2
 from featurestore.v1 import dataset_pb2 as featurestore_dot_v1_dot_dataset__pb2
 from featurestore.v1 import erasure_pb2 as featurestore_dot_v1_dot_erasure__pb2
 from featurestore.v1 import offline_pb2 as featurestore_dot_v1_dot_offline__pb2
+from featurestore.v1 import source_pb2 as featurestore_dot_v1_dot_source__pb2
 from featurestore.v1 import transfer_pb2 as featurestore_dot_v1_dot_transfer__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
@@ -172,6 +173,11 @@ class FeatureStoreStub(object):
                 '/featurestore.v1.FeatureStore/EraseRecords',
                 request_serializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsResponse.FromString,
+                _registered_method=True)
+        self.MoveSource = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/MoveSource',
+                request_serializer=featurestore_dot_v1_dot_source__pb2.MoveSourceRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_source__pb2.MoveSourceResponse.FromString,
                 _registered_method=True)
 
 
@@ -357,6 +363,13 @@ class FeatureStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveSource(self, request, context):
+        """Moves the stored position of a source, back or on, with no records.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureStoreServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -494,6 +507,11 @@ def add_FeatureStoreServicer_to_server(servicer, server):
                     servicer.EraseRecords,
                     request_deserializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_erasure__pb2.EraseRecordsResponse.SerializeToString,
+            ),
+            'MoveSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveSource,
+                    request_deserializer=featurestore_dot_v1_dot_source__pb2.MoveSourceRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_source__pb2.MoveSourceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1225,6 +1243,33 @@ class FeatureStore(object):
             '/featurestore.v1.FeatureStore/EraseRecords',
             featurestore_dot_v1_dot_erasure__pb2.EraseRecordsRequest.SerializeToString,
             featurestore_dot_v1_dot_erasure__pb2.EraseRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/MoveSource',
+            featurestore_dot_v1_dot_source__pb2.MoveSourceRequest.SerializeToString,
+            featurestore_dot_v1_dot_source__pb2.MoveSourceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import featurestore
+import lineage
 from featureline.server import Server
 from featurestore import (
     AccessDenied,
@@ -26,6 +27,7 @@ from featurestore import (
     feature_definitions,
 )
 from featurestore.auth import Guard
+from featurestore.auth.arn import arn
 from featurestore.dataset import fingerprint_of
 from featurestore.embedded import open_store
 from featurestore.server import native_is_available
@@ -37,6 +39,7 @@ from featurestore.v1 import (
     offline_pb2,
     runtime_pb2,
     runtime_pb2_grpc,
+    source_pb2,
     transfer_pb2,
 )
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
@@ -218,6 +221,7 @@ EVERY_CALL = [
     ("control", "Flush", control_pb2.FlushRequest()),
     ("control", "Verify", control_pb2.VerifyRequest(feature_group_name="people")),
     ("control", "EraseRecords", erasure_pb2.EraseRecordsRequest(feature_group_name="people")),
+    ("control", "MoveSource", source_pb2.MoveSourceRequest(source="topic", positions={"0": 1})),
     ("control", "BuildDataset", [BUILD]),
     ("control", "ExplainDataset", [BUILD]),
     ("control", "WriteDataset", [BUILD]),
@@ -644,6 +648,23 @@ def test_an_erasure_names_the_token_and_the_log_names_no_identifier(client, allo
     assert "somebody-7" not in (home / "audit.log").read_text()
     bob = client(allow("sagemaker:DeleteRecord"))
     assert bob.code("control", "EraseRecords", request) == "PERMISSION_DENIED"
+
+
+def test_a_move_of_a_source_names_the_token_and_needs_its_own_action(client, allow, home):
+    ada = client({**allow("featureline:MoveSource"), "Resource": arn("source", "topic")})
+    request = source_pb2.MoveSourceRequest(source="topic", positions={"0": 5})
+    assert dict(ada("control", "MoveSource", request).next) == {"0": 5}
+    assert audited(home)[-1]["action"] == "featureline:MoveSource"
+    with lineage.open(home / "lineage.db") as graph:
+        (seek,) = graph.find(type="Seek")
+    assert seek.properties["moved"] == {"0": {"from": None, "to": 5}}
+    assert str(seek.properties["by"]).endswith(" of ada")
+    other = source_pb2.MoveSourceRequest(source="orders", positions={"0": 5})
+    assert ada.code("control", "MoveSource", other) == "PERMISSION_DENIED"
+    bob = client(
+        {**allow("featureline:PutSourcePosition"), "Resource": arn("source", "*")},
+    )
+    assert bob.code("control", "MoveSource", request) == "PERMISSION_DENIED"
 
 
 def test_a_revoked_token_is_refused_within_a_second(client, allow, database):

@@ -31,6 +31,7 @@ from featurestore.online import (
     RedisStore,
     Write,
 )
+from featurestore.position import moved
 
 APPLIED, HISTORIC, REFUSED = Outcome.APPLIED, Outcome.HISTORIC, Outcome.REFUSED
 SOFT = DELETED
@@ -635,6 +636,32 @@ def test_other_batches_of_the_call_are_stored_all_the_same(store):
     assert state(store).keys() == {b"a", b"c", b"e"}
     assert store.source_position("topic") == {"0": 9}
     assert store.source_position("other") == {"0": 9}
+
+
+def test_a_position_is_moved_back_and_on_by_compare_and_set(store):
+    store.put([Batch([], position(("0", 0, 8), ("1", 0, 3)))])
+    assert store.put([Batch([], moved("topic", {"0": 2}, expected={"0": 8}))]) == [[]]
+    assert store.source_position("topic") == {"0": 2, "1": 3}
+    assert store.put([Batch([], moved("topic", {"0": 9, "2": 4}, expected={"0": 2}))]) == [[]]
+    assert store.source_position("topic") == {"0": 9, "1": 3, "2": 4}
+
+
+@pytest.mark.parametrize("expected", [{"0": 7}, {}], ids=["elsewhere", "nowhere"])
+def test_a_move_from_a_place_where_the_source_does_not_stand_moves_nothing(store, expected):
+    store.put([Batch([], position(("0", 0, 8)))])
+    (answer,) = store.put([Batch([], moved("topic", {"0": 2, "1": 5}, expected=expected))])
+    assert isinstance(answer, PositionConflict)
+    assert answer.stored == {"0": 8}
+    assert store.source_position("topic") == {"0": 8}
+
+
+def test_a_batch_from_before_a_move_writes_nothing(store):
+    store.put([Batch([], position(("0", 0, 8)))])
+    store.put([Batch([], moved("topic", {"0": 2}, expected={"0": 8}))])
+    (answer,) = store.put([Batch([write("a")], position(("0", 8, 9)))])
+    assert isinstance(answer, PositionConflict)
+    assert store.get(1, [b"a"]) == [None]
+    assert store.put([Batch([write("a")], position(("0", 2, 8)))]) == [[APPLIED]]
 
 
 def test_positions_of_a_refused_write_move_on(store):

@@ -370,6 +370,30 @@ class TestBatches:
         assert store.get("weather", "EWR") is None
         assert store.source_position("topic") == {"0": 5}
 
+    def test_a_source_is_moved_by_compare_and_set_and_lineage_says_so(
+        self, store, weather, reading
+    ):
+        store.create_feature_group(weather)
+        store.batch_write([Put("weather", reading())], position=_position(0, 5))
+
+        assert store.move_source("topic", {"0": 2, "1": 7}, expected={"0": 5}) == {"0": 2, "1": 7}
+        with pytest.raises(PositionConflict) as caught:
+            store.move_source("topic", {"0": 0}, expected={"0": 5})
+        assert caught.value.stored == {"0": 2, "1": 7}
+        with pytest.raises(PositionConflict, match="but it has none"):
+            store.move_source("topic", {"9": 0}, expected={"9": 5})
+        with pytest.raises(PositionConflict):  # a batch that was read before the move
+            store.batch_write([Put("weather", reading("EWR"))], position=_position(5, 6))
+
+        assert store.source_position("topic") == {"0": 2, "1": 7}
+        assert store.get("weather", "EWR") is None
+        done = [seek for seek in store.graph.find(type="Seek") if seek.state == "Completed"]
+        assert [seek.properties["source"] for seek in done] == ["topic"]
+        assert done[0].properties["moved"] == {
+            "0": {"from": 5, "to": 2},
+            "1": {"from": None, "to": 7},
+        }
+
     def test_a_batch_of_bad_records_still_moves_its_position(self, store, weather, reading):
         store.create_feature_group(weather)
 
@@ -784,6 +808,16 @@ ERRORS_OF_FULL_STORES = {
         lambda s, r: s.source_position("é" * 201),
         InvalidRequest,
         "of 402 bytes",
+    ),
+    "move_source: no partition": (
+        lambda s, r: s.move_source("topic", {}, expected={}),
+        InvalidRequest,
+        "move of topic: expected at least one partition, got none",
+    ),
+    "move_source: before the beginning": (
+        lambda s, r: s.move_source("topic", {"0": -1}, expected={}),
+        InvalidRequest,
+        "move of topic partition 0: expected a position from 0 to",
     ),
     "verify: unknown group": (lambda s, r: s.verify("wether"), FeatureGroupNotFound, "'wether'"),
     "verify: only one store": (
