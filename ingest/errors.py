@@ -6,15 +6,19 @@ IngestError
 ├── SourceNotFound      no such topic, file or folder                      (also a LookupError)
 ├── SourceUnavailable   the broker does not answer; retry with backoff     (also a ConnectionError)
 ├── SourceChanged       a file changed while it was read; start again
-└── PositionLost        the input no longer has what comes after the stored position
+├── PositionLost        the input no longer has what comes after the stored position
+└── InvalidSettings     a file of settings has mistakes                   (also a ValueError)
 
 Errors of the store (`featurestore.errors`) pass through as they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "IngestError",
+    "InvalidSettings",
     "MessageRefused",
     "PositionLost",
     "SourceChanged",
@@ -83,3 +87,12 @@ class PositionLost(IngestError):
         super().__init__(message)
         self.partition = partition
         self.position = position
+
+
+class InvalidSettings(IngestError, ValueError):
+    """A file of settings has mistakes; `problems` has one line for each."""
+
+    def __init__(self, file: str, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(f"{file}: {problem}" for problem in problems))
+        self.file = file
+        self.problems = tuple(problems)

@@ -121,6 +121,7 @@ class Recorder:
         self._actor = actor
         self._run = new_uid()
         self._running = False
+        self._updates = 0
         self._entity = Entity(kind, type, name, source_uri=source_uri, state="InProgress")
         self._entity = amended(self._entity, uid=derived_uid(self._entity))
         self._properties: dict[str, JSON] = {}
@@ -220,6 +221,29 @@ class Recorder:
             )
         self._properties[name] = plain_json(value, f"{self._where}: property {name!r}")
 
+    def update(self) -> None:
+        """Record what is known of the running job by now; whoever looks at it sees how far it is.
+
+        Inputs and outputs that were named so far are recorded with it. A job that is killed keeps
+        the state InProgress and what it said last.
+
+        Raises:
+            RecordingFailed: lineage cannot be written, or the job is not running.
+        """
+        if not self._running:
+            raise RecordingFailed(f"{self._where}: only a running job can be updated")
+        self._updates += 1
+        known = amended(
+            self._entity,
+            properties={
+                **self._properties,
+                "parameters": dict(self._parameters),
+                "metrics": dict(self._metrics),
+            },
+        )
+        with self._failing("progress"):
+            self._entity = self._record_with_ends(known, f"JobUpdated/{self._updates}")
+
     def __enter__(self) -> Self:
         with self._failing("start"):
             stale = self._stale_properties()
@@ -268,21 +292,32 @@ class Recorder:
         job = amended(self._entity, state=state, properties=ended)
         with self._failing("end"):
             try:
-                recorded = self._record(
-                    [job, *self._new.values()],
-                    f"Job{state}",
-                    [
-                        (self._end_of(a.source), self._end_of(a.destination), a.type.value)
-                        for a in self._associations
-                    ],
-                )
+                self._entity = self._record_with_ends(job, f"Job{state}")
             except LineageError as refusal:
                 self._end_refused(ended, refusal)
                 raise
-        self._entity = recorded.entities[0]
+
+    def _record_with_ends(self, job: Entity, event: str) -> Entity:
+        """Record the job with what went in and out and was not recorded yet; return it as stored.
+
+        Args:
+            job: as it is now.
+            event: what happened, unique within the job; up to a slash it is the event's kind.
+        """
+        recorded = self._record(
+            [job, *self._new.values()],
+            event,
+            [
+                (self._end_of(a.source), self._end_of(a.destination), a.type.value)
+                for a in self._associations
+            ],
+        )
         stored = dict(zip(self._new, recorded.entities[1:], strict=True))
         for seen in (self._inputs, self._outputs):
             seen.update({uid: stored[uid] for uid in seen if uid in stored})
+        self._new.clear()
+        self._associations.clear()
+        return recorded.entities[0]
 
     def _end_refused(self, ended: dict[str, JSON], refusal: LineageError) -> None:
         """Leave the job Failed rather than InProgress for ever, when it can be written at all."""
@@ -300,7 +335,7 @@ class Recorder:
         return self._graph.record(
             entities,
             associations,
-            kind=kind,
+            kind=kind.partition("/")[0],
             event_uid=f"{self._run}/{kind}",
             actor=self._actor,
         )

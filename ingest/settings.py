@@ -1,0 +1,393 @@
+"""The settings of many pipelines: one TOML file, checked whole before anything is started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, final
+
+import featurestore
+from featurestore import ClientTls, FeatureStore
+from featurestore.embedded import open_store
+from featurestore.errors import nearest
+from ingest.deadletter import DeadLetters
+from ingest.errors import IngestError, InvalidSettings
+from ingest.keys import Key, Reading, read_table
+from ingest.kinds import FORMATS, SOURCES
+from ingest.pipeline import Pipeline
+from ingest.source import Source
+
+__all__ = ["FleetSettings", "PipelineSettings", "StoreSettings", "read_settings"]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_AUTO: Final = "auto"
+
+_STORE: Final[Mapping[str, Key]] = {
+    "home": Key("path"),
+    "connect": Key(),
+    "token": Key(secret=True),
+    "tls_ca": Key("path"),
+    "tls_cert": Key("path"),
+    "tls_key": Key("path"),
+    "tls_server_name": Key(),
+}
+_FLEET: Final[Mapping[str, Key]] = {"state": Key("path")}
+_PIPELINE: Final[Mapping[str, Key]] = {
+    "name": Key(required=True),
+    "group": Key(required=True),
+    "source": Key("table", required=True),
+    "format": Key("table"),
+    "mapping": Key("settings"),
+    "workers": Key("whole", minimum=1, default=1),
+    "processes": Key("truth", default=False),
+    "batch_size": Key("whole", minimum=1, default=2000),
+    "retry_s": Key("number", minimum=0, default=60.0),
+    "lineage_s": Key("number", minimum=1, default=60.0),
+    "until_caught_up": Key("truth", default=False),
+}
+_OF_ALL: Final = {name: key for name, key in _PIPELINE.items() if name not in ("name", "group")}
+
+
+@final
+@dataclass(frozen=True)
+class StoreSettings:
+    """Which store the pipelines write to.
+
+    Args:
+        home: of an embedded store; with neither, `$FEATURELINE_HOME` or `./.featureline`.
+        connect: `HOST:PORT` of a server instead.
+        token: for the server; None: `$FEATURELINE_TOKEN`, if set.
+        tls_ca, tls_cert, tls_key: PEM files.
+        tls_server_name: that the server's certificate must have.
+    """
+
+    home: str | None = None
+    connect: str | None = None
+    token: str | None = field(default=None, repr=False)
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_server_name: str | None = None
+
+    def open(self) -> FeatureStore:
+        """Open the store, or connect to it."""
+        if self.connect is None:
+            return open_store(self.home)
+        tls = None
+        if self.tls_ca or self.tls_cert or self.tls_key:
+            ca, certificate, key = (
+                None if path is None else Path(path)
+                for path in (self.tls_ca, self.tls_cert, self.tls_key)
+            )
+            tls = ClientTls(ca, certificate, key, self.tls_server_name)
+        return featurestore.connect(self.connect, token=self.token, tls=tls)
+
+
+@final
+@dataclass(frozen=True)
+class PipelineSettings:
+    """One pipeline, as plain values.
+
+    Args:
+        name: of the pipeline.
+        group: the feature group.
+        source: `kind` and the values of that kind; may hold secrets.
+        format: `kind` and the values of that kind.
+        mapping: feature → field; empty: fields have the features' names.
+        dead_letters: folder of refused messages; None: the first one ends the pipeline.
+        workers: how many processes share the source.
+        processes: whether one worker, too, is a process of its own.
+        batch_size: messages in a transaction, at most.
+        retry_s: how long a store that is away is tried again.
+        lineage_s: how often the running action says how far it is.
+        until_caught_up: it ends when everything is stored that was there when it began.
+    """
+
+    name: str
+    group: str
+    source: Mapping[str, Any] = field(repr=False)
+    format: Mapping[str, Any] = field(default_factory=lambda: {"kind": _AUTO})
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    dead_letters: str | None = None
+    workers: int = 1
+    processes: bool = False
+    batch_size: int = 2000
+    retry_s: float = 60.0
+    lineage_s: float = 60.0
+    until_caught_up: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values, secrets too."""
+        return dict(vars(self))
+
+    @property
+    def digest(self) -> str:
+        """A digest of all values: two pipelines of one digest do the same."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    def open_source(self) -> Source:
+        """Make the source; nothing is connected yet.
+
+        Raises:
+            ValueError, IngestError: the values do not fit together.
+        """
+        values = {name: value for name, value in self.source.items() if name != "kind"}
+        return SOURCES[self.source["kind"]].build(values)
+
+    def build(self, store: FeatureStore) -> Pipeline:
+        """Make the pipeline; nothing is connected yet.
+
+        Raises:
+            ValueError, IngestError: the values do not fit together.
+        """
+        source = self.open_source()
+        kind = self.format["kind"]
+        common: dict[str, Any] = {
+            "dead_letters": None if self.dead_letters is None else DeadLetters(self.dead_letters),
+            "batch_size": self.batch_size,
+            "retry_s": self.retry_s,
+            "lineage_s": self.lineage_s,
+            "label": self.name,
+        }
+        if kind == _AUTO:
+            return Pipeline(source, store, self.group, mapping=self.mapping, **common)
+        values = {name: value for name, value in self.format.items() if name != "kind"}
+        decoder = FORMATS[kind].build(values, self.mapping)
+        return Pipeline(source, store, self.group, decoder=decoder, **common)
+
+
+@final
+@dataclass(frozen=True)
+class FleetSettings:
+    """All pipelines of one file.
+
+    Args:
+        store: where they write.
+        pipelines: in the order of the file.
+        state: folder of what the fleet has to remember and to tell.
+        files: the file, and others that it named and that were read.
+    """
+
+    store: StoreSettings
+    pipelines: tuple[PipelineSettings, ...]
+    state: Path
+    files: tuple[Path, ...] = ()
+
+    def pipeline(self, name: str) -> PipelineSettings:
+        """Return one pipeline.
+
+        Raises:
+            IngestError: there is none of this name.
+        """
+        for found in self.pipelines:
+            if found.name == name:
+                return found
+        names = [found.name for found in self.pipelines]
+        raise IngestError(
+            f"pipeline {name!r}: expected one of {', '.join(names)}{nearest(name, names)}"
+        )
+
+
+def read_settings(path: str | Path, *, environ: Mapping[str, str] | None = None) -> FleetSettings:
+    """Read a settings file and check all of it.
+
+    Relative paths begin at the file's folder. `${NAME}` in a text is an environment variable, `$$`
+    a dollar sign; what came from there, or from a file that a key `…_file` names, is never shown.
+
+    Args:
+        path: of the TOML file.
+        environ: default: the environment.
+
+    Raises:
+        InvalidSettings: it cannot be read, or has mistakes; all of them are told at once.
+    """
+    path = Path(path)
+    try:
+        body = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidSettings(str(path), [f"it cannot be read: {error.strerror}"]) from error
+    except ValueError as error:
+        raise InvalidSettings(str(path), [f"it is no TOML: {error}"]) from error
+    folder = path.resolve().parent
+    reading = Reading(folder, dict(os.environ if environ is None else environ))
+    tables = {"store", "fleet", "defaults", "pipeline"}
+    for name in body.keys() - tables:
+        expected = f"one of {', '.join(sorted(tables))}"
+        reading.problem(name, expected, repr(name), nearest(name, tables))
+    store = _store(body.get("store", {}), reading)
+    fleet = read_table(_resolved(body, "fleet", reading), _FLEET, "fleet", reading)
+    state = Path(fleet["state"]) if "state" in fleet else _default_state(store, path)
+    defaults = _resolved(body, "defaults", reading)
+    _check_defaults(defaults, reading)
+    listed = body.get("pipeline", [])
+    if not isinstance(listed, list) or not listed:
+        reading.problem("pipeline", "at least one [[pipeline]]", "none")
+        listed = []
+    letters = state / "deadletters" if store.connect is not None else _home(store) / "deadletters"
+    pipelines: list[PipelineSettings] = []
+    for number, values in enumerate(listed):
+        made = _pipeline(values, number, defaults, letters, reading)
+        if made is not None:
+            pipelines.append(made)
+    _check_together(pipelines, reading)
+    if reading.problems:
+        raise InvalidSettings(str(path), reading.problems)
+    return FleetSettings(store, tuple(pipelines), state, (path.resolve(), *reading.files))
+
+
+def _resolved(body: Mapping[str, Any], name: str, reading: Reading) -> dict[str, Any]:
+    found = reading.resolved(body.get(name, {}), name)
+    if isinstance(found, dict):
+        return found
+    reading.problem(name, f"a table [{name}]", repr(found))
+    return {}
+
+
+def _store(values: object, reading: Reading) -> StoreSettings:
+    found = read_table(reading.resolved(values, "store"), _STORE, "store", reading)
+    if "home" in found and "connect" in found:
+        reading.problem("store", "home or connect", "both")
+    if "connect" not in found:
+        for name in sorted(found.keys() - {"home"}):
+            reading.problem(f"store.{name}", "it beside connect", "no connect")
+    if ("tls_cert" in found) != ("tls_key" in found):
+        reading.problem("store", "tls_cert and tls_key together", "one of them")
+    return StoreSettings(**found)
+
+
+def _default_state(store: StoreSettings, path: Path) -> Path:
+    if store.connect is not None:
+        return path.resolve().parent / ".featureline-ingest" / path.stem
+    return _home(store) / "ingest" / path.stem
+
+
+def _home(store: StoreSettings) -> Path:
+    return Path(store.home or os.environ.get("FEATURELINE_HOME") or ".featureline").resolve()
+
+
+def _check_defaults(defaults: Mapping[str, Any], reading: Reading) -> None:
+    """Refuse keys that no pipeline has; their values are checked in each pipeline."""
+    known = [*_OF_ALL, "dead_letters"]
+    for name in defaults:
+        if name not in known:
+            expected = f"one of {', '.join(known)}"
+            reading.problem(f"defaults.{name}", expected, repr(name), nearest(name, known))
+
+
+def _pipeline(
+    values: object,
+    number: int,
+    defaults: Mapping[str, Any],
+    default_letters: Path,
+    reading: Reading,
+) -> PipelineSettings | None:
+    before = len(reading.problems)
+    name = values.get("name") if isinstance(values, dict) else None
+    where = f"pipeline {name!r}" if isinstance(name, str) else f"pipeline number {number + 1}"
+    resolved = reading.resolved(values, where)
+    if not isinstance(resolved, dict):
+        reading.problem(where, "a table [[pipeline]]", repr(resolved))
+        return None
+    table = _with_defaults(resolved, defaults)
+    letters = table.pop("dead_letters", None)
+    found = read_table(table, _PIPELINE, where, reading)
+    if "name" in found and not _NAME.fullmatch(found["name"]):
+        got = repr(found["name"])
+        reading.problem(f"{where}.name", "1 to 64 letters, digits, _ . -", got)
+    source = _kind(found.get("source"), SOURCES, f"{where}.source", reading)
+    if source is not None and source["kind"] == "kafka" and "group" in found:
+        source.setdefault("consumer_group", f"featureline-{found['group']}")
+    chosen = found.get("format")
+    if chosen is not None:
+        chosen = _kind(chosen, FORMATS, f"{where}.format", reading)
+    elif source is not None:
+        chosen = {"kind": SOURCES[source["kind"]].format}
+    mapping = found.get("mapping", {})
+    for feature, of in mapping.items():
+        if not isinstance(of, str):
+            reading.problem(f"{where}.mapping.{feature}", "the name of a field", repr(of))
+    letters_at = _dead_letters(letters, default_letters, f"{where}.dead_letters", reading)
+    if source is not None and found.get("workers", 1) > 1:
+        kind = SOURCES[source["kind"]]
+        if not kind.is_shared(source):
+            got = str(found["workers"])
+            advice = "; this source is not shared out among workers"
+            reading.problem(f"{where}.workers", "1", got, advice)
+    if len(reading.problems) > before or source is None or chosen is None:
+        return None
+    made = PipelineSettings(
+        **{**found, "source": source, "format": chosen, "mapping": mapping},
+        dead_letters=letters_at,
+    )
+    try:
+        made.open_source()
+    except (ValueError, IngestError) as error:
+        reading.problems.append(f"{where}.source: {error}")
+        return None
+    return made
+
+
+def _with_defaults(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pipeline's table over the defaults; tables of one kind are merged key by key."""
+    merged = {**defaults, **table}
+    for name in ("source", "format"):
+        own, common = table.get(name), defaults.get(name)
+        if isinstance(own, dict) and isinstance(common, dict):
+            kind = common.get("kind")
+            merged[name] = {**common, **own} if own.get("kind", kind) == kind else own
+    return merged
+
+
+def _kind(
+    values: object, kinds: Mapping[str, Any], where: str, reading: Reading
+) -> dict[str, Any] | None:
+    """Check a table whose `kind` says which keys it has."""
+    if not isinstance(values, Mapping):
+        return None  # told already
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        got = "nothing" if kind is None else repr(kind)
+        advice = nearest(kind, kinds) if isinstance(kind, str) else ""
+        reading.problem(f"{where}.kind", f"one of {', '.join(kinds)}", got, advice)
+        return None
+    own = {name: value for name, value in values.items() if name != "kind"}
+    return {"kind": kind, **read_table(own, kinds[kind].keys, where, reading)}
+
+
+def _dead_letters(value: object, default: Path, where: str, reading: Reading) -> str | None:
+    if value is None:
+        return str(default)
+    if value is False:
+        return None
+    if isinstance(value, str) and value:
+        return str(reading.path(value))
+    reading.problem(where, "a folder, or false for none", "true" if value is True else repr(value))
+    return None
+
+
+def _check_together(pipelines: Sequence[PipelineSettings], reading: Reading) -> None:
+    """Refuse pipelines that would be in each other's way."""
+    names: dict[str, int] = {}
+    readers: dict[tuple[str, ...], str] = {}
+    for one in pipelines:
+        names[one.name] = names.get(one.name, 0) + 1
+        identity = SOURCES[one.source["kind"]].identity
+        if identity:
+            key = (one.source["kind"], *(str(one.source.get(part)) for part in identity))
+            other = readers.setdefault(key, one.name)
+            if other != one.name:
+                reading.problem(
+                    f"pipeline {one.name!r}.source",
+                    f"another {identity[-1]} than that of pipeline {other!r}",
+                    "the same, so that each would get half of the messages",
+                )
+    for name, times in names.items():
+        if times > 1:
+            reading.problem(f"pipeline {name!r}", "each name once", f"it {times} times")
+
