@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final, final
 
-from featurestore.errors import StoreUnavailable
+from featureline.pages import Pages
 from featurestore.server.snapshot import STALE_S, Snapshot, page
 
 __all__ = ["Probe", "readiness"]
 
 _log = logging.getLogger(__name__)
-_TIMEOUT_S: Final = 2.0
-_AT_ONCE: Final = 8
-_MAX_PORT: Final = 65_535
 _CACHE_S: Final = 0.2
 
 
@@ -96,32 +91,19 @@ class Probe:
         workers: int = 1,
         home: Path | None = None,
     ) -> None:
-        host, port = _parsed(address)
         self._draining = False
         self._workers = workers
         self._read = read
         self._latest: tuple[float, Sequence[Snapshot]] = (-_CACHE_S, ())
         self._lock = threading.Lock()
-        try:
-            family = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0][0]
-            self._server = _Listener((host, port), family, self)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"--metrics: cannot listen on {address}: {error.strerror or error}; choose another "
-                f"address, or port 0 for a free port"
-            ) from error
-        self.port: int = self._server.server_address[1]
-        self.address = f"{address.rpartition(':')[0]}:{self.port}"
+        self._pages = Pages(address, self.answer)
+        self.port = self._pages.port
+        self.address = self._pages.address
         self._note = None if home is None else home / "run" / f"probe-{os.getpid()}.json"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="probe", daemon=True
-        )
 
     def start(self) -> None:
         """Answer from now on."""
-        self._thread.start()
+        self._pages.start()
         if self._note is not None:
             try:
                 self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,10 +117,7 @@ class Probe:
 
     def stop(self) -> None:
         """End; may be called twice, and before `start`."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        self._pages.stop()
         if self._note is not None:
             self._note.unlink(missing_ok=True)
 
@@ -163,83 +142,6 @@ class Probe:
                 snapshots = self._read()
                 self._latest = (time.monotonic(), snapshots)
             return snapshots
-
-
-@final
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_address = True
-    # Two servers must not share the port by chance.
-    allow_reuse_port = False
-
-    def __init__(self, place: tuple[str, int], family: int, probe: Probe) -> None:
-        self.address_family = family
-        self.probe = probe
-        self._room = threading.BoundedSemaphore(_AT_ONCE)
-        super().__init__(place, _Request)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Take one more connection; beyond a few the others wait in the system's queue."""
-        self._room.acquire()
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one connection in its thread."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what a page failed by; a caller that went away is nothing to log."""
-        _log.debug("a page was not sent to %s", client_address, exc_info=True)
-
-
-@final
-class _Request(BaseHTTPRequestHandler):
-    server: _Listener
-    timeout = _TIMEOUT_S  # of a caller that sends or reads nothing
-    server_version = "featureline"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        """Send a page."""
-        self._send(with_body=True)
-
-    def do_HEAD(self) -> None:
-        """Send a page's head."""
-        self._send(with_body=False)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: probes come every second."""
-
-    def _send(self, *, with_body: bool) -> None:
-        path = self.path.partition("?")[0]
-        try:
-            status, body, content_type = self.server.probe.answer(
-                path, self.headers.get("Accept", "")
-            )
-        except Exception:  # noqa: BLE001  # the request's outermost frame
-            _log.exception("%s failed", path)
-            status, body = 500, b"the page failed inside the server; its log has the cause\n"
-            content_type = "text/plain; charset=utf-8"
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-
-def _parsed(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isascii() or not port.isdecimal() or int(port) > _MAX_PORT:
-        raise StoreUnavailable(
-            f"--metrics: expected HOST:PORT with a port from 0 to {_MAX_PORT}, got {address!r}"
-        )
-    return host.strip("[]"), int(port)
 
 
 def _json(value: object) -> bytes:

@@ -111,7 +111,9 @@ class Reading:
         except ValueError as error:
             self.problem(where, "a TOML file", f"{str(path)!r}: {error}")
         else:
-            return {name: self.resolved(value, f"{path.name}: {name}") for name, value in found.items()}
+            return {
+                name: self.resolved(value, f"{path.name}: {name}") for name, value in found.items()
+            }
         return None
 
     def resolved(self, value: object, where: str) -> object:
@@ -160,7 +162,8 @@ def read_table(
     >>> reading = Reading(Path())
     >>> read_table({"topik": "t"}, {"topic": Key(required=True)}, "source", reading)
     {}
-    >>> print(*reading.problems, sep="\\n")
+    >>> for problem in reading.problems:
+    ...     print(problem)
     source.topik: expected one of topic, got 'topik'; did you mean 'topic'?
     source.topic: expected text, got nothing
     """

@@ -30,6 +30,9 @@ class SourceKind:
         build: makes one of the table's values.
         is_shared: whether several workers share the input out among themselves, given the values.
         format: of its messages where the pipeline names none.
+        aside: the values of a source that is looked into beside the pipeline and takes nothing
+            away from it.
+        tells_ends: whether the source knows where its partitions end.
         identity: which keys say what is read, and for whom: two pipelines that agree in all of
             them would take each other's messages away.
     """
@@ -38,6 +41,8 @@ class SourceKind:
     build: Callable[[Values], Source]
     is_shared: Callable[[Values], bool]
     format: str
+    aside: Callable[[Values], Values] = dict
+    tells_ends: bool = False
     identity: tuple[str, ...] = ()
 
 
@@ -92,6 +97,8 @@ SOURCES: Final[dict[str, SourceKind]] = {
         _kafka,
         is_shared=lambda values: values.get("assignment", "group") == "group",
         format="json",
+        aside=lambda values: {**values, "assignment": "all"},
+        tells_ends=True,
         identity=("bootstrap", "topic", "consumer_group"),
     ),
     "files": SourceKind(

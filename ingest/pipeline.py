@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import logging
 import threading
 import time
@@ -18,11 +19,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import lineage
 from featurestore import (
     CheckedBatch,
+    Description,
     FeatureGroup,
     FeatureStore,
     Overloaded,
@@ -31,17 +33,17 @@ from featurestore import (
     StoreUnavailable,
     Throttled,
     WriteError,
-    group_entity,
 )
 from featurestore.errors import nearest
 from ingest.deadletter import DeadLetter, DeadLetters
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
 from ingest.errors import IngestError, MessageRefused
 from ingest.source import Batch, Source
+from ingest.trail import Trail
 from ingest.transform import Transform
 from ingest.validate import Checked, Refusal, check
 
-__all__ = ["Pipeline", "Report"]
+__all__ = ["Look", "Pipeline", "Report", "group_id", "position_name"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +51,9 @@ _POLL_S: Final = 0.5
 _MAX_NAME_BYTES: Final = 400
 _FIRST_RETRY_S: Final = 0.1
 _LAST_RETRY_S: Final = 5.0
+# How often a pipeline that has nothing to do looks whether its position was moved back.
+_LOOK_S: Final = 5.0
+_SHOW_S: Final = 1.0
 
 
 @final
@@ -65,6 +70,8 @@ class Report:
         seconds: since the run began.
         positions: partition → the next offset to read, of the partitions this run moved.
         conflicts: batches that another process had stored first; they are in no other figure.
+        times: partition → when the source got the last message that was stored, µs UTC, where the
+            source says so.
     """
 
     read: int = 0
@@ -75,6 +82,24 @@ class Report:
     positions: dict[str, int] = field(default_factory=dict)
     conflicts: int = 0
     skipped: int = 0
+    times: dict[str, int] = field(default_factory=dict)
+
+
+class Look(NamedTuple):
+    """A look at a run that goes on, also while it has nothing to do.
+
+    Args:
+        report: what it has done.
+        position_name: under which the store keeps its source's positions.
+        positions: partition → where the store stood when it was last asked or written to.
+        ends: partition → its end, None as long as it is not known, of those that this run reads;
+            empty where the source cannot say.
+    """
+
+    report: Report
+    position_name: str
+    positions: Mapping[str, int]
+    ends: Mapping[str, int | None]
 
 
 @final
@@ -99,6 +124,9 @@ class Pipeline:
             much to do (`Overloaded`, `Throttled`) is waited for until it takes the batch, or stop:
             no record is put aside for that. A member of a consumer group that waits longer than
             the interval loses its partitions to others; the store's position keeps them apart.
+        lineage_s: how often the run's lineage action says how far it is; also at once after the
+            first batch, and at the end.
+        label: a name for the pipeline, in its lineage.
 
     Raises:
         ValueError: `batch_size` is below 1, or there is a mapping beside a decoder.
@@ -116,6 +144,8 @@ class Pipeline:
         dead_letters: DeadLetters | None = None,
         batch_size: int = 2000,
         retry_s: float = 60.0,
+        lineage_s: float = 60.0,
+        label: str = "",
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
@@ -131,6 +161,10 @@ class Pipeline:
         self._batch_size = batch_size
         self._group_id = group
         self._retry_s = retry_s
+        self._lineage_s = lineage_s
+        self._label = label
+        # Where the store stood when it was last asked or written to.
+        self._known: dict[str, int] = {}
 
     def run(
         self,
@@ -138,6 +172,7 @@ class Pipeline:
         until_caught_up: bool = False,
         stop: threading.Event | None = None,
         on_progress: Callable[[Report], None] | None = None,
+        on_look: Callable[[Look], None] | None = None,
     ) -> Report:
         """Ingest until told to stop, or until the source has no more.
 
@@ -147,6 +182,7 @@ class Pipeline:
             until_caught_up: return when everything is stored that was there at the beginning.
             stop: ends the run after the batch in hand, within about a second.
             on_progress: called after every stored batch.
+            on_look: called about once a second, also while there is nothing to do.
 
         Raises:
             FeatureGroupNotFound, FeatureNotFound: the group, or a feature that the mapping or a
@@ -158,8 +194,7 @@ class Pipeline:
             lineage.RecordingFailed: the action cannot be recorded; nothing was read.
         """
         description = self._store.describe(self._group_name)
-        # A group that was deleted and made anew has none of the records of the old one.
-        self._group_id = f"{description.group.name}@{description.created:%Y%m%dT%H%M%S.%f}"
+        self._group_id = group_id(description)
         run = _Run(description.group)
         stop = stop or threading.Event()
         name = (
@@ -170,16 +205,21 @@ class Pipeline:
             with lineage.Recorder(
                 self._store.graph, "Ingest", name, kind=lineage.Kind.ACTION
             ) as job:
+                trail = None
                 try:
                     for transform in self._transforms:
                         transform.open(self._store, run.group)
                     self._source.seek(self._stored_positions)
                     self._check_names(run.group)
-                    self._loop(run, stop, until_caught_up, on_progress)
+                    job.property("mapping_digest", self._mapping_digest())
+                    trail = self._trail(job)
+                    self._loop(run, trail, stop, until_caught_up, on_progress, on_look)
                 finally:
+                    if on_look is not None:
+                        on_look(self._look(run))
                     for transform in self._transforms:
                         transform.close()
-                    self._describe(job, run)
+                    (trail or self._trail(job)).describe(self._figures(run))
         finally:
             self._source.close()
         return run.report()
@@ -187,17 +227,29 @@ class Pipeline:
     def _loop(
         self,
         run: _Run,
+        trail: Trail,
         stop: threading.Event,
         until_caught_up: bool,
         on_progress: Callable[[Report], None] | None,
+        on_look: Callable[[Look], None] | None,
     ) -> None:
+        looked = shown = time.monotonic()
         while not stop.is_set():
             batch = self._source.poll(self._batch_size, _POLL_S)
             if batch.messages:
                 if not self._ingest(run, batch, stop):
                     continue
+                self._known.update((part.partition, part.next) for part in batch.position)
+                trail.add(batch.position)
                 if on_progress is not None:
                     on_progress(run.report())
+            elif time.monotonic() - looked >= _LOOK_S:
+                looked = time.monotonic()
+                self._look_back()
+            trail.tell(lambda: self._figures(run))
+            if on_look is not None and time.monotonic() - shown >= _SHOW_S:
+                shown = time.monotonic()
+                on_look(self._look(run))
             if batch.is_last or (until_caught_up and batch.is_caught_up):
                 return
 
@@ -291,13 +343,23 @@ class Pipeline:
                 return None
             pause_s = min(2 * pause_s, _LAST_RETRY_S)
 
+    def _look(self, run: _Run) -> Look:
+        return Look(run.report(), self._position_name, dict(self._known), self._source.ends())
+
+    def _look_back(self) -> None:
+        """Go back with the stored position: without messages no batch is refused for it."""
+        try:
+            stored = self._store.source_position(self._position_name)
+        except (StoreUnavailable, Overloaded, Throttled) as error:
+            _log.info("the stored position is looked at later: %s", error)
+            return
+        if any(stored.get(partition, 0) < at for partition, at in self._known.items()):
+            _log.info("the position of %s was moved back", self._position_name)
+            self._source.seek(self._stored_positions)
+
     @property
     def _position_name(self) -> str:
-        name = f"ingest/{self._group_id}/{self._source.name}"
-        if len(name.encode()) <= _MAX_NAME_BYTES:
-            return name
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        return f"ingest/{self._group_id}/sha256:{digest}"
+        return position_name(self._group_id, self._source.name)
 
     @property
     def _decoder(self) -> Decoder:
@@ -307,7 +369,8 @@ class Pipeline:
         return self._chosen_decoder
 
     def _stored_positions(self) -> dict[str, int]:
-        return self._store.source_position(self._position_name)
+        self._known = self._store.source_position(self._position_name)
+        return dict(self._known)
 
     def _check_names(self, group: FeatureGroup) -> None:
         """Refuse names at once that would refuse every message."""
@@ -324,23 +387,57 @@ class Pipeline:
                         f"{nearest(column, columns)}"
                     )
 
-    def _describe(self, job: lineage.Recorder, run: _Run) -> None:
-        report = run.report()
-        for entity in self._source.inputs():
-            job.input(entity)
-        job.output(group_entity(self._group_name))
-        job.property("source", self._position_name)
-        job.property("read", report.read)
-        job.property("written", report.written)
-        job.property("refused", report.refused)
-        job.property("skipped", report.skipped)
-        job.property(
-            "offsets",
-            {
-                partition: {"start": run.starts[partition], "next": after}
-                for partition, after in report.positions.items()
-            },
+    def _trail(self, job: lineage.Recorder) -> Trail:
+        if self._label:
+            job.property("pipeline", self._label)
+        return Trail(
+            job,
+            self._source,
+            self._store.graph,
+            group=self._group_name,
+            position_name=self._position_name,
+            every_s=self._lineage_s,
         )
+
+    def _figures(self, run: _Run) -> dict[str, object]:
+        report = run.report()
+        return {
+            "read": report.read,
+            "written": report.written,
+            "refused": report.refused,
+            "skipped": report.skipped,
+        }
+
+    def _mapping_digest(self) -> str:
+        """A digest of what makes records of messages: equal digests make equal records."""
+        made = {
+            "decoder": type(self._decoder).__name__,
+            "mapping": self._decoder.mapping,
+            "transforms": [dict(transform.describe()) for transform in self._transforms],
+        }
+        body = json.dumps(made, sort_keys=True, default=str)
+        return f"sha256:{hashlib.sha256(body.encode()).hexdigest()}"
+
+
+def group_id(description: Description) -> str:
+    """Return what names a feature group among all that ever had its name.
+
+    A group that was deleted and made anew has none of the records of the old one.
+    """
+    return f"{description.group.name}@{description.created:%Y%m%dT%H%M%S.%f}"
+
+
+def position_name(group: str, source: str) -> str:
+    """Return the name under which the store keeps a source's positions for a group.
+
+    Args:
+        group: the group's `group_id`.
+        source: the source's name, known once it is connected.
+    """
+    name = f"ingest/{group}/{source}"
+    if len(name.encode()) <= _MAX_NAME_BYTES:
+        return name
+    return f"ingest/{group}/sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 @final
@@ -350,9 +447,9 @@ class _Run:
     def __init__(self, group: FeatureGroup) -> None:
         self.group = group
         self.conflicts = 0
-        self.starts: dict[str, int] = {}
         self._read = self._written = self._refused = self._skipped = self._bytes = 0
         self._positions: dict[str, int] = {}
+        self._times: dict[str, int] = {}
         self._began = time.monotonic()
 
     def add(self, batch: Batch, checked: Checked) -> None:
@@ -362,8 +459,10 @@ class _Run:
         self._refused += len(checked.refused)
         self._bytes += batch.size_bytes
         for part in batch.position:
-            self.starts.setdefault(part.partition, part.start)
             self._positions[part.partition] = part.next
+        for message in batch.messages:
+            if message.timestamp_us is not None:
+                self._times[message.partition] = message.timestamp_us
 
     def report(self) -> Report:
         return Report(
@@ -375,4 +474,5 @@ class _Run:
             positions=dict(self._positions),
             conflicts=self.conflicts,
             skipped=self._skipped,
+            times=dict(self._times),
         )

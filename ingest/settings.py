@@ -140,6 +140,17 @@ class PipelineSettings:
         values = {name: value for name, value in self.source.items() if name != "kind"}
         return SOURCES[self.source["kind"]].build(values)
 
+    @property
+    def tells_ends(self) -> bool:
+        """Whether the source knows where its partitions end."""
+        return SOURCES[self.source["kind"]].tells_ends
+
+    def open_aside(self) -> Source:
+        """Make the source so that it can be looked into while the pipeline runs."""
+        kind = SOURCES[self.source["kind"]]
+        values = {name: value for name, value in self.source.items() if name != "kind"}
+        return kind.build(kind.aside(values))
+
     def build(self, store: FeatureStore) -> Pipeline:
         """Make the pipeline; nothing is connected yet.
 
@@ -390,4 +401,3 @@ def _check_together(pipelines: Sequence[PipelineSettings], reading: Reading) -> 
     for name, times in names.items():
         if times > 1:
             reading.problem(f"pipeline {name!r}", "each name once", f"it {times} times")
-

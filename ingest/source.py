@@ -114,6 +114,14 @@ class Source(ABC):
     def commit(self, position: Sequence[PartitionPosition]) -> None:
         """Tell the source's own tools what the store has committed. Never read back."""
 
+    def ends(self) -> Mapping[str, int | None]:
+        """Return where each partition that is read here ends, None where that is not known yet.
+
+        Asked between polls, about once a second, so it must not wait. Empty where the source's
+        partitions have no ends, or it cannot say.
+        """
+        return {}
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the input. May be called twice."""

@@ -14,6 +14,7 @@ from featureline.cli import (
     catalogue,
     datasets,
     erasure,
+    fleet,
     graph,
     groups,
     ingestion,
@@ -72,6 +73,8 @@ for command in (
 
 groups.group.add_command(transfer.backfill)
 groups.group.add_command(transfer.rebuild)
+for command in fleet.COMMANDS:
+    ingestion.ingest.add_command(command)
 
 
 def main() -> None:

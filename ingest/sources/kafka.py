@@ -202,6 +202,15 @@ class KafkaSource(Source):
         }
         self._consumer.commit_async(offsets, callback=_note_failed_commit)
 
+    def ends(self) -> Mapping[str, int | None]:
+        """Return the ends of the assigned partitions, as the last answer to a read named them."""
+        if self._consumer is None or not self._has_assignment:
+            return {}
+        return {
+            str(partition.partition): self._consumer.highwater(partition)
+            for partition in self._consumer.assignment()
+        }
+
     def close(self) -> None:
         """Leave the group, so that others take the partitions over at once, and disconnect."""
         if self._consumer is not None:

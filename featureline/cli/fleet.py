@@ -1,0 +1,334 @@
+"""`featureline ingest run` and what steers it: status, pause, resume, seek, replay."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+
+from featureline import logs
+from featureline.cli.output import emit, emit_table
+from featureline.pages import Pages
+from ingest.control import Control, replay, seek, status
+from ingest.fleet import Fleet
+from ingest.progress import PartitionStatus, PipelineStatus, metrics_page
+from ingest.settings import FleetSettings, PipelineSettings, read_settings
+from ingest.worker import serve
+
+__all__ = ["COMMANDS", "run_fleet"]
+
+_PAGE_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_file = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+_fleet = click.option(
+    "--fleet",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="ingest.toml",
+    envvar="FEATURELINE_INGEST",
+    show_default=True,
+    show_envvar=True,
+    help="The settings file of `ingest run`.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_log_format = click.option(
+    "--log-format",
+    type=click.Choice(logs.FORMATS),
+    default="text",
+    show_default=True,
+    help="Lines on stderr for people, or one JSON object each.",
+)
+
+
+@click.command()
+@_file
+@click.option("--check", is_flag=True, help="Only say whether the file is right.")
+@click.option(
+    "--metrics", metavar="HOST:PORT", help="Where to offer /metrics; port 0 takes a free one."
+)
+@_log_format
+def run(file: Path, check: bool, metrics: str | None, log_format: str) -> None:
+    """Run the pipelines of a TOML FILE until SIGTERM or Ctrl-C; a second one ends them at once.
+
+    Prints one line of JSON when the workers were started. SIGHUP, or a change of the file, lets
+    what changed stop after its batch and start anew; the rest goes on undisturbed.
+    """
+    settings = read_settings(file)
+    if check:
+        for one in settings.pipelines:
+            kind = one.source["kind"]
+            click.echo(f"{one.name}: {kind} → {one.group}, workers: {one.workers}")
+        click.echo(f"{file}: right; state in {settings.state}")
+        return
+    logs.configure(log_format)
+    run_fleet(settings, reload=lambda: read_settings(file), metrics=metrics, log_format=log_format)
+
+
+def run_fleet(
+    settings: FleetSettings,
+    *,
+    reload: Callable[[], FleetSettings] | None = None,
+    metrics: str | None = None,
+    log_format: str = "text",
+    says_ready: bool = True,
+) -> list[PipelineStatus]:
+    """Run a fleet until a signal ends it, or all of its pipelines have come to their end.
+
+    Args:
+        settings: what to run.
+        reload: reads the settings anew, on SIGHUP and when the files change.
+        metrics: where to offer /metrics; None: nowhere.
+        log_format: of the workers' lines.
+        says_ready: whether a line of JSON says that the workers were started.
+    """
+    command = (sys.executable, "-m", "featureline", "ingest", "worker", "--log-format", log_format)
+    fleet = Fleet(settings, reload=reload, command=command)
+    pages = None if metrics is None else Pages(metrics, _answering(fleet))
+
+    def on_ready(body: Mapping[str, Any]) -> None:
+        if pages is not None:
+            pages.start()
+            body = {**body, "metrics": pages.address}
+        if says_ready:
+            click.echo(json.dumps(body))
+
+    try:
+        with _signals(fleet) as stop:
+            return list(fleet.run(stop, on_ready=on_ready))
+    finally:
+        if pages is not None:
+            pages.stop()
+
+
+@click.command(hidden=True)
+@_log_format
+def worker(log_format: str) -> None:
+    """Be one worker of a fleet, which talks to it over the standard streams."""
+    logs.configure(log_format, level=logging.WARNING)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the fleet's
+    with open(0, "rb", buffering=0) as requests, open(1, "wb", buffering=0) as replies:
+        sys.exit(serve(requests, replies))
+
+
+@click.command("status")
+@click.argument("name", required=False)
+@_fleet
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@_json
+def status_command(name: str | None, file: Path, watch: bool, as_json: bool) -> None:
+    """Show where pipelines stand: state, lag, rates, per partition.
+
+    Works without a running fleet too: then store and source are asked.
+    """
+    settings = read_settings(file)
+    with settings.store.open() as store:
+        while True:
+            found = status(settings, store, name=name)
+            if watch and not as_json and sys.stdout.isatty():
+                click.clear()
+            _show(found, Control(settings.state).told(), as_json=as_json)
+            if not watch:
+                return
+            sys.stdout.flush()
+            time.sleep(2.0)
+
+
+@click.command()
+@click.argument("name")
+@_fleet
+@_json
+def pause(name: str, file: Path, as_json: bool) -> None:
+    """Let a pipeline stop after its batch, and stay stopped until it is resumed."""
+    settings = read_settings(file)
+    settings.pipeline(name)
+    control = Control(settings.state)
+    control.pause(name)
+    _say_order(name, "paused", control, as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@_fleet
+@_json
+def resume(name: str, file: Path, as_json: bool) -> None:
+    """Let a pipeline go on that was paused, or that failed for good."""
+    settings = read_settings(file)
+    settings.pipeline(name)
+    control = Control(settings.state)
+    control.resume(name)
+    _say_order(name, "resumed", control, as_json=as_json)
+
+
+@click.command("seek")
+@click.argument("name")
+@click.option("--partition", required=True, help="Which partition.")
+@click.option("--offset", required=True, help="The next offset to be stored, beginning or end.")
+@_fleet
+@_json
+def seek_command(name: str, partition: str, offset: str, file: Path, as_json: bool) -> None:
+    """Move the stored position of one partition, back or on.
+
+    What is stored again is put again: the latest records stay what they are, the offline store
+    gets each row once more.
+    """
+    if not (offset.isascii() and offset.isdecimal()) and offset not in ("beginning", "end"):
+        raise click.UsageError(f"--offset: expected a number, beginning or end, got {offset!r}")
+    to = int(offset) if offset.isdecimal() else offset
+    settings, moved = _moved(file, name, lambda one, store: seek(one, store, {partition: to}))
+    _say_moved(settings, moved, as_json=as_json)
+
+
+@click.command("replay")
+@click.argument("name")
+@click.option("--from", "since", required=True, metavar="TIME", help="ISO 8601 with a zone.")
+@_fleet
+@_json
+def replay_command(name: str, since: str, file: Path, as_json: bool) -> None:
+    """Move a pipeline back to the messages that came at a time or later."""
+    try:
+        moment = dt.datetime.fromisoformat(since)
+    except ValueError:
+        raise click.UsageError(
+            f"--from: expected a time such as 2026-01-01T06:00:00Z, got {since!r}"
+        ) from None
+    settings, moved = _moved(file, name, lambda one, store: replay(one, store, moment))
+    _say_moved(settings, moved, as_json=as_json)
+
+
+COMMANDS: Final = (run, worker, status_command, pause, resume, seek_command, replay_command)
+
+
+def _answering(fleet: Fleet) -> Callable[[str, str], tuple[int, bytes, str]]:
+    def answer(path: str, accept: str) -> tuple[int, bytes, str]:
+        if path == "/metrics":
+            return 200, metrics_page(fleet.status).encode(), _PAGE_TYPE
+        if path == "/healthz":
+            return 200, b'{"alive": true}\n', "application/json"
+        return 404, b"no such page: expected /metrics or /healthz\n", "text/plain; charset=utf-8"
+
+    return answer
+
+
+@contextmanager
+def _signals(fleet: Fleet) -> Iterator[threading.Event]:
+    """Let SIGTERM and Ctrl-C end the fleet, and SIGHUP read its settings anew."""
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: fleet.reload())
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_Moves = Mapping[str, tuple[int | None, int]]
+
+
+def _moved(
+    file: Path, name: str, move: Callable[[PipelineSettings, Any], _Moves]
+) -> tuple[FleetSettings, _Moves]:
+    settings = read_settings(file)
+    one = settings.pipeline(name)
+    with settings.store.open() as store:
+        return settings, move(one, store)
+
+
+def _say_moved(settings: FleetSettings, moved: _Moves, *, as_json: bool) -> None:
+    body = {p: {"from": before, "to": after} for p, (before, after) in moved.items()}
+    lines = [
+        f"partition {partition}: {'the beginning' if before is None else before} → {after}"
+        for partition, (before, after) in moved.items()
+    ]
+    emit(body, as_json=as_json, text="\n".join(lines) or "nothing to move: it stands there")
+
+
+def _say_order(name: str, what: str, control: Control, *, as_json: bool) -> None:
+    runs = control.is_held()
+    note = "" if runs else "; no fleet runs here now, the next one will hold to it"
+    emit(
+        {"pipeline": name, "order": what, "fleet": runs},
+        as_json=as_json,
+        text=f"{name}: {what}{note}",
+    )
+
+
+def _show(found: list[PipelineStatus], told: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([one.to_json() for one in found]))
+        return
+    if told.get("settings_problem"):
+        Console(stderr=True, highlight=False).print(
+            f"the settings file was changed and not taken: {told['settings_problem']}", markup=False
+        )
+    rows = [row for one in found for row in _rows(one)]
+    emit_table(rows, _COLUMNS, as_json=False, empty="no pipelines")
+    for one in found:
+        if one.reason:
+            click.echo(f"{one.name} is {one.state}: {one.reason}")
+
+
+_COLUMNS: Final = (
+    "pipeline", "state", "since", "partition", "position", "end", "lag", "lag s", "msg/s 1m",
+    "10m", "read", "refused", "conflicts", "restarts",
+)  # fmt: skip
+
+
+def _rows(one: PipelineStatus) -> Iterator[dict[str, str]]:
+    shown = one.partitions if len(one.partitions) <= _MOST else ()
+    first = {
+        "pipeline": one.name,
+        "state": one.state,
+        "since": "" if one.since is None else _moment(one.since),
+        "partition": "" if len(shown) == 1 else f"{len(one.partitions)} in all",
+        "lag": _number(one.lag),
+        "lag s": _number(one.lag_s),
+        "msg/s 1m": _number(one.messages_per_s[0]),
+        "10m": _number(one.messages_per_s[1]),
+        "read": _number(one.read),
+        "refused": _number(one.refused),
+        "conflicts": _number(one.conflicts),
+        "restarts": _number(one.restarts),
+    }
+    if len(shown) == 1:
+        yield {**first, **_partition(shown[0])}
+        return
+    yield first
+    for part in shown:
+        yield _partition(part)
+
+
+_MOST: Final = 64
+
+
+def _partition(part: PartitionStatus) -> dict[str, str]:
+    return {
+        "partition": part.partition,
+        "position": _number(part.position),
+        "end": _number(part.end),
+        "lag": _number(part.lag),
+        "lag s": _number(part.lag_s),
+    }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _moment(us: int) -> str:
+    moment = dt.datetime.fromtimestamp(us / 1e6, tz=dt.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
