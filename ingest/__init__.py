@@ -18,6 +18,7 @@ from ingest.decode import (
 )
 from ingest.errors import (
     IngestError,
+    InvalidSettings,
     MessageRefused,
     PositionLost,
     SourceChanged,
@@ -57,6 +58,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "DeadLetter",
     # errors
     "IngestError",
+    "InvalidSettings",
     "Undecodable",
     "MessageRefused",
     "SourceNotFound",

@@ -244,15 +244,18 @@ def status(
         told = {one["name"]: PipelineStatus.from_json(one) for one in found}
     orders = control.orders()
     return [
-        _told(told[one.name], store)
+        _told(one, told[one.name], store)
         if one.name in told
         else _looked_up(one, store, orders.get(one.name, Order()))
         for one in chosen
     ]
 
 
-def _told(known: PipelineStatus, store: FeatureStore) -> PipelineStatus:
-    """Add the partitions that others read."""
+def _told(settings: PipelineSettings, known: PipelineStatus, store: FeatureStore) -> PipelineStatus:
+    """Add the partitions that others read, and the ends where nobody reads here."""
+    if not known.workers and settings.tells_ends:
+        name, parts = _look(settings, store)
+        return replace(known, position_name=name, partitions=parts)
     if not known.position_name:
         return known
     stored = store.source_position(known.position_name)
@@ -262,28 +265,36 @@ def _told(known: PipelineStatus, store: FeatureStore) -> PipelineStatus:
 
 
 def _looked_up(settings: PipelineSettings, store: FeatureStore, order: Order) -> PipelineStatus:
-    state = State.PAUSED if order.paused else State.STOPPED
-    known = PipelineStatus(
+    """Return the status of a pipeline of which no fleet tells."""
+    name, parts = _look(settings, store)
+    return PipelineStatus(
         settings.name,
         settings.group,
-        state,
-        reason=f"by {order.by}" if order.paused else "no fleet runs here",
+        State.PAUSED if order.paused else State.STOPPED,
+        reason=f"by {order.by}" if order.paused else "no fleet runs it here",
         since=order.since if order.paused else None,
         wanted=settings.workers,
+        position_name=name,
+        partitions=parts,
     )
-    if not settings.tells_ends:
-        probe = Probe(settings.open_aside())  # its name is known without a connection
+
+
+def _look(
+    settings: PipelineSettings, store: FeatureStore
+) -> tuple[str, tuple[PartitionStatus, ...]]:
+    """Ask store and source where a pipeline stands."""
+    probe = Probe(settings.open_aside())
+    if not settings.tells_ends:  # its name is known without a connection
         name = _position_name(settings, store, probe)
         stored = store.source_position(name)
-        parts = tuple(PartitionStatus(p, at) for p, at in sorted(stored.items()))
-        return replace(known, position_name=name, partitions=parts)
-    with Probe(settings.open_aside()) as probe:
+        return name, tuple(PartitionStatus(p, at) for p, at in sorted(stored.items()))
+    with probe:
         name = _position_name(settings, store, probe)
         stored = store.source_position(name)
         heads = probe.heads(stored)
     now_us = time.time_ns() // 1000
     found: list[PartitionStatus] = []
-    for partition, head in sorted(heads.items()):
+    for partition, head in sorted(heads.items(), key=lambda item: (len(item[0]), item[0])):
         position, end = stored.get(partition), head.end
         lag = None if end is None else max(0, end - (position or 0))
         lag_s: float | None = 0.0
@@ -291,7 +302,7 @@ def _looked_up(settings: PipelineSettings, store: FeatureStore, order: Order) ->
             came = head.message.timestamp_us
             lag_s = None if came is None else max(0.0, (now_us - came) / 1e6)
         found.append(PartitionStatus(partition, position, end, lag, lag_s))
-    return replace(known, position_name=name, partitions=tuple(found))
+    return name, tuple(found)
 
 
 def _position_name(settings: PipelineSettings, store: FeatureStore, probe: Probe) -> str:

@@ -163,6 +163,8 @@ class Meter:
                 if partition in progress.positions:
                     self._positions[partition] = progress.positions[partition]
             self._times.update(progress.times)
+        if not workers:
+            self._ends.clear()  # nobody looks at them now, and an old lag would look like one
         now_s = self._now()
         for partition, end in self._ends.items():
             if self._positions.get(partition, 0) >= end:

@@ -235,7 +235,7 @@ def read_settings(path: str | Path, *, environ: Mapping[str, str] | None = None)
     fleet = read_table(_resolved(body, "fleet", reading), _FLEET, "fleet", reading)
     state = Path(fleet["state"]) if "state" in fleet else _default_state(store, path)
     defaults = _resolved(body, "defaults", reading)
-    _check_defaults(defaults, reading)
+    defaults = _known_defaults(defaults, reading)
     listed = body.get("pipeline", [])
     if not isinstance(listed, list) or not listed:
         reading.problem("pipeline", "at least one [[pipeline]]", "none")
@@ -282,13 +282,14 @@ def _home(store: StoreSettings) -> Path:
     return Path(store.home or os.environ.get("FEATURELINE_HOME") or ".featureline").resolve()
 
 
-def _check_defaults(defaults: Mapping[str, Any], reading: Reading) -> None:
-    """Refuse keys that no pipeline has; their values are checked in each pipeline."""
+def _known_defaults(defaults: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """Return the defaults without keys that no pipeline has; each pipeline checks the values."""
     known = [*_OF_ALL, "dead_letters"]
     for name in defaults:
         if name not in known:
             expected = f"one of {', '.join(known)}"
             reading.problem(f"defaults.{name}", expected, repr(name), nearest(name, known))
+    return {name: value for name, value in defaults.items() if name in known}
 
 
 def _pipeline(

@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +20,13 @@ from rich.console import Console
 
 from featureline import logs
 from featureline.cli.output import emit, emit_table
+from featureline.cli.store import login
 from featureline.pages import Pages
+from ingest import IngestError, Report
 from ingest.control import Control, replay, seek, status
 from ingest.fleet import Fleet
-from ingest.progress import PartitionStatus, PipelineStatus, metrics_page
-from ingest.settings import FleetSettings, PipelineSettings, read_settings
+from ingest.progress import PartitionStatus, PipelineStatus, State, metrics_page
+from ingest.settings import FleetSettings, PipelineSettings, StoreSettings, read_settings
 from ingest.worker import serve
 
 __all__ = ["COMMANDS", "run_fleet"]
@@ -72,6 +75,7 @@ def run(file: Path, check: bool, metrics: str | None, log_format: str) -> None:
         click.echo(f"{file}: right; state in {settings.state}")
         return
     logs.configure(log_format)
+    logging.getLogger("kafka").setLevel(logging.WARNING)  # it tells of every connection
     run_fleet(settings, reload=lambda: read_settings(file), metrics=metrics, log_format=log_format)
 
 
@@ -109,6 +113,43 @@ def run_fleet(
     finally:
         if pages is not None:
             pages.stop()
+
+
+def run_workers(settings: PipelineSettings, home: Path | None, connect: str | None) -> Report:
+    """Run one pipeline by several processes, as the options of a command say.
+
+    Raises:
+        IngestError: it cannot go on.
+    """
+    token, tls = login() if connect is not None else (None, None)
+    files = (None, None, None) if tls is None else (tls.ca, tls.certificate, tls.key)
+    ca, certificate, key = (None if file is None else str(file) for file in files)
+    store = StoreSettings(
+        None if home is None else str(home),
+        connect,
+        token,
+        ca,
+        certificate,
+        key,
+        None if tls is None else tls.server_name,
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="featureline-ingest-") as state:
+        fleet = FleetSettings(store, (settings,), Path(state))
+        (one,) = run_fleet(fleet, says_ready=False)
+    if one.state == State.FAILED:
+        raise IngestError(f"{settings.name}: {one.reason}")
+    return Report(
+        read=one.read,
+        written=one.written,
+        refused=one.refused,
+        skipped=one.skipped,
+        bytes=one.bytes,
+        seconds=time.monotonic() - began,
+        positions={p.partition: p.position for p in one.partitions if p.position is not None},
+        conflicts=one.conflicts,
+    )
 
 
 @click.command(hidden=True)
@@ -275,49 +316,35 @@ def _show(found: list[PipelineStatus], told: Mapping[str, Any], *, as_json: bool
         Console(stderr=True, highlight=False).print(
             f"the settings file was changed and not taken: {told['settings_problem']}", markup=False
         )
-    rows = [row for one in found for row in _rows(one)]
-    emit_table(rows, _COLUMNS, as_json=False, empty="no pipelines")
     for one in found:
-        if one.reason:
-            click.echo(f"{one.name} is {one.state}: {one.reason}")
+        click.echo(_summary(one))
+        if len(one.partitions) <= _MOST:
+            rows = [_partition(part) for part in one.partitions]
+            emit_table(rows, _COLUMNS, as_json=False, empty="  no partitions are known yet")
+        else:
+            click.echo(f"  {len(one.partitions):,} partitions; --json names them")
 
 
-_COLUMNS: Final = (
-    "pipeline", "state", "since", "partition", "position", "end", "lag", "lag s", "msg/s 1m",
-    "10m", "read", "refused", "conflicts", "restarts",
-)  # fmt: skip
-
-
-def _rows(one: PipelineStatus) -> Iterator[dict[str, str]]:
-    shown = one.partitions if len(one.partitions) <= _MOST else ()
-    first = {
-        "pipeline": one.name,
-        "state": one.state,
-        "since": "" if one.since is None else _moment(one.since),
-        "partition": "" if len(shown) == 1 else f"{len(one.partitions)} in all",
-        "lag": _number(one.lag),
-        "lag s": _number(one.lag_s),
-        "msg/s 1m": _number(one.messages_per_s[0]),
-        "10m": _number(one.messages_per_s[1]),
-        "read": _number(one.read),
-        "refused": _number(one.refused),
-        "conflicts": _number(one.conflicts),
-        "restarts": _number(one.restarts),
-    }
-    if len(shown) == 1:
-        yield {**first, **_partition(shown[0])}
-        return
-    yield first
-    for part in shown:
-        yield _partition(part)
-
-
+_COLUMNS: Final = ("partition", "position", "end", "lag", "lag s")
 _MOST: Final = 64
+
+
+def _summary(one: PipelineStatus) -> str:
+    since = "" if one.since is None else f" since {_moment(one.since)}"
+    reason = f": {one.reason}" if one.reason else ""
+    minute, ten = (_number(rate) for rate in one.messages_per_s)
+    return (
+        f"{one.name} → {one.group}: {one.state}{since}{reason}\n"
+        f"  workers {one.workers} of {one.wanted}, restarts {one.restarts:,}; "
+        f"read {one.read:,}, refused {one.refused:,}, conflicts {one.conflicts:,}; "
+        f"messages/s {minute} (1 min), {ten} (10 min); "
+        f"lag {_number(one.lag)} messages, {_number(one.lag_s)} s"
+    )
 
 
 def _partition(part: PartitionStatus) -> dict[str, str]:
     return {
-        "partition": part.partition,
+        "partition": f"  {part.partition}",
         "position": _number(part.position),
         "end": _number(part.end),
         "lag": _number(part.lag),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import click
 
+from featureline.cli.fleet import run_workers
 from featureline.cli.output import emit, progress, read_json
 from featureline.cli.store import common_options, home_of, open_any
 from featurestore import FeatureStore, InvalidRequest
@@ -27,6 +28,7 @@ from ingest import (
     RowDecoder,
     Source,
 )
+from ingest.settings import PipelineSettings
 from ingest.validate import check
 
 __all__ = ["ingest", "load_file"]
@@ -80,6 +82,13 @@ def _options(command: Any) -> Any:
     show_default=True,
     help="Share partitions out among the consumer group, or read them all here.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share the partitions.",
+)
 @common_options
 def kafka(
     bootstrap: str,
@@ -91,11 +100,33 @@ def kafka(
     consumer_group: str | None,
     until_caught_up: bool,
     assignment: Literal["group", "all"],
+    workers: int,
     home: Path | None,
     connect: str | None,
     as_json: bool,
 ) -> None:
     """Ingest JSON messages of a Kafka topic until Ctrl-C, or until caught up."""
+    if workers > 1:
+        if assignment == "all":
+            raise click.UsageError("--workers share partitions out as a group: --assignment group")
+        values = {"kind": "kafka", "bootstrap": bootstrap, "topic": topic}
+        values["consumer_group"] = consumer_group or f"featureline-{group}"
+        with open_any(home, connect) as store:
+            store.describe_feature_group(group)
+            letters = _dead_letters(store, dead_letters)
+        settings = PipelineSettings(
+            topic,
+            group,
+            values,
+            {"kind": "json"},
+            _mapping(mapping_file),
+            dead_letters=str(letters),
+            workers=workers,
+            batch_size=batch_size,
+            until_caught_up=until_caught_up,
+        )
+        _say(group, run_workers(settings, home, connect), letters, as_json)
+        return
     source = KafkaSource(
         bootstrap,
         topic,

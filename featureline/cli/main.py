@@ -20,6 +20,7 @@ from featureline.cli import (
     ingestion,
     jobs,
     migrate,
+    origins,
     records,
     serving,
     top,
@@ -73,6 +74,7 @@ for command in (
 
 groups.group.add_command(transfer.backfill)
 groups.group.add_command(transfer.rebuild)
+datasets.dataset.add_command(origins.sources)
 for command in fleet.COMMANDS:
     ingestion.ingest.add_command(command)
 

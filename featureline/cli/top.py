@@ -19,8 +19,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from featureline.ingesting import pipelines_of_home
 from featureline.top import Figures, Page, address_of_home, fetch, figures
 from featurestore.errors import StoreUnavailable
+from ingest.progress import PipelineStatus, State
 
 __all__ = ["top"]
 
@@ -59,23 +61,27 @@ def top(
 ) -> None:
     """Show what a server does: calls, times, batches, commits, what waits, and its stores.
 
-    It reads the page that `featureline serve --metrics HOST:PORT` offers. Ctrl-C ends it. Where
-    the output is no terminal, it prints one frame.
+    It reads the page that `featureline serve --metrics HOST:PORT` offers; of a home it also shows
+    the pipelines that `featureline ingest run` runs on it. Ctrl-C ends it. Where the output is no
+    terminal, it prints one frame.
     """
     if address is not None and home is not None:
         raise click.UsageError("give --metrics or --home, not both")
+    folder: Path | None = None
     if address is None:
         folder = home or Path(os.environ.get("FEATURELINE_HOME") or ".featureline")
         address = address_of_home(folder)
     if once or as_json or not sys.stdout.isatty():
         frame = _one(address, interval_s)
+        pipelines = [] if folder is None else pipelines_of_home(folder)
         if as_json:
-            click.echo(json.dumps({"metrics": address, **frame.to_json()}))
+            ingest = [one.to_json() for one in pipelines]
+            click.echo(json.dumps({"metrics": address, **frame.to_json(), "ingest": ingest}))
         else:
             console = Console(file=sys.stdout, highlight=False, no_color=True, emoji=False)
-            console.print(view(frame, address, width=console.width))
+            console.print(view(frame, address, width=console.width, pipelines=pipelines))
         return
-    _watch(address, interval_s)
+    _watch(address, interval_s, folder)
 
 
 def _one(address: str, interval_s: float) -> Figures:
@@ -84,7 +90,7 @@ def _one(address: str, interval_s: float) -> Figures:
     return figures(before, fetch(address))
 
 
-def _watch(address: str, interval_s: float) -> None:
+def _watch(address: str, interval_s: float, home: Path | None) -> None:
     """Draw frames until Ctrl-C; a server that goes away is shown as such, and looked for again."""
     console = Console(highlight=False, emoji=False)
     history: deque[float] = deque(maxlen=_HISTORY)
@@ -111,6 +117,7 @@ def _watch(address: str, interval_s: float) -> None:
                         height=console.height,
                         history=history,
                         lost=lost,
+                        pipelines=[] if home is None else pipelines_of_home(home),
                     ),
                     refresh=True,
                 )
@@ -138,6 +145,7 @@ def view(
     height: int = 100,
     history: Sequence[float] = (),
     lost: tuple[str, float] | None = None,
+    pipelines: Sequence[PipelineStatus] = (),
 ) -> RenderableType:
     """Draw one frame.
 
@@ -148,6 +156,7 @@ def view(
         height: of the terminal; long lists are cut to fit.
         history: calls per second of the frames so far.
         lost: why the server does not answer, and since when.
+        pipelines: of fleets that ingest into the home.
     """
     parts: list[RenderableType] = [_title(frame, address, width, lost=lost is not None)]
     if lost is not None:
@@ -160,7 +169,9 @@ def view(
         return Group(*parts)
     parts += [_problem_line(name, text) for name, text in frame.problems.items()]
     parts += [Text(""), _summary(frame, width, history), Text("")]
-    below = [Text(""), _facts(frame, width)]
+    below: list[RenderableType] = [Text(""), _facts(frame, width)]
+    if pipelines:
+        below = [Text(""), _pipelines(pipelines, _METHODS), *below]
     # Beside these there are the tables' heads, what they say of left out rows, and all groups.
     wide = width >= _WIDE
     room = height - _lines([*parts, *below], width) - (3 if wide else 6)
@@ -274,6 +285,24 @@ def _outbox(frame: Figures, limit: int) -> Table:
             style="" if group.records or group.flushed_per_s else "dim",
         )
     _more(table, len(frame.groups) - limit, "groups")
+    return table
+
+
+def _pipelines(pipelines: Sequence[PipelineStatus], limit: int) -> Table:
+    table = _table("INGEST", 20, "state", "lag", "lag s", "messages/s", "refused", "restarts")
+    worst = sorted(pipelines, key=lambda one: (one.state == State.RUNNING, -(one.lag or 0)))
+    for one in worst[:limit]:
+        rate = one.messages_per_s[0]
+        table.add_row(
+            one.name,
+            Text(one.state, style="red" if one.state in (State.FAILED, State.WAITING) else ""),
+            "–" if one.lag is None else f"{one.lag:,}",
+            _plain(one.lag_s),
+            "–" if rate is None else _rate(rate),
+            f"{one.refused:,}",
+            f"{one.restarts:,}",
+        )
+    _more(table, len(pipelines) - limit, "pipelines")
     return table
 
 
