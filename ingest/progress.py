@@ -67,6 +67,7 @@ class PipelineStatus:
         since: when the state began, µs UTC; None where nobody has noted it.
         workers: how many work now.
         wanted: how many should.
+        pids: the processes that they run in.
         restarts: workers that were started again after they failed.
         read, written, refused, skipped, bytes, conflicts: since the fleet began; `refused` are the
             messages in the dead letters, `conflicts` batches that somebody else had stored.
@@ -82,6 +83,7 @@ class PipelineStatus:
     since: int | None = None
     workers: int = 0
     wanted: int = 1
+    pids: Sequence[int] = ()
     restarts: int = 0
     read: int = 0
     written: int = 0

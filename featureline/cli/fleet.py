@@ -19,7 +19,7 @@ import click
 from rich.console import Console
 
 from featureline import logs
-from featureline.cli.output import emit, emit_table
+from featureline.cli.output import emit
 from featureline.cli.store import login
 from featureline.pages import Pages
 from ingest import IngestError, Report
@@ -27,7 +27,6 @@ from ingest.control import Control, replay, seek, status
 from ingest.fleet import Fleet
 from ingest.progress import PartitionStatus, PipelineStatus, State, metrics_page
 from ingest.settings import FleetSettings, PipelineSettings, StoreSettings, read_settings
-from ingest.worker import serve
 
 __all__ = ["COMMANDS", "run_fleet"]
 
@@ -96,7 +95,7 @@ def run_fleet(
         log_format: of the workers' lines.
         says_ready: whether a line of JSON says that the workers were started.
     """
-    command = (sys.executable, "-m", "featureline", "ingest", "worker", "--log-format", log_format)
+    command = (sys.executable, "-m", "featureline.ingestworker", log_format)
     fleet = Fleet(settings, reload=reload, command=command)
     pages = None if metrics is None else Pages(metrics, _answering(fleet))
 
@@ -150,16 +149,6 @@ def run_workers(settings: PipelineSettings, home: Path | None, connect: str | No
         positions={p.partition: p.position for p in one.partitions if p.position is not None},
         conflicts=one.conflicts,
     )
-
-
-@click.command(hidden=True)
-@_log_format
-def worker(log_format: str) -> None:
-    """Be one worker of a fleet, which talks to it over the standard streams."""
-    logs.configure(log_format, level=logging.WARNING)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the fleet's
-    with open(0, "rb", buffering=0) as requests, open(1, "wb", buffering=0) as replies:
-        sys.exit(serve(requests, replies))
 
 
 @click.command("status")
@@ -247,7 +236,7 @@ def replay_command(name: str, since: str, file: Path, as_json: bool) -> None:
     _say_moved(settings, moved, as_json=as_json)
 
 
-COMMANDS: Final = (run, worker, status_command, pause, resume, seek_command, replay_command)
+COMMANDS: Final = (run, status_command, pause, resume, seek_command, replay_command)
 
 
 def _answering(fleet: Fleet) -> Callable[[str, str], tuple[int, bytes, str]]:
@@ -318,14 +307,13 @@ def _show(found: list[PipelineStatus], told: Mapping[str, Any], *, as_json: bool
         )
     for one in found:
         click.echo(_summary(one))
-        if len(one.partitions) <= _MOST:
-            rows = [_partition(part) for part in one.partitions]
-            emit_table(rows, _COLUMNS, as_json=False, empty="  no partitions are known yet")
-        else:
+        if len(one.partitions) > _MOST:
             click.echo(f"  {len(one.partitions):,} partitions; --json names them")
+            continue
+        for part in one.partitions:
+            click.echo(f"  {_partition(part)}")
 
 
-_COLUMNS: Final = ("partition", "position", "end", "lag", "lag s")
 _MOST: Final = 64
 
 
@@ -342,14 +330,14 @@ def _summary(one: PipelineStatus) -> str:
     )
 
 
-def _partition(part: PartitionStatus) -> dict[str, str]:
-    return {
-        "partition": f"  {part.partition}",
-        "position": _number(part.position),
-        "end": _number(part.end),
-        "lag": _number(part.lag),
-        "lag s": _number(part.lag_s),
-    }
+def _partition(part: PartitionStatus) -> str:
+    position = "nothing stored" if part.position is None else f"position {part.position:,}"
+    if part.end is None:
+        return f"partition {part.partition}: {position}"
+    return (
+        f"partition {part.partition}: {position} of {part.end:,}, "
+        f"lag {_number(part.lag)} messages, {_number(part.lag_s)} s"
+    )
 
 
 def _number(value: float | None) -> str:

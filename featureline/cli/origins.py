@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from featureline.cli.output import emit_table
+from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any
 from ingest.origin import dataset_origins
 
@@ -24,17 +25,10 @@ def sources(fingerprint: str, home: Path | None, connect: str | None, as_json: b
     """
     with open_any(home, connect) as store:
         found = dataset_origins(store, fingerprint)
-    rows = [
-        {
-            "group": one.group,
-            "input": ", ".join(one.inputs),
-            "partition": one.partition,
-            "start": one.start,
-            "next": one.next,
-            "recorded": one.is_recorded if as_json else "yes" if one.is_recorded else "no",
-            "source": one.source,
-        }
+    lines = [
+        f"{one.group} ← {', '.join(one.inputs)} partition {one.partition}: "
+        f"offsets {one.start:,} to {one.next:,}{'' if one.is_recorded else ', not recorded'}"
         for one in found
     ]
-    columns = ("group", "input", "partition", "start", "next", "recorded")
-    emit_table(rows, columns, as_json=as_json, empty="no offsets: nothing of it was ingested")
+    text = "\n".join(lines) or "no offsets: nothing of it was ingested"
+    emit([asdict(one) for one in found], as_json=as_json, text=text)

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from featureline.cli import cli
 from featureline.cli.top import view
+from featureline.ingesting import pipelines_of_home
 from featureline.probe import Probe
 from featureline.top import Figures, Page, address_of_home, fetch, figures, quantile
 from featurestore import FeatureGroup, InvalidRequest, StoreUnavailable, feature_definitions
@@ -30,6 +31,8 @@ from featurestore.embedded import EmbeddedStore, open_store
 from featurestore.server.metrics import Metrics
 from featurestore.server.monitor import Monitor
 from featurestore.server.snapshot import page
+from ingest.control import Control
+from ingest.progress import PartitionStatus, PipelineStatus, State
 
 ROOT = Path(__file__).parents[2]
 INFINITE = float("inf")
@@ -127,6 +130,43 @@ def busy() -> Figures:
     metrics.gauge("featureline_worker_resident_bytes", 181 << 20, "4242")
     full = {"ok": False, "detail": "the disk is full"}
     return figures(before, page_of(metrics, 102.0, ready=False, checks={"disk": full}))
+
+
+def test_pipelines_of_fleets_on_the_home_are_shown_the_worst_first(
+    busy: Figures, tmp_path: Path
+) -> None:
+    weather = PipelineStatus(
+        "weather",
+        "weather",
+        State.RUNNING,
+        refused=3,
+        messages_per_s=(1500.0, None),
+        partitions=[PartitionStatus("0", 5, 1_205, 1_200, 2.5)],
+    )
+    planes = PipelineStatus("planes", "planes", State.FAILED)
+    body = {"pipelines": [weather.to_json(), planes.to_json()]}
+    control = Control(tmp_path / "ingest" / "fleet")
+    control.tell(body)
+    assert pipelines_of_home(tmp_path) == []
+    with control.held():
+        found = pipelines_of_home(tmp_path)
+    assert [one.to_json() for one in found] == json.loads(json.dumps(body))["pipelines"]
+
+    lines = drawn(busy, 120, pipelines=found).splitlines()
+    (head,) = (number for number, line in enumerate(lines) if line.startswith("INGEST"))
+    assert lines[head].split() == [
+        "INGEST",
+        "state",
+        "lag",
+        "lag",
+        "s",
+        "messages/s",
+        "refused",
+        "restarts",
+    ]
+    assert lines[head + 1].split() == ["planes", "failed", "–", "–", "–", "0", "0"]
+    assert lines[head + 2].split() == ["weather", "running", "1,200", "2.5", "1,500", "3", "0"]
+    assert "INGEST" not in drawn(busy, 120)
 
 
 # -- figures ----------------------------------------------------------------------------------

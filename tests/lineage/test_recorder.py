@@ -192,6 +192,28 @@ class TestRunAgain:
         assert job.entity.properties["failure_reason"] is None
         assert job.entity.properties["metric_summaries"] == {}
 
+    def test_a_running_job_says_how_far_it_is(self, graph: Graph) -> None:
+        with Recorder(graph, "TrainingJob", "j") as job:
+            job.input(DATA)
+            job.property("epoch", 1)
+            job.update()
+            running = graph.entity(job.entity.uid)
+            assert (running.state, running.properties["epoch"]) == ("InProgress", 1)
+            assert [one.name for one in graph.query(running, "ascendants")] == ["j", DATA.name]
+            assert job.inputs[0].created is not None
+            job.property("epoch", 2)
+            job.update()
+            assert graph.entity(job.entity.uid).properties["epoch"] == 2
+            model = job.output(artifact("Model", "m", content_hash="1"))
+        ended = graph.entity(job.entity.uid)
+        assert (ended.state, ended.properties["epoch"]) == ("Completed", 2)
+        assert len(graph.query(model, "ascendants")) == 3
+        with graph._store.log() as (events, _):
+            kinds = [event.kind for event in events]
+        assert kinds == ["JobStarted", "JobUpdated", "JobUpdated", "JobCompleted"]
+        with pytest.raises(RecordingFailed, match="only a running job"):
+            job.update()
+
     def test_ending_twice_records_once(self, graph: Graph) -> None:
         recorder = Recorder(graph, "TrainingJob", "j")
         with recorder:
