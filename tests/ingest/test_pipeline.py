@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 import time
@@ -9,7 +10,13 @@ import time
 import pytest
 
 import lineage
-from featurestore import FeatureGroupNotFound, PartitionPosition, feature_definitions
+from featurestore import (
+    FeatureGroupNotFound,
+    PartitionPosition,
+    WindowedFeature,
+    WindowedGroup,
+    feature_definitions,
+)
 from ingest import (
     Batch,
     Deleted,
@@ -88,6 +95,34 @@ def test_all_refused_batch_moves_the_position(tmp_path, store, dead_letters):
     report = Pipeline(FileSource(path), store, "readings", dead_letters=dead_letters).run()
     assert (report.written, report.refused) == (0, 3)
     assert Pipeline(FileSource(path), store, "readings").run().read == 0
+
+
+def test_a_late_event_corrects_the_windows_that_it_belongs_to(tmp_path, store, reading):
+    hour = dt.timedelta(hours=1)
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    store.create_windowed_group(
+        WindowedGroup(
+            "stations",
+            source="readings",
+            by="station",
+            features=[WindowedFeature("sum", of="sequence", over=hour, name="total")],
+            retention=dt.timedelta(hours=6),
+        )
+    )
+
+    def ingested(name, *events):
+        records = [
+            reading(number, station=1, time=(now - age).isoformat()) for number, age in events
+        ]
+        Pipeline(FileSource(lines(tmp_path / name, *records)), store, "readings").run()
+        times = [now - 2 * hour, now - hour, now]
+        return [store.get_windows("stations", [1], at=at)[0]["total"] for at in times]
+
+    first = ingested("first.jsonl", (1, hour / 2), (10, hour * 3 / 2), (100, hour * 5 / 2))
+    assert first == [100, 10, 1]
+    late = ingested("late.jsonl", (20, hour * 4 / 3), (200, hour * 7 / 3), (1000, hour * 20))
+    assert late == [300, 30, 1]
+    assert store.verify("stations").equal
 
 
 class _Picky(Transform):
