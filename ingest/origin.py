@@ -127,9 +127,12 @@ def _ranges(
                 all_told[partition].append(_Range(start, after))
                 if stretch.from_us <= until_us:
                     told[partition].append(_Range(start, after))
-    # What a killed run stored after it last recorded lies between the ranges that are known, and
-    # the position where the store stands now.
-    is_cut_short = any(run.state == _RUNNING and _started_us(run) <= until_us for run in runs)
+    # What a killed run stored after it last recorded, and what one of very many partitions did not
+    # name, lies between the ranges that are known, and the position where the store stands now.
+    is_cut_short = any(
+        (run.state == _RUNNING or not _names_all(run)) and _started_us(run) <= until_us
+        for run in runs
+    )
     stands = store.source_position(source) if is_cut_short else {}
     for partition in sorted(told.keys() | stands.keys(), key=lambda name: (len(name), name)):
         ranges = _union(told[partition])
@@ -148,6 +151,11 @@ def _stretches(run: lineage.Entity) -> Sequence[Stretch]:
     offsets: Any = run.properties.get("offsets") or {}
     whole = {p: (int(of["start"]), int(of["next"])) for p, of in offsets.items()}
     return [Stretch(_started_us(run), _OPEN_US, whole)]
+
+
+def _names_all(run: lineage.Entity) -> bool:
+    offsets: Any = run.properties.get("offsets") or {}
+    return run.properties.get("partitions", len(offsets)) == len(offsets)
 
 
 def _started_us(run: lineage.Entity) -> int:

@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 _CONTEXT: Final = "IngestPosition"
 _SLOTS: Final = 64
 _SHARE: Final = 8
-# A run over a folder of very many files names only so many in one action; their inputs say all.
-_MOST_PARTITIONS: Final = 5000
+# A run over a folder of very many files names only so many; the store's positions have them all.
+_MOST_PARTITIONS: Final = 1000
 
 
 class Stretch(NamedTuple):
@@ -122,8 +122,8 @@ class Trail:
 
     def add(self, position: Iterable[PartitionPosition]) -> None:
         """Note what was stored."""
-        stored = {part.partition: (part.start, part.next) for part in position}
-        self._recent = _joined(self._recent, stored)
+        for part in position:
+            _join(self._recent, part.partition, (part.start, part.next))
 
     def tell(self, figures: Callable[[], Mapping[str, object]]) -> None:
         """Update the action when it is time to, and something was stored since.
@@ -158,7 +158,8 @@ class Trail:
         self._job.output(group_entity(self._group))
         now_us = _now_us()
         if self._recent:
-            self._offsets = _joined(self._offsets, self._recent)
+            for partition, stored in self._recent.items():
+                _join(self._offsets, partition, stored)
             self._stretches.append(Stretch(self._since_us, now_us, self._recent))
             self._stretches = thinned(
                 self._stretches, now_us=now_us, least_us=int(self._every_s * 1e6)
@@ -169,12 +170,14 @@ class Trail:
         for name, value in figures.items():
             self._job.property(name, value)
         named = list(self._offsets)[-_MOST_PARTITIONS:]
+        self._job.property("partitions", len(self._offsets))
         self._job.property(
             "offsets",
             {p: {"start": self._offsets[p][0], "next": self._offsets[p][1]} for p in named},
         )
-        if len(self._offsets) <= _MOST_PARTITIONS:
-            self._job.property("stretches", [one.to_json() for one in self._stretches])
+        if len(self._offsets) > _MOST_PARTITIONS:
+            self._stretches.clear()
+        self._job.property("stretches", [one.to_json() for one in self._stretches])
 
     def _link(self) -> None:
         """Link the action to those that stored the new partitions before, and take their place."""
@@ -200,16 +203,19 @@ class Trail:
         self._linked |= fresh
 
 
+def _join(known: dict[str, tuple[int, int]], partition: str, stored: tuple[int, int]) -> None:
+    """Widen the range of a partition so that it has another one as well."""
+    before = known.get(partition, stored)
+    known[partition] = min(before[0], stored[0]), max(before[1], stored[1])
+
+
 def _joined(
     one: Mapping[str, tuple[int, int]], other: Mapping[str, tuple[int, int]]
 ) -> dict[str, tuple[int, int]]:
     """Return for each partition the least range that has both."""
     joined = dict(one)
-    for partition, (first, after) in other.items():
-        known = joined.get(partition)
-        joined[partition] = (
-            (first, after) if known is None else (min(known[0], first), max(known[1], after))
-        )
+    for partition, stored in other.items():
+        _join(joined, partition, stored)
     return joined
 
 

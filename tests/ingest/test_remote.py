@@ -15,6 +15,7 @@ import pytest
 
 import featurestore
 from ingest import FileSource, Pipeline
+from ingest.origin import group_origins
 
 ROWS = 6000
 
@@ -76,6 +77,25 @@ def test_server_takes_records_position_and_lineage(server, rows, store, stored):
     assert [action.state for action in actions] == ["Completed"] * 3
     (entity,) = store.graph.find(type="DataSet")
     assert entity.source_uri == rows.as_uri()
+
+
+def test_server_tells_of_a_move_and_names_the_offsets(server, rows, store, stored):
+    moved = []
+
+    def move(report):
+        (action,) = remote.graph.find(type="Ingest")
+        if report.read == 4000 and not moved:
+            (partition,) = report.positions
+            source = action.properties["source"]
+            moved.append(remote.move_source(source, {partition: 3000}, expected=report.positions))
+
+    with featurestore.connect(server.address) as remote:
+        pipeline = Pipeline(FileSource(rows), remote, "readings", batch_size=1000, lineage_s=0.0)
+        report = pipeline.run(on_progress=move)
+        (origin,) = group_origins(remote, "readings")
+    assert (report.read, report.conflicts) == (ROWS + 1000, 1)
+    assert (origin.start, origin.next, origin.inputs) == (0, ROWS, (rows.as_uri(),))
+    assert stored() == sorted([*range(ROWS), *range(3000, 4000)])
 
 
 def test_server_killed_while_storing_each_record_is_stored_once(server, rows, store, stored):

@@ -150,6 +150,21 @@ def test_a_dataset_names_the_offsets_its_rows_came_from(tmp_path, store, reading
         dataset_origins(store, "abc")
 
 
+def test_a_run_over_very_many_files_names_some_and_the_store_the_rest(
+    tmp_path, store, reading, monkeypatch
+):
+    monkeypatch.setattr("ingest.trail._MOST_PARTITIONS", 2)
+    for number in range(4):
+        write(tmp_path / "in" / f"{number}.jsonl", reading(number))
+    Pipeline(FileSource(tmp_path / "in"), store, "readings", lineage_s=0.0).run()
+    (action,) = store.graph.find(type="Ingest")
+    assert (action.properties["partitions"], action.properties["stretches"]) == (4, [])
+    found = group_origins(store, "readings")
+    assert len({one.partition for one in found}) == 4
+    assert sorted(one.is_recorded for one in found) == [False, False, True, True]
+    assert {(one.start, one.next) for one in found} == {(0, 1)}
+
+
 def test_a_run_that_was_moved_back_names_each_range_once(tmp_path, store, reading):
     path = write(tmp_path / "r.jsonl", *map(reading, range(10)))
     moved = []
