@@ -114,6 +114,12 @@ class Source(ABC):
     def commit(self, position: Sequence[PartitionPosition]) -> None:
         """Tell the source's own tools what the store has committed. Never read back."""
 
+    def idle(self) -> None:  # noqa: B027  # most inputs have nobody who waits for a sign of life
+        """Stay where it is while the store takes nothing; called about twice a second.
+
+        Hands nothing out and never raises for the input: the next `poll` does.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the input. May be called twice."""

@@ -241,7 +241,7 @@ def test_missing_topic_is_an_error_and_is_not_made(broker, store, source, new_to
 
 
 def test_absent_broker_is_an_error_with_its_address(store, monkeypatch):
-    monkeypatch.setattr("ingest.sources.kafka._CONNECT_TIMEOUT_MS", 500)
+    monkeypatch.setattr("ingest.sources.kafka._CONNECT_TIMEOUT_S", 0.5)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -253,8 +253,8 @@ def test_absent_broker_is_an_error_with_its_address(store, monkeypatch):
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_broker_that_goes_away_ends_the_run_after_a_while(own_broker, store, monkeypatch, caplog):
     caplog.set_level("CRITICAL")  # log records would hold on to the sockets
-    monkeypatch.setattr("ingest.sources.kafka._PROBE_AFTER_S", 0.2)
-    monkeypatch.setattr("ingest.sources.kafka._PROBE_TIMEOUT_MS", 300)
+    monkeypatch.setattr("ingest.sources.kafka._SILENT_LOOK_S", 0.2)
+    monkeypatch.setattr("ingest.sources.kafka_python._LOOK_TIMEOUT_MS", 300)
     own_broker.create_topic("weather")
     source = KafkaSource(
         own_broker.address,
@@ -291,7 +291,7 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_wrong_security_setting_is_an_error(broker, store):
-    source = KafkaSource(broker, "t", consumer_group="g", security={"sasl_mechanics": "PLAIN"})
+    source = KafkaSource(broker, "t", consumer_group="g", client_settings={"sasl_mechanics": "PLAIN"})
     with pytest.raises(IngestError, match="sasl_mechanics"):
         Pipeline(source, store, "readings").run()
 
