@@ -21,12 +21,13 @@ from ingest import (
     DeadLetters,
     FileSource,
     JsonDecoder,
-    KafkaSource,
     Pipeline,
     Report,
     RowDecoder,
     Source,
+    kafka_source,
 )
+from ingest.sources.kafka import CLIENTS, Client
 from ingest.validate import check
 
 __all__ = ["ingest", "load_file"]
@@ -68,7 +69,13 @@ def _options(command: Any) -> Any:
 
 
 @ingest.command()
-@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="Kafka brokers.")
+@click.option(
+    "--bootstrap",
+    required=True,
+    envvar="FEATURELINE_KAFKA_BOOTSTRAP",
+    metavar="HOST:PORT",
+    help="Kafka brokers.  [env var: FEATURELINE_KAFKA_BOOTSTRAP]",
+)
 @click.option("--topic", required=True, help="The topic to read.")
 @_options
 @click.option("--consumer-group", help="Kafka consumer group.  [default: featureline-GROUP]")
@@ -79,6 +86,24 @@ def _options(command: Any) -> Any:
     default="group",
     show_default=True,
     help="Share partitions out among the consumer group, or read them all here.",
+)
+@click.option(
+    "--client",
+    type=click.Choice(CLIENTS),
+    help="Client library.  [default: $FEATURELINE_KAFKA_CLIENT, or kafka-python]",
+)
+@click.option(
+    "--security",
+    "security_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="TOML file for TLS and SASL.  [default: $FEATURELINE_KAFKA_…]",
+)
+@click.option(
+    "--on-gap",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="When messages were removed before they were stored: stop, or go on after them.",
 )
 @common_options
 def kafka(
@@ -91,17 +116,26 @@ def kafka(
     consumer_group: str | None,
     until_caught_up: bool,
     assignment: Literal["group", "all"],
+    client: Client | None,
+    security_file: Path | None,
+    on_gap: Literal["fail", "skip"],
     home: Path | None,
     connect: str | None,
     as_json: bool,
 ) -> None:
     """Ingest JSON messages of a Kafka topic until Ctrl-C, or until caught up."""
-    source = KafkaSource(
-        bootstrap,
-        topic,
-        consumer_group=consumer_group or f"featureline-{group}",
-        assignment=assignment,
-    )
+    try:
+        source = kafka_source(
+            topic,
+            consumer_group=consumer_group or f"featureline-{group}",
+            bootstrap=bootstrap,
+            security_file=security_file,
+            client=client,
+            assignment=assignment,
+            on_gap=on_gap,
+        )
+    except ImportError as error:
+        raise click.ClickException(str(error)) from error
     with open_any(home, connect) as store:
         letters = _dead_letters(store, dead_letters)
         pipeline = Pipeline(

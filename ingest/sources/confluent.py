@@ -163,7 +163,11 @@ class ConfluentLink(KafkaLink):
         if fault is not None:
             raise fault
         with self._told_apart("Read"):
-            polled = self._consumer.consume(min(max_records, _MAX_BATCH), timeout_s)
+            # A batch is waited for until it is full or the time is over, so the wait is for one.
+            first = self._consumer.poll(timeout_s)
+            polled = [] if first is None else [first]
+            if first is not None and max_records > 1:
+                polled += self._consumer.consume(min(max_records - 1, _MAX_BATCH), 0)
         found: dict[int, list[Message]] = {}
         labels: dict[int, str] = {}
         for message in polled:

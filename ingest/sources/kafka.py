@@ -45,6 +45,8 @@ _SILENT_LOOK_S: Final = 5.0
 _LOOK_TIMEOUT_S: Final = 5.0
 # A broker whose metadata is old may not know a topic for a moment.
 _LOOK_AGAIN_S: Final = 1.0
+# A new leader may be behind the old one for a moment.
+_BEHIND_S: Final = 3.0
 _MIN_BUFFER_BYTES: Final = 1 << 16
 
 _DENIALS: Final = frozenset(
@@ -174,6 +176,7 @@ class KafkaSource(Source):
         self._misses = 0
         self._heard_at = 0.0
         self._looked_at = 0.0
+        self._behind_since: float | None = None
 
     @property
     def name(self) -> str:
@@ -318,6 +321,7 @@ class KafkaSource(Source):
         assigned = link.assigned()
         self._next = {n: stored[str(n)] for n in assigned if str(n) in stored}
         self._end.clear()
+        _log.info("%s: partitions %s from %s", self.topic, sorted(assigned), self._next)
         try:
             link.seek({number: self._next.get(number) for number in assigned})
         except KafkaFault as fault:
@@ -379,10 +383,15 @@ class KafkaSource(Source):
                     is_caught_up = False
                     continue
                 self._end[partition] = end
-            if self._next.get(partition, 0) < self._end[partition]:
+            end = self._end[partition]
+            if self._next.get(partition, 0) > end:
+                # At the end, or behind it where the broker has lost some: as it is now.
+                now = link.end(partition)
+                is_caught_up &= now is not None and now >= self._next[partition]
+            elif self._next.get(partition, 0) < end:
                 # The last offsets may be marks of transactions, which are never handed out.
                 position = link.position(partition)
-                is_caught_up &= position is not None and position >= self._end[partition]
+                is_caught_up &= position is not None and position >= end
         return is_caught_up
 
     def _look(self, link: KafkaLink, *, heard: bool) -> None:
@@ -392,6 +401,13 @@ class KafkaSource(Source):
             self._heard_at = now
         silent_s = now - self._heard_at
         every_s = _SILENT_LOOK_S if silent_s > _SILENT_LOOK_S else _LOOK_S
+        behind = self._behind(link)
+        if behind is None:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        elif now - self._behind_since > _BEHIND_S:
+            raise self._lost(*behind)
         if now - self._looked_at < (_LOOK_AGAIN_S if self._misses else every_s):
             return
         self._looked_at = now
@@ -409,6 +425,27 @@ class KafkaSource(Source):
             _log.info("%s has %d partitions now", self.topic, len(topic.partitions))
             link.assign(topic.partitions)
             self._place(link)
+
+    def _behind(self, link: KafkaLink) -> tuple[int, int, int] | None:
+        """Find a partition that ends before the place to read on: number, place and end.
+
+        Not every broker answers a read behind the end with an error.
+        """
+        if self._is_placed:
+            for partition, position in self._next.items():
+                end = link.end(partition)
+                if end is not None and end < position:
+                    return partition, position, end
+        return None
+
+    def _lost(self, partition: int, position: int, end: int) -> PositionLost:
+        return PositionLost(
+            f"{self.topic} partition {partition}: the store stands at {position}, but the broker "
+            f"has no more than {end}: the topic was made anew, or the broker lost what it had; "
+            f"read it under another consumer group",
+            partition=str(partition),
+            position=position,
+        )
 
     def _note_missed(self, fault: KafkaFault, silent_s: float) -> None:
         if fault.kind is FaultKind.NO_TOPIC:
@@ -465,12 +502,7 @@ class KafkaSource(Source):
                 _log.warning("%s; going on from %d", what, first)
                 link.seek(self._next | {partition: first})
             elif position > last:
-                raise PositionLost(
-                    f"{what}: the topic was made anew, or the broker lost what it had; read it "
-                    f"under another consumer group",
-                    partition=str(partition),
-                    position=position,
-                ) from fault
+                raise self._lost(partition, position, last) from fault
 
     def _unavailable(self, how_long: str) -> SourceUnavailable:
         return SourceUnavailable(

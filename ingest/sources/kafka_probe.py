@@ -2,7 +2,7 @@
 
 The client libraries try again without end where TLS or the mechanism does not fit, and name no
 reason. One connection of our own tells: can the host be reached, does TLS come about, does it
-speak Kafka, does it ask for SASL, and with which mechanisms.
+speak Kafka, does it ask for SASL, with which mechanisms, and does it know who we are.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import ssl
 import struct
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
+
+from kafka.net.sasl import get_sasl_mechanism
 
 from ingest.sources.kafka_link import FaultKind, KafkaFault
+from ingest.sources.kafka_python import sasl_settings
 from ingest.sources.kafka_security import KafkaSecurity
 
 __all__ = ["probe"]
@@ -25,6 +28,7 @@ _MAX_ANSWER_BYTES: Final = 1 << 20
 _METADATA: Final = 3
 _HANDSHAKE: Final = 17
 _API_VERSIONS: Final = 18
+_AUTHENTICATE: Final = 36
 _CLIENT: Final = b"featureline-probe"
 # Alert and handshake records, which only TLS begins with.
 _TLS_RECORDS: Final = (b"\x15\x03", b"\x16\x03")
@@ -42,7 +46,7 @@ def probe(servers: Sequence[str], security: KafkaSecurity, timeout_s: float) -> 
         timeout_s: for all of them together.
 
     Raises:
-        KafkaFault: AWAY, TLS or MECHANISM.
+        KafkaFault: AWAY, TLS, MECHANISM or LOGIN.
         InvalidRequest: the security's files cannot be used.
     """
     context = security.context() if security.is_tls else None
@@ -124,8 +128,10 @@ def _greet(connection: socket.socket, server: str, security: KafkaSecurity) -> N
         # A broker that has too much to do looks the same; the client waits longer.
         raise KafkaFault(FaultKind.AWAY, f"{server}: no answer within {_STEP_S:g} s") from error
     except (OSError, ValueError) as error:
-        if security.is_tls:
+        if security.is_tls and security.certificate is not None:
             raise KafkaFault(FaultKind.AWAY, f"{server}: {error}") from error
+        if security.is_tls:
+            raise KafkaFault(FaultKind.TLS, _broken_off(server, str(error))) from error
         raise KafkaFault(
             FaultKind.TLS if _speaks_tls(server) else FaultKind.AWAY,
             f"{server}: no Kafka in the clear there ({error}); if this is a TLS listener, use "
@@ -134,6 +140,7 @@ def _greet(connection: socket.socket, server: str, security: KafkaSecurity) -> N
     try:
         if security.is_sasl:
             _shake_hands(connection, server, security.mechanism or "")
+            _log_in(connection, server, security)
         else:
             _ask(connection, _METADATA, 1, struct.pack(">i", 0))
     except (OSError, ValueError) as error:
@@ -160,6 +167,25 @@ def _shake_hands(connection: socket.socket, server: str, mechanism: str) -> None
             f"{server}: it does not offer mechanism {mechanism}; it offers "
             f"{', '.join(sorted(offered)) or 'none'}",
         )
+
+
+def _log_in(connection: socket.socket, server: str, security: KafkaSecurity) -> None:
+    login: Any = get_sasl_mechanism(security.mechanism)(
+        host=server, **sasl_settings(security), security_protocol=security.protocol
+    )
+    while not login.is_done():
+        said = login.auth_bytes()
+        answer = _ask(connection, _AUTHENTICATE, 0, struct.pack(">i", len(said)) + said)
+        code, length = struct.unpack_from(">hh", answer)
+        at = 4 + max(length, 0)
+        if code:
+            words = answer[4:at].decode(errors="replace") or f"error {code}"
+            raise KafkaFault(FaultKind.LOGIN, f"{server}: {words}")
+        (size,) = struct.unpack_from(">i", answer, at)
+        try:
+            login.receive(answer[at + 4 : at + 4 + size])
+        except ValueError as error:
+            raise KafkaFault(FaultKind.LOGIN, f"{server}: {error}") from error
 
 
 def _ask(connection: socket.socket, key: int, version: int, body: bytes) -> bytes:
@@ -209,10 +235,14 @@ def _is_alert(error: ssl.SSLError) -> bool:
 
 
 def _alert(server: str, error: ssl.SSLError) -> str:
-    reason = str(error.reason)
-    if "CERTIFICATE" in reason or "HANDSHAKE_FAILURE" in reason or "UNKNOWN_CA" in reason:
-        return (
-            f"{server}: the broker refuses this client's certificate ({reason}); give it one that "
-            f"it trusts as certificate and key"
-        )
-    return f"{server}: the broker broke TLS off ({reason})"
+    reason = str(error.reason or error.strerror or error)
+    if "ALERT" in reason and "CERTIFICATE" not in reason and "UNKNOWN_CA" not in reason:
+        return f"{server}: the broker broke TLS off ({reason})"
+    return _broken_off(server, reason)
+
+
+def _broken_off(server: str, reason: str) -> str:
+    return (
+        f"{server}: the broker ended TLS after the handshake ({reason}), as it does without a "
+        f"certificate that it trusts; give this client one as certificate and key"
+    )

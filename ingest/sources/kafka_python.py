@@ -11,12 +11,13 @@ import kafka.errors as errors
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.protocol.sasl import SaslAuthenticateRequest, SaslBytesRequest
 
 from ingest.source import Message
 from ingest.sources.kafka_link import FaultKind, KafkaFault, KafkaLink, LinkSettings, Topic
 from ingest.sources.kafka_security import KafkaSecurity
 
-__all__ = ["KafkaPythonLink"]
+__all__ = ["KafkaPythonLink", "sasl_settings"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class KafkaPythonLink(KafkaLink):
 
     def open(self, timeout_s: float) -> str:
         """Connect both."""
+        for name in ("kafka.net.connection", "kafka.protocol.parser"):
+            logging.getLogger(name).addFilter(_DISCREET)
         settings = self._settings
         shared = {
             "bootstrap_servers": list(settings.servers),
@@ -230,6 +233,26 @@ class _Listening(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
         self._on_change(True)
 
 
+@final
+class _Discreet(logging.Filter):
+    """Keeps passwords and tokens out of the library's debug lines, which show what is sent."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return not any(
+            isinstance(said, SaslAuthenticateRequest | SaslBytesRequest)
+            or (isinstance(said, bytes | bytearray | memoryview) and _is_login(said))
+            for said in arguments
+        )
+
+
+_DISCREET: Final = _Discreet()
+
+
+def _is_login(frame: bytes | bytearray | memoryview) -> bool:
+    return bytes(frame[4:6]) == SaslAuthenticateRequest.API_KEY.to_bytes(2, "big")
+
+
 @contextmanager
 def _told_apart(operation: str) -> Iterator[None]:
     """Turn the library's errors into KafkaFault."""
@@ -256,17 +279,23 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python ship
         return self._security.token()
 
 
+def sasl_settings(security: KafkaSecurity) -> dict[str, object]:
+    """Give what kafka-python needs to log in."""
+    found: dict[str, object] = {"sasl_mechanism": security.mechanism}
+    if security.token_file is not None:
+        found["sasl_oauth_token_provider"] = _Tokens(security)
+    else:
+        found["sasl_plain_username"] = security.username
+        found["sasl_plain_password"] = security.password
+    return found
+
+
 def _security(security: KafkaSecurity) -> dict[str, object]:
     found: dict[str, object] = {"security_protocol": security.protocol}
     if security.is_tls:
         found["ssl_context"] = security.context()
     if security.is_sasl:
-        found["sasl_mechanism"] = security.mechanism
-        if security.token_file is not None:
-            found["sasl_oauth_token_provider"] = _Tokens(security)
-        else:
-            found["sasl_plain_username"] = security.username
-            found["sasl_plain_password"] = security.password
+        found |= sasl_settings(security)
     return found
 
 

@@ -24,6 +24,12 @@ from ingest import (
 pytestmark = pytest.mark.kafka
 
 
+@pytest.fixture(params=["kafka-python", "confluent"])
+def client(request) -> str:
+    """Every test of the source holds for both libraries."""
+    return request.param
+
+
 @pytest.mark.parametrize("assignment", ["all", "group"])
 def test_every_message_of_every_partition_is_stored_once(
     assignment, store, stored, source, new_topic, produce, reading
