@@ -31,6 +31,7 @@ _PARTITION_BYTES: Final = 1 << 20
 _MESSAGE_BYTES: Final = 1_000_000
 _MAX_BATCH: Final = 1_000_000
 _TOKEN_LIFE_S: Final = 300.0
+_MAX_RECONNECT_MS: Final = 2_000
 _SERVE_S: Final = 0.05
 
 _Code = library.KafkaError
@@ -105,6 +106,7 @@ class ConfluentLink(KafkaLink):
                             _PARTITION_BYTES, settings.max_buffer_bytes
                         ),
                         "message.max.bytes": min(_MESSAGE_BYTES, settings.max_buffer_bytes),
+                        "reconnect.backoff.max.ms": _MAX_RECONNECT_MS,
                         "error_cb": self._note_error,
                         "logger": _library_log,
                         **_security(settings.security),

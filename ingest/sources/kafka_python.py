@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _PARTITION_BYTES: Final = 1 << 20
 _LOOK_TIMEOUT_MS: Final = 5_000
+_MAX_RECONNECT_MS: Final = 2_000
+_LOGIN_KEY: Final = (36).to_bytes(2, "big")  # SaslAuthenticate
 # The order matters: the first class that fits names the kind.
 _KINDS: Final = (
     (errors.OffsetOutOfRangeError, FaultKind.GAP),
@@ -54,12 +56,13 @@ class KafkaPythonLink(KafkaLink):
 
     def open(self, timeout_s: float) -> str:
         """Connect both."""
-        for name in ("kafka.net.connection", "kafka.protocol.parser"):
+        for name in ("kafka.admin.client", "kafka.net.connection", "kafka.protocol.parser"):
             logging.getLogger(name).addFilter(_DISCREET)
         settings = self._settings
         shared = {
             "bootstrap_servers": list(settings.servers),
             "bootstrap_timeout_ms": int(timeout_s * 1000),
+            "reconnect_backoff_max_ms": _MAX_RECONNECT_MS,
             **_security(settings.security),
             **settings.client_settings,
         }
@@ -235,22 +238,23 @@ class _Listening(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
 
 @final
 class _Discreet(logging.Filter):
-    """Keeps passwords and tokens out of the library's debug lines, which show what is sent."""
+    """Keeps secrets out of the library's debug lines, which show settings and what is sent."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        arguments = record.args if isinstance(record.args, tuple) else ()
-        return not any(
-            isinstance(said, SaslAuthenticateRequest | SaslBytesRequest)
-            or (isinstance(said, bytes | bytearray | memoryview) and _is_login(said))
-            for said in arguments
-        )
+        said = record.args or ()
+        if isinstance(said, Mapping):
+            return "sasl_plain_password" not in said
+        return not any(map(_is_secret, said))
 
 
 _DISCREET: Final = _Discreet()
 
 
-def _is_login(frame: bytes | bytearray | memoryview) -> bool:
-    return bytes(frame[4:6]) == SaslAuthenticateRequest.API_KEY.to_bytes(2, "big")
+def _is_secret(said: object) -> bool:
+    """Whether it is a login, as a request or as the frame that is sent."""
+    if isinstance(said, bytes | bytearray | memoryview):
+        return bytes(said[4:6]) == _LOGIN_KEY
+    return isinstance(said, (SaslAuthenticateRequest, SaslBytesRequest))
 
 
 @contextmanager

@@ -297,7 +297,9 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_wrong_security_setting_is_an_error(broker, store):
-    source = KafkaSource(broker, "t", consumer_group="g", client_settings={"sasl_mechanics": "PLAIN"})
+    source = KafkaSource(
+        broker, "t", consumer_group="g", client_settings={"sasl_mechanics": "PLAIN"}
+    )
     with pytest.raises(IngestError, match="sasl_mechanics"):
         Pipeline(source, store, "readings").run()
 
