@@ -406,7 +406,8 @@ class KafkaSource(Source):
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = now
-        elif now - self._behind_since > _BEHIND_S:
+            self._looked_at = 0.0  # it may have been deleted
+        elif now - self._behind_since > _BEHIND_S and not self._misses:
             raise self._lost(*behind)
         if now - self._looked_at < (_LOOK_AGAIN_S if self._misses else every_s):
             return

@@ -93,6 +93,9 @@ class KafkaPythonLink(KafkaLink):
                         **shared,
                     }
                 )
+                # Its own setting does not reach the part that asks for metadata: without this it
+                # makes a topic anew that was deleted while it is read.
+                self._consumer._cluster.config["allow_auto_create_topics"] = False
         except KafkaFault:
             self.close(0.0)
             raise

@@ -8,6 +8,7 @@ the proxy), and what is denied. Everything else goes through to the broker as it
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import io
@@ -105,10 +106,8 @@ class Proxy:
     def _drop(self) -> None:
         with self._lock:
             for connection in self._connections:
-                try:
+                with contextlib.suppress(OSError):  # the other side was faster
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass  # the other side was faster
 
     def _accept(self) -> None:
         while True:

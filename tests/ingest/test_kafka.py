@@ -208,14 +208,15 @@ def test_member_that_lost_its_partitions_writes_nothing(
     assert stored() == list(range(20))
 
 
-def test_full_outbox_is_waited_for_beyond_the_poll_interval(
-    store, stored, source, new_topic, produce, reading, monkeypatch, dead_letters
+def test_full_outbox_is_waited_for_beyond_the_poll_interval_by_a_member(
+    store, stored, source, new_topic, produce, reading, monkeypatch, dead_letters, caplog
 ):
+    caplog.set_level("INFO", "ingest.sources.kafka")
     monkeypatch.setattr("featurestore.online.bound._LOOK_S", 0.0)
     topic = new_topic()
     produce(topic, [reading(n) for n in range(40)])
     store.limit_outbox(records=10)
-    reader = source(topic, assignment="group", max_poll_interval_s=1.0)
+    reader = source(topic, assignment="group", max_poll_interval_s=3.0)
     pipeline = Pipeline(
         reader, store, "readings", batch_size=10, dead_letters=dead_letters, retry_s=0.0
     )
@@ -227,12 +228,13 @@ def test_full_outbox_is_waited_for_beyond_the_poll_interval(
     thread.start()
     try:
         assert refused.wait(60)
-        time.sleep(2.0)  # it is out of its consumer group by now
+        time.sleep(4.0)  # without a sign of life it would be out of its consumer group
         assert store.online.outbox.pending() == 10
     finally:
         store.limit_outbox()
         thread.join()
     assert reports[0].refused == 0
+    assert caplog.text.count(": partitions [0] from") == 1, "it was assigned once, at the start"
     assert stored() == list(range(40))
     assert not list(dead_letters.read("readings"))
 

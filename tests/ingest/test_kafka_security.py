@@ -140,7 +140,7 @@ def test_tls_errors_are_told_apart(
 def test_tls_against_a_listener_in_the_clear(proxy, authority, topic, monkeypatch):
     monkeypatch.setattr("ingest.sources.kafka_probe._STEP_S", 0.3)
     security = KafkaSecurity("SSL", ca=authority.file)
-    with pytest.raises(SourceDenied, match="TLS refused: .*use protocol PLAINTEXT"):
+    with pytest.raises(SourceDenied, match=r"TLS refused: .*use protocol PLAINTEXT"):
         read(proxy().address, topic, "kafka-python", security)
 
 
@@ -178,8 +178,8 @@ def test_login_errors_are_told_apart(security, told, proxy, topic):
 def test_missing_right_is_named(client, right, told, proxy, topic):
     listener = proxy()
     listener.denied = {right}
+    assignment = "group" if right == "Read group" else "all"
     with pytest.raises(SourceDenied, match=told.format(topic=topic)):
-        assignment = "group" if right == "Read group" else "all"
         read(listener.address, topic, client, None, assignment=assignment)
 
 
