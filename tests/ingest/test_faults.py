@@ -294,8 +294,9 @@ def test_added_partition_is_read_from_its_beginning(
 
 
 def test_server_that_is_killed_is_waited_for(
-    source, store, stored, tmp_path, new_topic, produce, reading, run
+    source, store, stored, tmp_path, new_topic, produce, reading, run, monkeypatch
 ):
+    monkeypatch.setattr("ingest.pipeline._LAST_RETRY_S", 0.5)
     topic = new_topic()
     server = _Server(tmp_path / "home")
     try:

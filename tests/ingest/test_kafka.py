@@ -213,6 +213,7 @@ def test_full_outbox_is_waited_for_beyond_the_poll_interval_by_a_member(
 ):
     caplog.set_level("INFO", "ingest.sources.kafka")
     monkeypatch.setattr("featurestore.online.bound._LOOK_S", 0.0)
+    monkeypatch.setattr("ingest.pipeline._LAST_RETRY_S", 0.5)
     topic = new_topic()
     produce(topic, [reading(n) for n in range(40)])
     store.limit_outbox(records=10)
