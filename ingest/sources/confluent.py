@@ -212,14 +212,18 @@ class ConfluentLink(KafkaLink):
 
     def end(self, partition: int) -> int | None:
         """Return the high-water mark of the last answer."""
-        with self._told_apart("Read"):
+        try:
             marks = self._consumer.get_watermark_offsets(self._named(partition), cached=True)
+        except library.KafkaException:
+            return None  # not assigned, or not read yet
         return None if marks is None or marks[1] < 0 else int(marks[1])
 
     def position(self, partition: int) -> int | None:
         """Return the consumer's position, or the end where it was reached."""
-        with self._told_apart("Read"):
+        try:
             (named,) = self._consumer.position([self._named(partition)])
+        except library.KafkaException:
+            return None
         known = [place for place in (named.offset, self._reached.get(partition, -1)) if place >= 0]
         return max(known, default=None)
 

@@ -218,15 +218,19 @@ class KafkaSource(Source):
                 fault, self._late_fault = self._late_fault, None
                 raise fault
             self._end_idling(link)
+            self._look(link)
             if self._has_assignment and not self._is_placed:
                 self._place(link)
             wait_s = timeout_s if self._is_placed else min(timeout_s, _JOIN_POLL_S)
             polled = link.poll(max_records, wait_s)
-            if polled and not self._is_placed:
-                polled = {}
         except KafkaFault as fault:
             self._recover(link, fault, timeout_s)
-        self._look(link, heard=bool(polled))
+        if not polled:
+            return Batch(is_caught_up=self._is_caught_up(link))
+        self._heard_at = time.monotonic()
+        if not self._is_placed or not self._follows(polled):
+            self._is_placed = False
+            return Batch()
         return self._batch(link, polled)
 
     def commit(self, position: Sequence[PartitionPosition]) -> None:
@@ -349,6 +353,21 @@ class KafkaSource(Source):
         else:
             raise self._refused(fault) from fault
 
+    def _follows(self, polled: Mapping[int, list[Message]]) -> bool:
+        """Whether everything lies behind what was handed out; else it is asked for anew."""
+        for partition, messages in polled.items():
+            start = self._next.get(partition, 0)
+            if messages[0].offset < start:
+                _log.warning(
+                    "%s partition %d: the client gave offset %d where %d was to come",
+                    self.topic,
+                    partition,
+                    messages[0].offset,
+                    start,
+                )
+                return False
+        return True
+
     def _batch(self, link: KafkaLink, polled: Mapping[int, list[Message]]) -> Batch:
         messages: list[Message] = []
         position = []
@@ -394,11 +413,9 @@ class KafkaSource(Source):
                 is_caught_up &= position is not None and position >= end
         return is_caught_up
 
-    def _look(self, link: KafkaLink, *, heard: bool) -> None:
+    def _look(self, link: KafkaLink) -> None:
         """Look at the topic now and then: the client says nothing when it is gone, or grows."""
         now = time.monotonic()
-        if heard:
-            self._heard_at = now
         silent_s = now - self._heard_at
         every_s = _SILENT_LOOK_S if silent_s > _SILENT_LOOK_S else _LOOK_S
         behind = self._behind(link)
@@ -414,6 +431,10 @@ class KafkaSource(Source):
         self._looked_at = now
         try:
             topic = link.describe(_LOOK_TIMEOUT_S)
+            if self.assignment == "all" and topic.partitions - link.assigned():
+                _log.info("%s has %d partitions now", self.topic, len(topic.partitions))
+                link.assign(topic.partitions)
+                self._is_placed = False
         except KafkaFault as fault:
             self._note_missed(fault, silent_s)
             return
@@ -421,11 +442,7 @@ class KafkaSource(Source):
         self._heard_at = time.monotonic()
         if self._topic_id and topic.id and topic.id != self._topic_id:
             self._topic_id = topic.id
-            self._check_anew(link)
-        if self.assignment == "all" and topic.partitions - link.assigned():
-            _log.info("%s has %d partitions now", self.topic, len(topic.partitions))
-            link.assign(topic.partitions)
-            self._place(link)
+            self._check_anew()
 
     def _behind(self, link: KafkaLink) -> tuple[int, int, int] | None:
         """Find a partition that ends before the place to read on: number, place and end.
@@ -466,7 +483,7 @@ class KafkaSource(Source):
         else:
             raise self._refused(fault) from fault
 
-    def _check_anew(self, link: KafkaLink) -> None:
+    def _check_anew(self) -> None:
         """Go on in a topic that was deleted and made anew, if nothing of the old one was read."""
         if self._next:
             partition, position = min(self._next.items())
@@ -477,8 +494,7 @@ class KafkaSource(Source):
                 partition=str(partition),
                 position=position,
             )
-        if self._has_assignment:
-            self._place(link)
+        self._is_placed = False
 
     def _close_gap(self, link: KafkaLink, fault: KafkaFault) -> None:
         """Skip what was removed, where that is wanted, or say what is lost."""

@@ -150,11 +150,11 @@ class KafkaLink(ABC):
 
     @abstractmethod
     def end(self, partition: int) -> int | None:
-        """Return the partition's end as its last read told it; None before the first."""
+        """Return the partition's end as its last read told it; None before. Never raises."""
 
     @abstractmethod
     def position(self, partition: int) -> int | None:
-        """Return the next offset to be read, marks of transactions counted in."""
+        """Return the next offset to be read, marks of transactions counted in. Never raises."""
 
     @abstractmethod
     def bounds(self, partition: int, timeout_s: float) -> tuple[int, int]:
