@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Final, final
 
@@ -31,22 +32,34 @@ class BrokerUnavailable(RuntimeError):
 class Broker:
     """A Kafka broker that keeps everything in memory and ends with its owner.
 
-    Each start is a new, empty cluster with a cluster id of its own. On Linux the kernel ends it
+    Each start is a new, empty cluster with a cluster id of its own; with a bucket as its storage
+    it is the same cluster again. On Linux the kernel ends it
     when the thread that started it ends, however that happens; elsewhere `stop` must be reached.
 
     Args:
         port: where it listens on 127.0.0.1; 0: a free port.
         start_timeout_s: how long to wait for its first answer.
+        bucket: name of an S3 bucket that keeps what it is told, instead of memory.
+        environment: more variables for the process: the bucket's credentials and endpoint.
 
     >>> with Broker() as broker:  # doctest: +SKIP
     ...     broker.create_topic("weather", partitions=3)
     """
 
-    def __init__(self, *, port: int = 0, start_timeout_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        start_timeout_s: float = 20.0,
+        bucket: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._wanted_port = port
         self._port = port
         self._start_timeout_s = start_timeout_s
-        self._cluster_id = ""
+        self._bucket = bucket
+        self._environment = dict(environment or {})
+        self._cluster_id = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
@@ -85,7 +98,7 @@ class Broker:
         return self
 
     def stop(self) -> None:
-        """End the process. Everything it held is gone. May be called twice."""
+        """End the process. What it held in memory is gone. May be called twice."""
         self._stopped_log()
 
     def create_topic(self, name: str, *, partitions: int = 1) -> None:
@@ -112,17 +125,21 @@ class Broker:
         self.stop()
 
     def _launch(self, binary: str) -> None:
-        self._cluster_id = uuid.uuid4().hex
+        storage = "memory://tansu/"
+        if self._bucket is not None:
+            storage = f"s3://{self._bucket}/"
+        else:
+            self._cluster_id = uuid.uuid4().hex
         url = f"tcp://{self.address}"
         command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
-        command += ["--storage-engine", "memory://tansu/", "--cluster-id", self._cluster_id]
+        command += ["--storage-engine", storage, "--cluster-id", self._cluster_id]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed in _stopped_log
         self._process = subprocess.Popen(
             die_with_parent(command),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "NO_COLOR": "1"},
+            env={**os.environ, **self._environment, "NO_COLOR": "1"},
             process_group=0,  # Ctrl-C is the owner's; its clients hang when the broker goes first
         )
 

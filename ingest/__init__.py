@@ -22,6 +22,7 @@ from ingest.errors import (
     MessageRefused,
     PositionLost,
     SourceChanged,
+    SourceDenied,
     SourceNotFound,
     SourceUnavailable,
     Undecodable,
@@ -29,7 +30,8 @@ from ingest.errors import (
 from ingest.pipeline import Pipeline, Report
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.files import FileSource
-from ingest.sources.kafka import KafkaSource
+from ingest.sources.kafka import KafkaSource, kafka_source
+from ingest.sources.kafka_security import KafkaSecurity
 from ingest.transform import Transform, Transformed
 
 __all__ = [  # noqa: RUF022  # grouped by topic
@@ -39,6 +41,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     # sources
     "Source",
     "KafkaSource",
+    "kafka_source",
+    "KafkaSecurity",
     "FileSource",
     "Batch",
     "Message",
@@ -63,6 +67,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "MessageRefused",
     "SourceNotFound",
     "SourceUnavailable",
+    "SourceDenied",
     "SourceChanged",
     "PositionLost",
 ]

@@ -5,6 +5,7 @@ IngestError
 ├── MessageRefused      a refused message and no dead letters to put it in (also a ValueError)
 ├── SourceNotFound      no such topic, file or folder                      (also a LookupError)
 ├── SourceUnavailable   the broker does not answer; retry with backoff     (also a ConnectionError)
+├── SourceDenied        TLS, login or rights: the source does not let us in (also a PermissionError)
 ├── SourceChanged       a file changed while it was read; start again
 ├── PositionLost        the input no longer has what comes after the stored position
 └── InvalidSettings     a file of settings has mistakes                   (also a ValueError)
@@ -22,6 +23,7 @@ __all__ = [
     "MessageRefused",
     "PositionLost",
     "SourceChanged",
+    "SourceDenied",
     "SourceNotFound",
     "SourceUnavailable",
     "Undecodable",
@@ -71,6 +73,10 @@ class SourceNotFound(IngestError, LookupError):
 
 class SourceUnavailable(IngestError, ConnectionError):
     """The broker does not answer. Nothing is lost: a later run goes on where the store stands."""
+
+
+class SourceDenied(IngestError, PermissionError):
+    """The source does not let this client in: TLS, login or rights; the message says which."""
 
 
 class SourceChanged(IngestError):

@@ -119,11 +119,10 @@ class Pipeline:
         dead_letters: where refused messages go; None: the first one ends the run.
         batch_size: messages per transaction, at most. More is faster up to a few thousand, and
             takes more memory.
-        retry_s: how long to try again while the store is unavailable. Keep it, with the time for
-            a batch, below the source's `max_poll_interval_s`. A store that refuses for having too
-            much to do (`Overloaded`, `Throttled`) is waited for until it takes the batch, or stop:
-            no record is put aside for that. A member of a consumer group that waits longer than
-            the interval loses its partitions to others; the store's position keeps them apart.
+        retry_s: how long to try again while the store is unavailable. A store that refuses for
+            having too much to do (`Overloaded`, `Throttled`) is waited for until it takes the
+            batch, or stop: no record is put aside for that. A member of a consumer group keeps
+            its partitions while it waits.
         lineage_s: how often the run's lineage action says how far it is; also at once after the
             first batch, and at the end.
         label: a name for the pipeline, in its lineage.
@@ -339,7 +338,7 @@ class Pipeline:
                     pause_s = max(pause_s, float(after_s))
                 deadline = time.monotonic() + pause_s + self._retry_s  # it is not away
                 _log.warning("the store takes no more for now, waiting: %s", error)
-            if stop.wait(pause_s):
+            if self._idled(pause_s, stop):
                 return None
             pause_s = min(2 * pause_s, _LAST_RETRY_S)
 
@@ -356,6 +355,15 @@ class Pipeline:
         if any(stored.get(partition, 0) < at for partition, at in self._known.items()):
             _log.info("the position of %s was moved back", self._position_name)
             self._source.seek(self._stored_positions)
+
+    def _idled(self, seconds: float, stop: threading.Event) -> bool:
+        """Wait while the source stays alive; True on stop."""
+        until = time.monotonic() + seconds
+        while (left_s := until - time.monotonic()) > 0:
+            if stop.wait(min(left_s, _POLL_S)):
+                return True
+            self._source.idle()
+        return stop.is_set()
 
     @property
     def _position_name(self) -> str:

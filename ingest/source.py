@@ -122,6 +122,12 @@ class Source(ABC):
         """
         return {}
 
+    def idle(self) -> None:  # noqa: B027  # most inputs have nobody who waits for a sign of life
+        """Stay where it is while the store takes nothing; called about twice a second.
+
+        Hands nothing out and never raises for the input: the next `poll` does.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the input. May be called twice."""

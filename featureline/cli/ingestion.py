@@ -22,13 +22,14 @@ from ingest import (
     DeadLetters,
     FileSource,
     JsonDecoder,
-    KafkaSource,
     Pipeline,
     Report,
     RowDecoder,
     Source,
+    kafka_source,
 )
 from ingest.settings import PipelineSettings
+from ingest.sources.kafka import CLIENTS, Client
 from ingest.validate import check
 
 __all__ = ["ingest", "load_file"]
@@ -70,7 +71,13 @@ def _options(command: Any) -> Any:
 
 
 @ingest.command()
-@click.option("--bootstrap", required=True, metavar="HOST:PORT", help="Kafka brokers.")
+@click.option(
+    "--bootstrap",
+    required=True,
+    envvar="FEATURELINE_KAFKA_BOOTSTRAP",
+    metavar="HOST:PORT",
+    help="Kafka brokers.  [env var: FEATURELINE_KAFKA_BOOTSTRAP]",
+)
 @click.option("--topic", required=True, help="The topic to read.")
 @_options
 @click.option("--consumer-group", help="Kafka consumer group.  [default: featureline-GROUP]")
@@ -88,6 +95,22 @@ def _options(command: Any) -> Any:
     default=1,
     show_default=True,
     help="Processes that share the partitions.",
+    "--client",
+    type=click.Choice(CLIENTS),
+    help="Client library.  [default: $FEATURELINE_KAFKA_CLIENT, or kafka-python]",
+)
+@click.option(
+    "--security",
+    "security_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="TOML file for TLS and SASL.  [default: $FEATURELINE_KAFKA_…]",
+)
+@click.option(
+    "--on-gap",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="When messages were removed before they were stored: stop, or go on after them.",
 )
 @common_options
 def kafka(
@@ -101,6 +124,9 @@ def kafka(
     until_caught_up: bool,
     assignment: Literal["group", "all"],
     workers: int,
+    client: Client | None,
+    security_file: Path | None,
+    on_gap: Literal["fail", "skip"],
     home: Path | None,
     connect: str | None,
     as_json: bool,
@@ -133,6 +159,18 @@ def kafka(
         consumer_group=consumer_group or f"featureline-{group}",
         assignment=assignment,
     )
+    try:
+        source = kafka_source(
+            topic,
+            consumer_group=consumer_group or f"featureline-{group}",
+            bootstrap=bootstrap,
+            security_file=security_file,
+            client=client,
+            assignment=assignment,
+            on_gap=on_gap,
+        )
+    except ImportError as error:
+        raise click.ClickException(str(error)) from error
     with open_any(home, connect) as store:
         letters = _dead_letters(store, dead_letters)
         pipeline = Pipeline(

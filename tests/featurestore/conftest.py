@@ -175,26 +175,3 @@ def run_both(run_python) -> Callable[..., list[list[str]]]:
                 process.communicate()
 
     return run
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
-    """Mount an empty file system of so many bytes."""
-    mounted: list[Path] = []
-
-    def mount(size_bytes: int) -> Path:
-        folder = tmp_path / f"disk-{len(mounted)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", None) or error
-            pytest.skip(f"a small disk cannot be mounted here: {reason}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        # Lazily: a store that a test leaves open is closed after this.
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -69,12 +69,19 @@ def produce(broker: str) -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
-def source(broker: str) -> Callable[..., KafkaSource]:
+def client() -> str:
+    """The Kafka client library of `source`."""
+    return "kafka-python"
+
+
+@pytest.fixture
+def source(broker: str, client: str) -> Callable[..., KafkaSource]:
     """Make a source with timings that let a group come together in seconds."""
 
     def make(topic: str, **options: object) -> KafkaSource:
         settings: dict[str, object] = {
             "consumer_group": "tests",
+            "client": client,
             "assignment": "all",
             "max_poll_interval_s": 3.0,
             "session_timeout_s": 3.0,

@@ -24,6 +24,12 @@ from ingest import (
 pytestmark = pytest.mark.kafka
 
 
+@pytest.fixture(params=["kafka-python", "confluent"])
+def client(request) -> str:
+    """Every test of the source holds for both libraries."""
+    return request.param
+
+
 @pytest.mark.parametrize("assignment", ["all", "group"])
 def test_every_message_of_every_partition_is_stored_once(
     assignment, store, stored, source, new_topic, produce, reading
@@ -202,14 +208,16 @@ def test_member_that_lost_its_partitions_writes_nothing(
     assert stored() == list(range(20))
 
 
-def test_full_outbox_is_waited_for_beyond_the_poll_interval(
-    store, stored, source, new_topic, produce, reading, monkeypatch, dead_letters
+def test_full_outbox_is_waited_for_beyond_the_poll_interval_by_a_member(
+    store, stored, source, new_topic, produce, reading, monkeypatch, dead_letters, caplog
 ):
+    caplog.set_level("INFO", "ingest.sources.kafka")
     monkeypatch.setattr("featurestore.online.bound._LOOK_S", 0.0)
+    monkeypatch.setattr("ingest.pipeline._LAST_RETRY_S", 0.5)
     topic = new_topic()
     produce(topic, [reading(n) for n in range(40)])
     store.limit_outbox(records=10)
-    reader = source(topic, assignment="group", max_poll_interval_s=1.0)
+    reader = source(topic, assignment="group", max_poll_interval_s=3.0)
     pipeline = Pipeline(
         reader, store, "readings", batch_size=10, dead_letters=dead_letters, retry_s=0.0
     )
@@ -221,12 +229,13 @@ def test_full_outbox_is_waited_for_beyond_the_poll_interval(
     thread.start()
     try:
         assert refused.wait(60)
-        time.sleep(2.0)  # it is out of its consumer group by now
+        time.sleep(4.0)  # without a sign of life it would be out of its consumer group
         assert store.online.outbox.pending() == 10
     finally:
         store.limit_outbox()
         thread.join()
     assert reports[0].refused == 0
+    assert caplog.text.count(": partitions [0] from") == 1, "it was assigned once, at the start"
     assert stored() == list(range(40))
     assert not list(dead_letters.read("readings"))
 
@@ -241,7 +250,7 @@ def test_missing_topic_is_an_error_and_is_not_made(broker, store, source, new_to
 
 
 def test_absent_broker_is_an_error_with_its_address(store, monkeypatch):
-    monkeypatch.setattr("ingest.sources.kafka._CONNECT_TIMEOUT_MS", 500)
+    monkeypatch.setattr("ingest.sources.kafka._CONNECT_TIMEOUT_S", 0.5)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -253,8 +262,8 @@ def test_absent_broker_is_an_error_with_its_address(store, monkeypatch):
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_broker_that_goes_away_ends_the_run_after_a_while(own_broker, store, monkeypatch, caplog):
     caplog.set_level("CRITICAL")  # log records would hold on to the sockets
-    monkeypatch.setattr("ingest.sources.kafka._PROBE_AFTER_S", 0.2)
-    monkeypatch.setattr("ingest.sources.kafka._PROBE_TIMEOUT_MS", 300)
+    monkeypatch.setattr("ingest.sources.kafka._SILENT_LOOK_S", 0.2)
+    monkeypatch.setattr("ingest.sources.kafka_python._LOOK_TIMEOUT_MS", 300)
     own_broker.create_topic("weather")
     source = KafkaSource(
         own_broker.address,
@@ -291,7 +300,9 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_wrong_security_setting_is_an_error(broker, store):
-    source = KafkaSource(broker, "t", consumer_group="g", security={"sasl_mechanics": "PLAIN"})
+    source = KafkaSource(
+        broker, "t", consumer_group="g", client_settings={"sasl_mechanics": "PLAIN"}
+    )
     with pytest.raises(IngestError, match="sasl_mechanics"):
         Pipeline(source, store, "readings").run()
 

@@ -1,4 +1,4 @@
-"""`python -m tests.soak [--minutes N] [--only NAME] [--seed N] [--out FOLDER]`."""
+"""`python -m tests.soak [NAME] [--minutes N] [--seed N] [--kills N] [--out FOLDER]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Final
 from tests.soak.figure import Figure, machine, print_table, write_figures
 
 # Each run's share of the minutes.
-RUNS: Final = {"kills": 0.6, "flusher": 0.15, "load": 0.25}
+RUNS: Final = {"kills": 0.4, "flusher": 0.1, "load": 0.15, "ingest": 0.35}
 
 
 def main(arguments: list[str]) -> int:
@@ -25,14 +25,18 @@ def main(arguments: list[str]) -> int:
         prog="python -m tests.soak", description="Print one table and write FOLDER/NAME.json."
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="for all; default: 10")
-    parser.add_argument("--only", choices=sorted(RUNS), help="one of them, for all the minutes")
+    one = "one of them, for all the minutes"
+    parser.add_argument("name", nargs="?", choices=sorted(RUNS), help=one)
+    parser.add_argument("--only", choices=sorted(RUNS), help="the same")
+    parser.add_argument("--kills", type=int, help="of the ingesting process; default: 100")
     parser.add_argument("--seed", type=int, help="of what is random; default: another each time")
     parser.add_argument("--out", type=Path, default=Path("build/soak"), metavar="FOLDER")
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    shares = {options.only: 1.0} if options.only else RUNS
+    only = options.name or options.only
+    shares = {only: 1.0} if only else RUNS
     found: dict[str, Sequence[Figure]] = {}
     failed = False
     for name, share in shares.items():
@@ -41,7 +45,8 @@ def main(arguments: list[str]) -> int:
         work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=out))
         began = time.monotonic()
         run = importlib.import_module(f"tests.soak.{name}").run
-        found[name] = run(options.minutes * 60 * share, work / "run", seed)
+        more = {"kills": options.kills} if name == "ingest" else {}
+        found[name] = run(options.minutes * 60 * share, work / "run", seed, **more)
         write_figures(out / f"{name}.json", found[name], time.monotonic() - began)
         if all(figure.is_met is not False for figure in found[name]):
             shutil.rmtree(work)
