@@ -7,7 +7,7 @@
 {'origin': 'JFK', 'temp': 39.0}
 """
 
-from ingest.deadletter import DeadLetter, DeadLetters
+from ingest.deadletter import DeadLetters, SeveralSinks
 from ingest.decode import Decoded, Decoder, Deleted, JsonDecoder, RowDecoder
 from ingest.errors import (
     IngestError,
@@ -16,12 +16,16 @@ from ingest.errors import (
     SourceChanged,
     SourceNotFound,
     SourceUnavailable,
+    TooManyRefusals,
     Undecodable,
 )
+from ingest.letter import DeadLetter, DeadLetterSink, LetterFilter
+from ingest.lettertopic import DeadLetterTopic
 from ingest.pipeline import Pipeline, Report
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.files import FileSource
 from ingest.sources.kafka import KafkaSource
+from ingest.stoprule import StopRule
 from ingest.transform import Transform, Transformed
 
 __all__ = [  # noqa: RUF022  # grouped by topic
@@ -45,12 +49,18 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Transform",
     "Transformed",
     # refused messages
+    "DeadLetterSink",
     "DeadLetters",
+    "DeadLetterTopic",
+    "SeveralSinks",
     "DeadLetter",
+    "LetterFilter",
+    "StopRule",
     # errors
     "IngestError",
     "Undecodable",
     "MessageRefused",
+    "TooManyRefusals",
     "SourceNotFound",
     "SourceUnavailable",
     "SourceChanged",

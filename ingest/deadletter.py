@@ -221,6 +221,11 @@ class SeveralSinks(DeadLetterSink):
             raise ValueError("sinks: expected at least one, got none")
         self.sinks = sinks
 
+    def open(self) -> None:
+        """See DeadLetterSink.open."""
+        for sink in self.sinks:
+            sink.open()
+
     def write(
         self, letters: Sequence[DeadLetter], position: SourcePosition, *, group: str
     ) -> list[Path]:

@@ -188,6 +188,13 @@ class DeadLetterSink(ABC):
     thread.
     """
 
+    def open(self) -> None:  # noqa: B027  # optional
+        """Make sure, before anything is read, that letters can go there.
+
+        Raises:
+            IngestError: they cannot.
+        """
+
     @abstractmethod
     def write(
         self, letters: Sequence[DeadLetter], position: SourcePosition, *, group: str
@@ -303,13 +310,15 @@ def names(id: str, letter: DeadLetter) -> bool:
 
 
 def announce(sink: DeadLetterSink, graph: lineage.Graph | Any, group: str) -> None:
-    """Note in lineage where letters of a group go, before the first one goes there.
+    """Open a place for letters of a group, and note it in lineage before the first goes there.
 
     An erasure learns from it which places it has to look into, or cannot.
 
     Raises:
+        IngestError: letters cannot go there.
         lineage.LineageError: it cannot be recorded.
     """
+    sink.open()
     for entity in sink.artifacts(group):
         # The same event again changes nothing.
         event = f"dead-letters-{_digest(group, entity.source_uri)[:32]}"

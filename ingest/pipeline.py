@@ -34,10 +34,11 @@ from featurestore import (
     group_entity,
 )
 from featurestore.errors import nearest
-from ingest.deadletter import DeadLetter, DeadLetters
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
 from ingest.errors import IngestError, MessageRefused
+from ingest.letter import DeadLetter, DeadLetterSink, announce
 from ingest.source import Batch, Source
+from ingest.stoprule import RefusalWatch, StopRule
 from ingest.validate import Checked, Refusal, check
 
 __all__ = ["Pipeline", "Report"]
@@ -48,6 +49,7 @@ _POLL_S: Final = 0.5
 _MAX_NAME_BYTES: Final = 400
 _FIRST_RETRY_S: Final = 0.1
 _LAST_RETRY_S: Final = 5.0
+_STOP_RULE: Final = StopRule()
 
 
 @final
@@ -88,6 +90,8 @@ class Pipeline:
         decoder: default: rows for a source with columns, else JSON.
         mapping: feature name → field or column name, for the default decoder.
         dead_letters: where refused messages go; None: the first one ends the run.
+        stop_rule: how many refusals end the run, before the batch that is too much is stored; by
+            default 900 of the last 1,000 messages. None: any number goes to the dead letters.
         batch_size: messages per transaction, at most. More is faster up to a few thousand, and
             takes more memory.
         retry_s: how long to try again while the store is unavailable. Keep it, with the time for
@@ -108,7 +112,8 @@ class Pipeline:
         *,
         decoder: Decoder | None = None,
         mapping: Mapping[str, str] | None = None,
-        dead_letters: DeadLetters | None = None,
+        dead_letters: DeadLetterSink | None = None,
+        stop_rule: StopRule | None = _STOP_RULE,
         batch_size: int = 2000,
         retry_s: float = 60.0,
     ) -> None:
@@ -122,6 +127,7 @@ class Pipeline:
         self._chosen_decoder = decoder
         self._mapping = dict(mapping or {})
         self._dead_letters = dead_letters
+        self._stop_rule = stop_rule
         self._batch_size = batch_size
         self._group_id = group
         self._retry_s = retry_s
@@ -148,13 +154,14 @@ class Pipeline:
             SourceNotFound, SourceUnavailable, PositionLost, SourceChanged: see
                 `ingest.errors`; what was stored stays stored and a later run goes on from there.
             MessageRefused: a message was refused and there are no dead letters.
+            TooManyRefusals: the stop rule; the next run reads the batch again.
             StoreUnavailable, StoreFull: the store's own; the same holds.
             lineage.RecordingFailed: the action cannot be recorded; nothing was read.
         """
         description = self._store.describe(self._group_name)
         # A group that was deleted and made anew has none of the records of the old one.
         self._group_id = f"{description.group.name}@{description.created:%Y%m%dT%H%M%S.%f}"
-        run = _Run(description.group)
+        run = _Run(description.group, self._stop_rule)
         stop = stop or threading.Event()
         name = (
             f"ingest-{self._group_name}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
@@ -165,6 +172,8 @@ class Pipeline:
                 self._store.graph, "Ingest", name, kind=lineage.Kind.ACTION
             ) as job:
                 try:
+                    if self._dead_letters is not None:
+                        announce(self._dead_letters, self._store.graph, run.group.name)
                     self._source.seek(self._stored_positions)
                     self._check_names(run.group)
                     self._loop(run, stop, until_caught_up, on_progress)
@@ -196,6 +205,8 @@ class Pipeline:
         checked = self._checked(run, batch)
         position = SourcePosition(self._position_name, batch.position)
         letters = self._put_aside(checked.refused, position)
+        if run.watch is not None:
+            run.watch.see(batch.messages, checked.refused)
         entries = [Put(run.group.name, record) for record in checked.records]
         try:
             errors = self._write(entries, position, stop)
@@ -336,8 +347,9 @@ class Pipeline:
 class _Run:
     """The figures of one run as it goes on."""
 
-    def __init__(self, group: FeatureGroup) -> None:
+    def __init__(self, group: FeatureGroup, stop_rule: StopRule | None) -> None:
         self.group = group
+        self.watch: RefusalWatch | None = None if stop_rule is None else stop_rule.watch()
         self.conflicts = 0
         self.starts: dict[str, int] = {}
         self._read = self._written = self._refused = self._bytes = 0
