@@ -8,7 +8,14 @@
 """
 
 from ingest.deadletter import DeadLetters, SeveralSinks
-from ingest.decode import Decoded, Decoder, Deleted, JsonDecoder, RowDecoder
+from ingest.decode import (
+    Decoded,
+    Decoder,
+    Deleted,
+    JsonDecoder,
+    RowDecoder,
+    TombstoneDecoder,
+)
 from ingest.errors import (
     IngestError,
     MessageRefused,
@@ -20,6 +27,7 @@ from ingest.errors import (
     Undecodable,
 )
 from ingest.letter import DeadLetter, DeadLetterSink, LetterFilter
+from ingest.letterreplay import ReplayReport, replay
 from ingest.lettertopic import DeadLetterTopic
 from ingest.pipeline import Pipeline, Report
 from ingest.source import Batch, Message, Source, StoredPositions
@@ -43,6 +51,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Decoder",
     "JsonDecoder",
     "RowDecoder",
+    "TombstoneDecoder",
     "Decoded",
     "Deleted",
     # between decoding and storing
@@ -56,6 +65,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "DeadLetter",
     "LetterFilter",
     "StopRule",
+    "replay",
+    "ReplayReport",
     # errors
     "IngestError",
     "Undecodable",

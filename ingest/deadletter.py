@@ -56,7 +56,8 @@ class DeadLetters(DeadLetterSink):
             raise ValueError(f"format: expected 'jsonl' or 'parquet', got {format!r}")
         self.folder = Path(folder)
         self.format = format
-        # Partition folder → files that were there before this process wrote any.
+        # Partition folder → files that no batch of this process has been settled with: those that
+        # were there before, and those of its own tries. Filled at the first settling.
         self._leftovers: dict[Path, list[tuple[int, int, Path]]] = {}
 
     def write(
@@ -78,6 +79,8 @@ class DeadLetters(DeadLetterSink):
                     path = self._path(group, position.source, part)
                     write_whole(path, of_part)
                     written.append(path)
+                    if path.parent in self._leftovers:
+                        self._leftovers[path.parent].append((part.start, part.next, path))
         except OSError as error:
             raise IngestError(
                 f"dead letters cannot be written to {self.folder}: {error}; nothing of the batch "
@@ -96,11 +99,11 @@ class DeadLetters(DeadLetterSink):
             leftovers = self._leftovers.get(path.parent)
             if leftovers is None:
                 leftovers = self._leftovers[path.parent] = _stretches(path.parent)
-            stale = [one for one in leftovers if one[0] <= part.start < one[1]]
-            for one in stale:
-                leftovers.remove(one)
-                if one[2] not in written:
-                    one[2].unlink(missing_ok=True)
+            left = [one for one in leftovers if not one[0] <= part.start < one[1]]
+            for _, _, stale in set(leftovers).difference(left):
+                if stale not in written:
+                    stale.unlink(missing_ok=True)
+            leftovers[:] = left
 
     def read(self, group: str | None = None) -> Iterator[DeadLetter]:
         """Give every refused message once, by group, source and partition, in order of offset.

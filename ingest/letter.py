@@ -306,7 +306,7 @@ class LetterFilter:
 def names(id: str, letter: DeadLetter) -> bool:
     """Whether an id, as LetterFilter takes them, is this letter's."""
     full = f"{letter.source}/{letter.partition}/{letter.offset}"
-    return id in (letter.id, full) or ("/" in id and full.endswith(f"/{id}"))
+    return id in (letter.id, full) or ("/" in id and full.endswith(f"/{id.removeprefix('/')}"))
 
 
 def announce(sink: DeadLetterSink, graph: lineage.Graph | Any, group: str) -> None:

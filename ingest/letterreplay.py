@@ -3,7 +3,7 @@
     letters → decode and check → [records + marks] → the letters' new states
 
 The bracket is one transaction of the store. The mark of a letter is a source position of its own,
-from 0 to 1, under the name of its place in the source: wherever the letter lies, and however often
+under the name of its place in the source: wherever the letter lies, and however often
 it is there, its record is stored once. A kill behind the transaction leaves a letter that still
 says it waits; the next replay finds the mark and only writes that down.
 """
@@ -25,13 +25,11 @@ from featurestore import (
     FeatureStore,
     PartitionPosition,
     PositionConflict,
-    Put,
     SourcePosition,
     group_entity,
 )
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
 from ingest.letter import DeadLetter, DeadLetterSink, LetterFilter, partition_digest
-from ingest.source import Message
 from ingest.transform import Transform
 from ingest.validate import check
 
@@ -208,23 +206,27 @@ class _Replay:
 
     def _store_batch(self, name: str, letters: Sequence[DeadLetter]) -> None:
         marks = self._store.source_position(name)
-        known = [letter for letter in letters if marks.get(_mark(letter))]
-        todo = [letter for letter in letters if not marks.get(_mark(letter))]
+        known = [letter for letter in letters if _is_stored(letter, marks)]
+        todo = [letter for letter in letters if not _is_stored(letter, marks)]
         messages = [letter.message() for letter in todo]
         is_row = bool(todo) and isinstance(todo[0].payload, Mapping)
-        checked = check(messages, self._for_rows if is_row else self._for_bytes, self.group)
-        refused = {_place(one.message): (one.error, one.reason) for one in checked.refused}
-        accepted = [letter for letter in todo if letter.place[1:] not in refused]
+        decoder = self._for_rows if is_row else self._for_bytes
+        checked = check(messages, decoder, self.group, self._transforms)
+        refused = {one.message.offset: (one.error, one.reason) for one in checked.refused}
+        accepted = [letter for letter in todo if letter.offset not in refused]
         if accepted and not self._dry_run:
-            entries = [Put(self.group.name, record) for record in checked.records]
-            parts = tuple(PartitionPosition(_mark(letter), 0, 1) for letter in accepted)
-            errors = self._store.batch_write(entries, position=SourcePosition(name, parts))
-            for error in errors:
+            position = _marked(name, accepted, marks)
+            if errors := self._store.put_checked(checked.batch, position=position):
                 # The group or the store's clock has changed since the check.
-                refused[accepted[error.index].place[1:]] = (error.code, error.message)
-        done = [letter for letter in accepted if letter.place[1:] not in refused]
+                rejected = [todo[error.index] for error in errors]
+                self._store.batch_write([], position=_marked(name, rejected, marks, by=1))
+                refused.update(
+                    (todo[error.index].offset, (error.code, error.message)) for error in errors
+                )
+        done = [letter for letter in accepted if letter.offset not in refused]
         self.counts["known"] += len(known)
-        self.counts["stored"] += len(done)
+        self.counts["stored"] += len(done) - checked.skipped
+        self.counts["skipped"] += checked.skipped
         self.counts["refused"] += len(refused)
         for error, reason in refused.values():
             self._reasons[f"{error}: {reason.partition(', got ')[0]}"] += 1
@@ -233,8 +235,8 @@ class _Replay:
         now = dt.datetime.now(dt.UTC)
         again = []
         for letter in todo:
-            if letter.place[1:] in refused:
-                error, reason = refused[letter.place[1:]]
+            if letter.offset in refused:
+                error, reason = refused[letter.offset]
                 again.append(
                     replace(letter, error=error, reason=reason, attempt=letter.attempt + 1)
                 )
@@ -264,14 +266,20 @@ def _marks_of(letter: DeadLetter) -> str:
     return f"replay/{letter.group}/{digest}/{letter.offset // _OFFSETS}"
 
 
-def _mark(letter: DeadLetter) -> str:
-    # A letter that the store itself refused has a mark all the same; its next attempt has another.
-    return str(letter.offset) if letter.attempt == 1 else f"{letter.offset}/{letter.attempt}"
+def _is_stored(letter: DeadLetter, marks: Mapping[str, int]) -> bool:
+    return marks.get(str(letter.offset), 0) % 2 == 1
+
+
+def _marked(
+    name: str, letters: Sequence[DeadLetter], marks: Mapping[str, int], *, by: int = 0
+) -> SourcePosition:
+    """Move marks on: an odd one says that the record is stored, an even one that it is not."""
+    at = {letter: marks.get(letter, 0) + by for letter in (str(one.offset) for one in letters)}
+    return SourcePosition(
+        name, tuple(PartitionPosition(mark, start, start + 1) for mark, start in at.items())
+    )
 
 
 def _is_row(letter: DeadLetter) -> bool:
     return isinstance(letter.payload, Mapping)
 
-
-def _place(message: Message) -> tuple[str, int]:
-    return message.partition, message.offset

@@ -1,0 +1,74 @@
+"""The replaying process is killed again and again, and each letter is stored exactly once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from featurestore import feature_definitions
+from ingest import DeadLetters, FileSource, Pipeline, replay
+
+pytestmark = pytest.mark.timeout(120)
+
+LETTERS = 300
+KILLS = 12
+
+
+def test_killed_at_random_moments_a_replay_stores_each_letter_once(
+    tmp_path, store, stored, reading
+):
+    path = tmp_path / "r.jsonl"
+    lines = [json.dumps(reading(n, humidity=1.0) if n % 10 else [n]) for n in range(LETTERS)]
+    path.write_text("\n".join(lines) + "\n")
+    letters = DeadLetters(tmp_path / "dead", format="parquet")
+    Pipeline(FileSource(path), store, "readings", dead_letters=letters, batch_size=40).run()
+    store.add_features("readings", feature_definitions([("humidity", "Fractional")]))
+
+    script = Path(__file__).with_name("replay_on_command.py")
+    root = Path(__file__).parents[2]
+    chance = random.Random(7)
+    progressed = 0
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "home"), str(letters.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        for _ in range(KILLS):
+            before = _replayed(letters)
+            parent.stdin.write("\n")
+            parent.stdin.flush()
+            child = int(parent.stdout.readline())
+            time.sleep(chance.uniform(0.02, 0.15))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            progressed += _replayed(letters) > before
+        parent.stdin.close()
+    report = replay(letters, store, "readings")
+
+    good = [n for n in range(LETTERS) if n % 10]
+    assert progressed, "no life stored anything: the test shows nothing"
+    assert report.refused == LETTERS - len(good)
+    assert stored() == good
+    assert _replayed(letters) == len(good)
+    assert sorted(json.loads(one.payload)[0] for one in letters.read() if not one.replayed) == [
+        n for n in range(LETTERS) if not n % 10
+    ]
+    assert store.verify("readings").equal
+
+
+def _replayed(letters: DeadLetters) -> int:
+    return sum(one.replayed is not None for one in letters.read())
