@@ -145,9 +145,7 @@ class DeadLetters(DeadLetterSink):
         """See DeadLetterSink.artifacts."""
         uri = f"{self.folder.resolve().as_uri()}/{group}"
         name = f"dead letters of {group}"
-        return (
-            lineage.artifact("DeadLetterFolder", uri, name=name, properties={"group": group}),
-        )
+        return (lineage.artifact("DeadLetterFolder", uri, name=name, properties={"group": group}),)
 
     def retain(self, group: str, is_kept: Callable[[DeadLetter], bool]) -> tuple[int, int]:
         """Remove the letters of a group that are not to be kept, and what killed writers left.
@@ -175,9 +173,7 @@ class DeadLetters(DeadLetterSink):
                 files += gone > 0
         return removed, files
 
-    def _change(
-        self, path: Path, change: Callable[[DeadLetter], DeadLetter | None]
-    ) -> int:
+    def _change(self, path: Path, change: Callable[[DeadLetter], DeadLetter | None]) -> int:
         """Write a file anew with its letters changed, or without those that become None.
 
         One process at a time: else one would bring back what another has just erased.
@@ -233,9 +229,7 @@ class SeveralSinks(DeadLetterSink):
         self, letters: Sequence[DeadLetter], position: SourcePosition, *, group: str
     ) -> list[Path]:
         """See DeadLetterSink.write."""
-        return [
-            path for sink in self.sinks for path in sink.write(letters, position, group=group)
-        ]
+        return [path for sink in self.sinks for path in sink.write(letters, position, group=group)]
 
     def settle(self, position: SourcePosition, *, group: str, written: Sequence[Path] = ()) -> None:
         """See DeadLetterSink.settle."""

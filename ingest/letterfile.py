@@ -25,9 +25,7 @@ PARQUET_SCHEMA: Final = pa.schema(
         pa.field("payload", pa.binary()),
         pa.field("payload_row", pa.string()),
         pa.field("key", pa.binary()),
-        pa.field(
-            "headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))
-        ),
+        pa.field("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))),
         pa.field("error", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("time", pa.timestamp("us", "UTC"), nullable=False),

@@ -184,9 +184,7 @@ class _Replay:
                 on_progress(seen)
 
     def report(self) -> ReplayReport:
-        return ReplayReport(
-            **self.counts, reasons=dict(self._reasons), is_dry_run=self._dry_run
-        )
+        return ReplayReport(**self.counts, reasons=dict(self._reasons), is_dry_run=self._dry_run)
 
     def _replay(self, batch: Sequence[DeadLetter]) -> None:
         """Replay letters whose marks are kept together, and that are decoded alike."""
@@ -282,4 +280,3 @@ def _marked(
 
 def _is_row(letter: DeadLetter) -> bool:
     return isinstance(letter.payload, Mapping)
-

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,10 @@ from typing import Any, Literal
 import click
 
 from featureline.cli.output import emit, progress, read_json
-from featureline.cli.store import common_options, home_of, open_any
+from featureline.cli.refusals import Refusals, refusal_options
+from featureline.cli.store import common_options, open_any
 from featurestore import FeatureStore, InvalidRequest
-from featurestore.embedded import EmbeddedStore
 from ingest import (
-    DeadLetters,
     FileSource,
     JsonDecoder,
     KafkaSource,
@@ -49,11 +48,7 @@ def _options(command: Any) -> Any:
                 type=click.Path(path_type=Path, exists=True, dir_okay=False),
                 help="JSON object: feature → field; other fields are left out.",
             ),
-            click.option(
-                "--dead-letters",
-                type=click.Path(path_type=Path, file_okay=False),
-                help="Folder of refused messages.  [default: HOME/deadletters, or ./deadletters]",
-            ),
+            refusal_options,
             click.option(
                 "--batch-size",
                 type=click.IntRange(min=1),
@@ -86,7 +81,7 @@ def kafka(
     topic: str,
     group: str,
     mapping_file: Path | None,
-    dead_letters: Path | None,
+    refusals: Refusals,
     batch_size: int,
     consumer_group: str | None,
     until_caught_up: bool,
@@ -102,14 +97,14 @@ def kafka(
         consumer_group=consumer_group or f"featureline-{group}",
         assignment=assignment,
     )
-    with open_any(home, connect) as store:
-        letters = _dead_letters(store, dead_letters)
+    with open_any(home, connect) as store, closing(refusals.sink(store, bootstrap)) as sink:
         pipeline = Pipeline(
             source,
             store,
             group,
             mapping=_mapping(mapping_file),
-            dead_letters=DeadLetters(letters),
+            dead_letters=sink,
+            stop_rule=refusals.stop_rule,
             batch_size=batch_size,
         )
         with (
@@ -119,7 +114,7 @@ def kafka(
             report = pipeline.run(
                 until_caught_up=until_caught_up, stop=stop, on_progress=_ticking(tick)
             )
-    _say(group, report, letters, as_json)
+    _say(group, report, refusals.place(store), as_json)
 
 
 @ingest.command()
@@ -130,7 +125,7 @@ def files(
     path: Path,
     group: str,
     mapping_file: Path | None,
-    dead_letters: Path | None,
+    refusals: Refusals,
     batch_size: int,
     home: Path | None,
     connect: str | None,
@@ -141,14 +136,14 @@ def files(
     A row that was stored before is not stored again; a load that was killed goes on at its row.
     """
     source = FileSource(path)
-    with open_any(home, connect) as store:
-        letters = _dead_letters(store, dead_letters)
+    with open_any(home, connect) as store, closing(refusals.sink(store)) as sink:
         pipeline = Pipeline(
             source,
             store,
             group,
             mapping=_mapping(mapping_file),
-            dead_letters=DeadLetters(letters),
+            dead_letters=sink,
+            stop_rule=refusals.stop_rule,
             batch_size=batch_size,
         )
         with (
@@ -156,7 +151,7 @@ def files(
             _stopped_by_signals() as stop,
         ):
             report = pipeline.run(stop=stop, on_progress=_ticking(tick))
-    _say(group, report, letters, as_json)
+    _say(group, report, refusals.place(store), as_json)
 
 
 def load_file(store: FeatureStore, group: str, path: Path) -> dict[str, Any]:
@@ -213,12 +208,6 @@ def _mapping(file: Path | None) -> dict[str, str]:
     if not isinstance(body, dict) or not all(isinstance(value, str) for value in body.values()):
         raise InvalidRequest(f"{file}: expected an object of feature → field")
     return body
-
-
-def _dead_letters(store: FeatureStore, folder: Path | None) -> Path:
-    if folder is not None:
-        return folder
-    return (home_of(store) if isinstance(store, EmbeddedStore) else Path()) / "deadletters"
 
 
 @contextmanager

@@ -83,9 +83,7 @@ def test_what_was_produced_again_is_read_once_in_its_latest_state(topic):
 def test_a_letter_of_a_letter_keeps_the_headers_of_both(topic):
     topic.write([letter(0)], POSITION, group="g")
     (message,) = topic._messages()
-    again = DeadLetter.of(
-        message, group="letters", source="t", error="E", reason="why", time=NOW
-    )
+    again = DeadLetter.of(message, group="letters", source="t", error="E", reason="why", time=NOW)
     topic.write([again], POSITION, group="letters")
     assert list(topic.read("letters")) == [again]
     assert dict(again.headers)["featureline.group"] == b"g"
@@ -111,7 +109,15 @@ def test_letters_that_cannot_be_produced_stop_the_pipeline_before_its_position(
     path.write_text("{bad\n")
     # In a process of its own: the client leaves sockets behind when a broker goes away.
     ended = subprocess.run(
-        [sys.executable, "-c", BROKER_GOES, own_broker.address, str(own_broker.pid), path, tmp_path],
+        [
+            sys.executable,
+            "-c",
+            BROKER_GOES,
+            own_broker.address,
+            str(own_broker.pid),
+            path,
+            tmp_path,
+        ],
         capture_output=True,
         text=True,
         timeout=60,
