@@ -23,8 +23,8 @@ def reach_everything(store: EmbeddedStore) -> None:
     def elsewhere(group: str) -> list[Entity]:
         known = [
             entity
-            for type in ("DeadLetterFolder", "DeadLetterTopic")
-            for entity in store.graph.find(type=type)
+            for kind in ("DeadLetterFolder", "DeadLetterTopic")
+            for entity in store.graph.find(type=kind)
         ]
         return [entity for entity in known if entity.properties.get("group") == group]
 

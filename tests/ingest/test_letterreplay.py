@@ -73,12 +73,10 @@ def test_cut_behind_the_transaction_nothing_is_stored_twice(
 ):
     mend(store)
 
-    def cut(letters):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(DeadLetters, "amend", lambda self, letters: cut(letters))
-        replay(dead_letters, store, "readings")
+    with monkeypatch.context() as patched:
+        patched.setattr(DeadLetters, "amend", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            replay(dead_letters, store, "readings")
     report = replay(dead_letters, store, "readings")
     assert report.known + report.stored == 12
     assert report.known > 0
@@ -128,14 +126,15 @@ def test_only_what_is_asked_for(store, stored, dead_letters):
 
 
 def test_letters_of_a_batch_that_is_not_stored_wait_for_the_pipeline(
-    tmp_path, store, stored, dead_letters, reading
+    tmp_path, store, stored, dead_letters, reading, monkeypatch
 ):
     path = tmp_path / "r.jsonl"
     path.write_text(json.dumps(reading(0, humidity=1.0)) + "\n")
     pipeline = Pipeline(FileSource(path), store, "readings", dead_letters=dead_letters)
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(type(store), "put_checked", _interrupted)
-        pipeline.run()
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run()
     mend(store)
     report = replay(dead_letters, store, "readings")
     assert (report.waiting, report.stored) == (1, 0)
@@ -194,16 +193,16 @@ def _refusing_first(real):
     """Put a batch whose first record the store refuses, and takes the others."""
 
     def put(self, batch, *, position=None):
-        all = batch.encoded
+        every = batch.encoded
         others = replace(
-            all,
-            rows=all.rows[1:],
-            identifiers=all.identifiers[1:],
-            event_times_us=all.event_times_us[1:],
-            records=all.records[1:],
+            every,
+            rows=every.rows[1:],
+            identifiers=every.identifiers[1:],
+            event_times_us=every.event_times_us[1:],
+            records=every.records[1:],
         )
         real(self, replace(batch, encoded=others), position=position)
-        return [WriteError(int(all.rows[0]), "InvalidRecord", "the clock")]
+        return [WriteError(int(every.rows[0]), "InvalidRecord", "the clock")]
 
     return put
 

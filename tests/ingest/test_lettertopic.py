@@ -108,16 +108,9 @@ def test_letters_that_cannot_be_produced_stop_the_pipeline_before_its_position(
     path = tmp_path / "r.jsonl"
     path.write_text("{bad\n")
     # In a process of its own: the client leaves sockets behind when a broker goes away.
+    address, pid = own_broker.address, str(own_broker.pid)
     ended = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            BROKER_GOES,
-            own_broker.address,
-            str(own_broker.pid),
-            path,
-            tmp_path,
-        ],
+        [sys.executable, "-c", BROKER_GOES, address, pid, path, tmp_path],
         capture_output=True,
         text=True,
         timeout=60,

@@ -98,7 +98,7 @@ def test_report_counts_reasons_and_gives_examples():
     ],
 )
 def test_rule_that_makes_no_sense_is_refused(arguments):
-    with pytest.raises(ValueError, match="expected|not given"):
+    with pytest.raises(ValueError, match=r"expected|not given"):
         StopRule(**arguments)
 
 
@@ -124,7 +124,7 @@ def test_stopped_run_stores_nothing_of_the_batch_and_the_next_reads_it_again(
 
     for _ in range(2):
         # Each run puts the first batch aside; the second is too much for the rule.
-        with pytest.raises(TooManyRefusals, match="10 × InvalidRecord: readings.t"):
+        with pytest.raises(TooManyRefusals, match=r"10 × InvalidRecord: readings\.t"):
             run()
     assert list(store.records("readings")) == []
     # The letters of both runs' batches can be read, also of the one that was not stored.
