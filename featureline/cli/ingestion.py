@@ -28,7 +28,7 @@ from ingest import (
 )
 from ingest.validate import check
 
-__all__ = ["ingest", "load_file"]
+__all__ = ["ingest", "load_file", "mapping_of", "stopped_by_signals"]
 
 _PAGE = 2000
 
@@ -102,14 +102,14 @@ def kafka(
             source,
             store,
             group,
-            mapping=_mapping(mapping_file),
+            mapping=mapping_of(mapping_file),
             dead_letters=sink,
             stop_rule=refusals.stop_rule,
             batch_size=batch_size,
         )
         with (
             progress(f"{topic} → {group}", None, "messages") as tick,
-            _stopped_by_signals() as stop,
+            stopped_by_signals() as stop,
         ):
             report = pipeline.run(
                 until_caught_up=until_caught_up, stop=stop, on_progress=_ticking(tick)
@@ -141,14 +141,14 @@ def files(
             source,
             store,
             group,
-            mapping=_mapping(mapping_file),
+            mapping=mapping_of(mapping_file),
             dead_letters=sink,
             stop_rule=refusals.stop_rule,
             batch_size=batch_size,
         )
         with (
             progress(f"{path.name} → {group}", None, "rows") as tick,
-            _stopped_by_signals() as stop,
+            stopped_by_signals() as stop,
         ):
             report = pipeline.run(stop=stop, on_progress=_ticking(tick))
     _say(group, report, refusals.place(store), as_json)
@@ -201,7 +201,12 @@ def _ticking(tick: Callable[[int], None]) -> Callable[[Report], None]:
     return lambda report: tick(report.read)
 
 
-def _mapping(file: Path | None) -> dict[str, str]:
+def mapping_of(file: Path | None) -> dict[str, str]:
+    """Read a mapping of feature → field from a JSON file.
+
+    Raises:
+        InvalidRequest: it holds something else.
+    """
     if file is None:
         return {}
     body = read_json(file)
@@ -211,7 +216,7 @@ def _mapping(file: Path | None) -> dict[str, str]:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
+def stopped_by_signals() -> Iterator[threading.Event]:
     """Let Ctrl-C and SIGTERM end a run after the batch in hand; a second Ctrl-C ends at once."""
     stop = threading.Event()
 

@@ -16,7 +16,7 @@ from ingest import DeadLetters, replay
 
 def work(home: str, folder: str) -> None:
     with featurestore.open(home) as store:
-        replay(DeadLetters(folder, format="parquet"), store, "readings")
+        replay(DeadLetters(folder), store, "readings")
 
 
 def main() -> None:
