@@ -9,6 +9,7 @@ from featurestore.errors import FeatureStoreError
 from ingest.deadletter import DeadLetters
 from ingest.erasure import DeadLetterHolder
 from ingest.errors import IngestError
+from lineage import Entity
 
 __all__ = ["finish_erasures", "reach_everything"]
 
@@ -18,7 +19,16 @@ _log = logging.getLogger(__name__)
 def reach_everything(store: EmbeddedStore) -> None:
     """Let erasures of a store reach what packages above it keep in the home."""
     letters = DeadLetters(store.home / "deadletters")
-    store.eraser.holders.append(DeadLetterHolder(letters))
+
+    def elsewhere(group: str) -> list[Entity]:
+        known = [
+            entity
+            for kind in ("DeadLetterFolder", "DeadLetterTopic")
+            for entity in store.graph.find(type=kind)
+        ]
+        return [entity for entity in known if entity.properties.get("group") == group]
+
+    store.eraser.holders.append(DeadLetterHolder(letters, elsewhere=elsewhere))
 
 
 def finish_erasures(store: EmbeddedStore) -> None:

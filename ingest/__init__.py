@@ -7,7 +7,7 @@
 {'origin': 'JFK', 'temp': 39.0}
 """
 
-from ingest.deadletter import DeadLetter, DeadLetters
+from ingest.deadletter import DeadLetters, SeveralSinks
 from ingest.decode import (
     Decoded,
     Decoder,
@@ -25,13 +25,18 @@ from ingest.errors import (
     SourceDenied,
     SourceNotFound,
     SourceUnavailable,
+    TooManyRefusals,
     Undecodable,
 )
+from ingest.letter import DeadLetter, DeadLetterSink, LetterFilter
+from ingest.letterreplay import ReplayReport, replay
+from ingest.lettertopic import DeadLetterTopic
 from ingest.pipeline import Pipeline, Report
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.files import FileSource
 from ingest.sources.kafka import KafkaSource, kafka_source
 from ingest.sources.kafka_security import KafkaSecurity
+from ingest.stoprule import StopRule
 from ingest.transform import Transform, Transformed
 
 __all__ = [  # noqa: RUF022  # grouped by topic
@@ -58,13 +63,21 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Transform",
     "Transformed",
     # refused messages
+    "DeadLetterSink",
     "DeadLetters",
+    "DeadLetterTopic",
+    "SeveralSinks",
     "DeadLetter",
+    "LetterFilter",
+    "StopRule",
+    "replay",
+    "ReplayReport",
     # errors
     "IngestError",
     "InvalidSettings",
     "Undecodable",
     "MessageRefused",
+    "TooManyRefusals",
     "SourceNotFound",
     "SourceUnavailable",
     "SourceDenied",

@@ -1,6 +1,6 @@
-"""Dead letters: refused messages, put aside with the reason, exactly once.
+"""Dead letters in a folder: refused messages, put aside with the reason, exactly once.
 
-One file of JSON lines per batch and partition that had refusals:
+One file per batch and partition that had refusals, JSON lines or Parquet:
 
     FOLDER/<group>/<source and partition, hashed>/<start>-<next>.jsonl
 
@@ -12,155 +12,61 @@ name, so it never deletes); both name the same messages, and `read` gives each m
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
-import hashlib
-import json
-import math
+import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, Literal, final
 
+import lineage
 from featurestore import PartitionPosition, SourcePosition
 from ingest.errors import IngestError
-from ingest.source import Message
+from ingest.letter import DeadLetter, DeadLetterSink, partition_digest, rank
+from ingest.letterfile import FORMATS, read_file, sync_folder, write_whole
 
-__all__ = ["DeadLetter", "DeadLetters"]
+__all__ = ["DeadLetter", "DeadLetterSink", "DeadLetters", "SeveralSinks"]
 
-_FILE: Final = re.compile(r"(\d{20})-(\d{20})\.jsonl\Z")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A refused message and why it was refused.
-
-    Args:
-        group: the feature group it was meant for.
-        source: the source's name.
-        partition: where in the source.
-        offset: where in the partition.
-        payload: the message's value as it came: bytes, a row, or None.
-        key: the message's key as it came.
-        error: the refusing error's class.
-        reason: the refusing error's text.
-        time: when it was refused, UTC.
-    """
-
-    group: str
-    source: str
-    partition: str
-    offset: int
-    payload: bytes | Mapping[str, object] | None
-    key: bytes | None
-    error: str
-    reason: str
-    time: dt.datetime
-
-    @classmethod
-    def of(
-        cls,
-        message: Message,
-        *,
-        group: str,
-        source: str,
-        error: str,
-        reason: str,
-        time: dt.datetime,
-    ) -> DeadLetter:
-        """Make the letter of one refused message."""
-        return cls(
-            group=group,
-            source=source,
-            partition=message.partition,
-            offset=message.offset,
-            payload=message.value,
-            key=message.key,
-            error=error,
-            reason=reason,
-            time=time,
-        )
-
-    def to_json(self) -> dict[str, object]:
-        """Write the letter as a JSON object.
-
-        Bytes that are UTF-8 go into `payload` (`key`) as text, others as base64 into
-        `payload_base64` (`key_base64`); a row goes into `payload_row`.
-        """
-        body: dict[str, object] = {
-            "group": self.group,
-            "source": self.source,
-            "partition": self.partition,
-            "offset": self.offset,
-            "error": self.error,
-            "reason": self.reason,
-            "time": self.time.astimezone(dt.UTC).isoformat(timespec="microseconds"),
-        }
-        if isinstance(self.payload, Mapping):
-            body["payload_row"] = {name: _plain(value) for name, value in self.payload.items()}
-        elif self.payload is not None:
-            body.update(_bytes_to_json("payload", self.payload))
-        if self.key is not None:
-            body.update(_bytes_to_json("key", self.key))
-        return body
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> DeadLetter:
-        """Read a letter that `to_json` wrote.
-
-        Raises:
-            KeyError, ValueError: it is not one.
-        """
-        row = body.get("payload_row")
-        return cls(
-            group=body["group"],
-            source=body["source"],
-            partition=body["partition"],
-            offset=int(body["offset"]),
-            payload=row if row is not None else _bytes_from_json("payload", body),
-            key=_bytes_from_json("key", body),
-            error=body["error"],
-            reason=body["reason"],
-            time=dt.datetime.fromisoformat(body["time"]),
-        )
+_FILE: Final = re.compile(r"(\d{20})-(\d{20})\.(?:jsonl|parquet)\Z")
+_LOCK: Final = ".lock"
 
 
 @final
-class DeadLetters:
+class DeadLetters(DeadLetterSink):
     """A folder of dead letters.
 
-    Several processes may use one folder at once.
+    Several processes may use one folder at once. Files of both formats may lie in it, and are read
+    alike; the format is for those that are written from now on.
 
     Args:
         folder: made when the first letter is written.
+        format: `jsonl`: one JSON object a line, see `DeadLetter.to_json`. `parquet`: the columns
+            of `ingest.letterfile.PARQUET_SCHEMA`, for DuckDB, pandas and the like.
+
+    Raises:
+        ValueError: another format.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(
+        self, folder: str | Path, *, format: Literal["jsonl", "parquet"] = "jsonl"
+    ) -> None:
+        if format not in FORMATS:
+            raise ValueError(f"format: expected 'jsonl' or 'parquet', got {format!r}")
         self.folder = Path(folder)
-        # Partition folder → files that were there before this process wrote any, by start.
-        self._leftovers: dict[Path, dict[int, list[Path]]] = {}
+        self.format = format
+        # Partition folder → files that no batch of this process has been settled with: those that
+        # were there before, and those of its own tries. Filled at the first settling.
+        self._leftovers: dict[Path, list[tuple[int, int, Path]]] = {}
 
     def write(
         self, letters: Sequence[DeadLetter], position: SourcePosition, *, group: str
     ) -> list[Path]:
-        """Make the letters of one batch durable, before the batch's position is stored.
+        """See DeadLetterSink.write; one file per partition with letters.
 
         Written again under the same position they replace what was there. Each partition's file
         appears whole or not at all.
-
-        Args:
-            letters: the refused messages of the batch, all of partitions that `position` names.
-            position: what the batch covers.
-            group: the feature group.
-
-        Returns:
-            The files, one per partition with letters.
-
-        Raises:
-            IngestError: the folder cannot be written.
         """
         by_partition: dict[str, list[DeadLetter]] = {}
         for letter in letters:
@@ -171,8 +77,10 @@ class DeadLetters:
                 of_part = by_partition.get(part.partition)
                 if of_part:
                     path = self._path(group, position.source, part)
-                    _write_whole(path, of_part)
+                    write_whole(path, of_part)
                     written.append(path)
+                    if path.parent in self._leftovers:
+                        self._leftovers[path.parent].append((part.start, part.next, path))
         except OSError as error:
             raise IngestError(
                 f"dead letters cannot be written to {self.folder}: {error}; nothing of the batch "
@@ -181,24 +89,21 @@ class DeadLetters:
         return written
 
     def settle(self, position: SourcePosition, *, group: str, written: Sequence[Path] = ()) -> None:
-        """Forget what earlier, unfinished tries of a batch left, once its position is stored.
+        """See DeadLetterSink.settle.
 
-        A try that was cut short may have covered more or fewer messages from the same start. Only
-        the try whose position was stored counts, and only its owner calls this.
-
-        Args:
-            position: what was stored.
-            group: the feature group.
-            written: the files of this batch, which stay.
+        A try that was cut short may have covered more or fewer messages from the same start, or
+        have gone past this batch's start, which it could not if it had been stored.
         """
         for part in position.partitions:
             path = self._path(group, position.source, part)
             leftovers = self._leftovers.get(path.parent)
             if leftovers is None:
-                leftovers = self._leftovers[path.parent] = _files_by_start(path.parent)
-            for stale in leftovers.pop(part.start, ()):
+                leftovers = self._leftovers[path.parent] = _stretches(path.parent)
+            left = [one for one in leftovers if not one[0] <= part.start < one[1]]
+            for _, _, stale in set(leftovers).difference(left):
                 if stale not in written:
                     stale.unlink(missing_ok=True)
+            leftovers[:] = left
 
     def read(self, group: str | None = None) -> Iterator[DeadLetter]:
         """Give every refused message once, by group, source and partition, in order of offset.
@@ -214,16 +119,33 @@ class DeadLetters:
             # Only files whose stretches overlap can hold the same message.
             overlapping: dict[int, DeadLetter] = {}
             end = 0
-            for path in sorted(partition.iterdir()):
-                stretch = _FILE.match(path.name)
-                if stretch is None:
-                    continue
-                if int(stretch[1]) >= end:
+            for start, after, path in _stretches(partition):
+                if start >= end:
                     yield from (overlapping[offset] for offset in sorted(overlapping))
                     overlapping.clear()
-                overlapping.update((letter.offset, letter) for letter in _read_file(path))
-                end = max(end, int(stretch[2]))
+                for letter in _present(path):
+                    known = overlapping.get(letter.offset)
+                    if known is None or rank(letter) >= rank(known):
+                        overlapping[letter.offset] = letter
+                end = max(end, after)
             yield from (overlapping[offset] for offset in sorted(overlapping))
+
+    def amend(self, letters: Sequence[DeadLetter]) -> None:
+        """See DeadLetterSink.amend."""
+        for (group, source, partition), of_one in groupby(
+            letters, key=lambda letter: (letter.group, letter.source, letter.partition)
+        ):
+            newer = {letter.offset: letter for letter in of_one}
+            folder = self.folder / group / partition_digest(source, partition)
+            for start, after, path in _stretches(folder):
+                if any(start <= offset < after for offset in newer):
+                    self._change(path, lambda letter, n=newer: n.get(letter.offset, letter))
+
+    def artifacts(self, group: str) -> Sequence[lineage.Entity]:
+        """See DeadLetterSink.artifacts."""
+        uri = f"{self.folder.resolve().as_uri()}/{group}"
+        name = f"dead letters of {group}"
+        return (lineage.artifact("DeadLetterFolder", uri, name=name, properties={"group": group}),)
 
     def retain(self, group: str, is_kept: Callable[[DeadLetter], bool]) -> tuple[int, int]:
         """Remove the letters of a group that are not to be kept, and what killed writers left.
@@ -246,47 +168,101 @@ class DeadLetters:
                     if path.name.startswith(".") and _is_left(path):
                         path.unlink(missing_ok=True)
                     continue
-                letters = list(_read_file(path))
-                kept = [letter for letter in letters if is_kept(letter)]
-                if len(kept) == len(letters):
-                    continue
-                removed += len(letters) - len(kept)
-                files += 1
-                try:
-                    if kept:
-                        _write_whole(path, kept)
-                    else:
-                        path.unlink(missing_ok=True)
-                        _sync_folder(partition)
-                except OSError as error:
-                    raise IngestError(
-                        f"dead letters cannot be removed from {path}: {error}; try again when it "
-                        f"can be written"
-                    ) from error
+                gone = self._change(path, lambda letter: letter if is_kept(letter) else None)
+                removed += gone
+                files += gone > 0
         return removed, files
 
+    def _change(self, path: Path, change: Callable[[DeadLetter], DeadLetter | None]) -> int:
+        """Write a file anew with its letters changed, or without those that become None.
+
+        One process at a time: else one would bring back what another has just erased.
+        """
+        try:
+            with _locked(path.parent.parent / _LOCK):
+                letters = list(_present(path))
+                changed = [change(letter) for letter in letters]
+                kept = [letter for letter in changed if letter is not None]
+                if not letters or kept == letters:
+                    return 0
+                if kept:
+                    write_whole(path, kept)
+                else:
+                    path.unlink(missing_ok=True)
+                    sync_folder(path.parent)
+        except OSError as error:
+            raise IngestError(
+                f"dead letters of {path} cannot be changed: {error}; try again when it can be "
+                f"written"
+            ) from error
+        return len(letters) - len(kept)
+
     def _path(self, group: str, source: str, part: PartitionPosition) -> Path:
-        # Source and partition hold slashes and may be longer than a file name allows.
-        digest = hashlib.sha256(f"{source}\0{part.partition}".encode()).hexdigest()[:32]
-        return self.folder / group / digest / f"{part.start:020d}-{part.next:020d}.jsonl"
+        name = f"{part.start:020d}-{part.next:020d}.{self.format}"
+        return self.folder / group / partition_digest(source, part.partition) / name
 
 
-def _write_whole(path: Path, letters: Sequence[DeadLetter]) -> None:
-    missing = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+@final
+class SeveralSinks(DeadLetterSink):
+    """Several places for the same letters, such as a topic for programs and a folder for people.
+
+    A batch's position moves when all of them have its letters. What is read, comes from the first.
+
+    Args:
+        sinks: one or more.
+
+    Raises:
+        ValueError: there is none.
+    """
+
+    def __init__(self, *sinks: DeadLetterSink) -> None:
+        if not sinks:
+            raise ValueError("sinks: expected at least one, got none")
+        self.sinks = sinks
+
+    def open(self) -> None:
+        """See DeadLetterSink.open."""
+        for sink in self.sinks:
+            sink.open()
+
+    def write(
+        self, letters: Sequence[DeadLetter], position: SourcePosition, *, group: str
+    ) -> list[Path]:
+        """See DeadLetterSink.write."""
+        return [path for sink in self.sinks for path in sink.write(letters, position, group=group)]
+
+    def settle(self, position: SourcePosition, *, group: str, written: Sequence[Path] = ()) -> None:
+        """See DeadLetterSink.settle."""
+        for sink in self.sinks:
+            sink.settle(position, group=group, written=written)
+
+    def read(self, group: str | None = None) -> Iterator[DeadLetter]:
+        """See DeadLetterSink.read."""
+        return self.sinks[0].read(group)
+
+    def amend(self, letters: Sequence[DeadLetter]) -> None:
+        """See DeadLetterSink.amend."""
+        for sink in self.sinks:
+            sink.amend(letters)
+
+    def artifacts(self, group: str) -> Sequence[lineage.Entity]:
+        """See DeadLetterSink.artifacts."""
+        return [entity for sink in self.sinks for entity in sink.artifacts(group)]
+
+    def close(self) -> None:
+        """Close them all."""
+        for sink in self.sinks:
+            sink.close()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        with beside.open("wb") as file:
-            for letter in letters:
-                file.write(json.dumps(letter.to_json()).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        beside.unlink(missing_ok=True)
-    # A new name is only as durable as the folder that lists it.
-    for folder in (path.parent, *(made.parent for made in missing)):
-        _sync_folder(folder)
+        os.close(descriptor)
 
 
 def _is_left(path: Path) -> bool:
@@ -301,59 +277,23 @@ def _is_left(path: Path) -> bool:
     return False
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _stretches(folder: Path) -> list[tuple[int, int, Path]]:
+    """Return the files of a partition with what they cover, in order of name."""
+    if not folder.is_dir():
+        return []
+    found = [(_FILE.match(path.name), path) for path in sorted(folder.iterdir())]
+    return [(int(name[1]), int(name[2]), path) for name, path in found if name is not None]
+
+
+def _present(path: Path) -> Iterable[DeadLetter]:
+    """Return a file's letters; none when another process has removed it meanwhile."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _files_by_start(folder: Path) -> dict[int, list[Path]]:
-    found: dict[int, list[Path]] = {}
-    if folder.is_dir():
-        for path in folder.iterdir():
-            matched = _FILE.match(path.name)
-            if matched:
-                found.setdefault(int(matched[1]), []).append(path)
-    return found
+        return list(read_file(path))
+    except FileNotFoundError:
+        return ()
 
 
 def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir())
-
-
-def _read_file(path: Path) -> Iterator[DeadLetter]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield DeadLetter.from_json(json.loads(line))
-            except (KeyError, TypeError, ValueError) as error:
-                raise IngestError(
-                    f"{path}, line {number}: expected a dead letter, got {line[:80]!r} ({error}); "
-                    f"the file was altered: restore it or move it away"
-                ) from error
-
-
-def _bytes_to_json(name: str, value: bytes) -> dict[str, str]:
-    try:
-        return {name: value.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(value).decode()}
-
-
-def _bytes_from_json(name: str, body: Mapping[str, Any]) -> bytes | None:
-    encoded = body.get(f"{name}_base64")
-    if encoded is not None:
-        return base64.b64decode(encoded, validate=True)
-    text = body.get(name)
-    return None if text is None else str(text).encode()
-
-
-def _plain(value: object) -> object:
-    """Return a row's value as JSON can hold it; other values as their text."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return value if value is None or isinstance(value, str | int) else str(value)

@@ -3,6 +3,7 @@
 IngestError
 ├── Undecodable         one message is not a record                       (also a ValueError)
 ├── MessageRefused      a refused message and no dead letters to put it in (also a ValueError)
+├── TooManyRefusals     the stop rule ended the run before it stored the batch
 ├── SourceNotFound      no such topic, file or folder                      (also a LookupError)
 ├── SourceUnavailable   the broker does not answer; retry with backoff     (also a ConnectionError)
 ├── SourceDenied        TLS, login or rights: the source does not let us in (also a PermissionError)
@@ -15,7 +16,7 @@ Errors of the store (`featurestore.errors`) pass through as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = [
     "IngestError",
@@ -26,6 +27,7 @@ __all__ = [
     "SourceDenied",
     "SourceNotFound",
     "SourceUnavailable",
+    "TooManyRefusals",
     "Undecodable",
 ]
 
@@ -65,6 +67,52 @@ class MessageRefused(IngestError, ValueError):
         self.source = source
         self.partition = partition
         self.offset = offset
+
+
+class TooManyRefusals(IngestError):
+    """The stop rule ended a run: so many messages were refused that something is wrong.
+
+    The batch that broke the rule is not stored: its letters can be looked at, the position stands
+    before it, and the next run reads its messages again.
+
+    Args:
+        refused: how many refusals broke the rule.
+        of: of how many messages, or within what time, in words.
+        reasons: the most frequent reasons without the messages' values, and how often.
+        other: refusals for other reasons.
+        examples: partition, offset and whole reason of some of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        refused: int,
+        of: str,
+        reasons: Mapping[str, int],
+        other: int,
+        examples: Sequence[tuple[str, int, str]],
+    ) -> None:
+        lines = [f"stopped: {refused:,} {of} were refused"]
+        lines += [f"  {count:,} × {reason}" for reason, count in reasons.items()]
+        if other:
+            lines.append(f"  {other:,} × other reasons")
+        lines.append("for example:")
+        lines += [
+            f"  partition {partition} offset {offset}: {reason}"
+            for partition, offset, reason in examples
+        ]
+        lines.append(
+            "the batch was not stored, and the next run reads its messages again: correct the "
+            "mapping, the format or the group's features and run again, then `featureline "
+            "deadletter replay` for those refused before; where the messages are what is wrong, "
+            "raise the limit (--stop-at-share, --stop-after-refusals, StopRule) to put them aside"
+        )
+        super().__init__("\n".join(lines))
+        self.refused = refused
+        self.of = of
+        self.reasons = dict(reasons)
+        self.other = other
+        self.examples = list(examples)
 
 
 class SourceNotFound(IngestError, LookupError):

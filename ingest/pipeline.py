@@ -35,10 +35,11 @@ from featurestore import (
     WriteError,
 )
 from featurestore.errors import nearest
-from ingest.deadletter import DeadLetter, DeadLetters
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
 from ingest.errors import IngestError, MessageRefused
+from ingest.letter import DeadLetter, DeadLetterSink, announce
 from ingest.source import Batch, Source
+from ingest.stoprule import RefusalWatch, StopRule
 from ingest.trail import Trail
 from ingest.transform import Transform
 from ingest.validate import Checked, Refusal, check
@@ -54,6 +55,7 @@ _LAST_RETRY_S: Final = 5.0
 # How often a pipeline that has nothing to do looks whether its position was moved back.
 _LOOK_S: Final = 5.0
 _SHOW_S: Final = 1.0
+_STOP_RULE: Final = StopRule()
 
 
 @final
@@ -117,6 +119,8 @@ class Pipeline:
         mapping: feature name → field or column name, for the default decoder.
         transforms: what becomes of decoded records before they are checked, in order.
         dead_letters: where refused messages go; None: the first one ends the run.
+        stop_rule: how many refusals end the run, before the batch that is too much is stored; by
+            default 900 of the last 1,000 messages. None: any number goes to the dead letters.
         batch_size: messages per transaction, at most. More is faster up to a few thousand, and
             takes more memory.
         retry_s: how long to try again while the store is unavailable. A store that refuses for
@@ -140,7 +144,8 @@ class Pipeline:
         decoder: Decoder | None = None,
         mapping: Mapping[str, str] | None = None,
         transforms: Sequence[Transform] = (),
-        dead_letters: DeadLetters | None = None,
+        dead_letters: DeadLetterSink | None = None,
+        stop_rule: StopRule | None = _STOP_RULE,
         batch_size: int = 2000,
         retry_s: float = 60.0,
         lineage_s: float = 60.0,
@@ -157,6 +162,7 @@ class Pipeline:
         self._mapping = dict(mapping or {})
         self._transforms = tuple(transforms)
         self._dead_letters = dead_letters
+        self._stop_rule = stop_rule
         self._batch_size = batch_size
         self._group_id = group
         self._retry_s = retry_s
@@ -189,12 +195,13 @@ class Pipeline:
             SourceNotFound, SourceUnavailable, PositionLost, SourceChanged: see
                 `ingest.errors`; what was stored stays stored and a later run goes on from there.
             MessageRefused: a message was refused and there are no dead letters.
+            TooManyRefusals: the stop rule; the next run reads the batch again.
             StoreUnavailable, StoreFull: the store's own; the same holds.
             lineage.RecordingFailed: the action cannot be recorded; nothing was read.
         """
         description = self._store.describe(self._group_name)
         self._group_id = group_id(description)
-        run = _Run(description.group)
+        run = _Run(description.group, self._stop_rule)
         stop = stop or threading.Event()
         name = (
             f"ingest-{self._group_name}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}"
@@ -206,6 +213,8 @@ class Pipeline:
             ) as job:
                 trail = None
                 try:
+                    if self._dead_letters is not None:
+                        announce(self._dead_letters, self._store.graph, run.group.name)
                     for transform in self._transforms:
                         transform.open(self._store, run.group)
                     self._source.seek(self._stored_positions)
@@ -257,6 +266,8 @@ class Pipeline:
         checked = self._checked(run, batch)
         position = SourcePosition(self._position_name, batch.position)
         letters = self._put_aside(checked.refused, position)
+        if run.watch is not None:
+            run.watch.see(batch.messages, checked.refused)
         try:
             errors = self._write(checked.batch, position, stop)
         except PositionConflict as conflict:
@@ -452,8 +463,9 @@ def position_name(group: str, source: str) -> str:
 class _Run:
     """The figures of one run as it goes on."""
 
-    def __init__(self, group: FeatureGroup) -> None:
+    def __init__(self, group: FeatureGroup, stop_rule: StopRule | None) -> None:
         self.group = group
+        self.watch: RefusalWatch | None = None if stop_rule is None else stop_rule.watch()
         self.conflicts = 0
         self._read = self._written = self._refused = self._skipped = self._bytes = 0
         self._positions: dict[str, int] = {}

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,10 @@ import click
 
 from featureline.cli.fleet import run_workers
 from featureline.cli.output import emit, progress, read_json
-from featureline.cli.store import common_options, home_of, open_any
+from featureline.cli.refusals import Refusals, refusal_options
+from featureline.cli.store import common_options, open_any
 from featurestore import FeatureStore, InvalidRequest
-from featurestore.embedded import EmbeddedStore
 from ingest import (
-    DeadLetters,
     FileSource,
     JsonDecoder,
     Pipeline,
@@ -32,7 +31,7 @@ from ingest.settings import PipelineSettings
 from ingest.sources.kafka import CLIENTS, Client
 from ingest.validate import check
 
-__all__ = ["ingest", "load_file"]
+__all__ = ["ingest", "load_file", "mapping_of", "stopped_by_signals"]
 
 _PAGE = 2000
 
@@ -52,11 +51,7 @@ def _options(command: Any) -> Any:
                 type=click.Path(path_type=Path, exists=True, dir_okay=False),
                 help="JSON object: feature → field; other fields are left out.",
             ),
-            click.option(
-                "--dead-letters",
-                type=click.Path(path_type=Path, file_okay=False),
-                help="Folder of refused messages.  [default: HOME/deadletters, or ./deadletters]",
-            ),
+            refusal_options,
             click.option(
                 "--batch-size",
                 type=click.IntRange(min=1),
@@ -118,7 +113,7 @@ def kafka(
     topic: str,
     group: str,
     mapping_file: Path | None,
-    dead_letters: Path | None,
+    refusals: Refusals,
     batch_size: int,
     consumer_group: str | None,
     until_caught_up: bool,
@@ -173,22 +168,24 @@ def kafka(
         raise click.ClickException(str(error)) from error
     with open_any(home, connect) as store:
         letters = _dead_letters(store, dead_letters)
+    with open_any(home, connect) as store, closing(refusals.sink(store, bootstrap)) as sink:
         pipeline = Pipeline(
             source,
             store,
             group,
-            mapping=_mapping(mapping_file),
-            dead_letters=DeadLetters(letters),
+            mapping=mapping_of(mapping_file),
+            dead_letters=sink,
+            stop_rule=refusals.stop_rule,
             batch_size=batch_size,
         )
         with (
             progress(f"{topic} → {group}", None, "messages") as tick,
-            _stopped_by_signals() as stop,
+            stopped_by_signals() as stop,
         ):
             report = pipeline.run(
                 until_caught_up=until_caught_up, stop=stop, on_progress=_ticking(tick)
             )
-    _say(group, report, letters, as_json)
+    _say(group, report, refusals.place(store), as_json)
 
 
 @ingest.command()
@@ -199,7 +196,7 @@ def files(
     path: Path,
     group: str,
     mapping_file: Path | None,
-    dead_letters: Path | None,
+    refusals: Refusals,
     batch_size: int,
     home: Path | None,
     connect: str | None,
@@ -210,22 +207,22 @@ def files(
     A row that was stored before is not stored again; a load that was killed goes on at its row.
     """
     source = FileSource(path)
-    with open_any(home, connect) as store:
-        letters = _dead_letters(store, dead_letters)
+    with open_any(home, connect) as store, closing(refusals.sink(store)) as sink:
         pipeline = Pipeline(
             source,
             store,
             group,
-            mapping=_mapping(mapping_file),
-            dead_letters=DeadLetters(letters),
+            mapping=mapping_of(mapping_file),
+            dead_letters=sink,
+            stop_rule=refusals.stop_rule,
             batch_size=batch_size,
         )
         with (
             progress(f"{path.name} → {group}", None, "rows") as tick,
-            _stopped_by_signals() as stop,
+            stopped_by_signals() as stop,
         ):
             report = pipeline.run(stop=stop, on_progress=_ticking(tick))
-    _say(group, report, letters, as_json)
+    _say(group, report, refusals.place(store), as_json)
 
 
 def load_file(store: FeatureStore, group: str, path: Path) -> dict[str, Any]:
@@ -275,7 +272,12 @@ def _ticking(tick: Callable[[int], None]) -> Callable[[Report], None]:
     return lambda report: tick(report.read)
 
 
-def _mapping(file: Path | None) -> dict[str, str]:
+def mapping_of(file: Path | None) -> dict[str, str]:
+    """Read a mapping of feature → field from a JSON file.
+
+    Raises:
+        InvalidRequest: it holds something else.
+    """
     if file is None:
         return {}
     body = read_json(file)
@@ -284,14 +286,8 @@ def _mapping(file: Path | None) -> dict[str, str]:
     return body
 
 
-def _dead_letters(store: FeatureStore, folder: Path | None) -> Path:
-    if folder is not None:
-        return folder
-    return (home_of(store) if isinstance(store, EmbeddedStore) else Path()) / "deadletters"
-
-
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
+def stopped_by_signals() -> Iterator[threading.Event]:
     """Let Ctrl-C and SIGTERM end a run after the batch in hand; a second Ctrl-C ends at once."""
     stop = threading.Event()
 

@@ -7,11 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from featurestore import PartitionPosition, SourcePosition
-from ingest import IngestError
+from ingest import DeadLetterTopic, IngestError, SeveralSinks
 from ingest.deadletter import DeadLetter, DeadLetters
 from ingest.erasure import DeadLetterHolder
 
@@ -121,3 +122,35 @@ def test_a_damaged_file_is_named(fill, erase, tmp_path):
     path.write_text("no letter\n")
     with pytest.raises(IngestError, match="line 1: expected a dead letter"):
         erase("ann")
+
+
+def test_headers_and_parquet_files_are_reached(erase, tmp_path):
+    letters = DeadLetters(tmp_path / "deadletters", format="parquet")
+    made = [
+        replace(letter(0, b"{}"), headers=(("user", b"ann"),)),
+        replace(letter(1, b"\x00\x01 ann"), headers=(("user", b"bob"),)),
+        letter(2, {"id": "ann"}),
+        replace(letter(3, b"\x00\x01"), headers=(("user", b"ann"),)),
+        letter(4, b'{"id": "bob"}'),
+    ]
+    part = PartitionPosition("0", 0, 5)
+    letters.write(made, SourcePosition("s", (part,)), group="readings")
+    report = erase("ann")
+    assert (report["found"], report["removed"], report["undecodable"]) == ([4], 4, 0)
+    assert list(letters.read()) == made[4:]
+
+
+def test_other_folders_are_looked_into_and_topics_are_named(store, tmp_path):
+    other = DeadLetters(tmp_path / "other place")
+    part = PartitionPosition("0", 0, 1)
+    other.write([letter(0, b'["ann"]')], SourcePosition("s", (part,)), group="readings")
+    gone = DeadLetters(tmp_path / "gone")
+    topic = DeadLetterTopic("broker:9092", "letters")
+    places = SeveralSinks(other, gone, topic).artifacts("readings")
+    holder = DeadLetterHolder(DeadLetters(tmp_path / "deadletters"), elsewhere=lambda group: places)
+    report = holder.erase(store.registry.get("readings"), ["ann"], [0])
+    assert report["removed"] == 1
+    assert list(other.read()) == []
+    folder_gone, in_topic = report["not_reached"]
+    assert f"in {tmp_path / 'gone'}, which is gone" in folder_gone
+    assert "in the topic letters at broker:9092" in in_topic
