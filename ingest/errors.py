@@ -5,6 +5,9 @@ IngestError
 ├── MessageRefused      a refused message and no dead letters to put it in (also a ValueError)
 ├── SourceNotFound      no such topic, file or folder                      (also a LookupError)
 ├── SourceUnavailable   the broker does not answer; retry with backoff     (also a ConnectionError)
+│   └── RegistryUnavailable  the schema registry does not answer; the same
+├── RegistryRefused     the schema registry refuses this client, or is none
+├── SchemaNotFound      the schema registry has no such schema             (also a LookupError)
 ├── SourceChanged       a file changed while it was read; start again
 └── PositionLost        the input no longer has what comes after the stored position
 
@@ -17,6 +20,9 @@ __all__ = [
     "IngestError",
     "MessageRefused",
     "PositionLost",
+    "RegistryRefused",
+    "RegistryUnavailable",
+    "SchemaNotFound",
     "SourceChanged",
     "SourceNotFound",
     "SourceUnavailable",
@@ -35,13 +41,17 @@ class Undecodable(IngestError, ValueError):
         where: what was being read, such as `line 1, column 8`.
         expected: what should have been there.
         got: what was there.
+        schema: the schema that the message was written with, such as `schema 7 (readings-value
+            version 3)`, where a registry has it.
     """
 
-    def __init__(self, where: str, *, expected: str, got: str) -> None:
-        super().__init__(f"{where}: expected {expected}, got {got}")
+    def __init__(self, where: str, *, expected: str, got: str, schema: str | None = None) -> None:
+        with_schema = f"; the message has {schema}" if schema else ""
+        super().__init__(f"{where}: expected {expected}, got {got}{with_schema}")
         self.where = where
         self.expected = expected
         self.got = got
+        self.schema = schema
 
 
 class MessageRefused(IngestError, ValueError):
@@ -67,6 +77,21 @@ class SourceNotFound(IngestError, LookupError):
 
 class SourceUnavailable(IngestError, ConnectionError):
     """The broker does not answer. Nothing is lost: a later run goes on where the store stands."""
+
+
+class RegistryUnavailable(SourceUnavailable):
+    """The schema registry does not answer.
+
+    No message is refused for that: which schema it was written with is only not known yet.
+    """
+
+
+class RegistryRefused(IngestError):
+    """The schema registry refuses this client or its request, or what answers is no registry."""
+
+
+class SchemaNotFound(IngestError, LookupError):
+    """The schema registry has no such schema, subject or version."""
 
 
 class SourceChanged(IngestError):
