@@ -36,7 +36,7 @@ _ID_BYTES: Final = 5
 _COMPILE_TIMEOUT_S: Final = 60.0
 # A message is nested as deep as indexes say, and a schema is not nested without end.
 _MAX_INDEXES: Final = 32
-_SELF: Final = "schema.proto"
+_SELF: Final = "the-message-itself.proto"
 _WRAPPERS: Final = frozenset(
     f"google.protobuf.{kind}Value"
     for kind in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
@@ -296,7 +296,9 @@ class _Reader:
         cls: type[Any] | None = None,
         name: str | None = None,
     ) -> None:
-        self._parse = (cls or message_factory.GetMessageClass(descriptor)).FromString
+        self._parse: Callable[[bytes], Any] = (
+            cls or message_factory.GetMessageClass(descriptor)
+        ).FromString
         plan = _Plan(times)
         self._fields = plan.fields(descriptor)
         self._full_name = descriptor.full_name
@@ -371,8 +373,10 @@ class _Plan:
     def _one(self, field: FieldDescriptor) -> _Convert | None:
         if field.type == FieldDescriptor.TYPE_BYTES:
             return base64_text
-        if field.type == FieldDescriptor.TYPE_ENUM:
-            names = {value.number: value.name for value in reversed(field.enum_type.values)}
+        enum: Any = field.enum_type
+        if enum is not None:
+            # Of names for one number the first is the one that counts.
+            names = {value.number: value.name for value in reversed(enum.values)}
             return lambda number: names.get(number, number)
         kind = field.message_type
         if kind is None:
@@ -400,17 +404,9 @@ def _maker(
     changed: Sequence[tuple[str, _Convert]],
     optional: Sequence[tuple[str, _Convert | None]],
 ) -> Callable[[Any], dict[str, object]]:
-    if len(always) == 1:
-        one = operator.attrgetter(always[0])
-
-        def take(message: Any) -> Any:
-            return (one(message),)
-    elif always:
-        take = operator.attrgetter(*always)
-    else:
-
-        def take(message: Any) -> Any:
-            return ()
+    take: Callable[[Any], tuple[Any, ...]] = (
+        operator.attrgetter(*always) if len(always) > 1 else _taking(always)
+    )
 
     def make(message: Any) -> dict[str, object]:
         values: dict[str, object] = dict(zip(always, take(message), strict=True))
@@ -423,6 +419,11 @@ def _maker(
         return values
 
     return make
+
+
+def _taking(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Make a tuple of the attributes named, as attrgetter does from two on."""
+    return lambda message: tuple(getattr(message, name) for name in names)
 
 
 def _seconds(value: Any) -> float:
@@ -483,7 +484,7 @@ def _pool(files: descriptor_pb2.FileDescriptorSet) -> descriptor_pool.Descriptor
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
         try:
-            pool.Add(file)  # type: ignore[no-untyped-call]
+            pool.Add(file)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"protobuf: {file.name} cannot be used: {error}; write the descriptor set with "
@@ -494,7 +495,7 @@ def _pool(files: descriptor_pb2.FileDescriptorSet) -> descriptor_pool.Descriptor
 
 def _found(pool: descriptor_pool.DescriptorPool, message: str, descriptors: bytes) -> Descriptor:
     try:
-        return pool.FindMessageTypeByName(message)  # type: ignore[no-any-return, no-untyped-call]
+        return pool.FindMessageTypeByName(message)
     except KeyError:
         names: list[str] = []
         for file in _file_set(descriptors).file:
