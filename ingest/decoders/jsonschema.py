@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, final
 from urllib.parse import urljoin
 
@@ -112,7 +112,7 @@ class _Judge:
 
     def __init__(
         self,
-        library: ModuleType,
+        library: Any,
         schema: Any,
         others: Mapping[str, Any] = MappingProxyType({}),
         *,
@@ -370,7 +370,7 @@ def _parsed(schema: str | Mapping[str, Any]) -> Any:
     return schema
 
 
-def _library() -> ModuleType:
+def _library() -> Any:
     try:
         import jsonschema
         import jsonschema.exceptions
