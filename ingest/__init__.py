@@ -16,16 +16,29 @@ from ingest.decode import (
     RowDecoder,
     TombstoneDecoder,
 )
+from ingest.decoders import (
+    AvroDecoder,
+    CompressedDecoder,
+    CsvDecoder,
+    DebeziumDecoder,
+    JsonSchemaDecoder,
+    ProtobufDecoder,
+    decoder_from,
+)
 from ingest.errors import (
     IngestError,
     MessageRefused,
     PositionLost,
+    RegistryRefused,
+    RegistryUnavailable,
+    SchemaNotFound,
     SourceChanged,
     SourceNotFound,
     SourceUnavailable,
     Undecodable,
 )
 from ingest.pipeline import Pipeline, Report
+from ingest.registry import Reference, RegisteredSchema, SchemaRegistry
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.files import FileSource
 from ingest.sources.kafka import KafkaSource
@@ -46,9 +59,20 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Decoder",
     "JsonDecoder",
     "RowDecoder",
+    "JsonSchemaDecoder",
+    "AvroDecoder",
+    "ProtobufDecoder",
+    "CsvDecoder",
+    "DebeziumDecoder",
+    "CompressedDecoder",
+    "decoder_from",
     "TombstoneDecoder",
     "Decoded",
     "Deleted",
+    # schemas
+    "SchemaRegistry",
+    "RegisteredSchema",
+    "Reference",
     # between decoding and storing
     "Transform",
     "Transformed",
@@ -63,4 +87,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "SourceUnavailable",
     "SourceChanged",
     "PositionLost",
+    "RegistryUnavailable",
+    "RegistryRefused",
+    "SchemaNotFound",
 ]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import click
 
+from featureline.cli.formats import decoder_of, format_options
 from featureline.cli.output import emit, progress, read_json
 from featureline.cli.store import common_options, home_of, open_any
 from featurestore import FeatureStore, InvalidRequest
@@ -80,6 +81,7 @@ def _options(command: Any) -> Any:
     show_default=True,
     help="Share partitions out among the consumer group, or read them all here.",
 )
+@format_options
 @common_options
 def kafka(
     bootstrap: str,
@@ -94,8 +96,10 @@ def kafka(
     home: Path | None,
     connect: str | None,
     as_json: bool,
+    **formats: Any,
 ) -> None:
-    """Ingest JSON messages of a Kafka topic until Ctrl-C, or until caught up."""
+    """Ingest the messages of a Kafka topic until Ctrl-C, or until caught up."""
+    decoder = decoder_of(formats, _mapping(mapping_file))
     source = KafkaSource(
         bootstrap,
         topic,
@@ -108,7 +112,7 @@ def kafka(
             source,
             store,
             group,
-            mapping=_mapping(mapping_file),
+            decoder=decoder,
             dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )

@@ -75,7 +75,7 @@ class DebeziumDecoder(Decoder):
     {'id': 7, 'event_time': '1970-01-01T00:00:01.500000Z'}
     >>> event = b'{"op": "d", "before": {"id": 7}, "source": {"ts_ms": 2000}}'
     >>> decoder.decode(Message("0", 1, event))
-    Deleted(fields={'id': 7}, event_time='1970-01-01T00:00:02Z', hard=False)
+    Deleted(fields={'id': 7}, event_time='1970-01-01T00:00:02Z')
     """
 
     def __init__(
