@@ -34,7 +34,7 @@ _TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
     "debezium-avro": (*_DEBEZIUM, "registry", "schema"),
 }
 FORMATS: Final = tuple(_TAKEN)
-_IMPORT: Final = re.compile(r'^\s*import\s+(?:public\s+|weak\s+)?"([^"]+)"\s*;', re.MULTILINE)
+_IMPORT: Final = re.compile(r'(?:^|;)\s*import\s+(?:public\s+|weak\s+)?"([^"]+)"\s*;', re.MULTILINE)
 
 
 def decoder_from(

@@ -23,7 +23,7 @@ _NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
 _PUT: Final = frozenset({"c", "r", "u"})
 _TRUNCATED: Final = "t"
 _MESSAGE: Final = "m"
-_SCHEMA: Final = b'{"schema":'
+_SCHEMA: Final = b'{"schema":{'
 _PAYLOAD: Final = ',"payload":'
 _MAX_SHAPES: Final = 16
 # Postgres does not repeat a large value that an update left as it was; as text and as base64.
@@ -202,7 +202,7 @@ class DebeziumDecoder(Decoder):
             ) from None
         text = value.decode()
         if text.startswith(_SCHEMA.decode()):
-            _, end = json.JSONDecoder().raw_decode(text, len(_SCHEMA))
+            _, end = json.JSONDecoder().raw_decode(text, len(_SCHEMA) - 1)
             if text.startswith(_PAYLOAD, end):
                 if len(self._shapes) >= _MAX_SHAPES:
                     self._shapes.clear()
