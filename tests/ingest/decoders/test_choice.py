@@ -32,8 +32,9 @@ READING = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def files(tmp_path):
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("schemas")
     (tmp_path / "common").mkdir()
     for name, text in {
         "r.avsc": AVRO,
