@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import importlib
 import io
 import sys
 import zlib
@@ -80,6 +79,8 @@ def test_members_and_frames_one_after_another():
     assert decode("gzip", gzip.compress(b'{"a"') + gzip.compress(b": 1}")) == {"a": 1}
     compress = zstandard.ZstdCompressor().compress
     assert decode("zstd", compress(b'{"a"         ') + compress(b": 1}         ")) == {"a": 1}
+    compress = lz4.frame.compress
+    assert decode("lz4", compress(b'{"a"') + compress(b": 1}")) == {"a": 1}
     with pytest.raises(Undecodable, match="when decompressed"):
         decode("gzip", gzip.compress(b" " * 600) * 2, max_bytes=1000)
 
@@ -91,15 +92,16 @@ def test_snappys_framing_format_is_told():
         decode("snappy", framed.getvalue())
 
 
-def test_zstd_without_zstandard(monkeypatch):
-    monkeypatch.setitem(sys.modules, "zstandard", None)
-    module = importlib.import_module("ingest.decoders.compressed")
-    decompress = module._DECOMPRESS["zstd"]()
-    for compress in (zstandard.ZstdCompressor().compress, zstd_without_size):
-        assert decompress(compress(b"a" * 5000), 5000) == b"a" * 5000
-        assert len(decompress(compress(b"a" * 5000), 1000)) > 1000
-    with pytest.raises(OSError, match="stream"):
-        decompress(zstandard.ZstdCompressor().compress(b"a" * 5000)[:-1], 5000)
+@pytest.mark.parametrize("writer", ["zstd", "zstd without a size", "lz4"])
+def test_without_the_extra_the_same_comes_slower(writer, monkeypatch):
+    for library in ("zstandard", "lz4", "lz4.frame"):
+        monkeypatch.setitem(sys.modules, library, None)
+    compression, compress = WRITERS[writer]
+    value = compress(b'{"a": 1}' + b" " * 5000)
+    assert decode(compression, value) == {"a": 1}
+    for refused, limit in ((value, 1000), (value[:-1], 10_000), (b"", 10), (value + b"x", 10_000)):
+        with pytest.raises(Undecodable):
+            decode(compression, refused, max_bytes=limit)
 
 
 def test_values_that_are_none_or_rows():

@@ -1,4 +1,4 @@
-"""From a broker and a registry into a feature group: Avro, Protobuf, Debezium, compressed batches."""
+"""Broker and registry to feature group: Avro, Protobuf, Debezium, compressed batches."""
 
 from __future__ import annotations
 
