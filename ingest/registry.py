@@ -44,6 +44,7 @@ _HEADER_BYTES: Final = 5
 _MAX_UNUSABLE: Final = 1000
 
 Compiled = TypeVar("Compiled")
+Read = TypeVar("Read")
 
 
 @final
@@ -138,6 +139,9 @@ class SchemaRegistry:
             raise ValueError("registry: expected a login or a token, got both")
         if login is not None and ":" not in login:
             raise ValueError("registry login: expected USER:PASSWORD, got no colon in it")
+        if token is not None and not (token and token.isascii() and token.isprintable()):
+            # A header with it would be refused by an error that shows it.
+            raise ValueError("registry token: expected printable ASCII text, got something else")
         self.url = ",".join(server.url for server in servers)
         self._servers = servers
         self._headers = {
@@ -182,7 +186,9 @@ class SchemaRegistry:
             SchemaNotFound, RegistryUnavailable, RegistryRefused: as for `schema`.
         """
         place = "latest" if version is None else version
-        return _registered(self._call("GET", f"/subjects/{_quoted(subject)}/versions/{place}"))
+        path = f"/subjects/{_quoted(subject)}/versions/{place}"
+        reply = self._call("GET", path)
+        return self._read(path, reply, lambda: _registered(reply))
 
     def referenced(self, schema: RegisteredSchema) -> Sequence[tuple[str, RegisteredSchema]]:
         """Return all that a schema builds on, by the name it has there, what is needed first.
@@ -221,7 +227,8 @@ class SchemaRegistry:
             RegistryUnavailable: the registry does not answer.
         """
         path = f"/subjects/{_quoted(subject)}/versions"
-        return int(self._call("POST", path, _body(text, kind, references))["id"])
+        reply = self._call("POST", path, _body(text, kind, references))
+        return self._read(path, reply, lambda: int(reply["id"]))
 
     def incompatibilities(
         self,
@@ -240,7 +247,7 @@ class SchemaRegistry:
         """
         path = f"/compatibility/subjects/{_quoted(subject)}/versions/latest?verbose=true"
         reply = self._call("POST", path, _body(text, kind, references))
-        if reply.get("is_compatible"):
+        if self._read(path, reply, lambda: reply["is_compatible"]):
             return ()
         return tuple(map(str, reply.get("messages") or ("not compatible",)))
 
@@ -264,7 +271,9 @@ class SchemaRegistry:
                 while len(self._missing) > self._max_cached:
                     self._missing.popitem(last=False)
             raise
-        schema = _registered({**reply, "id": id, **self._place(id)})
+        schema = self._read(
+            f"/schemas/ids/{id}", reply, lambda: _registered({**reply, "id": id, **self._place(id)})
+        )
         with self._lock:
             self._missing.pop(id, None)
             self._known[id] = schema
@@ -279,7 +288,7 @@ class SchemaRegistry:
         except (SchemaNotFound, RegistryRefused) as error:
             _log.debug("%s does not tell the versions of schema %d: %s", self.url, id, error)
             return {}
-        if not isinstance(places, list) or not places:
+        if not isinstance(places, list) or not places or not isinstance(places[0], dict):
             return {}
         return {"subject": places[0].get("subject"), "version": places[0].get("version")}
 
@@ -367,6 +376,15 @@ class SchemaRegistry:
                 f"{shown(reply[:60].decode(errors='replace'))}; check the URL"
             )
         raise RegistryRefused(f"{where} refuses {path}: HTTP {status}, {_reason(reply)}")
+
+    def _read(self, path: str, reply: Any, read: Callable[[], Read]) -> Read:
+        try:
+            return read()
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise RegistryRefused(
+                f"schema registry at {self.url}: expected a schema registry's answer to {path}, "
+                f"got {shown(reply)}; check the URL"
+            ) from None
 
     def _not_found(self, what: str) -> SchemaNotFound:
         return SchemaNotFound(f"schema registry at {self.url} has no {what}")

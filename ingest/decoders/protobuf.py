@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, DecimalException
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -37,6 +38,32 @@ _COMPILE_TIMEOUT_S: Final = 60.0
 # A message is nested as deep as indexes say, and a schema is not nested without end.
 _MAX_INDEXES: Final = 32
 _SELF: Final = "the-message-itself.proto"
+# Files that Confluent's registry has without being given them: remarks that its tools attach to
+# schemas, and decimals.
+_KNOWN_FILES: Final[Mapping[str, str]] = {
+    "confluent/meta.proto": "\n".join(
+        [
+            'syntax = "proto3"; package confluent; import "google/protobuf/descriptor.proto";',
+            "message Meta {",
+            "string doc = 1; map<string, string> params = 2; repeated string tags = 3;",
+            "}",
+            *(
+                f"extend google.protobuf.{of}Options {{ Meta {name}_meta = 1088; }}"
+                for of, name in (
+                    ("File", "file"),
+                    ("Message", "message"),
+                    ("Field", "field"),
+                    ("Enum", "enum"),
+                    ("EnumValue", "enum_value"),
+                )
+            ),
+        ]
+    ),
+    "confluent/type/decimal.proto": (
+        'syntax = "proto3"; package confluent.type; '
+        "message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }"
+    ),
+}
 _WRAPPERS: Final = frozenset(
     f"google.protobuf.{kind}Value"
     for kind in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
@@ -53,9 +80,10 @@ class ProtobufDecoder(Decoder):
     member of a oneof, all of proto2) is absent where it was not set; any other has its default
     then, since the encoding does not tell. An enumeration is its value's name, or the number where
     the schema has no name for it; Timestamp is ISO-8601 text (`times="seconds"`: Unix seconds),
-    Duration is seconds, a wrapper is what it wraps, Struct and its like are plain values, bytes
-    are base64 text; repeated fields are lists, maps are mappings with text keys, messages are
-    nested mappings. Fields that the schema does not have are passed over, as Protobuf means it.
+    Duration is seconds, Confluent's Decimal a Decimal, a wrapper is what it wraps, Struct and its
+    like are plain values, bytes are base64 text; repeated fields are lists, maps are mappings with
+    text keys, messages are nested mappings. Fields that the schema does not have are passed over,
+    as Protobuf means it.
 
     Args:
         mapping: feature name → field of the message.
@@ -146,7 +174,8 @@ def compile_protos(text: str, others: Mapping[str, str] | None = None) -> bytes:
     """Compile a .proto file's text into a descriptor set with all that it imports.
 
     Args:
-        text: of the file. Google's well-known types can be imported without being given.
+        text: of the file. Google's well-known types, and Confluent's `meta.proto` and
+            `decimal.proto`, can be imported without being given.
         others: the text of further files, by the name that `import` has for them.
 
     Raises:
@@ -162,7 +191,7 @@ def compile_protos(text: str, others: Mapping[str, str] | None = None) -> bytes:
     with tempfile.TemporaryDirectory(prefix="featureline-protoc-") as folder:
         root = Path(folder).resolve()
         sources = root / "sources"
-        for name, other in {**(others or {}), _SELF: text}.items():
+        for name, other in _with_known(text, others or {}).items():
             path = PurePosixPath(name)
             # The name comes from a registry and becomes a path.
             if path.is_absolute() or ".." in path.parts or "\0" in name or not path.name:
@@ -190,6 +219,16 @@ def compile_protos(text: str, others: Mapping[str, str] | None = None) -> bytes:
             said = done.stderr.decode(errors="replace").replace(f"{sources}/", "").strip()
             raise ValueError(f"protobuf: expected a schema, got: {said[-500:]}")
         return out.read_bytes()
+
+
+def _with_known(text: str, others: Mapping[str, str]) -> dict[str, str]:
+    files = {**others, _SELF: text}
+    known = {
+        name: known
+        for name, known in _KNOWN_FILES.items()
+        if any(f'"{name}"' in file for file in files.values())
+    }
+    return {**known, **files}
 
 
 @final
@@ -312,7 +351,7 @@ class _Reader:
                 missing = ", ".join(message.FindInitializationErrors())
                 raise ValueError(f"no {missing}, which it requires")
             return self._fields(message)
-        except (DecodeError, ValueError, OverflowError, RecursionError) as error:
+        except (DecodeError, ValueError, OverflowError, RecursionError, DecimalException) as error:
             raise Undecodable(
                 "message",
                 expected=f"a {self._full_name}",
@@ -386,6 +425,8 @@ class _Plan:
             return self._moment
         if name == "google.protobuf.Duration":
             return _seconds
+        if name == "confluent.type.Decimal":
+            return _decimal
         if name in _WRAPPERS:
             return _unwrapped_bytes if name.endswith("BytesValue") else _unwrapped
         if name in _STRUCTS:
@@ -428,6 +469,10 @@ def _taking(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
 
 def _seconds(value: Any) -> float:
     return float(value.seconds + value.nanos / 1_000_000_000)
+
+
+def _decimal(value: Any) -> Decimal:
+    return Decimal(int.from_bytes(value.value, "big", signed=True)).scaleb(-value.scale)
 
 
 def _unwrapped(value: Any) -> object:

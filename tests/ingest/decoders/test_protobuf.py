@@ -6,6 +6,7 @@ import base64
 import contextlib
 import datetime as dt
 import importlib.util
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -240,6 +241,17 @@ def test_imports_from_other_subjects_and_versions_side_by_side(registry, wire, m
         "place": {"city": "Ulm"},
         "days": 2,
     }
+
+
+def test_what_confluents_registry_knows_by_itself():
+    text = """syntax = "proto3";
+    import "confluent/meta.proto"; import "confluent/type/decimal.proto";
+    message Item {
+      option (confluent.message_meta) = { doc: "an item" };
+      confluent.type.Decimal price = 1 [(confluent.field_meta).params = { key: "a" value: "b" }];
+    }"""
+    decoder = ProtobufDecoder(descriptors=compile_protos(text), message="Item")
+    assert decode(decoder, b"\x0a\x06\x0a\x02\x00\xde\x18\x02") == {"price": Decimal("2.22")}
 
 
 def test_a_generated_class():

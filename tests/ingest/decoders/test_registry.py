@@ -195,15 +195,17 @@ def test_tls_with_a_file_of_authorities(run_registry, tmp_path):
         SchemaRegistry("https://registry:8081", ca_file=str(tmp_path / "none.pem"))
 
 
-@pytest.mark.parametrize("status", [200, 302, 404])
-def test_what_is_no_registry_is_not_the_word_that_there_is_no_schema(status):
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"<html>"), (302, b"<html>"), (404, b"<html>"), (200, b'{"a": 1}')]
+)
+def test_what_is_no_registry_is_not_the_word_that_there_is_no_schema(status, body):
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
             self.send_header("Location", "http://127.0.0.1:9/")
-            self.send_header("Content-Length", "6")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(b"<html>")
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -211,7 +213,7 @@ def test_what_is_no_registry_is_not_the_word_that_there_is_no_schema(status):
     server = http.server.HTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        with pytest.raises(RegistryRefused, match="'<html>'; check the URL"):
+        with pytest.raises(RegistryRefused, match=r"got .*; check the URL"):
             SchemaRegistry(f"http://127.0.0.1:{server.server_address[1]}").schema(1)
     finally:
         server.shutdown()
@@ -231,6 +233,8 @@ def test_a_path_that_the_registry_does_not_have_is_a_wrong_url(registry_process)
         ("http://u:s3cret@registry:x", {}, "expected http://HOST:PORT"),
         ("http://registry", {"login": "a:b", "token": "c"}, "got both"),
         ("http://registry", {"login": "s3cret"}, "expected USER:PASSWORD"),
+        ("http://registry", {"token": "s3cret\nX: y"}, "expected printable ASCII text"),
+        ("http://registry", {"token": ""}, "expected printable ASCII text"),
     ],
 )
 def test_wrong_arguments_are_told_without_secrets(url, options, text):
