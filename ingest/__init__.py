@@ -16,11 +16,23 @@ from ingest.decode import (
     RowDecoder,
     TombstoneDecoder,
 )
+from ingest.decoders import (
+    AvroDecoder,
+    CompressedDecoder,
+    CsvDecoder,
+    DebeziumDecoder,
+    JsonSchemaDecoder,
+    ProtobufDecoder,
+    decoder_from,
+)
 from ingest.errors import (
     IngestError,
     InvalidSettings,
     MessageRefused,
     PositionLost,
+    RegistryRefused,
+    RegistryUnavailable,
+    SchemaNotFound,
     SourceChanged,
     SourceDenied,
     SourceNotFound,
@@ -32,6 +44,7 @@ from ingest.letter import DeadLetter, DeadLetterSink, LetterFilter
 from ingest.letterreplay import ReplayReport, replay
 from ingest.lettertopic import DeadLetterTopic
 from ingest.pipeline import Pipeline, Report
+from ingest.registry import Reference, RegisteredSchema, SchemaRegistry
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.files import FileSource
 from ingest.sources.kafka import KafkaSource, kafka_source
@@ -56,9 +69,20 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Decoder",
     "JsonDecoder",
     "RowDecoder",
+    "JsonSchemaDecoder",
+    "AvroDecoder",
+    "ProtobufDecoder",
+    "CsvDecoder",
+    "DebeziumDecoder",
+    "CompressedDecoder",
+    "decoder_from",
     "TombstoneDecoder",
     "Decoded",
     "Deleted",
+    # schemas
+    "SchemaRegistry",
+    "RegisteredSchema",
+    "Reference",
     # between decoding and storing
     "Transform",
     "Transformed",
@@ -83,4 +107,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "SourceDenied",
     "SourceChanged",
     "PositionLost",
+    "RegistryUnavailable",
+    "RegistryRefused",
+    "SchemaNotFound",
 ]

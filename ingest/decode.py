@@ -58,6 +58,13 @@ class Decoder(ABC):
             Undecodable: the message is not one.
         """
 
+    def schema_of(self, message: Message) -> str | None:
+        """Name the schema that a message was written with, for whoever has to do with a refusal.
+
+        None where messages name none, or the schema is not known.
+        """
+        return None
+
     def _mapped(self, fields: Mapping[str, object]) -> Mapping[str, object]:
         if not self.mapping:
             return fields

@@ -6,6 +6,9 @@ IngestError
 ├── TooManyRefusals     the stop rule ended the run before it stored the batch
 ├── SourceNotFound      no such topic, file or folder                      (also a LookupError)
 ├── SourceUnavailable   the broker does not answer; retry with backoff     (also a ConnectionError)
+│   └── RegistryUnavailable  the schema registry does not answer; the same
+├── RegistryRefused     the schema registry refuses this client, or is none
+├── SchemaNotFound      the schema registry has no such schema             (also a LookupError)
 ├── SourceDenied        TLS, login or rights: the source does not let us in (also a PermissionError)
 ├── SourceChanged       a file changed while it was read; start again
 ├── PositionLost        the input no longer has what comes after the stored position
@@ -23,6 +26,9 @@ __all__ = [
     "InvalidSettings",
     "MessageRefused",
     "PositionLost",
+    "RegistryRefused",
+    "RegistryUnavailable",
+    "SchemaNotFound",
     "SourceChanged",
     "SourceDenied",
     "SourceNotFound",
@@ -43,13 +49,17 @@ class Undecodable(IngestError, ValueError):
         where: what was being read, such as `line 1, column 8`.
         expected: what should have been there.
         got: what was there.
+        schema: the schema that the message was written with, such as `schema 7 (readings-value
+            version 3)`, where a registry has it.
     """
 
-    def __init__(self, where: str, *, expected: str, got: str) -> None:
-        super().__init__(f"{where}: expected {expected}, got {got}")
+    def __init__(self, where: str, *, expected: str, got: str, schema: str | None = None) -> None:
+        with_schema = f"; the message has {schema}" if schema else ""
+        super().__init__(f"{where}: expected {expected}, got {got}{with_schema}")
         self.where = where
         self.expected = expected
         self.got = got
+        self.schema = schema
 
 
 class MessageRefused(IngestError, ValueError):
@@ -125,6 +135,21 @@ class SourceUnavailable(IngestError, ConnectionError):
 
 class SourceDenied(IngestError, PermissionError):
     """The source does not let this client in: TLS, login or rights; the message says which."""
+
+
+class RegistryUnavailable(SourceUnavailable):
+    """The schema registry does not answer.
+
+    No message is refused for that: which schema it was written with is only not known yet.
+    """
+
+
+class RegistryRefused(IngestError):
+    """The schema registry refuses this client or its request, or what answers is no registry."""
+
+
+class SchemaNotFound(IngestError, LookupError):
+    """The schema registry has no such schema, subject or version."""
 
 
 class SourceChanged(IngestError):

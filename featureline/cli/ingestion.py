@@ -14,6 +14,7 @@ from typing import Any, Literal
 import click
 
 from featureline.cli.fleet import run_workers
+from featureline.cli.formats import decoder_of, format_options
 from featureline.cli.output import emit, progress, read_json
 from featureline.cli.refusals import Refusals, refusal_options
 from featureline.cli.store import common_options, open_any
@@ -107,6 +108,7 @@ def _options(command: Any) -> Any:
     show_default=True,
     help="When messages were removed before they were stored: stop, or go on after them.",
 )
+@format_options
 @common_options
 def kafka(
     bootstrap: str,
@@ -125,6 +127,7 @@ def kafka(
     home: Path | None,
     connect: str | None,
     as_json: bool,
+    **formats: Any,
 ) -> None:
     """Ingest JSON messages of a Kafka topic until Ctrl-C, or until caught up."""
     if workers > 1:
@@ -148,6 +151,8 @@ def kafka(
         )
         _say(group, run_workers(settings, home, connect), letters, as_json)
         return
+    """Ingest the messages of a Kafka topic until Ctrl-C, or until caught up."""
+    decoder = decoder_of(formats, _mapping(mapping_file))
     source = KafkaSource(
         bootstrap,
         topic,
@@ -176,6 +181,8 @@ def kafka(
             mapping=mapping_of(mapping_file),
             dead_letters=sink,
             stop_rule=refusals.stop_rule,
+            decoder=decoder,
+            dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )
         with (

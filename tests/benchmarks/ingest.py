@@ -27,6 +27,7 @@ from kafka.admin import NewTopic
 import featurestore
 from featureline.broker import Broker, BrokerUnavailable
 from ingest import DeadLetters, KafkaSource, Pipeline, Report
+from tests.benchmarks import decoders
 from tests.benchmarks.child import ROOT, module_command
 from tests.benchmarks.harness import (
     Bar,
@@ -159,7 +160,8 @@ def run(size: Size, work: Path) -> list[Figure]:
                     baseline_values=[resident[0] / 1e6],
                 )
             )
-    return figures
+    note("decoding")
+    return figures + decoders.measure(size)
 
 
 def _in_processes(
