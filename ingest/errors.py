@@ -2,6 +2,7 @@
 
 IngestError
 ├── Undecodable         one message is not a record                       (also a ValueError)
+├── InvalidMapping      a declared mapping or lookup breaks a rule       (also a ValueError)
 ├── MessageRefused      a refused message and no dead letters to put it in (also a ValueError)
 ├── SourceNotFound      no such topic, file or folder                      (also a LookupError)
 ├── SourceUnavailable   the broker does not answer; retry with backoff     (also a ConnectionError)
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 __all__ = [
     "IngestError",
+    "InvalidMapping",
     "MessageRefused",
     "PositionLost",
     "SourceChanged",
@@ -35,6 +37,22 @@ class Undecodable(IngestError, ValueError):
         where: what was being read, such as `line 1, column 8`.
         expected: what should have been there.
         got: what was there.
+    """
+
+    def __init__(self, where: str, *, expected: str, got: str) -> None:
+        super().__init__(f"{where}: expected {expected}, got {got}")
+        self.where = where
+        self.expected = expected
+        self.got = got
+
+
+class InvalidMapping(IngestError, ValueError):
+    """A declared mapping or lookup cannot be what was meant; no message was read.
+
+    Args:
+        where: the member of the declaration, such as `feature 'price'`.
+        expected: what it should be.
+        got: what it is.
     """
 
     def __init__(self, where: str, *, expected: str, got: str) -> None:
