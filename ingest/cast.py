@@ -28,7 +28,9 @@ COLLECTIONS: Final = ("list", "set", "vector")
 _PER_SECOND: Final = {"seconds": 1, "millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
 UNITS: Final = (*_PER_SECOND, "iso")
 _INTEGER: Final = re.compile(r"[+-]?\d{1,40}(\.0*)?\Z", re.ASCII)
-_NUMBER: Final = re.compile(r"[+-]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][+-]?\d{1,4})?\Z", re.ASCII)
+_NUMBER: Final = re.compile(
+    r"[+-]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][+-]?\d{1,4})?\Z", re.ASCII
+)
 _INT64: Final = 2**63
 _BOOLEANS: Final = {
     "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False,

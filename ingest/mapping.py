@@ -579,9 +579,7 @@ class _Plan:
         try:
             record = dict(zip(self._names, self._getter(fields), strict=True))
         except KeyError:
-            record = {
-                feature: fields[field] for feature, field in self._renames if field in fields
-            }
+            record = {feature: fields[field] for feature, field in self._renames if field in fields}
         for feature, read in self._others:
             value = read(fields, message)
             if value is not None:
@@ -745,7 +743,9 @@ def _to_feature(
         if cast.kind != wanted or cast.of not in (None, element):
             raise InvalidMapping(
                 where,
-                expected=f"a type that fits {definition.collection or ''} {name}".replace("  ", " "),
+                expected=f"a type that fits {definition.collection or ''} {name}".replace(
+                    "  ", " "
+                ),
                 got=cast.kind + (f" of {cast.of}" if cast.of else ""),
             )
         return replace(cast, of=element).converter(where=where)
