@@ -42,18 +42,18 @@ class Lookup(Transform):
     null. A record whose key is null, or of whom nothing was known, gets nothing added. What the
     record has already under a looked-up name is replaced. Deletions pass through as they are.
 
-    **What is guaranteed.** A batch sees every record of the other group that was acknowledged before
-    it is looked up. Read again, a message gives the same record as long as the other group has
-    got no version since then with an event time at or before the message's. Such a late version
+    **What is guaranteed.** A batch sees every record of the other group that was acknowledged
+    before it is looked up. Read again, a message gives the same record as long as the other group
+    has got no version since then with an event time at or before the message's. Such a late version
     changes what a replay finds, as it changes what a dataset finds: the history is what it is when
-    one looks. So do an erasure, and a record put into one of the two stores only. Where
-    streams race, let the messages come later than what they are looked up in, or set `wait_s`.
-    Nothing is kept from one batch to the next, so no answer is stale.
+    one looks. So do an erasure, and a record put into one of the two stores only. Where streams
+    race, let the messages come later than what they are looked up in, or set `wait_s`. Nothing is
+    kept from one batch to the next, so no answer is stale.
 
-    **Time to live.** A dataset takes no notice of it, and neither does a lookup, until `max_age` says
-    so: an age up to which a version is seen, inclusive, or `"ttl"` for what was readable online at
-    the record's time: younger than the other group's ttl as it is when the run begins. A ttl of
-    single records is not looked at.
+    **Time to live.** A dataset takes no notice of it, and neither does a lookup, until `max_age`
+    says so: an age up to which a version is seen, inclusive, or `"ttl"` for what was readable
+    online at the record's time: younger than the other group's ttl, as that is when the run begins.
+    The ttl of a single record is not looked at.
 
     **Which groups.** Feature groups with an offline store, encrypted ones too, and windowed groups
     (as of the message's time, each batch computed from the history; no `max_age`). Groups that
@@ -67,9 +67,9 @@ class Lookup(Transform):
         as_of: where the record's time is: a name in the record, or `@timestamp` for when the source
             got the message; None: the event time of the group that records go to. In any form that
             an event time may have.
-        missing: `null`: a message of whose key nothing was known then goes on without; `refuse`: it
-            is refused. A null key is no key, and is refused too.
-        wait_s: how long a batch waits for records that are missing, ≥ 0; what comes later is missing.
+        missing: `null`: a message of whose key nothing was known then goes on without; `refuse`:
+            it is refused. A null key is no key, and is refused too.
+        wait_s: how long a batch waits for records that are missing, ≥ 0; later ones are missing.
         max_age: how old a version may be; None: any age.
         retry_s: how long to try again while the store is unavailable.
 

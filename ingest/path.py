@@ -116,9 +116,9 @@ class Path:
             if not steps:
                 return lambda fields, message: _text("@key", message.key)
             return lambda fields, message: _walk(_key_members(message), steps, self.text)
-        if len(self.steps) == 1:
-            first = self.steps[0]
-            return lambda fields, message: fields.get(first)  # type: ignore[call-overload, no-any-return]
+        if self.field is not None:
+            name = self.field
+            return lambda fields, message: fields.get(name)
         return lambda fields, message: _walk(fields, self.steps, self.text)
 
 
