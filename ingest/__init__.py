@@ -16,8 +16,10 @@ from ingest.decode import (
     RowDecoder,
     TombstoneDecoder,
 )
+from ingest.enrich import Lookup
 from ingest.errors import (
     IngestError,
+    InvalidMapping,
     MessageRefused,
     PositionLost,
     SourceChanged,
@@ -25,7 +27,10 @@ from ingest.errors import (
     SourceUnavailable,
     Undecodable,
 )
+from ingest.mapping import FeatureMapping
+from ingest.mappingfile import read_mapping, transforms_of
 from ingest.pipeline import Pipeline, Report
+from ingest.preview import Preview, preview_messages
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.files import FileSource
 from ingest.sources.kafka import KafkaSource
@@ -52,11 +57,18 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     # between decoding and storing
     "Transform",
     "Transformed",
+    "FeatureMapping",
+    "Lookup",
+    "read_mapping",
+    "transforms_of",
+    "Preview",
+    "preview_messages",
     # refused messages
     "DeadLetters",
     "DeadLetter",
     # errors
     "IngestError",
+    "InvalidMapping",
     "Undecodable",
     "MessageRefused",
     "SourceNotFound",

@@ -292,7 +292,7 @@ class Engine:
                 if _SPECIAL & set(inner.columns):
                     raise _not_scalar(name, sql, f"{function}, which the session decides")
             elif kind == "scalar" and stability != "CONSISTENT" and function not in _ZONED:
-                raise _not_scalar(name, sql, f"{function}, which gives not always the same")
+                raise _not_scalar(name, sql, f"{function}, which does not always give the same")
 
 
 class _Seen:

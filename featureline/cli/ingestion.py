@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import click
 
-from featureline.cli.output import emit, progress, read_json
+from featureline.cli.output import console, emit, progress
 from featureline.cli.store import common_options, home_of, open_any
-from featurestore import FeatureStore, InvalidRequest
+from featurestore import FeatureStore
 from featurestore.embedded import EmbeddedStore
 from ingest import (
     DeadLetters,
@@ -26,10 +26,13 @@ from ingest import (
     Report,
     RowDecoder,
     Source,
+    Transform,
+    read_mapping,
+    transforms_of,
 )
 from ingest.validate import check
 
-__all__ = ["ingest", "load_file"]
+__all__ = ["ingest", "load_file", "mapped"]
 
 _PAGE = 2000
 
@@ -47,7 +50,7 @@ def _options(command: Any) -> Any:
                 "--mapping",
                 "mapping_file",
                 type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                help="JSON object: feature → field; other fields are left out.",
+                help="TOML or JSON: feature → field, or paths, casts, SQL and lookups.",
             ),
             click.option(
                 "--dead-letters",
@@ -104,11 +107,13 @@ def kafka(
     )
     with open_any(home, connect) as store:
         letters = _dead_letters(store, dead_letters)
+        mapping, transforms = mapped(mapping_file, topic)
         pipeline = Pipeline(
             source,
             store,
             group,
-            mapping=_mapping(mapping_file),
+            mapping=mapping,
+            transforms=transforms,
             dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )
@@ -143,11 +148,13 @@ def files(
     source = FileSource(path)
     with open_any(home, connect) as store:
         letters = _dead_letters(store, dead_letters)
+        mapping, transforms = mapped(mapping_file, None)
         pipeline = Pipeline(
             source,
             store,
             group,
-            mapping=_mapping(mapping_file),
+            mapping=mapping,
+            transforms=transforms,
             dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )
@@ -206,13 +213,21 @@ def _ticking(tick: Callable[[int], None]) -> Callable[[Report], None]:
     return lambda report: tick(report.read)
 
 
-def _mapping(file: Path | None) -> dict[str, str]:
+def mapped(file: Path | None, topic: str | None) -> tuple[dict[str, str], list[Transform]]:
+    """Read --mapping: the short form for a decoder, or the transforms of the full one."""
     if file is None:
-        return {}
-    body = read_json(file)
-    if not isinstance(body, dict) or not all(isinstance(value, str) for value in body.values()):
-        raise InvalidRequest(f"{file}: expected an object of feature → field")
-    return body
+        return {}, []
+    body = read_mapping(file)
+    if not all(isinstance(value, str) for value in body.values()):
+        return {}, transforms_of(body, topic=topic)
+    for feature, field in body.items():
+        if any(mark in field for mark in ".[@"):
+            console.print(
+                f"{file}: {feature} is read from a field called {field!r}; for a path write it "
+                f"under [features]",
+                markup=False,
+            )
+    return body, []
 
 
 def _dead_letters(store: FeatureStore, folder: Path | None) -> Path:

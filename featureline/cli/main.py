@@ -19,6 +19,7 @@ from featureline.cli import (
     ingestion,
     jobs,
     migrate,
+    preview,
     records,
     serving,
     top,
@@ -38,6 +39,7 @@ def cli() -> None:
     """A self-hosted feature store with lineage and a training layer."""
 
 
+ingestion.ingest.add_command(preview.preview_command)
 for command in (
     serving.serve,
     serving.demo,
