@@ -69,6 +69,12 @@ def read_as_of(
     )
     texts = [identifier_text(group, value) for value in values]
     times_us = checked_times(group.name, times)
+    for time_us in times_us:
+        if not eventtime.MIN_US <= time_us <= eventtime.MAX_US:
+            raise InvalidRequest(
+                f"{group.name}: times: expected times of the years 0000 to 9999, got {time_us} µs "
+                f"since 1970"
+            )
     if len(texts) != len(times_us):
         raise InvalidRequest(
             f"{group.name}: expected as many times as identifiers, got {len(times_us)} for "

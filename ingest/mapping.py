@@ -47,11 +47,12 @@ class FeatureMapping(Transform):
     - `rest`: true: features of the group that are not declared come from the field of their name.
 
     An expression reads the names of `inputs`, of features that have a path or value, and of fields.
-    A declared one has the type of its cast, a feature without a cast that of the group, a field
-    that is not declared is text (JSON, where it was no text): types never depend on the data. Its
-    value must be of the feature's type, but a whole number may be for Fractional, a boolean for
-    Integral (1, 0) and a TIMESTAMPTZ for text and for Unix seconds. It sees its own row and
-    nothing else, and times in UTC.
+    In the expression of a feature its own name is the field's; other computed features it does not
+    know. A declared name has the type of its cast, a feature without a cast that of the group, and
+    a field that is not declared is text (JSON, where it was no text): types never depend on the
+    data. Its value must be of the feature's type, but a whole number may be for Fractional, a
+    boolean for Integral (1, 0) and a TIMESTAMPTZ for text and for Unix seconds. It sees its own
+    row and nothing else, and times in UTC.
 
     A value that is absent or null is left out. A message with a value that cannot be cast or
     computed is refused; the others of its batch are not touched. Of a deletion only the record

@@ -136,11 +136,23 @@ class Planner:
         """Find what an expression's names are; they are then spelled as they were at first."""
         names = []
         for name in expression.columns:
+            self._check_computed(name, expression)
             column = self._columns.get(name.lower())
             if column is None:
                 column = self._columns[name.lower()] = self._column(name, expression)
             names.append(column.name)
         return replace(expression, columns=tuple(dict.fromkeys(names)))
+
+    def _check_computed(self, name: str, expression: Expression) -> None:
+        """Refuse the name of a computed feature, but in its own expression: there it is a field."""
+        for known, entry in self._features.items():
+            is_other = entry.sql is not None and entry.where != expression.name
+            if is_other and known.lower() == name.lower():
+                raise InvalidMapping(
+                    f"{expression.name}: {expression.sql}",
+                    expected="names of fields, inputs, and features that are not computed",
+                    got=f"{known}, which is computed by sql",
+                )
 
     def _column(self, name: str, expression: Expression) -> Column:
         declared = {**self._features, **self._inputs}
@@ -151,18 +163,12 @@ class Planner:
                 expected="names that differ by more than their case (SQL does not tell it)",
                 got=" and ".join(found),
             )
-        if not found:
+        if not found or declared[found[0]].sql is not None:
             check_special([name], f"{expression.name}: {expression.sql}")
             entry = Entry(f"field {name!r}", path=Path.of_field(name))
             return Column(name, "VARCHAR", entry.reading(as_text, self._topic))
         (known,) = found
         entry = declared[known]
-        if entry.sql is not None:
-            raise InvalidMapping(
-                f"{expression.name}: {expression.sql}",
-                expected="names of fields, inputs, and features that are not computed",
-                got=f"{known}, which is computed by sql",
-            )
         is_input = known in self._inputs
         cast = entry.cast or _implied(entry.path)
         if cast is None and not is_input:

@@ -333,6 +333,12 @@ def test_a_field_that_is_not_declared_is_text(mapped):
         mapped(only(total={"sql": "a * b"}), {})
 
 
+def test_in_its_own_expression_a_feature_is_the_field_of_that_name(mapped):
+    declaration = only(id="id", note={"sql": "upper(note)"}, total={"sql": "CAST(Total AS DOUBLE)"})
+
+    assert mapped(declaration, {"note": "x", "Total": "2"}) == {"note": "X", "total": 2.0}
+
+
 def test_a_row_without_a_value_is_refused_alone_with_its_reason(mapped):
     declaration = only(
         id="id",
