@@ -11,6 +11,7 @@ from pathlib import Path
 
 import featurestore
 from ingest import DeadLetters, KafkaSource, Pipeline, Report
+from tests.benchmarks.child import peak_bytes
 from tests.benchmarks.records import GROUP
 
 __all__: list[str] = []
@@ -55,7 +56,7 @@ def main() -> None:
                 "refused": report.refused,
                 "seconds": seconds,
                 "cpu_s": usage.ru_utime + usage.ru_stime,
-                "peak_bytes": usage.ru_maxrss * 1024,
+                "peak_bytes": peak_bytes(),
                 "resident_bytes": quarters,
             }
         ),
