@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, Self, final
 import grpc
 import pyarrow as pa
 
-from featurestore import convert, wire, wire_control, wire_window
+from featurestore import convert, wire, wire_asof, wire_control, wire_window
 from featurestore.awaited_datasets import AwaitedDatasets
 from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
@@ -235,6 +235,24 @@ class AsyncStore:
         request = wire_window.windows_message(group, keys, at)
         response = await self._call(self._windows.GetWindows, request)
         return list(map(convert.message_to_values, response.records))
+
+    async def get_as_of(
+        self,
+        group: str,
+        identifiers: Iterable[object],
+        times: Iterable[object],
+        *,
+        features: Sequence[str] = (),
+        lookback: dt.timedelta | None = None,
+    ) -> pa.Table:
+        """See FeatureStore.get_as_of."""
+        requests = wire_asof.requests(group, identifiers, times, features, lookback)
+        return wire_asof.table_of(
+            [
+                await self._call(self._control.GetRecordsAsOf, request, timeout_s=LONG_TIMEOUT_S)
+                for request in requests
+            ]
+        )
 
     # -- datasets and offline tables ----------------------------------------------------------
 

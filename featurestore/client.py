@@ -15,7 +15,15 @@ import grpc
 import pyarrow as pa
 
 import lineage
-from featurestore import convert, eventtime, wire, wire_control, wire_transfer, wire_window
+from featurestore import (
+    convert,
+    eventtime,
+    wire,
+    wire_asof,
+    wire_control,
+    wire_transfer,
+    wire_window,
+)
 from featurestore.arrowcode import encode_batch
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport
@@ -693,6 +701,21 @@ class RemoteStore(FeatureStore):
         request = wire_control.erase_message(group, identifiers, reason, datasets)
         response = self._call(self._control.EraseRecords, request, timeout_s=LONG_TIMEOUT_S)
         return ErasureReport(json.loads(response.report_json))
+
+    def get_as_of(
+        self,
+        group: str,
+        identifiers: Iterable[object],
+        times: Iterable[object],
+        *,
+        features: Sequence[str] = (),
+        lookback: dt.timedelta | None = None,
+    ) -> pa.Table:
+        """See FeatureStore.get_as_of."""
+        return wire_asof.table_of(
+            self._call(self._control.GetRecordsAsOf, request, timeout_s=LONG_TIMEOUT_S)
+            for request in wire_asof.requests(group, identifiers, times, features, lookback)
+        )
 
     # -- lineage and end ----------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from featurestore import builderquery, convert, eventtime, verify
 from featurestore import record as record_rules
 from featurestore.arrowcode import Encoded, check_records, encode_batch
 from featurestore.arrowview import without_views
+from featurestore.asof import read_as_of
 from featurestore.backfill import backfill, rebuild_online
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport, check_dataset
@@ -678,6 +679,31 @@ class EmbeddedStore(FeatureStore):
         )
         name = spine_name or name_of(spine)
         return self._recorded(dataset, resolved, name, rebuilt=False)
+
+    def get_as_of(
+        self,
+        group: str,
+        identifiers: Iterable[object],
+        times: Iterable[object],
+        *,
+        features: Sequence[str] = (),
+        lookback: dt.timedelta | None = None,
+    ) -> pa.Table:
+        """See FeatureStore.get_as_of."""
+        groups = self.registry.current()
+        entry = groups.get(group)
+        return read_as_of(
+            FeatureSelection(group, tuple(features), lookback=lookback),
+            identifiers,
+            times,
+            schema_of=lambda: (
+                self.windowed.get(group).windows.schema if entry is None else entry.group
+            ),
+            stored=None
+            if entry is None or not entry.group.online
+            else partial(self._stored, entry),
+            resolved=lambda asked: self._resolve([asked])[0],
+        )
 
     def explain_dataset(
         self,

@@ -676,6 +676,43 @@ class FeatureStore(ABC):
         """
 
     @abstractmethod
+    def get_as_of(
+        self,
+        group: str,
+        identifiers: Iterable[object],
+        times: Iterable[object],
+        *,
+        features: Sequence[str] = (),
+        lookback: dt.timedelta | None = None,
+    ) -> pa.Table:
+        """Return features of identifiers, each as of a time of its own.
+
+        By the rule of `dataset`: the newest version with an event time at or before the time, a
+        deletion counts, a ttl does not. It makes no dataset and leaves nothing in lineage. What the
+        online store has answers where it is old enough to be seen; the rest comes from the offline
+        table, after a flush. So a record that was put into one store only is seen, or not, by which
+        one answers.
+
+        Args:
+            group: a feature group with an offline store, or a windowed group.
+            identifiers: values, or an Arrow array of them.
+            times: as many; datetimes with a zone, or an Arrow array of timestamps with one.
+            features: columns to return; none: all but the record identifier and the event time.
+            lookback: how old a value may be; None: any age. Not for windowed groups.
+
+        Returns:
+            One row per pair, in the order asked; nulls where nothing was known.
+
+        Raises:
+            FeatureGroupNotFound, FeatureNotFound: no such group or feature.
+            InvalidRecord: an identifier is null or has another type.
+            InvalidRequest: a time has no zone, there are not as many, or the group has no offline
+                store.
+
+        Cost: one read of the online store; a join with the history when that does not answer.
+        """
+
+    @abstractmethod
     def erase(
         self, group: str, identifiers: object, *, reason: str = "", datasets: str = "keep"
     ) -> ErasureReport:

@@ -72,6 +72,7 @@ _RETRIED: Final = [
         "Search",
         "DescribeDataset",
         "ListTableVersions",
+        "GetRecordsAsOf",
     )
 ]
 _RETRIED_ON_LOAD: Final = [

@@ -25,8 +25,10 @@ from ingest.decoders import (
     ProtobufDecoder,
     decoder_from,
 )
+from ingest.enrich import Lookup
 from ingest.errors import (
     IngestError,
+    InvalidMapping,
     InvalidSettings,
     MessageRefused,
     PositionLost,
@@ -43,7 +45,10 @@ from ingest.errors import (
 from ingest.letter import DeadLetter, DeadLetterSink, LetterFilter
 from ingest.letterreplay import ReplayReport, replay
 from ingest.lettertopic import DeadLetterTopic
+from ingest.mapping import FeatureMapping
+from ingest.mappingfile import read_mapping, transforms_of
 from ingest.pipeline import Pipeline, Report
+from ingest.preview import Preview, preview_messages
 from ingest.registry import Reference, RegisteredSchema, SchemaRegistry
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.files import FileSource
@@ -86,6 +91,12 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     # between decoding and storing
     "Transform",
     "Transformed",
+    "FeatureMapping",
+    "Lookup",
+    "read_mapping",
+    "transforms_of",
+    "Preview",
+    "preview_messages",
     # refused messages
     "DeadLetterSink",
     "DeadLetters",
@@ -99,6 +110,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     # errors
     "IngestError",
     "InvalidSettings",
+    "InvalidMapping",
     "Undecodable",
     "MessageRefused",
     "TooManyRefusals",

@@ -2,6 +2,7 @@
 
 IngestError
 ├── Undecodable         one message is not a record                       (also a ValueError)
+├── InvalidMapping      a declared mapping or lookup breaks a rule       (also a ValueError)
 ├── MessageRefused      a refused message and no dead letters to put it in (also a ValueError)
 ├── TooManyRefusals     the stop rule ended the run before it stored the batch
 ├── SourceNotFound      no such topic, file or folder                      (also a LookupError)
@@ -23,6 +24,7 @@ from collections.abc import Mapping, Sequence
 
 __all__ = [
     "IngestError",
+    "InvalidMapping",
     "InvalidSettings",
     "MessageRefused",
     "PositionLost",
@@ -60,6 +62,22 @@ class Undecodable(IngestError, ValueError):
         self.expected = expected
         self.got = got
         self.schema = schema
+
+
+class InvalidMapping(IngestError, ValueError):
+    """A declared mapping or lookup cannot be what was meant; no message was read.
+
+    Args:
+        where: the member of the declaration, such as `feature 'price'`.
+        expected: what it should be.
+        got: what it is.
+    """
+
+    def __init__(self, where: str, *, expected: str, got: str) -> None:
+        super().__init__(f"{where}: expected {expected}, got {got}")
+        self.where = where
+        self.expected = expected
+        self.got = got
 
 
 class MessageRefused(IngestError, ValueError):

@@ -19,6 +19,10 @@ from featureline.cli.output import emit, progress, read_json
 from featureline.cli.refusals import Refusals, refusal_options
 from featureline.cli.store import common_options, open_any
 from featurestore import FeatureStore, InvalidRequest
+from featureline.cli.output import console, emit, progress
+from featureline.cli.store import common_options, home_of, open_any
+from featurestore import FeatureStore
+from featurestore.embedded import EmbeddedStore
 from ingest import (
     FileSource,
     JsonDecoder,
@@ -27,12 +31,16 @@ from ingest import (
     RowDecoder,
     Source,
     kafka_source,
+    Transform,
+    read_mapping,
+    transforms_of,
 )
 from ingest.settings import PipelineSettings
 from ingest.sources.kafka import CLIENTS, Client
 from ingest.validate import check
 
 __all__ = ["ingest", "load_file", "mapping_of", "stopped_by_signals"]
+__all__ = ["ingest", "load_file", "mapped"]
 
 _PAGE = 2000
 
@@ -50,7 +58,7 @@ def _options(command: Any) -> Any:
                 "--mapping",
                 "mapping_file",
                 type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                help="JSON object: feature → field; other fields are left out.",
+                help="TOML or JSON: feature → field, or paths, casts, SQL and lookups.",
             ),
             refusal_options,
             click.option(
@@ -174,6 +182,7 @@ def kafka(
     with open_any(home, connect) as store:
         letters = _dead_letters(store, dead_letters)
     with open_any(home, connect) as store, closing(refusals.sink(store, bootstrap)) as sink:
+        mapping, transforms = mapped(mapping_file, topic)
         pipeline = Pipeline(
             source,
             store,
@@ -182,6 +191,8 @@ def kafka(
             dead_letters=sink,
             stop_rule=refusals.stop_rule,
             decoder=decoder,
+            mapping=mapping,
+            transforms=transforms,
             dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )
@@ -215,6 +226,9 @@ def files(
     """
     source = FileSource(path)
     with open_any(home, connect) as store, closing(refusals.sink(store)) as sink:
+    with open_any(home, connect) as store:
+        letters = _dead_letters(store, dead_letters)
+        mapping, transforms = mapped(mapping_file, None)
         pipeline = Pipeline(
             source,
             store,
@@ -222,6 +236,9 @@ def files(
             mapping=mapping_of(mapping_file),
             dead_letters=sink,
             stop_rule=refusals.stop_rule,
+            mapping=mapping,
+            transforms=transforms,
+            dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )
         with (
@@ -285,12 +302,21 @@ def mapping_of(file: Path | None) -> dict[str, str]:
     Raises:
         InvalidRequest: it holds something else.
     """
+def mapped(file: Path | None, topic: str | None) -> tuple[dict[str, str], list[Transform]]:
+    """Read --mapping: the short form for a decoder, or the transforms of the full one."""
     if file is None:
-        return {}
-    body = read_json(file)
-    if not isinstance(body, dict) or not all(isinstance(value, str) for value in body.values()):
-        raise InvalidRequest(f"{file}: expected an object of feature → field")
-    return body
+        return {}, []
+    body = read_mapping(file)
+    if not all(isinstance(value, str) for value in body.values()):
+        return {}, transforms_of(body, topic=topic)
+    for feature, field in body.items():
+        if any(mark in field for mark in ".[@"):
+            console.print(
+                f"{file}: {feature} is read from a field called {field!r}; for a path write it "
+                f"under [features]",
+                markup=False,
+            )
+    return body, []
 
 
 @contextmanager

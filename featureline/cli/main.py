@@ -22,6 +22,7 @@ from featureline.cli import (
     jobs,
     migrate,
     origins,
+    preview,
     records,
     serving,
     top,
@@ -41,6 +42,7 @@ def cli() -> None:
     """A self-hosted feature store with lineage and a training layer."""
 
 
+ingestion.ingest.add_command(preview.preview_command)
 for command in (
     serving.serve,
     serving.demo,

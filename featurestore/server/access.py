@@ -99,6 +99,7 @@ class Access:
             "CreateDataset": self._builder,
             "CheckDataset": self._manifest,
             "ReadHistory": self._history,
+            "GetRecordsAsOf": self._as_of,
             "LoadRows": self._load,
         }
 
@@ -390,6 +391,9 @@ class Access:
                 self.read_entry(caller, action, selection, groups, keys=False)
 
         return check
+
+    def _as_of(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        self.read_entry(caller, "featureline:BuildDataset", request, groups, keys=False)
 
     def _builder(self, request: Any, caller: Caller, groups: Groups | None) -> None:
         action = "featureline:CreateDataset"
@@ -759,6 +763,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "ListDatasets": _on("featureline:ListDatasets", arn("dataset", "*")),
     "Maintain": _on_group("featureline:Maintain"),
     "ReadHistory": _on_group("featureline:ReadHistory"),
+    "GetRecordsAsOf": _on_group("featureline:BuildDataset"),
     "ListTableVersions": _on_group("featureline:ListTableVersions"),
     "Restore": _on_group("featureline:Restore"),
     "LoadRows": lambda request: (

@@ -7,9 +7,10 @@ import base64
 import datetime as dt
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final, final
 
-from featurestore import wire, wire_control
+from featurestore import wire, wire_asof, wire_control
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest, InvalidSpine
 from featurestore.record import shown
@@ -348,6 +349,11 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
     async def Restore(self, request: Any, context: Any) -> Any:
         """Make an older version of an offline table the newest one."""
         return await self._tables.restore(request)
+
+    async def GetRecordsAsOf(self, request: Any, context: Any) -> Any:
+        """Return features of identifiers, each as of a time of its own."""
+        work = partial(wire_asof.answered, self._store, request)
+        return await _in_thread(context, work, "GetRecordsAsOf")
 
     async def LoadRows(
         self, request_iterator: AsyncIterator[Any], context: Any

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from featurestore.v1 import asof_pb2 as _asof_pb2
 from featurestore.v1 import dataset_pb2 as _dataset_pb2
 from featurestore.v1 import erasure_pb2 as _erasure_pb2
 from featurestore.v1 import offline_pb2 as _offline_pb2

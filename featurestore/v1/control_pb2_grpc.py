@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from featurestore.v1 import asof_pb2 as featurestore_dot_v1_dot_asof__pb2
 from featurestore.v1 import control_pb2 as featurestore_dot_v1_dot_control__pb2
 from featurestore.v1 import dataset_pb2 as featurestore_dot_v1_dot_dataset__pb2
 from featurestore.v1 import erasure_pb2 as featurestore_dot_v1_dot_erasure__pb2
@@ -178,6 +179,11 @@ class FeatureStoreStub(object):
                 '/featurestore.v1.FeatureStore/MoveSource',
                 request_serializer=featurestore_dot_v1_dot_source__pb2.MoveSourceRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_source__pb2.MoveSourceResponse.FromString,
+                _registered_method=True)
+        self.GetRecordsAsOf = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/GetRecordsAsOf',
+                request_serializer=featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfResponse.FromString,
                 _registered_method=True)
 
 
@@ -370,6 +376,13 @@ class FeatureStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRecordsAsOf(self, request, context):
+        """Features of identifiers, each as of a time of its own, by the rule of datasets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureStoreServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -512,6 +525,11 @@ def add_FeatureStoreServicer_to_server(servicer, server):
                     servicer.MoveSource,
                     request_deserializer=featurestore_dot_v1_dot_source__pb2.MoveSourceRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_source__pb2.MoveSourceResponse.SerializeToString,
+            ),
+            'GetRecordsAsOf': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRecordsAsOf,
+                    request_deserializer=featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1270,6 +1288,33 @@ class FeatureStore(object):
             '/featurestore.v1.FeatureStore/MoveSource',
             featurestore_dot_v1_dot_source__pb2.MoveSourceRequest.SerializeToString,
             featurestore_dot_v1_dot_source__pb2.MoveSourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRecordsAsOf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/GetRecordsAsOf',
+            featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfRequest.SerializeToString,
+            featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,6 +32,7 @@ from featurestore.dataset import fingerprint_of
 from featurestore.embedded import open_store
 from featurestore.server import native_is_available
 from featurestore.v1 import (
+    asof_pb2,
     control_pb2,
     control_pb2_grpc,
     dataset_pb2,
@@ -233,6 +234,7 @@ EVERY_CALL = [
     ("control", "CheckDataset", [dataset_pb2.CheckDatasetRequest(spec={"manifest_json": "{}"})]),
     ("control", "CreateDataset", [dataset_pb2.CreateDatasetRequest(spec=builder())]),
     ("control", "Maintain", offline_pb2.MaintainRequest(feature_group_name="people")),
+    ("control", "GetRecordsAsOf", asof_pb2.GetRecordsAsOfRequest(feature_group_name="people")),
     ("control", "ReadHistory", offline_pb2.ReadHistoryRequest(feature_group_name="people")),
     (
         "control",
