@@ -306,7 +306,7 @@ class Pipeline:
         columns = self._source.columns
         for feature in mapping or columns or ():
             group.feature_type(feature)
-        if mapping and columns is not None:
+        if mapping and columns:
             for feature, column in mapping.items():
                 if column not in columns:
                     raise IngestError(
