@@ -8,7 +8,14 @@
 """
 
 from ingest.deadletter import DeadLetter, DeadLetters
-from ingest.decode import Decoded, Decoder, Deleted, JsonDecoder, RowDecoder
+from ingest.decode import (
+    Decoded,
+    Decoder,
+    Deleted,
+    JsonDecoder,
+    RowDecoder,
+    TombstoneDecoder,
+)
 from ingest.errors import (
     IngestError,
     MessageRefused,
@@ -39,6 +46,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Decoder",
     "JsonDecoder",
     "RowDecoder",
+    "TombstoneDecoder",
     "Decoded",
     "Deleted",
     # between decoding and storing
