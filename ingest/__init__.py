@@ -1,4 +1,4 @@
-"""Ingestion: messages from Kafka and files into feature groups, each exactly once.
+"""Ingestion: messages from Kafka, files, tables and queries into feature groups, each exactly once.
 
     source → decode → validate → dead letters → feature store
 
@@ -27,8 +27,11 @@ from ingest.errors import (
 )
 from ingest.pipeline import Pipeline, Report
 from ingest.source import Batch, Message, Source, StoredPositions
+from ingest.sources.changes import DeltaChanges
 from ingest.sources.files import FileSource
+from ingest.sources.flight import FlightSource
 from ingest.sources.kafka import KafkaSource
+from ingest.sources.query import QuerySource
 from ingest.transform import Transform, Transformed
 
 __all__ = [  # noqa: RUF022  # grouped by topic
@@ -39,6 +42,9 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Source",
     "KafkaSource",
     "FileSource",
+    "DeltaChanges",
+    "QuerySource",
+    "FlightSource",
     "Batch",
     "Message",
     "StoredPositions",
