@@ -21,6 +21,7 @@ from featureline.cli import (
     migrate,
     records,
     serving,
+    tables,
     top,
     transfer,
     windows,
@@ -72,6 +73,8 @@ for command in (
 
 groups.group.add_command(transfer.backfill)
 groups.group.add_command(transfer.rebuild)
+for command in (tables.changes, tables.query, tables.flight):
+    ingestion.ingest.add_command(command)
 
 
 def main() -> None:
