@@ -113,7 +113,7 @@ class DeltaChanges(Source):
     @property
     def name(self) -> str:
         """`delta:ID`, with the id that the table got when it was made."""
-        return f"delta:{self._log.definition.table_id}"
+        return f"delta:{self.uri if self._table is None else self._table.definition.table_id}"
 
     def inputs(self) -> Sequence[lineage.Entity]:
         """Name the table with the versions whose rows were read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
@@ -20,8 +20,7 @@ from ingest.errors import IngestError, PositionLost, SourceNotFound, SourceUnava
 
 __all__ = ["Commit", "DataFile", "DeltaLog", "TableDefinition"]
 
-_log = logging.getLogger(__name__)
-
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _CHANGE_FEED: Final = "delta.enableChangeDataFeed"
 _COLUMN_MAPPING: Final = "delta.columnMapping.mode"
 
@@ -236,7 +235,7 @@ class DeltaLog:
         except DeltaError as error:
             raise PositionLost(
                 f"{self.uri}: version {version} can no longer be read; begin again from the table "
-                f"as it is, under a new group: {error}",
+                f"as it is, under a new group: {_words(error)}",
                 partition="table",
                 position=version,
             ) from error
@@ -250,8 +249,13 @@ class DeltaLog:
     def _unavailable(self, error: Exception) -> SourceUnavailable:
         return SourceUnavailable(
             f"{self.uri}: the table cannot be read; check the address, the storage options and "
-            f"that the store answers: {error}"
+            f"that the store answers: {_words(error)}"
         )
+
+
+def _words(error: Exception) -> str:
+    """An error's text on one line, without its colours."""
+    return " ".join(_COLOUR.sub("", str(error)).replace("↳", "").split())
 
 
 def _commit_of(uri: str, version: int, lines: Sequence[str]) -> Commit:

@@ -172,18 +172,19 @@ class FileIndex:
 
     def find(self, path: Path, stamp: Stamp) -> Known | None:
         """Return what is known of a file that still looks like this."""
-        stored = self._known.get(str(path))
+        stored = self._known.get(os.path.abspath(path))
         return stored[1] if stored is not None and stored[0] == stamp else None
 
     def note(self, path: Path, stamp: Stamp, known: Known) -> None:
         """Remember a file, unless it was written to a moment ago: its time may not show more."""
         if time.time_ns() - stamp.mtime_ns < _TICK_NS:
             return
-        self._known[str(path)] = (stamp, known)
+        name = os.path.abspath(path)
+        self._known[name] = (stamp, known)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line(str(path), stamp, known))
+                file.write(_line(name, stamp, known))
         except OSError as error:
             _log.warning("index %s cannot be written: %s", self.path, error)
 

@@ -155,9 +155,7 @@ class QuerySource(Source):
         self.columns = tuple(schema.names)
         self._schema = schema
         self._places = (
-            _Counted(self.order_by)
-            if self.increasing is None
-            else _Valued(self.increasing, schema.field(self.increasing).type)
+            _Counted(self.order_by) if self.increasing is None else _Valued(self.increasing, schema)
         )
         self._next = stored().get(self._places.partition)
         self._look_at = 0.0
@@ -357,8 +355,10 @@ class _Valued(_Places):
 
     partition = "increasing"
 
-    def __init__(self, column: str, kind: pa.DataType) -> None:
+    def __init__(self, column: str, schema: pa.Schema) -> None:
+        kind = schema.field(column).type
         self._column = column
+        self._others = [name for name in schema.names if name != column]
         self._is_time = pa.types.is_timestamp(kind)
         self._bits = _TIE_BITS if self._is_time else 0
         if not (self._is_time or pa.types.is_integer(kind)):
@@ -376,7 +376,11 @@ class _Valued(_Places):
             microseconds = (until - _EPOCH) // dt.timedelta(microseconds=1)
             conditions.append(f"{column} <= {self._literal(microseconds)}")
         where = f"WHERE ({' AND '.join(conditions)}) OR {column} IS NULL " if conditions else ""
-        return f"{where}ORDER BY {column} NULLS FIRST"
+        order = f"{where}ORDER BY {column} NULLS FIRST"
+        if self._is_time:
+            # Rows that share a time have an order, too, and the same one each time.
+            order += "".join(f", {_quoted(name)}" for name in self._others)
+        return order
 
     def placed(self, batches: Iterator[pa.RecordBatch], position: int | None) -> Iterator[_Placed]:
         """Keep rows with the same value together: a position cannot lie between them."""
