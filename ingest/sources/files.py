@@ -63,7 +63,8 @@ class FileSource(Source):
         pattern: shell pattern of names (`*.parquet`) or, with a `/` in it, of paths below the
             folder. It also tells the kind of file while a watched folder is still empty.
         settle_s: see above.
-        look_s: time between two looks at a watched folder, and more if it takes long to look.
+        look_s: time between two looks at a watched folder, and more if it takes long to look; 0:
+            look at every poll.
         index: file that keeps the digests of files that were read, so that a restart opens only
             what is new. It may be deleted at any time.
         on_unreadable: what to do about a damaged file in a watched folder: end the run, or leave
@@ -272,7 +273,10 @@ class FileSource(Source):
             self._next_look = began + self._look_s
             return False
         self._seen_at = time.monotonic()
-        self._next_look = self._seen_at + max(self._look_s, _LOOK_SHARE * (self._seen_at - began))
+        took_s = self._seen_at - began
+        self._next_look = self._seen_at
+        if self._look_s:
+            self._next_look += max(self._look_s, _LOOK_SHARE * took_s)
         # What is neither waiting nor settling any more is gone.
         self._expected &= {str(path) for path in found} | self._folder.settling
         fresh = [path for path in found if self._is_meant(path)]
