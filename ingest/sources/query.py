@@ -22,7 +22,13 @@ import pyarrow as pa
 import lineage
 from featurestore import PartitionPosition
 from featurestore.errors import nearest
-from ingest.errors import IngestError, PositionLost, SourceNotFound, SourceUnavailable
+from ingest.errors import (
+    IngestError,
+    PositionLost,
+    SourceChanged,
+    SourceNotFound,
+    SourceUnavailable,
+)
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.rows import CHUNK_ROWS, refuse_naive_times, rows_of
 
@@ -96,7 +102,6 @@ class QuerySource(Source):
         self.parameters = dict(parameters)
         self._settings: dict[str, Any] = {
             "memory_limit": memory_limit,
-            "TimeZone": "UTC",
             "autoinstall_known_extensions": False,
         }
         if threads is not None:
@@ -167,6 +172,7 @@ class QuerySource(Source):
         Raises:
             PositionLost: the answer changed in the part that is stored (snapshot).
             SourceUnavailable: another process writes to the database.
+            SourceChanged: the answer has other columns than at the beginning.
             IngestError: the ordering columns do not order the answer, or DuckDB gives up.
         """
         assert self._places is not None, "seek comes first"
@@ -225,7 +231,7 @@ class QuerySource(Source):
             text = f"{self._wrapped()} {self._places.clause(self._next, until)}"
             reader = self._asked(connection, text)
             if self._schema is not None and reader.schema != self._schema:
-                raise IngestError(
+                raise SourceChanged(
                     "query: the columns of the answer have changed while it was followed; start "
                     "again"
                 )
@@ -254,6 +260,7 @@ class QuerySource(Source):
             except duckdb.Error as error:
                 raise IngestError(f"query: DuckDB refuses a setting: {error}") from error
             with connection:
+                connection.execute("SET TimeZone = 'UTC'")
                 yield connection
         finally:
             shutil.rmtree(spill, ignore_errors=True)

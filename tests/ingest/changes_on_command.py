@@ -1,6 +1,7 @@
 """A process that follows a Delta table in a child, made anew at every line on its standard input.
 
-As `ingest_on_command.py` does for Kafka. Arguments: the store's home, the table's uri.
+As `ingest_on_command.py` does for Kafka; the child also says `+` for each batch that it stored.
+Arguments: the store's home, the table's uri.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ def follow(home: str, uri: str) -> None:
     """Ingest until killed."""
     with featurestore.open(home) as store:
         source = DeltaChanges(uri, starting_version=0)
-        Pipeline(source, store, "readings", batch_size=20).run()
+        Pipeline(source, store, "readings", batch_size=20).run(
+            on_progress=lambda report: print("+", flush=True)
+        )
 
 
 def main() -> None:
