@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,19 +44,6 @@ def readings(reading) -> Callable[..., pa.Table]:
         return pa.Table.from_pylist([reading(n) for n in range(first, first + count)])
 
     return make
-
-
-@pytest.fixture(scope="session")
-def flight_server() -> Iterator[str]:
-    """The location of a Flight server with ROWS readings in two endpoints."""
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("flight_server.py")), str(ROWS), "0", ""],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        yield f"grpc+tcp://127.0.0.1:{server.stdout.readline().strip()}"
-        server.kill()
 
 
 def _files(folder: Path, readings, kind: str, *, watch: bool = False) -> Input:
