@@ -219,7 +219,10 @@ def _identifier(store: FeatureStore, group: str, mapping_file: Path | None) -> s
     name = store.describe_feature_group(group).record_identifier
     if mapping_file is None:
         return name
-    mapping = read_json(mapping_file)
+    try:
+        mapping = read_json(mapping_file)
+    except InvalidRequest:
+        return None  # whoever needs the mapping says what is wrong with it
     column = mapping.get(name) if isinstance(mapping, dict) else None
     return column if isinstance(column, str) else None
 

@@ -76,7 +76,7 @@ class FileSource(Source):
 
     Cost: each file is read once more for its digest; going on at row n of a CSV or JSON-lines
     file reads over n rows, Parquet and Arrow skip batches. Watching takes a stat for each file and
-    look, and about 300 bytes of memory for each file.
+    look, and about 1 KB of memory for each file.
     """
 
     def __init__(
