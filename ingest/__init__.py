@@ -1,4 +1,4 @@
-"""Ingestion: messages from Kafka and files into feature groups, each exactly once.
+"""Ingestion: messages from Kafka, files, tables and queries into feature groups, each exactly once.
 
     source → decode → validate → dead letters → feature store
 
@@ -51,9 +51,12 @@ from ingest.pipeline import Pipeline, Report
 from ingest.preview import Preview, preview_messages
 from ingest.registry import Reference, RegisteredSchema, SchemaRegistry
 from ingest.source import Batch, Message, Source, StoredPositions
+from ingest.sources.changes import DeltaChanges
 from ingest.sources.files import FileSource
+from ingest.sources.flight import FlightSource
 from ingest.sources.kafka import KafkaSource, kafka_source
 from ingest.sources.kafka_security import KafkaSecurity
+from ingest.sources.query import QuerySource
 from ingest.stoprule import StopRule
 from ingest.transform import Transform, Transformed
 
@@ -67,6 +70,9 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "kafka_source",
     "KafkaSecurity",
     "FileSource",
+    "DeltaChanges",
+    "QuerySource",
+    "FlightSource",
     "Batch",
     "Message",
     "StoredPositions",

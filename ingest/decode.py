@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, NoReturn, TypeAlias, final
 
 from ingest.errors import Undecodable
-from ingest.source import Message
+from ingest.source import DELETED, Message
 
 __all__ = ["Decoded", "Decoder", "Deleted", "JsonDecoder", "RowDecoder", "TombstoneDecoder"]
 
@@ -198,6 +198,8 @@ tzinfo=datetime.timezone.utc))
 class RowDecoder(Decoder):
     """Takes rows that a source has already split into columns, as files give them.
 
+    A row that the source says was deleted removes its record at the message's time.
+
     Args:
         mapping: feature name → column name.
 
@@ -205,8 +207,8 @@ class RowDecoder(Decoder):
     {'carrier': 'UA', 'delay': '4'}
     """
 
-    def decode(self, message: Message) -> Mapping[str, object]:
-        """Return the row.
+    def decode(self, message: Message) -> Mapping[str, object] | Deleted:
+        """Return the row, or that it is gone.
 
         Raises:
             Undecodable: the message is no row.
@@ -214,7 +216,13 @@ class RowDecoder(Decoder):
         value = message.value
         if not isinstance(value, Mapping):
             raise Undecodable("row", expected="columns", got=_shown_value(value))
+        if message.headers and DELETED in message.headers:
+            return Deleted(self._mapped(value), _moment(message.timestamp_us))
         return self._mapped(value)
+
+
+def _moment(time_us: int | None) -> dt.datetime | None:
+    return None if time_us is None else _EPOCH + dt.timedelta(microseconds=time_us)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

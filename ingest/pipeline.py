@@ -398,7 +398,7 @@ class Pipeline:
         # With transforms the names that the group knows come later.
         for feature in () if self._transforms else mapping or columns or ():
             group.feature_type(feature)
-        if mapping and columns is not None:
+        if mapping and columns:
             for feature, column in mapping.items():
                 if column not in columns:
                     raise IngestError(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from featurestore import PartitionPosition
 from ingest.errors import Undecodable
 from lineage import Entity
 
-__all__ = ["Batch", "Message", "Source", "StoredPositions"]
+__all__ = ["DELETED", "Batch", "Message", "Source", "StoredPositions"]
 
 StoredPositions = Callable[[], Mapping[str, int]]
 """Reads the store's positions now: partition → the next offset to read."""
+
+DELETED: Final = ("change", b"delete")
+"""The header of a row that was deleted at the message's time, from a source of changes."""
 
 
 class Message(NamedTuple):

@@ -41,6 +41,7 @@ from ingest.validate import check
 
 __all__ = ["ingest", "load_file", "mapping_of", "stopped_by_signals"]
 __all__ = ["ingest", "load_file", "mapped"]
+__all__ = ["ingest", "load_file", "pipeline_options", "run_pipeline"]
 
 _PAGE = 2000
 
@@ -50,7 +51,8 @@ def ingest() -> None:
     """Bring streams and files into feature groups, each record exactly once."""
 
 
-def _options(command: Any) -> Any:
+def pipeline_options(command: Any) -> Any:
+    """Add what every command takes that fills a feature group from a source."""
     for option in reversed(
         (
             click.option("--group", required=True, help="The feature group."),
@@ -83,7 +85,7 @@ def _options(command: Any) -> Any:
     help="Kafka brokers.  [env var: FEATURELINE_KAFKA_BOOTSTRAP]",
 )
 @click.option("--topic", required=True, help="The topic to read.")
-@_options
+@pipeline_options
 @click.option("--consumer-group", help="Kafka consumer group.  [default: featureline-GROUP]")
 @click.option("--until-caught-up", is_flag=True, help="Stop when what is there now is stored.")
 @click.option(
@@ -208,21 +210,86 @@ def kafka(
 
 @ingest.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@_options
+@pipeline_options
+@click.option("--watch", is_flag=True, help="Go on with files that come later, until Ctrl-C.")
+@click.option("--pattern", help="Names of the files below the folder, such as '*.parquet'.")
+@click.option("--until-caught-up", is_flag=True, help="With --watch: stop when all files are in.")
+@click.option(
+    "--settle-s",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="With --watch: a file is whole when it has not changed for so long.",
+)
+@click.option(
+    "--index",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of digests, so that known files are not read again.  "
+    "[default, with --watch: HOME/ingest/files.jsonl]",
+)
+@click.option(
+    "--on-unreadable",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="With --watch: what to do about a damaged file.",
+)
 @common_options
 def files(
     path: Path,
+    watch: bool,
+    pattern: str | None,
+    settle_s: float,
+    index: Path | None,
+    on_unreadable: Literal["fail", "skip"],
+    home: Path | None,
+    connect: str | None,
+    **options: Any,
+) -> None:
+    """Ingest PATH, a Parquet, CSV, JSON-lines or Arrow file or a folder of one kind.
+
+    A row that was stored before is not stored again; a load that was killed goes on at its row.
+    """
+    with open_any(home, connect) as store:
+        if index is None and watch and isinstance(store, EmbeddedStore):
+            index = home_of(store) / "ingest" / "files.jsonl"
+        source = FileSource(
+            path,
+            watch=watch,
+            pattern=pattern,
+            settle_s=settle_s,
+            index=index,
+            on_unreadable=on_unreadable,
+        )
+        run_pipeline(store, source, path.name, unit="rows", **options)
+
+
+def run_pipeline(
+    store: FeatureStore,
+    source: Source,
+    title: str,
+    *,
+    unit: str,
     group: str,
     mapping_file: Path | None,
     refusals: Refusals,
     batch_size: int,
-    home: Path | None,
-    connect: str | None,
+    until_caught_up: bool,
     as_json: bool,
 ) -> None:
-    """Ingest PATH, a Parquet, CSV or JSON-lines file or a folder of one kind.
+    """Run a pipeline with the options that `pipeline_options` adds, and print what it did.
 
-    A row that was stored before is not stored again; a load that was killed goes on at its row.
+    Args:
+        store: where the group is.
+        source: what to read.
+        title: what the progress calls the source.
+        unit: what the progress counts.
+        group: the feature group.
+        mapping_file: JSON object: feature → field.
+        dead_letters: folder of refused messages; None: the default.
+        batch_size: messages per transaction.
+        until_caught_up: stop when what is there now is stored.
+        as_json: print one JSON document.
     """
     source = FileSource(path)
     with open_any(home, connect) as store, closing(refusals.sink(store)) as sink:
@@ -247,6 +314,23 @@ def files(
         ):
             report = pipeline.run(stop=stop, on_progress=_ticking(tick))
     _say(group, report, refusals.place(store), as_json)
+    letters = _dead_letters(store, dead_letters)
+    pipeline = Pipeline(
+        source,
+        store,
+        group,
+        mapping=_mapping(mapping_file),
+        dead_letters=DeadLetters(letters),
+        batch_size=batch_size,
+    )
+    with (
+        progress(f"{title} → {group}", None, unit) as tick,
+        _stopped_by_signals() as stop,
+    ):
+        report = pipeline.run(
+            until_caught_up=until_caught_up, stop=stop, on_progress=_ticking(tick)
+        )
+    _say(group, report, letters, as_json)
 
 
 def load_file(store: FeatureStore, group: str, path: Path) -> dict[str, Any]:

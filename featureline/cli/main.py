@@ -25,6 +25,7 @@ from featureline.cli import (
     preview,
     records,
     serving,
+    tables,
     top,
     transfer,
     windows,
@@ -79,7 +80,7 @@ for command in (
 groups.group.add_command(transfer.backfill)
 groups.group.add_command(transfer.rebuild)
 datasets.dataset.add_command(origins.sources)
-for command in fleet.COMMANDS:
+for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
 
 

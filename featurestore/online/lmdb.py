@@ -8,7 +8,6 @@ of one folder share it.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
 import struct
@@ -36,6 +35,7 @@ from featurestore.errors import (
 from featurestore.online.base import Batch, Erased, OnlineStore, Outcome, Usage
 from featurestore.online.lmdb_changes import Migration, migration_of, note_changes, refuse_moved
 from featurestore.online.lmdb_file import damage_at_the_roots, damage_in_any_page
+from featurestore.online.lmdb_position import advance_position, positions_of
 from featurestore.online.lmdb_scrub import scrub
 from featurestore.online.lmdb_space import LmdbSpace
 from featurestore.online.lmdb_write import erase_record, erased_times, put_batches
@@ -92,7 +92,7 @@ class LmdbStore(OnlineStore):
             for batch in batches:
                 if batch.position is not None:
                     try:
-                        self._advance(txn, batch)
+                        advance_position(txn, self._shared.positions, batch.position)
                     except PositionConflict as conflict:
                         answers.append(conflict)
                         continue
@@ -212,7 +212,7 @@ class LmdbStore(OnlineStore):
     def source_position(self, source: str) -> dict[str, int]:
         """See OnlineStore.source_position."""
         with self.transaction() as txn:
-            return self._position(txn, source)
+            return positions_of(txn, self._shared.positions, source)
 
     def last_sequence(self, group: int) -> int:
         """See OnlineStore.last_sequence."""
@@ -380,16 +380,6 @@ class LmdbStore(OnlineStore):
     def _sequence(self, txn: Any) -> int:
         data = txn.get(b"sequence", db=self._shared.meta)
         return 0 if data is None else int(_SEQUENCE.unpack(data)[0])
-
-    def _position(self, txn: Any, source: str) -> dict[str, int]:
-        data = txn.get(source.encode(), db=self._shared.positions)
-        return {} if data is None else dict(json.loads(data))
-
-    def _advance(self, txn: Any, batch: Batch) -> None:
-        assert batch.position is not None
-        source = batch.position.source
-        after = batch.position.advance(self._position(txn, source))
-        txn.put(source.encode(), json.dumps(after).encode(), db=self._shared.positions)
 
 
 class LmdbDatabases(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, final
@@ -10,6 +9,7 @@ from typing import Any, Final, NamedTuple, final
 from featurestore.errors import StoreUnavailable
 from featurestore.online.lmdb import LmdbStore
 from featurestore.online.lmdb_changes import MARK, Migration, migration_of
+from featurestore.online.lmdb_position import all_positions
 
 __all__ = ["Changes", "LmdbSource"]
 
@@ -134,8 +134,7 @@ class LmdbSource:
         if txn is None:
             with self._store.transaction() as reading:
                 return self.positions(reading)
-        with txn.cursor(db=self._db.positions) as cursor:
-            return {bytes(key).decode(): json.loads(bytes(data)) for key, data in cursor}
+        return all_positions(txn, self._db.positions)
 
     def outbox(self, txn: Any) -> Iterator[tuple[int, int, bytes]]:
         """Return group, sequence and bytes of all waiting entries, in order."""

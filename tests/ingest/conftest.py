@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -175,3 +177,15 @@ def own_broker() -> Iterator[Broker]:
         pytest.skip(f"no Kafka broker: {error}")
     with started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def flight_server() -> Iterator[str]:
+    """The location of a Flight server with 40 readings in two endpoints."""
+    script = Path(__file__).with_name("flight_server.py")
+    with subprocess.Popen(
+        [sys.executable, str(script), "40", "0", ""], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        yield f"grpc+tcp://127.0.0.1:{server.stdout.readline().strip()}"
+        server.kill()
