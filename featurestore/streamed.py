@@ -287,7 +287,8 @@ def _told_where(rows: int, memory_limit: int) -> Iterator[None]:
             raise
         raise InvalidSpine(f"{error.message} (rows counted from row {rows:,})") from error
     except duckdb.OutOfMemoryException as error:
+        what = str(error).partition("\n")[0]  # then it says what to set in DuckDB
         raise InvalidRequest(
             f"memory_limit: the join does not fit into {memory_limit >> 20} MB after "
-            f"{rows:,} rows; allow more, select fewer features, or set threads=1: {error}"
+            f"{rows:,} rows; allow more, select fewer features, or set threads=1: {what}"
         ) from error
