@@ -168,6 +168,7 @@ def write(
                             as_of_us=as_of_us,
                             connection=connection,
                             spills=True,
+                            held_bytes=memory_limit // _PIECES,
                         )
                     table = _plain(table)
                     writer = writer or pa.ipc.new_stream(sink, table.schema)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
-from deltalake import CommitProperties, Transaction, write_deltalake
+from deltalake import CommitProperties, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import InvalidRequest, StoreFull, StoreUnavailable
@@ -24,10 +24,11 @@ __all__ = ["TABLE_PROPERTIES", "DeltaOfflineTable", "environment_options"]
 
 # Readers prune by these two columns alone. Each commit goes through the statistics of all files,
 # so those of the features would cost more than the append itself; and the log names no values.
+_CHECKPOINT_COMMITS: Final = 100
 TABLE_PROPERTIES: Final = {
     "delta.dataSkippingStatsColumns": "_event_time,write_time",
     # Who opens the table reads the commits since the last one.
-    "delta.checkpointInterval": "100",
+    "delta.checkpointInterval": str(_CHECKPOINT_COMMITS),
 }
 
 _TRIES: Final = 5
@@ -226,12 +227,18 @@ class DeltaOfflineTable(OfflineTable):
         with self._newest() as table:
             if table is not None:
                 merge = {f.name for f in table.delta.schema().fields} != set(rows.schema.names)
+                # Looking for commits that are older than is kept goes through the whole log: with
+                # each checkpoint is enough.
+                makes_checkpoint = (table.version + 2) % _CHECKPOINT_COMMITS == 0
                 write_deltalake(
                     table.delta,
                     rows,
                     mode="append",
                     schema_mode="merge" if merge else None,
                     commit_properties=commit,
+                    post_commithook_properties=PostCommitHookProperties(
+                        cleanup_expired_logs=None if makes_checkpoint else False
+                    ),
                 )
                 table.committed()
                 return table.version
