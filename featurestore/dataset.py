@@ -452,6 +452,7 @@ def join(
     as_of_us: int | None,
     connection: Any,
     spills: bool = False,
+    held_bytes: int | None = None,
 ) -> tuple[pa.Table, list[Proof]]:
     """Join rows of a spine with each selection; see `build`.
 
@@ -463,6 +464,7 @@ def join(
         as_of_us: only records written offline at or before it count; None: all.
         connection: from `pointintime.connect`.
         spills: see `pointintime.as_of_join`.
+        held_bytes: see `window_join`.
 
     Returns:
         n rows, and of each selection how many of them saw a record and how old the youngest was.
@@ -481,6 +483,7 @@ def join(
                 list(chosen),
                 as_of_us=as_of_us,
                 connection=connection,
+                held_bytes=held_bytes,
             )
         else:
             joined = pointintime.as_of_join(

@@ -168,6 +168,7 @@ def write(
                             as_of_us=as_of_us,
                             connection=connection,
                             spills=True,
+                            held_bytes=memory_limit // _PIECES,
                         )
                     table = _plain(table)
                     writer = writer or pa.ipc.new_stream(sink, table.schema)
@@ -287,7 +288,8 @@ def _told_where(rows: int, memory_limit: int) -> Iterator[None]:
             raise
         raise InvalidSpine(f"{error.message} (rows counted from row {rows:,})") from error
     except duckdb.OutOfMemoryException as error:
+        what = str(error).partition("\n")[0]  # then it says what to set in DuckDB
         raise InvalidRequest(
             f"memory_limit: the join does not fit into {memory_limit >> 20} MB after "
-            f"{rows:,} rows; allow more, select fewer features, or set threads=1: {error}"
+            f"{rows:,} rows; allow more, select fewer features, or set threads=1: {what}"
         ) from error

@@ -10,10 +10,20 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from featureline.cli.output import console, emit, emit_table
+from featureline.cli.output import console, emit, emit_table, progress
 from featureline.cli.store import common_options, open_any, open_embedded
-from featurestore import Dataset, FeatureSelection, WrittenDataset, eventtime
+from featurestore import (
+    Dataset,
+    FeatureSelection,
+    FeatureStore,
+    InvalidRequest,
+    WrittenDataset,
+    eventtime,
+)
+from featurestore.streamed import memory_bytes
 
 __all__ = ["dataset"]
 
@@ -79,6 +89,22 @@ as_of_option = click.option(
 )
 
 
+def _memory_limit(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return memory_bytes(text)
+    except InvalidRequest as error:
+        raise click.UsageError(error.message.replace("memory_limit", "--memory-limit", 1)) from None
+
+
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Processors to use; the result is the same with any.  [default: all; not with --connect]",
+)
+
+
 @dataset.command()
 @selection_options
 @click.option(
@@ -96,10 +122,16 @@ as_of_option = click.option(
     help="Spark builds on a cluster what does not fit on this machine.",
 )
 @click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    callback=_memory_limit,
+    help="Build within so much memory, such as 2GB; 64MB or more. Rows wait on disk meanwhile.",
+)
+@threads_option
+@click.option(
     "--keep/--no-keep",
-    default=True,
-    show_default=True,
-    help="Keep it in the home, or on the server, as well.",
+    default=None,
+    help="Keep it in the home, or on the server, as well.  [default: keep, unless --memory-limit]",
 )
 @common_options
 def build(
@@ -111,38 +143,68 @@ def build(
     lookbacks: tuple[str, ...],
     out: Path,
     as_of: str | None,
-    keep: bool,
     engine: str,
+    memory_limit: int | None,
+    threads: int | None,
+    keep: bool | None,
     home: Path | None,
     connect: str | None,
     as_json: bool,
 ) -> None:
     """Join a spine with features as they were known at each row's time, into --out (Parquet).
 
-    The dataset is also kept by the store: `featureline train` takes its fingerprint. Spark writes a
-    folder of files, and what it builds is not kept. Its session is that of SPARK_REMOTE or
-    of Spark's own settings, else one on this machine.
+    The dataset is also kept by the store: `featureline train` takes its fingerprint. What is built
+    with a memory limit, or by Spark, is not kept: `train` takes its file. Spark writes a
+    folder of files. Its session is that of SPARK_REMOTE or of Spark's own settings, else one on
+    this machine.
     """
     selections = _selections(texts, keys, prefixes, lookbacks)
     moment = _moment(as_of)
     made: Dataset | WrittenDataset
+    if keep and (engine == "spark" or memory_limit is not None):
+        raise click.UsageError(
+            "--keep: what is kept is read whole; expected neither --memory-limit nor --engine spark"
+        )
     if engine == "spark":
         with (
             open_embedded(home, connect, "dataset build --engine spark") as store,
             console.status("building the dataset"),
         ):
             made = store.write_dataset(
-                spine, selections, out, time=time, as_of=moment, engine="spark"
+                spine,
+                selections,
+                out,
+                memory_limit=memory_limit,
+                time=time,
+                as_of=moment,
+                threads=threads,
+                engine="spark",
+            )
+    elif memory_limit is not None:
+        _refuse_folder(out)
+        with (
+            _opened(home, connect, threads) as store,
+            progress(f"dataset {out.name}", _rows_of(spine), "rows") as tick,
+        ):
+            made = store.write_dataset(
+                spine,
+                selections,
+                out,
+                memory_limit=memory_limit,
+                time=time,
+                as_of=moment,
+                on_progress=tick,
+                **_given(threads),
             )
     else:
         _refuse_folder(out)
         with (
-            open_any(home, connect) as store,
+            _opened(home, connect, threads) as store,
             console.status("building the dataset"),
         ):
-            made = store.dataset(spine, selections, time=time, as_of=moment)
+            made = store.dataset(spine, selections, time=time, as_of=moment, **_given(threads))
             made.write(out)
-            if keep:
+            if keep is not False:
                 store.save_dataset(made)
     result = {
         "fingerprint": made.fingerprint,
@@ -269,19 +331,25 @@ def show(fingerprint: str, home: Path | None, connect: str | None, as_json: bool
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the rows to this Parquet file too.",
 )
+@threads_option
 @common_options
 def rebuild(
-    fingerprint: str, out: Path | None, home: Path | None, connect: str | None, as_json: bool
+    fingerprint: str,
+    out: Path | None,
+    threads: int | None,
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
 ) -> None:
     """Build the dataset FINGERPRINT again from the table versions it names; exit 1 if it cannot be.
 
     The first characters of a fingerprint will do, four or more.
     """
     with (
-        open_any(home, connect) as store,
+        _opened(home, connect, threads) as store,
         console.status("building the dataset again"),
     ):
-        made = store.rebuild_dataset(fingerprint)
+        made = store.rebuild_dataset(fingerprint, **_given(threads))
         if out is not None:
             made.write(out)
     result = {
@@ -339,6 +407,25 @@ def _with_lookback(selection: FeatureSelection, seconds: str) -> FeatureSelectio
         return replace(selection, lookback=dt.timedelta(seconds=float(seconds)))
     except ValueError:
         raise click.UsageError(f"--lookback: expected seconds, got {seconds!r}") from None
+
+
+def _opened(home: Path | None, connect: str | None, threads: int | None) -> FeatureStore:
+    """Open the store; a server decides for itself how many processors a build gets."""
+    return open_any(home, connect) if threads is None else open_embedded(home, connect, "--threads")
+
+
+def _given(threads: int | None) -> dict[str, Any]:
+    return {} if threads is None else {"threads": threads}
+
+
+def _rows_of(spine: Path) -> int | None:
+    """Return how many rows a progress bar ends at; None where only reading the file would tell."""
+    if spine.suffix.lower() != ".parquet":
+        return None
+    try:
+        return int(pq.ParquetFile(spine).metadata.num_rows)
+    except (pa.ArrowInvalid, OSError):
+        return None  # the build says so
 
 
 def _refuse_folder(out: Path) -> None:

@@ -26,7 +26,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from featurestore import eventtime
 from featurestore.errors import StoreFull, StoreUnavailable
-from featurestore.offline.delta import DeltaOfflineTable
+from featurestore.offline.delta import TABLE_PROPERTIES, DeltaOfflineTable
 
 __all__ = ["append_sorted"]
 
@@ -265,6 +265,7 @@ def _commit_once(
             actions,
             mode="error",
             partition_by=[_PARTITION],
+            configuration=dict[str, str | None](TABLE_PROPERTIES),
             storage_options=table.storage_options,
             commit_properties=commit,
         )

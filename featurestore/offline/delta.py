@@ -5,20 +5,31 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, final
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import CommitProperties, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import InvalidRequest, StoreFull, StoreUnavailable
 from featurestore.offline.base import FileStatistics, OfflineTable, Snapshot
 from featurestore.offline.cache import FileCache, file_system
+from featurestore.offline.handle import OpenTable, OpenTables, open_table
 
-__all__ = ["DeltaOfflineTable", "environment_options"]
+__all__ = ["TABLE_PROPERTIES", "DeltaOfflineTable", "environment_options"]
+
+# Readers prune by these two columns alone. Each commit goes through the statistics of all files,
+# so those of the features would cost more than the append itself; and the log names no values.
+_CHECKPOINT_COMMITS: Final = 100
+TABLE_PROPERTIES: Final = {
+    "delta.dataSkippingStatsColumns": "_event_time,write_time",
+    # Who opens the table reads the commits since the last one.
+    "delta.checkpointInterval": str(_CHECKPOINT_COMMITS),
+}
 
 _TRIES: Final = 5
 # Commits need "put if absent"; every current S3 server has it by ETag.
@@ -41,6 +52,7 @@ _DAY_US: Final = 86_400_000_000
 # The log keeps times in whole milliseconds, cut off; before 1970 that is upwards.
 _CUT_OFF_US: Final = 1_000
 _LOG_GONE: Final = ("No table metadata or protocol", "No files in log segment")
+_OPEN: Final = OpenTables()
 
 
 @final
@@ -63,8 +75,6 @@ class DeltaOfflineTable(OfflineTable):
         self.uri = uri
         self._options = dict(storage_options) if storage_options else None
         self._cache = cache
-        # Kept through a flush: opening reads the whole log, catching up only its end.
-        self._opened: Any = None
 
     @property
     def storage_options(self) -> dict[str, str] | None:
@@ -85,7 +95,6 @@ class DeltaOfflineTable(OfflineTable):
                 try:
                     return self._append(rows, commit)
                 except CommitFailedError:
-                    self._opened = None
                     # Another writer changed what no append can pass, such as the properties.
                     attempt += 1
                     if attempt == _TRIES or self.last_sequence(application) >= sequence:
@@ -96,21 +105,19 @@ class DeltaOfflineTable(OfflineTable):
 
     def last_sequence(self, application: str) -> int:
         """See OfflineTable.last_sequence."""
-        self._opened = None
         try:
-            # A flush begins with this: what it then appends to is what is there now.
-            table = self._opened = self.open()
-            if table is None:
-                return 0
-            return int(table.transaction_version(application) or 0)
+            with self._newest() as table:
+                if table is None:
+                    return 0
+                return int(table.delta.transaction_version(application) or 0)
         except (DeltaError, OSError) as error:
             raise self.failure(error) from error
 
     def version(self) -> int | None:
         """See OfflineTable.version."""
         try:
-            table = self.open()
-            return None if table is None else int(table.version())
+            with self._newest() as table:
+                return None if table is None else table.version
         except (DeltaError, OSError) as error:
             raise self.failure(error) from error
 
@@ -123,30 +130,18 @@ class DeltaOfflineTable(OfflineTable):
             InvalidRequest: the table has no such version, or a vacuum took its files away.
         """
         try:
+            if version is None:
+                with self._newest() as newest:
+                    return None if newest is None else self._snapshot(newest.delta)
             table = self.open()
             if table is None:
-                if version is None:
-                    return None
                 raise InvalidRequest(f"{self.uri}: expected a table version, got {version}")
-            if version is not None:
-                self.load(table, version)
-            columns = tuple(field.name for field in table.schema().fields)
-            if self.is_local or self._cache is None:
-                # delta-rs writes local paths as parts of a uri.
-                files = map(unquote, table.file_uris()) if self.is_local else table.file_uris()
-                paths = tuple(sorted(files))
-            else:
-                names = self.names(table)
-                paths = tuple(sorted(self._cache.fetch(self.uri, names, self._options)))
-            self._refuse_vacuumed(int(table.version()), paths, asked=version is not None)
-            known = _statistics(table)
-            return Snapshot(
-                self.uri,
-                int(table.version()),
-                paths,
-                columns,
-                tuple(known[_base(path)] for path in paths),
-            )
+            self.load(table, version)
+            snapshot = self._snapshot(table)
+            # Only old versions lose files, so the newest one is not looked through on every read.
+            if self.is_local and not all(map(os.path.exists, snapshot.files)):
+                raise self.vacuumed(version)
+            return snapshot
         except FileNotFoundError as error:
             raise self.vacuumed(version) from error
         except (DeltaError, OSError) as error:
@@ -154,10 +149,7 @@ class DeltaOfflineTable(OfflineTable):
 
     def open(self) -> Any | None:
         """Return the newest version as delta-rs has it; None when nothing was written yet."""
-        try:
-            return DeltaTable(self.uri, storage_options=self._options)
-        except TableNotFoundError:
-            return None
+        return open_table(self.uri, self._options)
 
     def load(self, table: Any, version: int) -> None:
         """Turn an open table to one of its versions.
@@ -228,49 +220,60 @@ class DeltaOfflineTable(OfflineTable):
             f"the offline table {self.uri}: {text}; the records wait in the outbox"
         )
 
-    def _newest(self) -> Any | None:
-        """Return the newest version, by what was read of the log before."""
-        if self._opened is not None:
-            try:
-                self._opened.update_incremental()
-            except DeltaError:
-                self._opened = None  # such as when the log was cleaned up meanwhile
-        if self._opened is None:
-            self._opened = self.open()
-        return self._opened
+    def _newest(self) -> AbstractContextManager[OpenTable | None]:
+        return _OPEN.newest(self.uri, self._options)
 
     def _append(self, rows: pa.Table, commit: CommitProperties) -> int:
-        table = self._newest()
-        if table is None:
-            # The folder's first commit carries rows and sequence together.
-            if self.is_local:
-                Path(self.uri).mkdir(parents=True, exist_ok=True)
-            write_deltalake(
-                self.uri,
-                rows,
-                partition_by=["_event_date"],
-                mode="append",
-                storage_options=self._options,
-                commit_properties=commit,
-            )
-            table = self._newest()
-            assert table is not None
-        else:
-            merge = {f.name for f in table.schema().fields} != set(rows.schema.names)
-            write_deltalake(
-                table,
-                rows,
-                mode="append",
-                schema_mode="merge" if merge else None,
-                commit_properties=commit,
-            )
-            table.update_incremental()
-        return int(table.version())
+        with self._newest() as table:
+            if table is not None:
+                merge = {f.name for f in table.delta.schema().fields} != set(rows.schema.names)
+                # Looking for commits that are older than is kept goes through the whole log: with
+                # each checkpoint is enough.
+                makes_checkpoint = (table.version + 2) % _CHECKPOINT_COMMITS == 0
+                write_deltalake(
+                    table.delta,
+                    rows,
+                    mode="append",
+                    schema_mode="merge" if merge else None,
+                    commit_properties=commit,
+                    post_commithook_properties=PostCommitHookProperties(
+                        cleanup_expired_logs=None if makes_checkpoint else False
+                    ),
+                )
+                table.committed()
+                return table.version
+        # The folder's first commit carries rows and sequence together.
+        if self.is_local:
+            Path(self.uri).mkdir(parents=True, exist_ok=True)
+        write_deltalake(
+            self.uri,
+            rows,
+            partition_by=["_event_date"],
+            mode="append",
+            configuration=dict[str, str | None](TABLE_PROPERTIES),
+            storage_options=self._options,
+            commit_properties=commit,
+        )
+        version = self.version()
+        assert version is not None
+        return version
 
-    def _refuse_vacuumed(self, version: int, paths: tuple[str, ...], *, asked: bool) -> None:
-        # Only old versions lose files, so the newest one is not looked through on every read.
-        if asked and self.is_local and not all(map(os.path.exists, paths)):
-            raise self.vacuumed(version)
+    def _snapshot(self, table: Any) -> Snapshot:
+        if self.is_local or self._cache is None:
+            # delta-rs writes local paths as parts of a uri.
+            files = map(unquote, table.file_uris()) if self.is_local else table.file_uris()
+            paths = tuple(sorted(files))
+        else:
+            names = self.names(table)
+            paths = tuple(sorted(self._cache.fetch(self.uri, names, self._options)))
+        known = _statistics(table)
+        return Snapshot(
+            self.uri,
+            int(table.version()),
+            paths,
+            tuple(field.name for field in table.schema().fields),
+            tuple(known[_base(path)] for path in paths),
+        )
 
 
 def _actions(table: Any) -> pa.Table:

@@ -24,7 +24,7 @@ from deltalake import WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import InvalidRequest, StoreUnavailable
-from featurestore.offline.delta import DeltaOfflineTable
+from featurestore.offline.delta import TABLE_PROPERTIES, DeltaOfflineTable
 
 __all__ = ["DEFAULT_RETENTION", "MaintenanceReport", "Rewrite", "maintain", "plan"]
 
@@ -263,7 +263,8 @@ def _keep_log(
     retention would not hold.
     """
     seconds = int(max(retention, _MIN_LOG_RETENTION).total_seconds())
-    wanted = dict.fromkeys((_LOG_RETENTION, _FILE_RETENTION), f"interval {seconds} seconds")
+    kept = dict.fromkeys((_LOG_RETENTION, _FILE_RETENTION), f"interval {seconds} seconds")
+    wanted = TABLE_PROPERTIES | kept  # older stores made tables without
 
     def is_said() -> bool:
         said: dict[str, str] = _reopened(table).metadata().configuration

@@ -9,10 +9,11 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any, Final, final
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -32,6 +33,7 @@ from featurestore.window.aggregate import (
     unique_of,
 )
 from featurestore.window.definition import Aggregation, WindowedFeature, Windows
+from featurestore.window.parts import in_parts
 
 __all__ = ["event_rows", "window_join", "window_keys", "window_times"]
 
@@ -40,6 +42,14 @@ _TIME: Final = pa.timestamp("us", "UTC")
 _BITS: Final = 62
 _EXACT_INTEGER: Final = 2**53
 _EXPONENTS: Final = 900  # within them no scaling meets the ends of the doubles
+# What an event takes while it is gone through, by itself and for each feature that is read: sums of
+# values of very different size are Python's integers.
+_EVENT_BYTES: Final = 100
+_INPUT_BYTES: Final = 200
+# And a version of one while DuckDB looks for the last.
+_VERSION_BYTES: Final = 200
+_BATCH_ROWS: Final = 65_536
+_WAITING: Final = "waiting_events"
 _Integers = npt.NDArray[np.int64]
 _Bounds = tuple[_Integers, _Integers]
 
@@ -52,6 +62,7 @@ def window_join(
     *,
     as_of_us: int | None = None,
     connection: Any,
+    held_bytes: int | None = None,
 ) -> pa.Table:
     """Give each spine row the windowed features as of its time.
 
@@ -62,12 +73,19 @@ def window_join(
         features: names of m windowed features.
         as_of_us: only events whose write time is at or before it count; None: all.
         connection: from `pointintime.connect`.
+        held_bytes: the events go by in parts of about this size; None: all are held at once. The
+            result is the same.
 
     Returns:
         n rows in the spine's order: the m features, then `_event_time` of the latest event in the
         longest window (null without any).
 
-    Cost: the events that any window can hold are in memory at once.
+    Raises:
+        duckdb.OutOfMemoryException: the sort of the events does not fit into the connection's
+            limit.
+
+    Cost: the events that any window can hold are in memory at once, or with `held_bytes` twice
+    those that the windows of one row hold.
     """
     wanted = {feature.name: feature for feature in windows.group.features}
     chosen = [wanted[name] for name in features]
@@ -76,19 +94,44 @@ def window_join(
         keys = keys.combine_chunks()
     codes = keys.indices.fill_null(-1).to_numpy().astype(np.int64)
     times = spine["time"].cast(pa.int64()).to_numpy()
-    events = _read(snapshot, windows, chosen, keys.dictionary, times, as_of_us, connection)
-    places = _Places(events, codes, times)
-    columns: dict[str, pa.Array] = {}
-    definitions = windows.schema.definitions
-    for feature in chosen:
-        bounds = places.of(feature.over_us)
-        kind = arrow_type(definitions[feature.name])
-        columns[feature.name] = _compute(events, feature, bounds, windows).cast(kind)
-    first, end = places.of(windows.group.longest_us)
-    columns["_event_time"] = _taken(pa.array(events.times, pa.int64()), end - 1, end > first).cast(
-        _TIME
-    )
-    return pa.table(columns)
+    asked = _asked(snapshot, windows, chosen, keys.dictionary, times, as_of_us, connection)
+    if asked is None:
+        return _joined(_no_events(windows, chosen), chosen, windows, codes, times)
+    connection.register("keys", asked.keys)
+    try:
+        if held_bytes is None or _has_all_versions(windows):
+            events_query, parameters = asked.events(None)
+        else:
+            events_query, parameters = _waiting(asked, held_bytes, connection), {}
+        relation = connection.sql(
+            f"SELECT _code, epoch_us(_event_time) AS _time{asked.inputs} "
+            f"FROM ({events_query}) JOIN keys USING (_key) "
+            f"ORDER BY _code, _event_time, {asked.order}",
+            params=parameters,
+        )
+        if held_bytes is None:
+            events = _made(relation.to_arrow_table(), windows, chosen)
+            return _joined(events, chosen, windows, codes, times)
+        part_rows = max(1, held_bytes // (_EVENT_BYTES + _INPUT_BYTES * len(_inputs_of(chosen))))
+        reader = relation.to_arrow_reader(min(part_rows, _BATCH_ROWS))
+        joined, places = [], []
+        for rows, answered in in_parts(
+            _told(reader),
+            reader.schema,
+            codes,
+            times,
+            longest_us=windows.group.longest_us,
+            part_rows=part_rows,
+        ):
+            events = _made(rows, windows, chosen)
+            joined.append(_joined(events, chosen, windows, codes[answered], times[answered]))
+            places.append(answered)
+    finally:
+        connection.unregister("keys")
+        connection.execute(f"DROP TABLE IF EXISTS {_WAITING}")
+    back = np.empty(len(codes), np.int64)
+    back[np.concatenate(places)] = np.arange(len(codes))
+    return pa.concat_tables(joined).take(pa.array(back))
 
 
 def window_times(
@@ -166,6 +209,26 @@ def event_rows(
             )
             for time_us, *row in zip(times, *values, strict=True)
         ]
+
+
+@final
+@dataclass(frozen=True)
+class _Asked:
+    """What DuckDB is asked for.
+
+    Args:
+        events: makes a query of the events, of all (None) or of a share, and its parameters.
+        keys: the spine's keys with their codes.
+        inputs: columns of the features that are read.
+        order: that of events of one key and time.
+        rows: about so many versions of events there are.
+    """
+
+    events: Callable[[tuple[int, int] | None], tuple[str, dict[str, Any]]]
+    keys: pa.Table
+    inputs: str
+    order: str
+    rows: int
 
 
 @final
@@ -260,7 +323,28 @@ class _Places:
         return np.where(self._codes < 0, 0, found)
 
 
-def _read(
+def _joined(
+    events: _Events,
+    chosen: Sequence[WindowedFeature],
+    windows: Windows,
+    codes: _Integers,
+    times: _Integers,
+) -> pa.Table:
+    places = _Places(events, codes, times)
+    columns: dict[str, pa.Array] = {}
+    definitions = windows.schema.definitions
+    for feature in chosen:
+        bounds = places.of(feature.over_us)
+        kind = arrow_type(definitions[feature.name])
+        columns[feature.name] = _compute(events, feature, bounds, windows).cast(kind)
+    first, end = places.of(windows.group.longest_us)
+    columns["_event_time"] = _taken(pa.array(events.times, pa.int64()), end - 1, end > first).cast(
+        _TIME
+    )
+    return pa.table(columns)
+
+
+def _asked(
     snapshot: Snapshot | None,
     windows: Windows,
     features: Sequence[WindowedFeature],
@@ -268,56 +352,99 @@ def _read(
     times: _Integers,
     as_of_us: int | None,
     connection: Any,
-) -> _Events:
-    source = windows.source
-    inputs = list(dict.fromkeys(f.of for f in features if f.of is not None))
+) -> _Asked | None:
+    """Return what to ask DuckDB for the events; None: no window holds any."""
+    inputs = _inputs_of(features)
     longest = windows.group.longest_us
     if snapshot is not None:
         snapshot = seen_files(snapshot, pa.array(times).cast(_TIME), longest, as_of_us=as_of_us)
     if snapshot is None or not snapshot.files or not len(keys):
-        none = np.array([], np.int64)
-        empty = {name: pa.array([], arrow_type(source.definitions[name])) for name in inputs}
-        return _Events(none, none, empty)
-    events, parameters = _events(
-        snapshot,
-        windows,
-        inputs,
-        after_us=int(times.min()) - longest,
-        until_us=int(times.max()),
-        as_of_us=as_of_us,
-        connection=connection,
+        return None
+    return _Asked(
+        partial(
+            _events,
+            snapshot,
+            windows,
+            inputs,
+            after_us=int(times.min()) - longest,
+            until_us=int(times.max()),
+            as_of_us=as_of_us,
+            connection=connection,
+        ),
+        pa.table({"_code": pa.array(np.arange(len(keys))), "_key": keys}),
+        f", {_inputs(inputs)}" if inputs else "",
+        "write_time, _sequence" if _has_all_versions(windows) else "_id",
+        sum(known.rows or 0 for known in snapshot.statistics),
     )
-    by_identifier = windows.group.by == source.record_identifier
-    order = "write_time, _sequence" if by_identifier else "_id"
-    connection.register("keys", pa.table({"_code": pa.array(np.arange(len(keys))), "_key": keys}))
-    try:
-        rows = connection.sql(
-            f"SELECT _code, epoch_us(_event_time) AS _time"
-            f"{', ' if inputs else ''}{_inputs(inputs)} FROM ({events}) JOIN keys USING (_key) "
-            f"ORDER BY _code, _event_time, {order}",
-            params=parameters,
-        ).to_arrow_table()
-    finally:
-        connection.unregister("keys")
+
+
+def _waiting(asked: _Asked, held_bytes: int, connection: Any) -> str:
+    """Let the last versions of the events wait in a table, which DuckDB takes to disk.
+
+    It holds all rows among which it looks for last versions, so it gets one share of the events
+    after the other.
+    """
+    shares = max(1, -(-asked.rows * _VERSION_BYTES // (3 * held_bytes)))
+    begun = f"CREATE OR REPLACE TEMP TABLE {_WAITING} AS"
+    for share in range(shares):
+        events, parameters = asked.events((share, shares))
+        connection.execute(
+            f"{begun} SELECT _key, _event_time, _id{asked.inputs} "
+            f"FROM ({events}) SEMI JOIN keys USING (_key)",
+            parameters,
+        )
+        begun = f"INSERT INTO {_WAITING}"
+    return f"SELECT * FROM {_WAITING}"
+
+
+def _made(rows: pa.Table, windows: Windows, features: Sequence[WindowedFeature]) -> _Events:
+    """Make events of the rows of the query of `_asked`."""
     codes, moments = rows["_code"].to_numpy(), rows["_time"].to_numpy()
-    if by_identifier and len(rows):
+    if _has_all_versions(windows) and len(rows):
         # One event for each identifier and time: the last version of it.
         is_last = np.ones(len(rows), bool)
         is_last[:-1] = (codes[1:] != codes[:-1]) | (moments[1:] != moments[:-1])
         if not is_last.all():
             rows = rows.filter(pa.array(is_last))
             codes, moments = codes[is_last], moments[is_last]
+    definitions = windows.source.definitions
     values = {
-        name: _whole(rows[f"_input{place}"]).cast(arrow_type(source.definitions[name]))
-        for place, name in enumerate(inputs)
+        name: _whole(rows[f"_input{place}"]).cast(arrow_type(definitions[name]))
+        for place, name in enumerate(_inputs_of(features))
     }
     return _Events(codes, moments, values)
+
+
+def _no_events(windows: Windows, features: Sequence[WindowedFeature]) -> _Events:
+    none = np.array([], np.int64)
+    definitions = windows.source.definitions
+    empty = {name: pa.array([], arrow_type(definitions[name])) for name in _inputs_of(features)}
+    return _Events(none, none, empty)
+
+
+def _has_all_versions(windows: Windows) -> bool:
+    return windows.group.by == windows.source.record_identifier
+
+
+def _inputs_of(features: Sequence[WindowedFeature]) -> list[str]:
+    return list(dict.fromkeys(f.of for f in features if f.of is not None))
+
+
+def _told(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """Read to the end; what DuckDB raises while it streams comes as an error of Arrow."""
+    try:
+        yield from reader
+    except (pa.ArrowException, OSError) as error:
+        if "Out of Memory" in str(error):
+            raise duckdb.OutOfMemoryException(str(error)) from error
+        raise
 
 
 def _events(
     snapshot: Snapshot,
     windows: Windows,
     inputs: Sequence[str],
+    share: tuple[int, int] | None = None,
     *,
     after_us: int | None = None,
     until_us: int | None = None,
@@ -329,7 +456,7 @@ def _events(
 
     Its columns: `_key`, `_event_time`, `write_time`, `_sequence`, `_id`, and `_input0` and so on.
     Where the key is the record identifier all versions of an event come, in whatever order, unless
-    `only_last` is asked for; else the last one.
+    `only_last` is asked for; else the last one. A share (k, n) is the k-th of n.
     """
     source, by = windows.source, windows.group.by
     present = table_columns(connection, snapshot, list(dict.fromkeys([by, *inputs])))
@@ -343,6 +470,10 @@ def _events(
         if value is not None:
             conditions.append(condition)
             parameters[condition[condition.index("$") + 1 : -1]] = value
+
+    if share is not None:
+        identified = f"hash({quoted(source.record_identifier)}, _event_time)"
+        conditions.append(f"{identified} % {share[1]} = {share[0]}")
 
     def column(name: str) -> str:
         if name in present:

@@ -23,7 +23,7 @@ from tests.benchmarks.child import run_module
 from tests.benchmarks.harness import Bar, Figure, Size, compare, interleave, note
 from tests.benchmarks.records import START_US, group_named, make_rows, user
 
-__all__ = ["append_history", "make_spine", "run"]
+__all__ = ["append_history", "make_spine", "run", "slices"]
 
 _TIME: Final = pa.timestamp("us", "UTC")
 SPAN_US: Final = 30 * 86_400_000_000
@@ -195,14 +195,15 @@ def append_history(
     slice_rows: int = SLICE_RECORDS,
 ) -> None:
     """Write a group's Delta table as flushes would, without the way through the online store."""
-    for piece in _slices(group, rows, users=users, features=features, slice_rows=slice_rows):
+    for piece in slices(group, rows, users=users, features=features, slice_rows=slice_rows):
         sequence = piece["_sequence"][-1].as_py()
         table.append(piece, application="benchmark", sequence=sequence)
 
 
-def _slices(
+def slices(
     group: FeatureGroup, rows: int, *, users: int, features: int, slice_rows: int
 ) -> Iterator[pa.Table]:
+    """Yield the rows of a history in the order of their times, as the table has them."""
     step_us = SPAN_US // rows
     for first in range(0, rows, slice_rows):
         count = min(slice_rows, rows - first)

@@ -1,4 +1,4 @@
-"""What maintenance does for a table of many small commits: files, bytes, and the time of a join."""
+"""A table of many small commits: what an append takes, and what maintenance does for a join."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +16,17 @@ import featurestore
 from featurestore.offline import DeltaOfflineTable
 from tests.benchmarks.child import run_module
 from tests.benchmarks.harness import Figure, Size, compare, note
-from tests.benchmarks.offline_join import append_history, make_spine
+from tests.benchmarks.offline_join import make_spine, slices
 from tests.benchmarks.records import FEATURES, GROUP
 
 __all__ = ["measure", "run"]
 
 _COMMITS: Final = {Size.TINY: 20, Size.DEFAULT: 300, Size.FULL: 10_000}
 _RECORDS: Final = 100
+_MARKS: Final = (200, 1_000, 5_000)
+# The appends between two checkpoints, so that each stands for its share.
+_LAST: Final = 100
+_APPLICATION: Final = "benchmark"
 _SPINE: Final = 10_000
 _JOINS: Final = 3
 _MEGABYTE: Final = 1_000_000
@@ -45,16 +50,7 @@ def measure(commits: int, work: Path) -> list[Figure]:
     with featurestore.open(home) as store:
         store.create_feature_group(GROUP)
         table = DeltaOfflineTable(store.offline_uri(GROUP.name))
-    began = time.perf_counter()
-    append_history(
-        table,
-        GROUP,
-        commits * _RECORDS,
-        users=users,
-        features=len(FEATURES),
-        slice_rows=_RECORDS,
-    )
-    note(f"{(time.perf_counter() - began) / commits * 1000:.1f} ms a commit")
+    appends = _append(table, commits, users)
     spine = work / "spine.parquet"
     pq.write_table(make_spine(_SPINE, users=users), spine)
 
@@ -84,6 +80,7 @@ def measure(commits: int, work: Path) -> list[Figure]:
         return [one[key] for one in after], [one[key] for one in before]
 
     return [
+        *appends,
         figure("files", "files", [report.files_after], [report.files_before]),
         figure("table", "MB", [report.bytes_after / _MEGABYTE], [report.bytes_before / _MEGABYTE]),
         figure("folder", "MB", [bytes_after / _MEGABYTE], [bytes_before / _MEGABYTE]),
@@ -96,6 +93,39 @@ def measure(commits: int, work: Path) -> list[Figure]:
             joins("seconds")[1],
         ),
     ]
+
+
+def _append(table: DeltaOfflineTable, commits: int, users: int) -> list[Figure]:
+    """Make the commits as flushes do; say what one takes when so many are there."""
+    marks = sorted({commits, *(mark for mark in _MARKS if mark < commits)})
+    figures = []
+    lasted: deque[float] = deque(maxlen=_LAST)
+    pieces = slices(
+        GROUP, commits * _RECORDS, users=users, features=len(FEATURES), slice_rows=_RECORDS
+    )
+    for number, piece in enumerate(pieces, 1):
+        began = time.perf_counter()
+        table.last_sequence(_APPLICATION)
+        table.append(piece, application=_APPLICATION, sequence=number)
+        lasted.append((time.perf_counter() - began) * 1000)
+        if number in marks:
+            figures.append(
+                compare(
+                    f"append of {_RECORDS} records after {number:,} commits",
+                    "ms",
+                    lasted,
+                    baseline="opening the table",
+                    baseline_values=[_opening(table) for _ in lasted],
+                )
+            )
+            note(f"{figures[-1].name}: {figures[-1].value:.1f} ms")
+    return figures
+
+
+def _opening(table: DeltaOfflineTable) -> float:
+    began = time.perf_counter()
+    table.open()
+    return (time.perf_counter() - began) * 1000
 
 
 def _bytes(folder: str) -> float:

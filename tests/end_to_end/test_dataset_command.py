@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import featurestore
+from featureline.cli import output
 from featurestore import FeatureGroup, feature_definitions
 
 
@@ -79,6 +80,40 @@ def test_rebuild(command, built, tmp_path):
     gone = command(*rebuild)
     assert (gone.code, gone.out) == (1, "")
     assert "version 1 cannot be read any more" in " ".join(gone.err.split())
+
+
+def test_a_build_with_a_memory_limit(command, built, tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "_LINE_S", 0.0)
+    out = tmp_path / "limited.parquet"
+    build = ("dataset", "build", "--spine", built["spine"], "--features", "readings", "--out", out)
+    before = command("dataset", "list", *built["place"], "--json").json
+
+    ended = command(*build, *built["place"], "--memory-limit", "64MB", "--threads", 1, "--json")
+
+    told = {name: built[name] for name in ("fingerprint", "rows", "versions")}
+    assert ended.json == told | {"out": str(out)}
+    assert ended.err == "dataset limited.parquet: 2 rows so far\n"
+    assert pq.read_table(out).equals(pq.read_table(tmp_path / "out.parquet"))
+    assert command("dataset", "list", *built["place"], "--json").json == before  # it is not kept
+    rebuild = ("dataset", "rebuild", built["fingerprint"], "--threads", 1, *built["place"])
+    assert command(*rebuild, "--json").json["fingerprint"] == built["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--memory-limit", "much"), "--memory-limit: expected bytes or a text like 512MB, got"),
+        (("--memory-limit", "63MB"), "--memory-limit: expected 64MB or more, got '63MB'"),
+        (("--memory-limit", "1GB", "--keep"), "--keep: what is kept is read whole"),
+        (("--threads", "2", "--connect", "127.0.0.1:1"), "--threads works on the files of a home"),
+        (("--threads", "0"), "0 is not in the range"),
+    ],
+)
+def test_limits_that_cannot_be(command, tmp_path, words, message):
+    build = ("dataset", "build", "--spine", "none.parquet", "--features", "readings")
+    ended = command(*build, "--out", tmp_path / "out.parquet", *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in " ".join(ended.err.split())
 
 
 def test_explain(command, built):

@@ -262,7 +262,8 @@ def test_kills_of_maintenance_and_flusher_beside_each_other(
         assert maintainer.stdout is not None
         assert flusher.stdout is not None
         assert [maintainer.stdout.readline(), flusher.stdout.readline()] == ["ready\n"] * 2
-        time.sleep(0.4 + 0.13 * life)
+        told += [int(flusher.stdout.readline()) for _ in range(2)]
+        time.sleep(0.07 * life)
         for process in (maintainer, flusher) if life % 2 else (flusher, maintainer):
             os.kill(process.pid, signal.SIGKILL)
         told += [int(line) for line in flusher.stdout.read().split()]
@@ -272,7 +273,6 @@ def test_kills_of_maintenance_and_flusher_beside_each_other(
         store.flush()
         store.maintain("readings", retention=NOTHING_KEPT)
         counts = [row["count"] for row in rows_of(store)]
-        assert len(told) >= 8, "too few lives put anything: the test shows nothing"
         assert len(counts) == len(set(counts)), "each is offline once"
         assert set(counts) >= set(told)
         assert len(counts) <= len(told) + 4

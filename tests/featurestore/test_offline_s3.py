@@ -28,9 +28,10 @@ import pyarrow as pa
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 
 from featurestore import InvalidFeatureGroup, Overloaded, StoreUnavailable
-from featurestore.offline import DeltaOfflineTable
+from featurestore.offline import DeltaOfflineTable, Flushed
 from featurestore.offline.cache import FileCache
 from featurestore.offline.delta import environment_options
 
@@ -172,6 +173,32 @@ def test_the_path_of_a_record_over_s3(remote, place, reading, at):
     remote.restore("readings", newest[1].version)
     assert counts(remote) == list(range(4))
     assert not (remote.home / "offline").exists()
+
+
+def test_a_kept_table_over_s3(remote, reading, run_python):
+    def put(*numbers: int) -> None:
+        for number in numbers:
+            remote.put("readings", reading("JFK", number, count=number))
+
+    put(0)
+    remote.flush()
+    put(1)
+    other = run_python(["-c", FLUSH_ONCE, str(remote.home)])
+    other.communicate(timeout=60)
+    assert other.returncode == 0
+    put(2)
+    assert remote.flush()["readings"] == Flushed(1, 2)
+    assert counts(remote) == [0, 1, 2]
+    # Another table in its place, as far as this one was.
+    table = remote.offline_table(remote.registry.get("readings"))
+    rows = pq.read_table(table.scan().files[0])
+    table.folder().delete_dir_contents("", accept_root_dir=True)
+    for _ in range(3):
+        write_deltalake(table.uri, rows, mode="append", storage_options=table.storage_options)
+    assert table.version() == 2
+    assert table.last_sequence(f"featureline:{remote.online.store_id}") == 0
+    table.folder().delete_dir_contents("", accept_root_dir=True)
+    assert table.version() is None
 
 
 def test_an_erasure_over_s3(remote, place, reading, at):

@@ -72,6 +72,13 @@ def test_what_is_built_without_keeping(command, built, tmp_path):
     assert made["fingerprint"] not in {one["fingerprint"] for one in command("dataset", "list")}
 
 
+def test_a_build_with_a_memory_limit(command, built, tmp_path):
+    out = tmp_path / "limited.parquet"
+    made = command("dataset", "build", *built["words"], "--out", out, "--memory-limit", "64MB")
+    assert made["fingerprint"] == built["fingerprint"]
+    assert pq.read_table(out).equals(pq.read_table(built["out"]))
+
+
 def test_a_wrong_dataset_ends_with_1(command, built):
     table = pq.read_table(built["out"])
     wrong = table.set_column(2, "temp", pa.array([1.0, 9.0]))

@@ -12,9 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import FeatureGroup, WindowedFeature, WindowedGroup, feature_definitions
+from featurestore import (
+    FeatureGroup,
+    WindowedFeature,
+    WindowedGroup,
+    feature_definitions,
+    pointintime,
+)
+from featurestore.digest import table_digest
 from featurestore.embedded import EmbeddedStore
 from featurestore.window.check import events_by_key, window_value
+from featurestore.window.history import window_join
 
 NOW_US = 1_700_000_000_000_000
 AGGREGATIONS = (
@@ -82,6 +90,7 @@ def agree(store, group: WindowedGroup, keys, times_us) -> int:
         }
     )
     dataset = store.dataset(spine, [group.name]).table.to_pylist()
+    assert in_parts(store, windows, spine, held_bytes=10_000) == in_parts(store, windows, spine)
     history = events_by_key(store.history("payments").read_all(), windows)
     for (key, time_us), row in zip(asked, dataset, strict=True):
         at = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=time_us)
@@ -96,6 +105,24 @@ def agree(store, group: WindowedGroup, keys, times_us) -> int:
                 same = value == expected and type(value) is type(expected)
                 assert same, f"{way} {feature.name} of {key} at {time_us}: {value} not {expected}"
     return len(asked) * len(group.features)
+
+
+def in_parts(store, windows, spine: pa.Table, *, held_bytes: int | None = None) -> str:
+    """Join with so much of the events held; return a digest of the rows, to the last bit."""
+    connection = pointintime.connect(threads=1)
+    try:
+        rows = window_join(
+            spine.rename_columns(["key", "time"]),
+            store.offline_table(store.registry.get("payments")).scan(),
+            windows,
+            [feature.name for feature in windows.group.features],
+            connection=connection,
+            held_bytes=held_bytes,
+        )
+    finally:
+        connection.close()
+    assert len(rows) == len(spine)
+    return table_digest(rows)
 
 
 AMOUNTS = st.one_of(
@@ -168,6 +195,48 @@ def test_all_ways_agree(tmp_path_factory, steps):
         limit = sorted(time for time in times if time <= NOW_US + 100)
         assert agree(store, groups[0], ["A", "B", "C"], limit)
         assert agree(store, groups[1], ["p1", "p2", "ä" * 300], limit)
+
+
+@pytest.mark.parametrize("by", ["card", "payment"])
+def test_a_limit_of_memory_changes_no_bit(tmp_path, clock, by):
+    """Keys with many events and with few, corrected ones, and rows asked all over the time."""
+    random = np.random.default_rng(5)
+    n, asked = 2_000, 600
+    amounts = random.normal(0, 1, n) * 10.0 ** random.integers(-9, 9, n)
+    offsets = random.integers(0, 5 * 3_600_000_000, n) // 1_000 * 1_000
+    rows = pa.table(
+        {
+            "payment": [f"p{number}" for number in random.integers(0, 500, n)],
+            "at": (NOW_US - offsets) / 1e6,
+            "card": [f"c{min(number, 9)}" for number in random.geometric(0.3, n)],
+            "amount": pa.array(amounts, mask=random.random(n) < 0.1),
+            "items": random.integers(-(2**62), 2**62, n),
+            "shop": [f"s{number}" for number in random.integers(0, 700, n)],
+        }
+    )
+    keys = {"card": [None, *(f"c{number}" for number in range(12))], "payment": rows["payment"]}
+    chosen = random.integers(0, 13 if by == "card" else n, asked)
+    spine = pa.table(
+        {
+            by: pa.array(keys[by]).take(pa.array(chosen)),
+            "event_time": pa.array(
+                NOW_US - random.integers(0, 5 * 3_600_000_000, asked), pa.timestamp("us", "UTC")
+            ),
+        }
+    )
+    with opened(tmp_path / "home", clock) as store:
+        store.create_feature_group(SOURCE)
+        for part in (rows.slice(0, 1_500), rows.slice(1_500)):
+            store.put_table("payments", part)
+            store.flush()
+        store.create_windowed_group(windowed("limited", by, SPANS[2:]))
+        windows = store.windowed.get("limited").windows
+        whole = in_parts(store, windows, spine)
+        for held_bytes in (20_000, 400_000):
+            assert in_parts(store, windows, spine, held_bytes=held_bytes) == whole
+        path = tmp_path / "written.parquet"
+        written = store.write_dataset(spine, ["limited"], path, memory_limit="64MB")
+        assert written.fingerprint == store.dataset(spine, ["limited"]).fingerprint
 
 
 def test_a_long_stream_over_every_level_of_tiles(tmp_path, clock):
