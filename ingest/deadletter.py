@@ -15,8 +15,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final, Literal, final
@@ -139,7 +140,7 @@ class DeadLetters(DeadLetterSink):
             folder = self.folder / group / partition_digest(source, partition)
             for start, after, path in _stretches(folder):
                 if any(start <= offset < after for offset in newer):
-                    self._change(path, lambda letter, n=newer: n.get(letter.offset, letter))
+                    self._change(path, partial(_newest, newer))
 
     def artifacts(self, group: str) -> Sequence[lineage.Entity]:
         """See DeadLetterSink.artifacts."""
@@ -297,3 +298,7 @@ def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _newest(newer: Mapping[int, DeadLetter], letter: DeadLetter) -> DeadLetter:
+    return newer.get(letter.offset, letter)

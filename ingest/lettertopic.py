@@ -18,6 +18,8 @@ from ingest.errors import IngestError, SourceNotFound
 from ingest.letter import DeadLetter, DeadLetterSink, json_text, rank
 from ingest.source import Message
 from ingest.sources.kafka import KafkaSource
+from ingest.sources.kafka_python import security_settings
+from ingest.sources.kafka_security import KafkaSecurity
 
 __all__ = ["DeadLetterTopic"]
 
@@ -51,7 +53,7 @@ class DeadLetterTopic(DeadLetterSink):
     Args:
         bootstrap: `HOST:PORT`, several separated by commas.
         topic: the topic's name; it must exist.
-        security: settings of `kafka.KafkaProducer` for TLS and SASL.
+        security: TLS and SASL; None: in the clear.
         timeout_s: how long the broker may take for the letters of one batch.
 
     Raises:
@@ -63,7 +65,7 @@ class DeadLetterTopic(DeadLetterSink):
         bootstrap: str,
         topic: str,
         *,
-        security: Mapping[str, object] | None = None,
+        security: KafkaSecurity | None = None,
         timeout_s: float = _TIMEOUT_S,
     ) -> None:
         for what, value in (("bootstrap", bootstrap), ("topic", topic)):
@@ -71,7 +73,7 @@ class DeadLetterTopic(DeadLetterSink):
                 raise ValueError(f"{what}: expected a name, got {value!r}")
         self.bootstrap = bootstrap
         self.topic = topic
-        self._security = dict(security or {})
+        self._security = security or KafkaSecurity()
         self._timeout_s = timeout_s
         self._producer: Any = None
 
@@ -82,7 +84,7 @@ class DeadLetterTopic(DeadLetterSink):
         settings = {
             "bootstrap_servers": [one.strip() for one in self.bootstrap.split(",")],
             "bootstrap_timeout_ms": _CONNECT_TIMEOUT_MS,
-            **self._security,
+            **security_settings(self._security),
         }
         try:
             admin = KafkaAdminClient(**settings)

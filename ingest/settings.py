@@ -16,12 +16,19 @@ import featurestore
 from featurestore import ClientTls, FeatureStore
 from featurestore.embedded import open_store
 from featurestore.errors import nearest
-from ingest.deadletter import DeadLetters
+from ingest.deadletter import DeadLetters, SeveralSinks
+from ingest.decode import Decoder, JsonDecoder, TombstoneDecoder
 from ingest.errors import IngestError, InvalidSettings
 from ingest.keys import Key, Reading, read_table
-from ingest.kinds import FORMATS, SOURCES
+from ingest.kinds import FORMATS, SOURCES, kafka_security
+from ingest.letter import DeadLetterSink
+from ingest.lettertopic import DeadLetterTopic
+from ingest.mappingfile import transforms_of
 from ingest.pipeline import Pipeline
 from ingest.source import Source
+from ingest.sources.kafka_security import KafkaSecurity
+from ingest.stoprule import StopRule
+from ingest.transform import Transform
 
 __all__ = ["FleetSettings", "PipelineSettings", "StoreSettings", "read_settings"]
 
@@ -44,12 +51,26 @@ _PIPELINE: Final[Mapping[str, Key]] = {
     "source": Key("table", required=True),
     "format": Key("table"),
     "mapping": Key("settings"),
+    "tombstones": Key(choices=("refuse", "skip", "delete"), default="refuse"),
+    "tombstone_key": Key(choices=("text", "json"), default="text"),
     "workers": Key("whole", minimum=1, default=1),
     "processes": Key("truth", default=False),
     "batch_size": Key("whole", minimum=1, default=2000),
     "retry_s": Key("number", minimum=0, default=60.0),
     "lineage_s": Key("number", minimum=1, default=60.0),
     "until_caught_up": Key("truth", default=False),
+}
+_LETTERS: Final[Mapping[str, Key]] = {
+    "folder": Key("path"),
+    "format": Key(choices=("jsonl", "parquet")),
+    "topic": Key(),
+    "bootstrap": Key(),
+}
+_RULE: Final[Mapping[str, Key]] = {
+    "share": Key("number", minimum=0),
+    "of_last": Key("whole", minimum=1),
+    "count": Key("whole", minimum=1),
+    "within_s": Key("number", minimum=0),
 }
 _OF_ALL: Final = {name: key for name, key in _PIPELINE.items() if name not in ("name", "group")}
 
@@ -99,8 +120,13 @@ class PipelineSettings:
         group: the feature group.
         source: `kind` and the values of that kind; may hold secrets.
         format: `kind` and the values of that kind.
-        mapping: feature → field; empty: fields have the features' names.
-        dead_letters: folder of refused messages; None: the first one ends the pipeline.
+        mapping: feature → field, or a declaration for `transforms_of`; empty: fields have the
+            features' names.
+        tombstones: what a message without a value does: `refuse`, `skip` or `delete`.
+        tombstone_key: how keys of tombstones are written: `text` or `json`.
+        dead_letters: where refused messages go: `folder`, and maybe `format`, `topic` and
+            `bootstrap`; None: the first one ends the pipeline.
+        stop_rule: arguments of `StopRule`; None: no number of refusals ends the pipeline.
         workers: how many processes share the source.
         processes: whether one worker, too, is a process of its own.
         batch_size: messages in a transaction, at most.
@@ -113,8 +139,11 @@ class PipelineSettings:
     group: str
     source: Mapping[str, Any] = field(repr=False)
     format: Mapping[str, Any] = field(default_factory=lambda: {"kind": _AUTO})
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    dead_letters: str | None = None
+    mapping: Mapping[str, Any] = field(default_factory=dict)
+    tombstones: str = "refuse"
+    tombstone_key: str = "text"
+    dead_letters: Mapping[str, str] | None = None
+    stop_rule: Mapping[str, Any] | None = field(default_factory=dict)
     workers: int = 1
     processes: bool = False
     batch_size: int = 2000
@@ -151,26 +180,92 @@ class PipelineSettings:
         values = {name: value for name, value in self.source.items() if name != "kind"}
         return kind.build(kind.aside(values))
 
-    def build(self, store: FeatureStore) -> Pipeline:
-        """Make the pipeline; nothing is connected yet.
+    def open_sink(self) -> DeadLetterSink | None:
+        """Make the place of refused messages; None: the first one ends the pipeline."""
+        if self.dead_letters is None:
+            return None
+        letters = dict(self.dead_letters)
+        topic, bootstrap = letters.pop("topic", None), letters.pop("bootstrap", None)
+        folder = DeadLetters(**letters)  # type: ignore[arg-type]  # it checks the format
+        if topic is None:
+            return folder
+        brokers = bootstrap or self.source.get("bootstrap")
+        if brokers is None:
+            raise ValueError("dead_letters.bootstrap: expected brokers for the topic, got nothing")
+        table, file = self.source.get("security"), self.source.get("security_file")
+        if table is not None:
+            security = kafka_security(table)
+        elif file is not None:
+            security = KafkaSecurity.from_file(file)
+        else:
+            security = KafkaSecurity.from_environment()
+        return SeveralSinks(folder, DeadLetterTopic(brokers, topic, security=security))
+
+    def check(self) -> None:
+        """Make everything that can be made without a store.
 
         Raises:
             ValueError, IngestError: the values do not fit together.
         """
-        source = self.open_source()
+        self.open_source()
+        self._decoder()
+        self._transforms()
+        self._rule()
+        self.open_sink()
+
+    def build(self, store: FeatureStore, sink: DeadLetterSink | None) -> Pipeline:
+        """Make the pipeline; nothing is connected yet.
+
+        Args:
+            store: where it writes.
+            sink: from `open_sink`, for the caller to close.
+
+        Raises:
+            ValueError, IngestError: the values do not fit together.
+        """
+        decoder = self._decoder()
+        if self.tombstones != "refuse":
+            identifier = store.describe_feature_group(self.group).record_identifier
+            decoder = TombstoneDecoder(
+                decoder or JsonDecoder(self._short()),
+                field=self._short().get(identifier, identifier),
+                key=self.tombstone_key,  # type: ignore[arg-type]  # the decoder checks it
+                skip=self.tombstones == "skip",
+            )
+        return Pipeline(
+            self.open_source(),
+            store,
+            self.group,
+            decoder=decoder,
+            mapping=self._short() if decoder is None else None,
+            transforms=self._transforms(),
+            dead_letters=sink,
+            stop_rule=self._rule(),
+            batch_size=self.batch_size,
+            retry_s=self.retry_s,
+            lineage_s=self.lineage_s,
+            label=self.name,
+        )
+
+    def _short(self) -> Mapping[str, str]:
+        """The mapping, where it only renames: then the decoder does it."""
+        is_short = all(isinstance(of, str) for of in self.mapping.values())
+        return self.mapping if is_short else {}
+
+    def _decoder(self) -> Decoder | None:
         kind = self.format["kind"]
-        common: dict[str, Any] = {
-            "dead_letters": None if self.dead_letters is None else DeadLetters(self.dead_letters),
-            "batch_size": self.batch_size,
-            "retry_s": self.retry_s,
-            "lineage_s": self.lineage_s,
-            "label": self.name,
-        }
         if kind == _AUTO:
-            return Pipeline(source, store, self.group, mapping=self.mapping, **common)
+            return None
         values = {name: value for name, value in self.format.items() if name != "kind"}
-        decoder = FORMATS[kind].build(values, self.mapping)
-        return Pipeline(source, store, self.group, decoder=decoder, **common)
+        return FORMATS[kind].build(values, self._short())
+
+    def _transforms(self) -> list[Transform]:
+        if self._short() or not self.mapping:
+            return []
+        return transforms_of(self.mapping, topic=self.source.get("topic"))
+
+    def _rule(self) -> StopRule | None:
+        return None if self.stop_rule is None else StopRule(**self.stop_rule)
 
 
 @final
@@ -284,7 +379,7 @@ def _home(store: StoreSettings) -> Path:
 
 def _known_defaults(defaults: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     """Return the defaults without keys that no pipeline has; each pipeline checks the values."""
-    known = [*_OF_ALL, "dead_letters"]
+    known = [*_OF_ALL, "dead_letters", "stop_rule"]
     for name in defaults:
         if name not in known:
             expected = f"one of {', '.join(known)}"
@@ -308,6 +403,7 @@ def _pipeline(
         return None
     table = _with_defaults(resolved, defaults)
     letters = table.pop("dead_letters", None)
+    rule = table.pop("stop_rule", None)
     found = read_table(table, _PIPELINE, where, reading)
     if "name" in found and not _NAME.fullmatch(found["name"]):
         got = repr(found["name"])
@@ -321,10 +417,8 @@ def _pipeline(
     elif source is not None:
         chosen = {"kind": SOURCES[source["kind"]].format}
     mapping = found.get("mapping", {})
-    for feature, of in mapping.items():
-        if not isinstance(of, str):
-            reading.problem(f"{where}.mapping.{feature}", "the name of a field", repr(of))
     letters_at = _dead_letters(letters, default_letters, f"{where}.dead_letters", reading)
+    rule_of = _stop_rule(rule, f"{where}.stop_rule", reading)
     if source is not None and found.get("workers", 1) > 1:
         kind = SOURCES[source["kind"]]
         if not kind.is_shared(source):
@@ -336,11 +430,12 @@ def _pipeline(
     made = PipelineSettings(
         **{**found, "source": source, "format": chosen, "mapping": mapping},
         dead_letters=letters_at,
+        stop_rule=rule_of,
     )
     try:
-        made.open_source()
-    except (ValueError, IngestError) as error:
-        reading.problems.append(f"{where}.source: {error}")
+        made.check()
+    except (OSError, ImportError, ValueError, IngestError) as error:
+        reading.problems.append(f"{where}: {error}")
         return None
     return made
 
@@ -372,14 +467,30 @@ def _kind(
     return {"kind": kind, **read_table(own, kinds[kind].keys, where, reading)}
 
 
-def _dead_letters(value: object, default: Path, where: str, reading: Reading) -> str | None:
+def _dead_letters(
+    value: object, default: Path, where: str, reading: Reading
+) -> dict[str, Any] | None:
     if value is None:
-        return str(default)
+        return {"folder": str(default)}
     if value is False:
         return None
     if isinstance(value, str) and value:
-        return str(reading.path(value))
-    reading.problem(where, "a folder, or false for none", "true" if value is True else repr(value))
+        return {"folder": str(reading.path(value))}
+    if isinstance(value, Mapping):
+        return {"folder": str(default), **read_table(value, _LETTERS, where, reading)}
+    expected = "a folder, a table, or false for none"
+    reading.problem(where, expected, "true" if value is True else repr(value))
+    return None
+
+
+def _stop_rule(value: object, where: str, reading: Reading) -> dict[str, Any] | None:
+    if value is None:
+        return {}
+    if value is False:
+        return None
+    if isinstance(value, Mapping):
+        return read_table(value, _RULE, where, reading)
+    reading.problem(where, "a table, or false for none", "true" if value is True else repr(value))
     return None
 
 

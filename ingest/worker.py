@@ -16,7 +16,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from typing import IO, Final, final
 
@@ -298,11 +298,15 @@ def _run(
 ) -> Outcome:
     """Run a pipeline to its end; whatever goes wrong is its outcome."""
     try:
-        settings.build(store).run(
-            until_caught_up=settings.until_caught_up,
-            stop=stop,
-            on_look=lambda look: tell(Progress.of(look)),
-        )
+        with ExitStack() as closed:
+            sink = settings.open_sink()
+            if sink is not None:
+                closed.callback(sink.close)
+            settings.build(store, sink).run(
+                until_caught_up=settings.until_caught_up,
+                stop=stop,
+                on_look=lambda look: tell(Progress.of(look)),
+            )
     except _EXPECTED as error:
         _log.warning("pipeline %s: %s: %s", settings.name, type(error).__name__, error)
         return Outcome.of(error)

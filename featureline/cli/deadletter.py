@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from featureline.cli.ingestion import mapping_of, stopped_by_signals
+from featureline.cli.formats import decoder_of, format_options
+from featureline.cli.ingestion import mapped, stopped_by_signals
 from featureline.cli.output import emit, emit_table, progress
 from featureline.cli.refusals import letters_folder
 from featureline.cli.store import common_options, open_any
@@ -207,10 +208,11 @@ def show(
     "--mapping",
     "mapping_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="JSON object: feature → field, as `featureline ingest` takes it.",
+    help="TOML or JSON, as `featureline ingest` takes it.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be stored, and store nothing.")
 @_places
+@format_options
 @common_options
 def replay_letters(
     ids: tuple[str, ...],
@@ -223,6 +225,7 @@ def replay_letters(
     home: Path | None,
     connect: str | None,
     as_json: bool,
+    **formats: Any,
 ) -> None:
     """Put the letters of --group through decoder, mapping and check again, and store what fits.
 
@@ -232,7 +235,8 @@ def replay_letters(
     """
     if wanted.group is None:
         raise click.UsageError("--group is needed: each group's letters have their own mapping")
-    mapping = mapping_of(mapping_file)
+    mapping, transforms = mapped(mapping_file, None)
+    decoder = None if formats["format"] == "json" else decoder_of(formats, mapping)
     with (
         open_any(home, connect) as store,
         _opened(store, dead_letters, topic, bootstrap) as (letters, _),
@@ -243,7 +247,9 @@ def replay_letters(
             letters,
             store,
             wanted.group,
-            mapping=mapping,
+            decoder=decoder,
+            mapping=mapping if decoder is None else None,
+            transforms=transforms,
             where=replace(wanted, ids=ids),
             dry_run=dry_run,
             stop=stop,

@@ -12,7 +12,7 @@ from featurestore import InvalidRequest
 from ingest import Decoder
 from ingest.decoders import FORMATS, decoder_from
 
-__all__ = ["decoder_of", "format_options"]
+__all__ = ["decoder_of", "format_options", "format_settings"]
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OPTIONS = (
@@ -85,6 +85,29 @@ def format_options(command: Any) -> Any:
     return command
 
 
+def format_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the options say as a table `format` of a settings file.
+
+    Raises:
+        click.UsageError: a type is not written as COLUMN=TYPE.
+    """
+    values = {name: value for name, value in options.items() if value not in (None, (), False)}
+    kind = values.pop("format")
+    header = values.pop("header", None)
+    if header is not None:
+        values["header"] = [name.strip() for name in header.split(",")]
+    types = {}
+    for text in values.pop("types", ()):
+        column, found, of = text.partition("=")
+        if not found:
+            raise click.UsageError(f"--type: expected COLUMN=TYPE, got {text!r}")
+        types[column] = of
+    if types:
+        values["types"] = types
+    paths = {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+    return {"kind": kind, **values, **paths}
+
+
 def decoder_of(options: Mapping[str, Any], mapping: Mapping[str, str]) -> Decoder:
     """Make the decoder that the options describe.
 
@@ -92,17 +115,8 @@ def decoder_of(options: Mapping[str, Any], mapping: Mapping[str, str]) -> Decode
         click.UsageError: they do not go together.
         IngestError: a library is not installed.
     """
-    values = dict(options)
-    header = values.pop("header")
-    if header is not None:
-        values["header"] = [name.strip() for name in header.split(",")]
-    types = {}
-    for text in values.pop("types"):
-        column, found, kind = text.partition("=")
-        if not found:
-            raise click.UsageError(f"--type: expected COLUMN=TYPE, got {text!r}")
-        types[column] = kind
+    values = format_settings(options)
     try:
-        return decoder_from(values.pop("format"), mapping=mapping, types=types, **values)
+        return decoder_from(values.pop("kind"), mapping=mapping, **values)
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error

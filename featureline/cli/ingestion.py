@@ -14,24 +14,23 @@ from typing import Any, Literal
 import click
 
 from featureline.cli.fleet import run_workers
-from featureline.cli.formats import decoder_of, format_options
-from featureline.cli.output import emit, progress, read_json
-from featureline.cli.refusals import Refusals, refusal_options
-from featureline.cli.store import common_options, open_any
-from featurestore import FeatureStore, InvalidRequest
+from featureline.cli.formats import decoder_of, format_options, format_settings
 from featureline.cli.output import console, emit, progress
+from featureline.cli.refusals import Refusals, refusal_options
 from featureline.cli.store import common_options, home_of, open_any
 from featurestore import FeatureStore
 from featurestore.embedded import EmbeddedStore
 from ingest import (
+    Decoder,
     FileSource,
     JsonDecoder,
     Pipeline,
     Report,
     RowDecoder,
     Source,
-    kafka_source,
+    TombstoneDecoder,
     Transform,
+    kafka_source,
     read_mapping,
     transforms_of,
 )
@@ -39,9 +38,14 @@ from ingest.settings import PipelineSettings
 from ingest.sources.kafka import CLIENTS, Client
 from ingest.validate import check
 
-__all__ = ["ingest", "load_file", "mapping_of", "stopped_by_signals"]
-__all__ = ["ingest", "load_file", "mapped"]
-__all__ = ["ingest", "load_file", "pipeline_options", "run_pipeline"]
+__all__ = [
+    "ingest",
+    "load_file",
+    "mapped",
+    "pipeline_options",
+    "run_pipeline",
+    "stopped_by_signals",
+]
 
 _PAGE = 2000
 
@@ -101,6 +105,8 @@ def pipeline_options(command: Any) -> Any:
     default=1,
     show_default=True,
     help="Processes that share the partitions.",
+)
+@click.option(
     "--client",
     type=click.Choice(CLIENTS),
     help="Client library.  [default: $FEATURELINE_KAFKA_CLIENT, or kafka-python]",
@@ -118,6 +124,20 @@ def pipeline_options(command: Any) -> Any:
     show_default=True,
     help="When messages were removed before they were stored: stop, or go on after them.",
 )
+@click.option(
+    "--tombstones",
+    type=click.Choice(["refuse", "skip", "delete"]),
+    default="refuse",
+    show_default=True,
+    help="What a message without a value does.",
+)
+@click.option(
+    "--tombstone-key",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the keys of tombstones are written.",
+)
 @format_options
 @common_options
 def kafka(
@@ -134,45 +154,50 @@ def kafka(
     client: Client | None,
     security_file: Path | None,
     on_gap: Literal["fail", "skip"],
+    tombstones: Literal["refuse", "skip", "delete"],
+    tombstone_key: Literal["text", "json"],
     home: Path | None,
     connect: str | None,
     as_json: bool,
     **formats: Any,
 ) -> None:
-    """Ingest JSON messages of a Kafka topic until Ctrl-C, or until caught up."""
+    """Ingest the messages of a Kafka topic until Ctrl-C, or until caught up."""
+    members = consumer_group or f"featureline-{group}"
     if workers > 1:
         if assignment == "all":
             raise click.UsageError("--workers share partitions out as a group: --assignment group")
-        values = {"kind": "kafka", "bootstrap": bootstrap, "topic": topic}
-        values["consumer_group"] = consumer_group or f"featureline-{group}"
         with open_any(home, connect) as store:
             store.describe_feature_group(group)
-            letters = _dead_letters(store, dead_letters)
+            letters = refusals.place(store)
+        source_values: dict[str, Any] = {
+            "kind": "kafka",
+            "bootstrap": bootstrap,
+            "topic": topic,
+            "consumer_group": members,
+            "client": client,
+            "security_file": None if security_file is None else str(security_file),
+            "on_gap": on_gap,
+        }
         settings = PipelineSettings(
             topic,
             group,
-            values,
-            {"kind": "json"},
-            _mapping(mapping_file),
-            dead_letters=str(letters),
+            {name: value for name, value in source_values.items() if value is not None},
+            format_settings(formats),
+            {} if mapping_file is None else read_mapping(mapping_file),
+            tombstones=tombstones,
+            tombstone_key=tombstone_key,
+            dead_letters=refusals.settings(letters, bootstrap),
+            stop_rule=refusals.rule_settings,
             workers=workers,
             batch_size=batch_size,
             until_caught_up=until_caught_up,
         )
         _say(group, run_workers(settings, home, connect), letters, as_json)
         return
-    """Ingest the messages of a Kafka topic until Ctrl-C, or until caught up."""
-    decoder = decoder_of(formats, _mapping(mapping_file))
-    source = KafkaSource(
-        bootstrap,
-        topic,
-        consumer_group=consumer_group or f"featureline-{group}",
-        assignment=assignment,
-    )
     try:
         source = kafka_source(
             topic,
-            consumer_group=consumer_group or f"featureline-{group}",
+            consumer_group=members,
             bootstrap=bootstrap,
             security_file=security_file,
             client=client,
@@ -181,31 +206,32 @@ def kafka(
         )
     except ImportError as error:
         raise click.ClickException(str(error)) from error
+    mapping, _ = mapped(mapping_file, topic)
+    decoder = decoder_of(formats, mapping)
     with open_any(home, connect) as store:
-        letters = _dead_letters(store, dead_letters)
-    with open_any(home, connect) as store, closing(refusals.sink(store, bootstrap)) as sink:
-        mapping, transforms = mapped(mapping_file, topic)
-        pipeline = Pipeline(
-            source,
-            store,
-            group,
-            mapping=mapping_of(mapping_file),
-            dead_letters=sink,
-            stop_rule=refusals.stop_rule,
-            decoder=decoder,
-            mapping=mapping,
-            transforms=transforms,
-            dead_letters=DeadLetters(letters),
-            batch_size=batch_size,
-        )
-        with (
-            progress(f"{topic} → {group}", None, "messages") as tick,
-            stopped_by_signals() as stop,
-        ):
-            report = pipeline.run(
-                until_caught_up=until_caught_up, stop=stop, on_progress=_ticking(tick)
+        if tombstones != "refuse":
+            identifier = store.describe_feature_group(group).record_identifier
+            decoder = TombstoneDecoder(
+                decoder,
+                field=mapping.get(identifier, identifier),
+                key=tombstone_key,
+                skip=tombstones == "skip",
             )
-    _say(group, report, refusals.place(store), as_json)
+        run_pipeline(
+            store,
+            source,
+            topic,
+            unit="messages",
+            group=group,
+            mapping_file=mapping_file,
+            refusals=refusals,
+            batch_size=batch_size,
+            until_caught_up=until_caught_up,
+            as_json=as_json,
+            decoder=decoder,
+            bootstrap=bootstrap,
+            security_file=security_file,
+        )
 
 
 @ingest.command()
@@ -276,61 +302,48 @@ def run_pipeline(
     batch_size: int,
     until_caught_up: bool,
     as_json: bool,
+    decoder: Decoder | None = None,
+    bootstrap: str | None = None,
+    security_file: Path | None = None,
 ) -> None:
     """Run a pipeline with the options that `pipeline_options` adds, and print what it did.
 
     Args:
         store: where the group is.
         source: what to read.
-        title: what the progress calls the source.
+        title: what the progress calls the source: the topic's name, if it is one.
         unit: what the progress counts.
         group: the feature group.
-        mapping_file: JSON object: feature → field.
-        dead_letters: folder of refused messages; None: the default.
+        mapping_file: see `mapped`.
+        refusals: where refused messages go, and how many are too many.
         batch_size: messages per transaction.
         until_caught_up: stop when what is there now is stored.
         as_json: print one JSON document.
+        decoder: with the short form of the mapping in it; None: the source's default.
+        bootstrap: the brokers that are read from, if it is Kafka.
+        security_file: TLS and SASL towards them; None: from the environment.
     """
-    source = FileSource(path)
-    with open_any(home, connect) as store, closing(refusals.sink(store)) as sink:
-    with open_any(home, connect) as store:
-        letters = _dead_letters(store, dead_letters)
-        mapping, transforms = mapped(mapping_file, None)
+    mapping, transforms = mapped(mapping_file, None if bootstrap is None else title)
+    with closing(refusals.sink(store, bootstrap, security_file)) as sink:
         pipeline = Pipeline(
             source,
             store,
             group,
-            mapping=mapping_of(mapping_file),
+            decoder=decoder,
+            mapping=mapping if decoder is None else None,
+            transforms=transforms,
             dead_letters=sink,
             stop_rule=refusals.stop_rule,
-            mapping=mapping,
-            transforms=transforms,
-            dead_letters=DeadLetters(letters),
             batch_size=batch_size,
         )
         with (
-            progress(f"{path.name} → {group}", None, "rows") as tick,
+            progress(f"{title} → {group}", None, unit) as tick,
             stopped_by_signals() as stop,
         ):
-            report = pipeline.run(stop=stop, on_progress=_ticking(tick))
+            report = pipeline.run(
+                until_caught_up=until_caught_up, stop=stop, on_progress=_ticking(tick)
+            )
     _say(group, report, refusals.place(store), as_json)
-    letters = _dead_letters(store, dead_letters)
-    pipeline = Pipeline(
-        source,
-        store,
-        group,
-        mapping=_mapping(mapping_file),
-        dead_letters=DeadLetters(letters),
-        batch_size=batch_size,
-    )
-    with (
-        progress(f"{title} → {group}", None, unit) as tick,
-        _stopped_by_signals() as stop,
-    ):
-        report = pipeline.run(
-            until_caught_up=until_caught_up, stop=stop, on_progress=_ticking(tick)
-        )
-    _say(group, report, letters, as_json)
 
 
 def load_file(store: FeatureStore, group: str, path: Path) -> dict[str, Any]:
@@ -380,12 +393,6 @@ def _ticking(tick: Callable[[int], None]) -> Callable[[Report], None]:
     return lambda report: tick(report.read)
 
 
-def mapping_of(file: Path | None) -> dict[str, str]:
-    """Read a mapping of feature → field from a JSON file.
-
-    Raises:
-        InvalidRequest: it holds something else.
-    """
 def mapped(file: Path | None, topic: str | None) -> tuple[dict[str, str], list[Transform]]:
     """Read --mapping: the short form for a decoder, or the transforms of the full one."""
     if file is None:

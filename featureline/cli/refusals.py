@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
@@ -13,7 +13,14 @@ import click
 from featureline.cli.store import home_of
 from featurestore import FeatureStore
 from featurestore.embedded import EmbeddedStore
-from ingest import DeadLetters, DeadLetterSink, DeadLetterTopic, SeveralSinks, StopRule
+from ingest import (
+    DeadLetters,
+    DeadLetterSink,
+    DeadLetterTopic,
+    KafkaSecurity,
+    SeveralSinks,
+    StopRule,
+)
 
 __all__ = ["Refusals", "letters_folder", "refusal_options"]
 
@@ -43,12 +50,35 @@ class Refusals:
         """Return the folder of dead letters."""
         return letters_folder(store, self.folder)
 
-    def sink(self, store: FeatureStore, bootstrap: str | None = None) -> DeadLetterSink:
+    def settings(self, folder: Path, bootstrap: str) -> dict[str, str]:
+        """Return the same for a settings file.
+
+        Args:
+            folder: of dead letters.
+            bootstrap: the brokers that are read from.
+        """
+        found = {"folder": str(folder), "format": str(self.format)}
+        if self.topic is not None:
+            found |= {"topic": self.topic, "bootstrap": self.bootstrap or bootstrap}
+        return found
+
+    @property
+    def rule_settings(self) -> dict[str, object] | None:
+        """The stop rule for a settings file."""
+        return None if self.stop_rule is None else asdict(self.stop_rule)
+
+    def sink(
+        self,
+        store: FeatureStore,
+        bootstrap: str | None = None,
+        security_file: Path | None = None,
+    ) -> DeadLetterSink:
         """Return where refused messages go.
 
         Args:
             store: of the group.
             bootstrap: the brokers that are read from, if it is Kafka.
+            security_file: TLS and SASL towards them; None: from the environment.
         """
         folder = DeadLetters(self.place(store), format=self.format)
         if self.topic is None:
@@ -56,7 +86,11 @@ class Refusals:
         brokers = self.bootstrap or bootstrap
         if brokers is None:
             raise click.UsageError("--dead-letter-topic needs --dead-letter-bootstrap HOST:PORT")
-        return SeveralSinks(folder, DeadLetterTopic(brokers, self.topic))
+        if security_file is None:
+            security = KafkaSecurity.from_environment()
+        else:
+            security = KafkaSecurity.from_file(security_file)
+        return SeveralSinks(folder, DeadLetterTopic(brokers, self.topic, security=security))
 
 
 def letters_folder(store: FeatureStore, folder: Path | None) -> Path:

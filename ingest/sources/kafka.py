@@ -264,12 +264,10 @@ class KafkaSource(Source):
 
     def ends(self) -> Mapping[str, int | None]:
         """Return the ends of the assigned partitions, as the last answer to a read named them."""
-        if self._consumer is None or not self._has_assignment:
+        link = self._link
+        if link is None or not self._has_assignment:
             return {}
-        return {
-            str(partition.partition): self._consumer.highwater(partition)
-            for partition in self._consumer.assignment()
-        }
+        return {str(partition): link.end(partition) for partition in link.assigned()}
 
     def close(self) -> None:
         """Leave the group, so that others take the partitions over at once, and disconnect."""

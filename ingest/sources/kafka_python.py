@@ -17,7 +17,7 @@ from ingest.source import Message
 from ingest.sources.kafka_link import FaultKind, KafkaFault, KafkaLink, LinkSettings, Topic
 from ingest.sources.kafka_security import KafkaSecurity
 
-__all__ = ["KafkaPythonLink", "sasl_settings"]
+__all__ = ["KafkaPythonLink", "sasl_settings", "security_settings"]
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class KafkaPythonLink(KafkaLink):
             "bootstrap_servers": list(settings.servers),
             "bootstrap_timeout_ms": int(timeout_s * 1000),
             "reconnect_backoff_max_ms": _MAX_RECONNECT_MS,
-            **_security(settings.security),
+            **security_settings(settings.security),
             **settings.client_settings,
         }
         try:
@@ -299,7 +299,8 @@ def sasl_settings(security: KafkaSecurity) -> dict[str, object]:
     return found
 
 
-def _security(security: KafkaSecurity) -> dict[str, object]:
+def security_settings(security: KafkaSecurity) -> dict[str, object]:
+    """Return the settings of any client of kafka-python for TLS and SASL."""
     found: dict[str, object] = {"security_protocol": security.protocol}
     if security.is_tls:
         found["ssl_context"] = security.context()
