@@ -6,7 +6,6 @@ Needs fastavro (extra `avro`).
 from __future__ import annotations
 
 import datetime as dt
-import decimal
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from ingest.decoders.plain import (
     checked_times,
     clock,
     date,
+    decimal_of,
     moment,
     moment_ns,
     moment_of,
@@ -50,6 +50,7 @@ _OF_DEFAULT: Final[Mapping[str, Callable[[int], str]]] = {
     "time-millis": lambda ms: clock(ms * 1000),
     "time-micros": clock,
 }
+_SCALE: Final = "featureline.scale"
 _NAMED: Final = ("record", "error", "enum", "fixed")
 
 
@@ -237,10 +238,9 @@ _MALFORMED: Final = (
     KeyError,
     TypeError,
     ValueError,  # UnicodeDecodeError among others
-    OverflowError,
+    ArithmeticError,  # a time or a decimal out of range
     MemoryError,
     RecursionError,
-    decimal.InvalidOperation,
 )
 
 
@@ -278,6 +278,8 @@ class _Plan:
             if of_value is None:
                 return None
             return lambda entries: {key: of_value(value) for key, value in entries.items()}
+        if _SCALE in schema:
+            return _decimals(schema[_SCALE])
         if "logicalType" in schema:
             return self._logical(schema)
         if kind == "fixed":
@@ -312,7 +314,16 @@ class _Plan:
         # Which branch it was, a value does not tell; its Python type tells enough.
         if all(self.of(branch) is None for branch in others):
             return None
+        of_bytes = [branch for branch in map(self._full, others) if _is_bytes(branch)]
+        if len(of_bytes) == 1 and _SCALE in of_bytes[0]:
+            of_decimal = _decimals(of_bytes[0][_SCALE])
+            return lambda value: (
+                of_decimal(value) if isinstance(value, bytes) else _plain(value, self._times)
+            )
         return lambda value: _plain(value, self._times)
+
+    def _full(self, schema: Any) -> Any:
+        return self._named.get(schema, schema) if isinstance(schema, str) else schema
 
     def _logical(self, schema: Mapping[str, Any]) -> Convert | None:
         name, times = schema["logicalType"], self._times
@@ -323,11 +334,6 @@ class _Plan:
             )
         if name == "timestamp-nanos":
             return lambda value: moment_ns(value, times)
-        if name == "decimal":
-            scale = schema.get("scale", 0)
-            return lambda value: (
-                value if isinstance(value, decimal.Decimal) else _default_decimal(value, scale)
-            )
         of_number = _OF_DEFAULT.get(name)
         if of_number is not None:
             return lambda value: of_number(value) if type(value) is int else value.isoformat()
@@ -351,14 +357,19 @@ def _plain(value: Any, times: Times) -> object:
     return value
 
 
-def _text_of_bytes(value: object) -> object:
+def _is_bytes(schema: Any) -> bool:
+    return (schema if isinstance(schema, str) else schema["type"]) in ("bytes", "fixed")
+
+
+def _decimals(scale: int) -> Convert:
     # A default of the reader's schema is text of code points up to 255.
+    return lambda value: decimal_of(
+        value if isinstance(value, bytes) else str(value).encode("latin-1"), scale
+    )
+
+
+def _text_of_bytes(value: object) -> object:
     return base64_text(value if isinstance(value, bytes) else str(value).encode("latin-1"))
-
-
-def _default_decimal(value: object, scale: int) -> decimal.Decimal:
-    number = int.from_bytes(str(value).encode("latin-1"), "big", signed=True)
-    return decimal.Decimal(number).scaleb(-scale)
 
 
 def _parsed(library: ModuleType, schema: AvroSchema, others: Sequence[AvroSchema] = ()) -> _Parsed:
@@ -388,7 +399,26 @@ def _parsed(library: ModuleType, schema: AvroSchema, others: Sequence[AvroSchema
 
 
 def _object(schema: AvroSchema) -> Any:
-    return json.loads(schema) if isinstance(schema, str) else dict(schema)
+    return _own_decimals(json.loads(schema) if isinstance(schema, str) else schema)
+
+
+def _own_decimals(schema: Any) -> Any:
+    """Copy a schema with its decimals as bytes that have a scale.
+
+    fastavro would make them, without a limit to their length.
+    """
+    if isinstance(schema, list):
+        return [_own_decimals(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    copy = {name: _own_decimals(part) for name, part in schema.items()}
+    if copy.get("logicalType") == "decimal" and copy.get("type") in ("bytes", "fixed"):
+        scale = copy.get("scale", 0)
+        if type(scale) is not int or scale < 0:
+            raise ValueError(f"a decimal with a scale of {scale!r}")
+        del copy["logicalType"]
+        copy[_SCALE] = scale
+    return copy
 
 
 def _fingerprint(library: ModuleType, parsed: _Parsed) -> bytes:

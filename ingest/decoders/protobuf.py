@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, DecimalException
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -24,7 +24,14 @@ from google.protobuf.message import DecodeError
 from featurestore.errors import nearest
 from featurestore.record import shown
 from ingest.decode import Decoder
-from ingest.decoders.plain import Times, base64_text, bytes_of, checked_times, moment_ns
+from ingest.decoders.plain import (
+    Times,
+    base64_text,
+    bytes_of,
+    checked_times,
+    decimal_of,
+    moment_ns,
+)
 from ingest.errors import IngestError, Undecodable
 from ingest.registry import RegisteredSchema, SchemaRegistry, WireSchemas
 from ingest.source import Message
@@ -351,7 +358,7 @@ class _Reader:
                 missing = ", ".join(message.FindInitializationErrors())
                 raise ValueError(f"no {missing}, which it requires")
             return self._fields(message)
-        except (DecodeError, ValueError, OverflowError, RecursionError, DecimalException) as error:
+        except (DecodeError, ValueError, ArithmeticError, RecursionError) as error:
             raise Undecodable(
                 "message",
                 expected=f"a {self._full_name}",
@@ -472,7 +479,7 @@ def _seconds(value: Any) -> float:
 
 
 def _decimal(value: Any) -> Decimal:
-    return Decimal(int.from_bytes(value.value, "big", signed=True)).scaleb(-value.scale)
+    return decimal_of(value.value, value.scale)
 
 
 def _unwrapped(value: Any) -> object:
