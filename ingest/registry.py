@@ -362,8 +362,11 @@ class SchemaRegistry:
                 f"{where} refuses {path}: HTTP {status}; check {what}: login, token and its rights"
             )
         code = body.get("error_code") if isinstance(body, dict) else None
-        # A plain 404 is another page's, not the word that there is no such schema.
-        if status == http.HTTPStatus.NOT_FOUND and isinstance(code, int) and code // 100 == 404:
+        # A plain 404 may be another page's, and is not by itself the word that there is no schema.
+        if status == http.HTTPStatus.NOT_FOUND and (
+            (isinstance(code, int) and code // 100 == http.HTTPStatus.NOT_FOUND)
+            or (path.startswith("/schemas/ids/") and self._is_registry(server))
+        ):
             raise self._not_found(f"{path}: {_reason(reply)}")
         if code is None and status != http.HTTPStatus.OK:
             raise RegistryRefused(
@@ -376,6 +379,13 @@ class SchemaRegistry:
                 f"{shown(reply[:60].decode(errors='replace'))}; check the URL"
             )
         raise RegistryRefused(f"{where} refuses {path}: HTTP {status}, {_reason(reply)}")
+
+    def _is_registry(self, server: _Server) -> bool:
+        try:
+            status, reply = self._request(server, "GET", "/subjects", None)
+            return status == http.HTTPStatus.OK and isinstance(json.loads(reply), list)
+        except (OSError, http.client.HTTPException, ValueError, RecursionError):
+            return False
 
     def _read(self, path: str, reply: Any, read: Callable[[], Read]) -> Read:
         try:
@@ -458,7 +468,10 @@ class WireSchemas(Generic[Compiled]):
         return self._names.get(head) or f"schema {int.from_bytes(head[1:], 'big')}"
 
     def _new(self, head: bytes) -> Compiled:
-        number = int.from_bytes(head[1:], "big")
+        number = int.from_bytes(head[1:], "big", signed=True)
+        if number < 1:
+            # Registries do not even read such an id, and answer as to a wrong path.
+            raise Undecodable("schema id", expected="a positive number", got=str(number))
         try:
             schema = self.registry.schema(number)
         except SchemaNotFound:
