@@ -17,14 +17,14 @@ from urllib.parse import urljoin
 from featurestore.record import shown
 from ingest.decode import Decoder, JsonDecoder
 from ingest.decoders.plain import bytes_of
+from ingest.decoders.wire import HEADER_BYTES, WireSchemas
 from ingest.errors import IngestError, Undecodable
-from ingest.registry import RegisteredSchema, SchemaRegistry, WireSchemas
+from ingest.registry import RegisteredSchema, SchemaRegistry
 from ingest.source import Message
 
 __all__ = ["JsonSchemaDecoder"]
 
 _NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
-_ID_BYTES: Final = 5
 _Accept: TypeAlias = Callable[[Any], bool]
 
 
@@ -93,8 +93,8 @@ class JsonSchemaDecoder(Decoder):
         judge = self._only
         if self._schemas is not None:
             value = bytes_of(message, "a JSON object with a schema id")
-            judge = self._schemas.get(value[:_ID_BYTES]) or self._schemas.learn(value)
-            message = message._replace(value=value[_ID_BYTES:])
+            judge = self._schemas.get(value[:HEADER_BYTES]) or self._schemas.learn(value)
+            message = message._replace(value=value[HEADER_BYTES:])
         assert judge is not None
         try:
             members = self._json.decode(message)

@@ -84,7 +84,7 @@ def test_what_is_not_there_is_known_for_a_while_only(registry, registry_process,
     with pytest.raises(SchemaNotFound):
         registry.schema(9999)
     assert registry_process.call("/requests") == []
-    monkeypatch.setattr("ingest.registry._MISSING_S", 0.0)
+    monkeypatch.setattr("ingest.registry.MISSING_S", 0.0)
     with pytest.raises(SchemaNotFound):
         registry.schema(9999)
     assert len(registry_process.call("/requests")) == 1
