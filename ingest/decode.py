@@ -177,6 +177,10 @@ tzinfo=datetime.timezone.utc))
         moment = _EPOCH + dt.timedelta(microseconds=message.timestamp_us)
         return Deleted(self._mapped(self._identified(message.key)), moment)
 
+    def schema_of(self, message: Message) -> str | None:
+        """Name the schema that the other decoder finds."""
+        return self.inner.schema_of(message)
+
     def _identified(self, key: bytes | None) -> Mapping[str, object]:
         if key is None:
             raise Undecodable("tombstone", expected="a key", got="none")

@@ -1,8 +1,7 @@
 """Schema registry: which schema a message was written with, from a registry over HTTP.
 
 Speaks the REST interface that Confluent's registry has and others (Karapace, Apicurio, Redpanda)
-offer too. A message names its schema in its first bytes, the wire format: a zero byte and the
-schema's id as four bytes, big end first.
+offer too.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, final
+from typing import Any, Final, TypeVar, final
 from urllib.parse import quote, unquote, urlsplit
 
 from featurestore.record import shown
@@ -26,10 +25,9 @@ from ingest.errors import (
     RegistryRefused,
     RegistryUnavailable,
     SchemaNotFound,
-    Undecodable,
 )
 
-__all__ = ["Reference", "RegisteredSchema", "SchemaRegistry", "WireSchemas"]
+__all__ = ["MISSING_S", "Reference", "RegisteredSchema", "SchemaRegistry"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,12 +36,9 @@ _MAX_REPLY_BYTES: Final = 16 * 1024 * 1024
 _FIRST_RETRY_S: Final = 0.1
 _LAST_RETRY_S: Final = 5.0
 # How long an id is known to be unknown: a topic full of junk shall not be a flood of requests.
-_MISSING_S: Final = 5.0
+MISSING_S: Final = 5.0
 _TOO_MANY_REQUESTS: Final = 429
-_HEADER_BYTES: Final = 5
-_MAX_UNUSABLE: Final = 1000
 
-Compiled = TypeVar("Compiled")
 Read = TypeVar("Read")
 
 
@@ -258,7 +253,7 @@ class SchemaRegistry:
                 self._known.move_to_end(id)
                 return found
             missing_at = self._missing.get(id)
-        if missing_at is not None and time.monotonic() - missing_at < _MISSING_S:
+        if missing_at is not None and time.monotonic() - missing_at < MISSING_S:
             raise self._not_found(f"schema {id}")
         return None
 
@@ -362,8 +357,11 @@ class SchemaRegistry:
                 f"{where} refuses {path}: HTTP {status}; check {what}: login, token and its rights"
             )
         code = body.get("error_code") if isinstance(body, dict) else None
-        # A plain 404 is another page's, not the word that there is no such schema.
-        if status == http.HTTPStatus.NOT_FOUND and isinstance(code, int) and code // 100 == 404:
+        # A plain 404 may be another page's, and is not by itself the word that there is no schema.
+        if status == http.HTTPStatus.NOT_FOUND and (
+            (isinstance(code, int) and code // 100 == http.HTTPStatus.NOT_FOUND)
+            or (path.startswith("/schemas/ids/") and self._is_registry(server))
+        ):
             raise self._not_found(f"{path}: {_reason(reply)}")
         if code is None and status != http.HTTPStatus.OK:
             raise RegistryRefused(
@@ -377,6 +375,13 @@ class SchemaRegistry:
             )
         raise RegistryRefused(f"{where} refuses {path}: HTTP {status}, {_reason(reply)}")
 
+    def _is_registry(self, server: _Server) -> bool:
+        try:
+            status, reply = self._request(server, "GET", "/subjects", None)
+            return status == http.HTTPStatus.OK and isinstance(json.loads(reply), list)
+        except (OSError, http.client.HTTPException, ValueError, RecursionError):
+            return False
+
     def _read(self, path: str, reply: Any, read: Callable[[], Read]) -> Read:
         try:
             return read()
@@ -388,92 +393,6 @@ class SchemaRegistry:
 
     def _not_found(self, what: str) -> SchemaNotFound:
         return SchemaNotFound(f"schema registry at {self.url} has no {what}")
-
-
-@final
-class WireSchemas(Generic[Compiled]):
-    """What a decoder made of each schema, by the first five bytes of the messages that have it.
-
-    Args:
-        registry: where schemas are.
-        kind: `AVRO`, `PROTOBUF` or `JSON`.
-        compile: makes what the decoder needs of a schema and of those it builds on. A ValueError
-            says that it is no such schema.
-    """
-
-    def __init__(
-        self,
-        registry: SchemaRegistry,
-        kind: str,
-        compile: Callable[[RegisteredSchema, Sequence[tuple[str, RegisteredSchema]]], Compiled],
-    ) -> None:
-        self.registry = registry
-        self._kind = kind
-        self._compile = compile
-        self._compiled: dict[bytes, Compiled] = {}
-        self._names: dict[bytes, str] = {}
-        self._unusable: dict[bytes, tuple[float, Undecodable]] = {}
-        self.get = self._compiled.get
-
-    def learn(self, value: bytes) -> Compiled:
-        """Return what was made of a message's schema, asking the registry for a new one.
-
-        Raises:
-            Undecodable: the message names no schema, one that the registry does not have, or one
-                of another kind or that cannot be used.
-            RegistryUnavailable, RegistryRefused: as for `SchemaRegistry.schema`.
-        """
-        head = value[:_HEADER_BYTES]
-        if head[:1] != b"\0":
-            raise Undecodable(
-                "byte 0",
-                expected="0x00, which begins a message with a schema id",
-                got=f"0x{head[0]:02x}" if head else "the end",
-            )
-        if len(head) < _HEADER_BYTES:
-            raise Undecodable(
-                "bytes 1 to 4", expected="a schema id", got=f"the end after {len(head)} bytes"
-            )
-        known = self._compiled.get(head)
-        if known is not None:
-            return known
-        until, refusal = self._unusable.get(head, (0.0, None))
-        if refusal is not None and time.monotonic() < until:
-            raise Undecodable(refusal.where, expected=refusal.expected, got=refusal.got)
-        try:
-            compiled = self._new(head)
-        except Undecodable as refusal:
-            if len(self._unusable) >= _MAX_UNUSABLE:
-                self._unusable.clear()
-            self._unusable[head] = (time.monotonic() + _MISSING_S, refusal)
-            raise
-        self._compiled[head] = compiled
-        return compiled
-
-    def name_of(self, value: object) -> str | None:
-        """Name a message's schema, with its subject where that is known; nobody is asked."""
-        if not isinstance(value, bytes) or len(value) < _HEADER_BYTES or value[0]:
-            return None
-        head = value[:_HEADER_BYTES]
-        return self._names.get(head) or f"schema {int.from_bytes(head[1:], 'big')}"
-
-    def _new(self, head: bytes) -> Compiled:
-        number = int.from_bytes(head[1:], "big")
-        try:
-            schema = self.registry.schema(number)
-        except SchemaNotFound:
-            raise Undecodable(
-                "schema id", expected=f"one that {self.registry.url} has", got=str(number)
-            ) from None
-        self._names[head] = str(schema)
-        if schema.kind != self._kind:
-            raise Undecodable(str(schema), expected=f"a schema of {self._kind}", got=schema.kind)
-        try:
-            return self._compile(schema, self.registry.referenced(schema))
-        except (ValueError, SchemaNotFound) as error:
-            raise Undecodable(
-                str(schema), expected=f"a schema of {self._kind} that can be used", got=str(error)
-            ) from error
 
 
 @final

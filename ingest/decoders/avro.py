@@ -6,16 +6,24 @@ Needs fastavro (extra `avro`).
 from __future__ import annotations
 
 import datetime as dt
-import decimal
-import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from types import MappingProxyType, ModuleType
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 from featurestore.record import shown
 from ingest.decode import Decoder
+from ingest.decoders.avroschema import (
+    SCALE,
+    AvroSchema,
+    ParsedSchema,
+    contains_itself,
+    fastavro_library,
+    fingerprint,
+    parsed_schema,
+    refuse_empty_elements,
+)
 from ingest.decoders.connect import Convert, converter
 from ingest.decoders.plain import (
     Times,
@@ -24,22 +32,21 @@ from ingest.decoders.plain import (
     checked_times,
     clock,
     date,
+    decimal_of,
     moment,
     moment_ns,
     moment_of,
 )
-from ingest.errors import IngestError, Undecodable
-from ingest.registry import RegisteredSchema, SchemaRegistry, WireSchemas
+from ingest.decoders.wire import HEADER_BYTES, WireSchemas
+from ingest.errors import Undecodable
+from ingest.registry import RegisteredSchema, SchemaRegistry
 from ingest.source import Message
 
-__all__ = ["AvroDecoder", "AvroSchema"]
-
-AvroSchema: TypeAlias = str | Mapping[str, Any]
-"""An Avro schema as JSON text or as the object it stands for: a record."""
+__all__ = ["AvroDecoder"]
 
 _NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
 _MARK: Final = b"\xc3\x01"
-_HEADER_BYTES: Final = {"registry": 5, "plain": 0, "single-object": 10}
+_MARK_BYTES: Final = 10
 _EXPECTED: Final = "an Avro record"
 # fastavro's compiled reader has no guard for its stack: some thousand levels end the process.
 _SAFE_BYTES: Final = 400
@@ -50,7 +57,18 @@ _OF_DEFAULT: Final[Mapping[str, Callable[[int], str]]] = {
     "time-millis": lambda ms: clock(ms * 1000),
     "time-micros": clock,
 }
-_NAMED: Final = ("record", "error", "enum", "fixed")
+
+# What fastavro raises on bytes that are not of the schema.
+_MALFORMED: Final = (
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,  # UnicodeDecodeError among others
+    ArithmeticError,  # a time or a decimal out of range
+    MemoryError,
+    RecursionError,
+)
 
 
 @final
@@ -102,10 +120,10 @@ class AvroDecoder(Decoder):
         if registry is not None and single_object:
             raise ValueError("avro: messages with a registry's schema ids are not single objects")
         checked_times(times)
-        library = _library()
-        reading = None if reader_schema is None else _parsed(library, reader_schema)
+        library = fastavro_library()
+        reading = None if reader_schema is None else parsed_schema(library, reader_schema)
 
-        def reader(writing: _Parsed, name: str | None, start: int) -> _Reader:
+        def reader(writing: ParsedSchema, name: str | None, start: int) -> _Reader:
             return _Reader(library, writing, reading, name=name, start=start, times=times)
 
         self._readers: WireSchemas[_Reader] | None = None
@@ -117,19 +135,19 @@ class AvroDecoder(Decoder):
                 schema: RegisteredSchema, references: Sequence[tuple[str, RegisteredSchema]]
             ) -> _Reader:
                 others = [other.text for _, other in references]
-                parsed = _parsed(library, schema.text, others)
-                return reader(parsed, str(schema), _HEADER_BYTES["registry"])
+                parsed = parsed_schema(library, schema.text, others)
+                return reader(parsed, str(schema), HEADER_BYTES)
 
             self._readers = WireSchemas(registry, "AVRO", prepare)
             return
         several = [schema] if isinstance(schema, str | Mapping) else list(schema or ())
-        parsed = [_parsed(library, one) for one in several]
+        parsed = [parsed_schema(library, one) for one in several]
         if single_object:
-            start = _HEADER_BYTES["single-object"]
+            start = _MARK_BYTES
             for one in parsed:
-                self._by_mark[_MARK + _fingerprint(library, one)] = reader(one, None, start)
+                self._by_mark[_MARK + fingerprint(library, one)] = reader(one, None, start)
         elif len(parsed) == 1:
-            self._only = reader(parsed[0], None, _HEADER_BYTES["plain"])
+            self._only = reader(parsed[0], None, 0)
         else:
             raise ValueError(f"avro: expected one schema, got {len(parsed)}")
 
@@ -147,9 +165,9 @@ class AvroDecoder(Decoder):
             value = bytes_of(message, _EXPECTED)
         reader = self._only
         if self._readers is not None:
-            reader = self._readers.get(value[:5]) or self._readers.learn(value)
+            reader = self._readers.get(value[:HEADER_BYTES]) or self._readers.learn(value)
         elif reader is None:
-            reader = self._by_mark.get(value[:10])
+            reader = self._by_mark.get(value[:_MARK_BYTES])
             if reader is None:
                 raise _unknown_mark(value, len(self._by_mark))
         return self._mapped(reader.read(value))
@@ -160,17 +178,8 @@ class AvroDecoder(Decoder):
         if self._readers is not None:
             return self._readers.name_of(value)
         if self._by_mark and isinstance(value, bytes) and value.startswith(_MARK):
-            return f"fingerprint {value[2:10].hex()}"
+            return f"fingerprint {value[2:_MARK_BYTES].hex()}"
         return None
-
-
-@final
-class _Parsed:
-    """A schema that fastavro has read, with the types it names."""
-
-    def __init__(self, schema: Any, named: Mapping[str, Any]) -> None:
-        self.schema = schema
-        self.named = named
 
 
 @final
@@ -180,14 +189,14 @@ class _Reader:
     def __init__(
         self,
         library: ModuleType,
-        writing: _Parsed,
-        reading: _Parsed | None,
+        writing: ParsedSchema,
+        reading: ParsedSchema | None,
         *,
         name: str | None,
         start: int,
         times: Times,
     ) -> None:
-        _refuse_empty_elements(writing)
+        refuse_empty_elements(writing)
         shape = reading or writing
         self._writing = writing.schema
         self._reading = None if reading is None else reading.schema
@@ -196,7 +205,7 @@ class _Reader:
         self._finish = _Plan(shape.named, times).of(shape.schema)
         self._read: Callable[..., Any] = library.schemaless_reader
         self._read_deep = self._read
-        if _contains_itself(writing):
+        if contains_itself(writing):
             from fastavro import _read_py
 
             self._read_deep = _read_py.schemaless_reader
@@ -228,20 +237,6 @@ class _Reader:
                 schema=self._name,
             )
         return fields  # type: ignore[no-any-return]
-
-
-# What fastavro raises on bytes that are not of the schema.
-_MALFORMED: Final = (
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,  # UnicodeDecodeError among others
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    decimal.InvalidOperation,
-)
 
 
 @final
@@ -278,6 +273,8 @@ class _Plan:
             if of_value is None:
                 return None
             return lambda entries: {key: of_value(value) for key, value in entries.items()}
+        if SCALE in schema:
+            return _decimals(schema[SCALE])
         if "logicalType" in schema:
             return self._logical(schema)
         if kind == "fixed":
@@ -312,7 +309,16 @@ class _Plan:
         # Which branch it was, a value does not tell; its Python type tells enough.
         if all(self.of(branch) is None for branch in others):
             return None
+        of_bytes = [branch for branch in map(self._full, others) if _is_bytes(branch)]
+        if len(of_bytes) == 1 and SCALE in of_bytes[0]:
+            of_decimal = _decimals(of_bytes[0][SCALE])
+            return lambda value: (
+                of_decimal(value) if isinstance(value, bytes) else _plain(value, self._times)
+            )
         return lambda value: _plain(value, self._times)
+
+    def _full(self, schema: Any) -> Any:
+        return self._named.get(schema, schema) if isinstance(schema, str) else schema
 
     def _logical(self, schema: Mapping[str, Any]) -> Convert | None:
         name, times = schema["logicalType"], self._times
@@ -323,11 +329,6 @@ class _Plan:
             )
         if name == "timestamp-nanos":
             return lambda value: moment_ns(value, times)
-        if name == "decimal":
-            scale = schema.get("scale", 0)
-            return lambda value: (
-                value if isinstance(value, decimal.Decimal) else _default_decimal(value, scale)
-            )
         of_number = _OF_DEFAULT.get(name)
         if of_number is not None:
             return lambda value: of_number(value) if type(value) is int else value.isoformat()
@@ -351,125 +352,19 @@ def _plain(value: Any, times: Times) -> object:
     return value
 
 
-def _text_of_bytes(value: object) -> object:
+def _is_bytes(schema: Any) -> bool:
+    return (schema if isinstance(schema, str) else schema["type"]) in ("bytes", "fixed")
+
+
+def _decimals(scale: int) -> Convert:
     # A default of the reader's schema is text of code points up to 255.
+    return lambda value: decimal_of(
+        value if isinstance(value, bytes) else str(value).encode("latin-1"), scale
+    )
+
+
+def _text_of_bytes(value: object) -> object:
     return base64_text(value if isinstance(value, bytes) else str(value).encode("latin-1"))
-
-
-def _default_decimal(value: object, scale: int) -> decimal.Decimal:
-    number = int.from_bytes(str(value).encode("latin-1"), "big", signed=True)
-    return decimal.Decimal(number).scaleb(-scale)
-
-
-def _parsed(library: ModuleType, schema: AvroSchema, others: Sequence[AvroSchema] = ()) -> _Parsed:
-    """Read a schema and those it builds on.
-
-    Raises:
-        ValueError: it is no Avro schema of a record.
-    """
-    named: dict[str, Any] = {}
-    try:
-        for other in others:
-            library.parse_schema(_object(other), named_schemas=named)
-        parsed = library.parse_schema(_object(schema), named_schemas=named)
-    except RecursionError:
-        raise ValueError("avro: expected a schema, got one that is nested too deep") from None
-    except (
-        library.schema.SchemaParseException,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:
-        raise ValueError(f"avro: expected a schema, got {shown(str(error))}") from error
-    if not isinstance(parsed, Mapping) or parsed.get("type") != "record":
-        raise ValueError("avro: expected the schema of a record, got another type's")
-    return _Parsed(parsed, named)
-
-
-def _object(schema: AvroSchema) -> Any:
-    return json.loads(schema) if isinstance(schema, str) else dict(schema)
-
-
-def _fingerprint(library: ModuleType, parsed: _Parsed) -> bytes:
-    """Return the CRC-64-AVRO of the canonical form, little end first as messages have it."""
-    canonical = library.schema.to_parsing_canonical_form(parsed.schema)
-    return bytes.fromhex(library.schema.fingerprint(canonical, "CRC-64-AVRO"))
-
-
-def _refuse_empty_elements(parsed: _Parsed) -> None:
-    """Refuse arrays whose elements take no bytes: nine bytes could ask for 2⁶² of them."""
-
-    def takes_nothing(schema: Any, within: frozenset[str]) -> bool:
-        if isinstance(schema, list):
-            return False
-        if isinstance(schema, str):
-            if schema in within:
-                return False
-            found = parsed.named.get(schema)
-            return schema == "null" if found is None else takes_nothing(found, within)
-        kind = schema["type"]
-        if kind == "fixed":
-            return not schema["size"]
-        if kind in ("record", "error"):
-            inner = within | {schema["name"]}
-            return all(takes_nothing(field["type"], inner) for field in schema["fields"])
-        return kind not in ("array", "map", "enum") and takes_nothing(kind, within)
-
-    for schema in _every_schema(parsed):
-        if schema["type"] == "array" and takes_nothing(schema["items"], frozenset()):
-            raise ValueError("avro: an array of elements without a byte cannot be read safely")
-
-
-def _contains_itself(parsed: _Parsed) -> bool:
-    """Whether a type of the schema can be nested in itself without end."""
-
-    def reaches(schema: Any, open_names: frozenset[str]) -> bool:
-        if isinstance(schema, list):
-            return any(reaches(branch, open_names) for branch in schema)
-        if isinstance(schema, str):
-            if schema in open_names:
-                return True
-            found = parsed.named.get(schema)
-            return found is not None and reaches(found, open_names)
-        kind = schema["type"]
-        if kind in ("record", "error"):
-            inner = open_names | {schema["name"]}
-            return any(reaches(field["type"], inner) for field in schema["fields"])
-        if kind in ("array", "map"):
-            return reaches(schema["items" if kind == "array" else "values"], open_names)
-        return kind not in ("enum", "fixed") and reaches(kind, open_names)
-
-    return reaches(parsed.schema, frozenset())
-
-
-def _every_schema(parsed: _Parsed) -> list[Any]:
-    """List the schema and all that it is made of, each named type once."""
-    found: list[Any] = []
-    waiting: list[Any] = [parsed.schema]
-    seen: set[str] = set()
-    while waiting:
-        schema = waiting.pop()
-        if isinstance(schema, list):
-            waiting += schema
-            continue
-        if isinstance(schema, str):
-            if schema not in seen and schema in parsed.named:
-                waiting.append(parsed.named[schema])
-            continue
-        found.append(schema)
-        kind = schema["type"]
-        if kind in _NAMED:
-            if schema["name"] in seen:
-                continue
-            seen.add(schema["name"])
-        if kind in ("record", "error"):
-            waiting += [field["type"] for field in schema["fields"]]
-        elif kind in ("array", "map"):
-            waiting.append(schema["items" if kind == "array" else "values"])
-        elif kind not in _NAMED:
-            waiting.append(kind)
-    return found
 
 
 def _unknown_mark(value: bytes, known: int) -> Undecodable:
@@ -477,20 +372,10 @@ def _unknown_mark(value: bytes, known: int) -> Undecodable:
         return Undecodable(
             "byte 0", expected="0xc301, which begins a single object", got=f"0x{value[:2].hex()}"
         )
-    if len(value) < _HEADER_BYTES["single-object"]:
+    if len(value) < _MARK_BYTES:
         return Undecodable("bytes 2 to 9", expected="a fingerprint", got=f"{len(value) - 2} bytes")
     return Undecodable(
         "bytes 2 to 9",
         expected=f"the fingerprint of {'the schema' if known == 1 else f'one of {known} schemas'}",
-        got=value[2:10].hex(),
+        got=value[2:_MARK_BYTES].hex(),
     )
-
-
-def _library() -> ModuleType:
-    try:
-        import fastavro
-        import fastavro.read
-        import fastavro.schema
-    except ImportError:
-        raise IngestError("Avro needs fastavro: pip install 'featureline[avro]'") from None
-    return fastavro

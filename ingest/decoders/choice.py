@@ -17,7 +17,8 @@ from ingest.decoders.compressed import MAX_BYTES, CompressedDecoder
 from ingest.decoders.csv import CsvDecoder
 from ingest.decoders.debezium import DebeziumDecoder
 from ingest.decoders.jsonschema import JsonSchemaDecoder
-from ingest.decoders.protobuf import ProtobufDecoder, compile_protos
+from ingest.decoders.protobuf import ProtobufDecoder
+from ingest.decoders.protoc import compile_protos
 from ingest.registry import SchemaRegistry
 
 __all__ = ["FORMATS", "decoder_from"]

@@ -13,12 +13,15 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from ingest.decoders.plain import Times, clock, date, moment, moment_ns
+from ingest.decoders.plain import Times, clock, date, decimal_of, moment, moment_ns
 
 __all__ = ["Convert", "converter"]
 
 Convert: TypeAlias = Callable[[Any], object]
-"""Makes a plain value of one that is not null; TypeError or ValueError: it is none of the type."""
+"""Makes a plain value of one that is not null.
+
+TypeError, ValueError, KeyError, ArithmeticError: it is none of the type.
+"""
 
 _CONNECT: Final = "org.apache.kafka.connect.data."
 _DEBEZIUM: Final = "io.debezium.time."
@@ -89,7 +92,7 @@ def _decimal(value: object, scale: int) -> Decimal:
         try:
             value = base64.b64decode(value, validate=True)
         except binascii.Error as error:
-            raise ValueError(f"expected a decimal as base64, got {value!r}: {error}") from None
+            raise ValueError(f"expected a decimal as base64: {error}") from None
     if not isinstance(value, bytes):
         raise TypeError(f"expected a decimal's bytes, got {value!r}")
-    return Decimal(int.from_bytes(value, "big", signed=True)).scaleb(-scale)
+    return decimal_of(value, scale)

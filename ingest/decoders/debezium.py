@@ -232,7 +232,7 @@ class DebeziumDecoder(Decoder):
                 continue
             try:
                 row[column.name] = column.convert(value)
-            except (TypeError, ValueError, KeyError, OverflowError) as error:
+            except (TypeError, ValueError, KeyError, ArithmeticError) as error:
                 raise Undecodable(
                     column.name,
                     expected=f"a value of {column.type or 'its type'}",

@@ -17,14 +17,14 @@ from urllib.parse import urljoin
 from featurestore.record import shown
 from ingest.decode import Decoder, JsonDecoder
 from ingest.decoders.plain import bytes_of
+from ingest.decoders.wire import HEADER_BYTES, WireSchemas
 from ingest.errors import IngestError, Undecodable
-from ingest.registry import RegisteredSchema, SchemaRegistry, WireSchemas
+from ingest.registry import RegisteredSchema, SchemaRegistry
 from ingest.source import Message
 
 __all__ = ["JsonSchemaDecoder"]
 
 _NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
-_ID_BYTES: Final = 5
 _Accept: TypeAlias = Callable[[Any], bool]
 
 
@@ -93,10 +93,17 @@ class JsonSchemaDecoder(Decoder):
         judge = self._only
         if self._schemas is not None:
             value = bytes_of(message, "a JSON object with a schema id")
-            judge = self._schemas.get(value[:_ID_BYTES]) or self._schemas.learn(value)
-            message = message._replace(value=value[_ID_BYTES:])
+            judge = self._schemas.get(value[:HEADER_BYTES]) or self._schemas.learn(value)
+            message = message._replace(value=value[HEADER_BYTES:])
         assert judge is not None
-        members = self._json.decode(message)
+        try:
+            members = self._json.decode(message)
+        except Undecodable as refusal:
+            if judge.name is None:
+                raise
+            raise Undecodable(
+                refusal.where, expected=refusal.expected, got=refusal.got, schema=judge.name
+            ) from None
         if not judge.accepts(members):
             judge.explain(members)
         return self._mapped(members)
@@ -137,7 +144,7 @@ class _Judge:
         self._validator = kind(schema, registry=Registry().with_resources(resources))
         self._best_match = library.exceptions.best_match
         self._unresolvable = Unresolvable
-        self._name = name
+        self.name = name
         draft = kind.META_SCHEMA.get("$schema", "")
         # Before draft 6 a 1.0 is no integer, and limits are excluded by a keyword of their own.
         has_plain_keywords = "draft-03" not in draft and "draft-04" not in draft
@@ -154,21 +161,21 @@ class _Judge:
             error = self._best_match(self._validator.iter_errors(members))
         except self._unresolvable as reference:
             problem = f"the schema refers to what is not there: {reference}"
-            if self._name is None:
+            if self.name is None:
                 raise IngestError(f"json-schema: {problem}") from None
             raise Undecodable(
-                "schema", expected="one whose references are there", got=problem, schema=self._name
+                "schema", expected="one whose references are there", got=problem, schema=self.name
             ) from None
         except RecursionError:
             raise Undecodable(
                 "message",
                 expected="JSON within the limits",
                 got="it nested too deep",
-                schema=self._name,
+                schema=self.name,
             ) from None
         if error is not None:
             expected, got = _told(error)
-            raise Undecodable(error.json_path, expected=expected, got=got, schema=self._name)
+            raise Undecodable(error.json_path, expected=expected, got=got, schema=self.name)
 
 
 def _told(error: Any) -> tuple[str, str]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import decimal
 from typing import Final, Literal, TypeAlias, get_args
 
 from featurestore import eventtime
+from featurestore.record import shown
 from ingest.errors import Undecodable
 from ingest.source import Message
 
@@ -21,6 +23,7 @@ __all__ = [
     "checked_times",
     "clock",
     "date",
+    "decimal_of",
     "moment",
     "moment_ns",
     "moment_of",
@@ -32,6 +35,10 @@ Times: TypeAlias = Literal["text", "seconds"]
 Text fits a String feature and every event time; seconds fit a Fractional feature.
 """
 
+# What takes time with the square of a number's length must not come from a message: a megabyte of
+# digits is minutes of work. No feature keeps more than 19 digits.
+_MAX_DECIMAL_BYTES: Final = 512
+_EXACT: Final = decimal.Context(prec=3 * _MAX_DECIMAL_BYTES, traps=[decimal.InvalidOperation])
 _DAY_US: Final = 86_400_000_000
 _EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
 
@@ -65,7 +72,9 @@ def moment(us: int, times: Times) -> str | float:
     ('1970-01-01T00:00:01.500000Z', 1.5)
     """
     if not eventtime.MIN_US <= us <= eventtime.MAX_US:
-        raise ValueError(f"expected a time in the years 0000 to 9999, got {us} µs since 1970")
+        raise ValueError(
+            f"expected a time in the years 0000 to 9999, got {shown(us)} µs since 1970"
+        )
     return us / 1_000_000 if times == "seconds" else eventtime.format_iso(us)
 
 
@@ -119,10 +128,28 @@ def clock(us: int) -> str:
     ('01:01:01.000500', '24:00:00')
     """
     if not 0 <= us <= _DAY_US:
-        raise ValueError(f"expected a time of day, got {us} µs since midnight")
+        raise ValueError(f"expected a time of day, got {shown(us)} µs since midnight")
     seconds, fraction = divmod(us, 1_000_000)
     text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
     return f"{text}.{fraction:06d}" if fraction else text
+
+
+def decimal_of(unscaled: bytes, scale: int) -> decimal.Decimal:
+    r"""Read a decimal from the two's complement of its unscaled number, big end first.
+
+    Raises:
+        ValueError: it has more than 512 bytes.
+        ArithmeticError: the scale is beyond all reason.
+
+    >>> decimal_of(b"\x00\xde", 2)
+    Decimal('2.22')
+    """
+    if len(unscaled) > _MAX_DECIMAL_BYTES:
+        raise ValueError(
+            f"expected a decimal of at most {_MAX_DECIMAL_BYTES} bytes, got {len(unscaled)}"
+        )
+    number = int.from_bytes(unscaled, "big", signed=True)
+    return decimal.Decimal(number).scaleb(-scale, _EXACT)
 
 
 def base64_text(value: bytes) -> str:

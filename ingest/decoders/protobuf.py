@@ -7,13 +7,8 @@ nothing besides.
 from __future__ import annotations
 
 import operator
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, DecimalException
-from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, final
 
@@ -24,46 +19,26 @@ from google.protobuf.message import DecodeError
 from featurestore.errors import nearest
 from featurestore.record import shown
 from ingest.decode import Decoder
-from ingest.decoders.plain import Times, base64_text, bytes_of, checked_times, moment_ns
-from ingest.errors import IngestError, Undecodable
-from ingest.registry import RegisteredSchema, SchemaRegistry, WireSchemas
+from ingest.decoders.plain import (
+    Times,
+    base64_text,
+    bytes_of,
+    checked_times,
+    decimal_of,
+    moment_ns,
+)
+from ingest.decoders.protoc import compile_protos
+from ingest.decoders.wire import HEADER_BYTES, WireSchemas
+from ingest.errors import Undecodable
+from ingest.registry import RegisteredSchema, SchemaRegistry
 from ingest.source import Message
 
-__all__ = ["ProtobufDecoder", "compile_protos"]
+__all__ = ["ProtobufDecoder"]
 
 _NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
 _EXPECTED: Final = "a Protobuf message"
-_ID_BYTES: Final = 5
-_COMPILE_TIMEOUT_S: Final = 60.0
 # A message is nested as deep as indexes say, and a schema is not nested without end.
 _MAX_INDEXES: Final = 32
-_SELF: Final = "the-message-itself.proto"
-# Files that Confluent's registry has without being given them: remarks that its tools attach to
-# schemas, and decimals.
-_KNOWN_FILES: Final[Mapping[str, str]] = {
-    "confluent/meta.proto": "\n".join(
-        [
-            'syntax = "proto3"; package confluent; import "google/protobuf/descriptor.proto";',
-            "message Meta {",
-            "string doc = 1; map<string, string> params = 2; repeated string tags = 3;",
-            "}",
-            *(
-                f"extend google.protobuf.{of}Options {{ Meta {name}_meta = 1088; }}"
-                for of, name in (
-                    ("File", "file"),
-                    ("Message", "message"),
-                    ("Field", "field"),
-                    ("Enum", "enum"),
-                    ("EnumValue", "enum_value"),
-                )
-            ),
-        ]
-    ),
-    "confluent/type/decimal.proto": (
-        'syntax = "proto3"; package confluent.type; '
-        "message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }"
-    ),
-}
 _WRAPPERS: Final = frozenset(
     f"google.protobuf.{kind}Value"
     for kind in ("Bool", "Bytes", "Double", "Float", "Int32", "Int64", "String", "UInt32", "UInt64")
@@ -154,7 +129,7 @@ class ProtobufDecoder(Decoder):
         if self._only is not None:
             return self._mapped(self._only.read(value))
         assert self._schemas is not None
-        schema = self._schemas.get(value[:_ID_BYTES]) or self._schemas.learn(value)
+        schema = self._schemas.get(value[:HEADER_BYTES]) or self._schemas.learn(value)
         reader, start = schema.reader(value)
         return self._mapped(reader.read(value[start:]))
 
@@ -168,67 +143,6 @@ class ProtobufDecoder(Decoder):
         files = {name: other.text for name, other in references}
         found = descriptor_pb2.FileDescriptorSet.FromString(compile_protos(schema.text, files))
         return _Schema(found, str(schema), wanted=self._message, times=self._times)
-
-
-def compile_protos(text: str, others: Mapping[str, str] | None = None) -> bytes:
-    """Compile a .proto file's text into a descriptor set with all that it imports.
-
-    Args:
-        text: of the file. Google's well-known types, and Confluent's `meta.proto` and
-            `decimal.proto`, can be imported without being given.
-        others: the text of further files, by the name that `import` has for them.
-
-    Raises:
-        ValueError: it is no schema; with what the compiler says.
-        IngestError: grpcio-tools is not installed, or does not come to an end.
-
-    Cost: a process, about a quarter of a second.
-    """
-    if find_spec("grpc_tools") is None:
-        raise IngestError(
-            "Protobuf schemas as text need grpcio-tools: pip install 'featureline[protobuf]'"
-        )
-    with tempfile.TemporaryDirectory(prefix="featureline-protoc-") as folder:
-        root = Path(folder).resolve()
-        sources = root / "sources"
-        for name, other in _with_known(text, others or {}).items():
-            path = PurePosixPath(name)
-            # The name comes from a registry and becomes a path.
-            if path.is_absolute() or ".." in path.parts or "\0" in name or not path.name:
-                raise ValueError(f"protobuf: expected a relative file name, got {shown(name)}")
-            file = sources / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(other, encoding="utf-8")
-        out = root / "descriptors"
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={sources}"]
-        command += [f"--descriptor_set_out={out}", "--include_imports", _SELF]
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                check=False,
-                cwd=root,
-                stdin=subprocess.DEVNULL,
-                timeout=_COMPILE_TIMEOUT_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise IngestError(
-                f"protobuf: the compiler did not end within {_COMPILE_TIMEOUT_S:g} s"
-            ) from None
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").replace(f"{sources}/", "").strip()
-            raise ValueError(f"protobuf: expected a schema, got: {said[-500:]}")
-        return out.read_bytes()
-
-
-def _with_known(text: str, others: Mapping[str, str]) -> dict[str, str]:
-    files = {**others, _SELF: text}
-    known = {
-        name: known
-        for name, known in _KNOWN_FILES.items()
-        if any(f'"{name}"' in file for file in files.values())
-    }
-    return {**known, **files}
 
 
 @final
@@ -260,22 +174,22 @@ class _Schema:
 
     def reader(self, value: bytes) -> tuple[_Reader, int]:
         """Return what reads a message, and where its own bytes begin."""
-        if value[_ID_BYTES : _ID_BYTES + 1] == b"\0":  # short for: the first type of all
+        if value[HEADER_BYTES : HEADER_BYTES + 1] == b"\0":  # short for: the first type of all
             if self._first is None:
                 self._first = self._made([0])
-            return self._first, _ID_BYTES + 1
+            return self._first, HEADER_BYTES + 1
         indexes, after = self._indexes(value)
-        head = value[_ID_BYTES:after]
+        head = value[HEADER_BYTES:after]
         known = self._readers.get(head)
         if known is None:
             known = self._readers[head] = (self._made(indexes), after)
         return known
 
     def _indexes(self, value: bytes) -> tuple[list[int], int]:
-        count, place = self._varint(value, _ID_BYTES)
+        count, place = self._varint(value, HEADER_BYTES)
         if not 0 < count <= _MAX_INDEXES:
             raise Undecodable(
-                f"byte {_ID_BYTES}",
+                f"byte {HEADER_BYTES}",
                 expected="the place of the message's type in its schema",
                 got=f"{count} indexes",
                 schema=self._name,
@@ -351,7 +265,7 @@ class _Reader:
                 missing = ", ".join(message.FindInitializationErrors())
                 raise ValueError(f"no {missing}, which it requires")
             return self._fields(message)
-        except (DecodeError, ValueError, OverflowError, RecursionError, DecimalException) as error:
+        except (DecodeError, ValueError, ArithmeticError, RecursionError) as error:
             raise Undecodable(
                 "message",
                 expected=f"a {self._full_name}",
@@ -472,7 +386,7 @@ def _seconds(value: Any) -> float:
 
 
 def _decimal(value: Any) -> Decimal:
-    return Decimal(int.from_bytes(value.value, "big", signed=True)).scaleb(-value.scale)
+    return decimal_of(value.value, value.scale)
 
 
 def _unwrapped(value: Any) -> object:

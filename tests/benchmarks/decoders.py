@@ -29,7 +29,7 @@ from ingest import (
     ProtobufDecoder,
     SchemaRegistry,
 )
-from ingest.decoders.protobuf import compile_protos
+from ingest.decoders.protoc import compile_protos
 from tests.benchmarks.harness import Figure, Size, compare, interleave
 from tests.benchmarks.records import GROUP, make_messages
 from tests.ingest.decoders.conftest import framed, running

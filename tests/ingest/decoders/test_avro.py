@@ -332,6 +332,25 @@ def test_unions_of_several_types_and_times_without_a_zone():
     assert decode(schema, written(stored, {**value, "a": b"ab"}))["a"] == "YWI="
 
 
+def test_decimals_of_fixed_size_within_unions_and_of_any_length():
+    fixed = {"type": "fixed", "name": "Money", "size": 4, "logicalType": "decimal", "precision": 9}
+    schema = record(("a", ["null", "string", PLACES]), ("b", {**fixed, "scale": 2}), ("c", fixed))
+    schema["fields"][2]["type"] = "Money"
+    value = {"a": Decimal("1.5"), "b": Decimal("-2.22"), "c": Decimal("3.1")}
+    assert decode(schema, written(schema, value)) == value
+    assert decode(schema, written(schema, {**value, "a": "text"}))["a"] == "text"
+    long = record(("a", PLACES))
+    digits = b"\x01" * 512
+    exact = int.from_bytes(digits, "big")
+    stored = written(record(("a", "bytes")), {"a": digits})
+    assert decode(long, stored)["a"] == Decimal(f"{exact // 1000}.{exact % 1000:03d}")
+    stored = written(record(("a", "bytes")), {"a": bytes(10_000_000)})  # minutes, were it tried
+    with pytest.raises(Undecodable, match="expected a decimal of at most 512 bytes"):
+        decode(long, stored)
+    with pytest.raises(ValueError, match="a decimal with a scale of -1"):
+        AvroDecoder(schema=record(("a", {**PLACES, "scale": -1})))
+
+
 LINKED = record(("value", "int"), ("next", ["null", "Linked"]), name="Linked")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from featurestore import InvalidRequest
 from ingest import Message, decoder_from
-from ingest.decoders.protobuf import compile_protos
+from ingest.decoders.protoc import compile_protos
 
 AVRO = json.dumps(
     {"type": "record", "name": "R", "fields": [{"name": "temp", "type": "int"}]}

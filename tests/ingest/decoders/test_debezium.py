@@ -255,6 +255,26 @@ def test_types_may_be_named_where_messages_have_no_schema():
         DebeziumDecoder(types={"price": "org.apache.kafka.connect.data.Decimal"})
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("io.debezium.data.VariableScaleDecimal", {"scale": 10**30, "value": "AN4="}),
+        ("io.debezium.data.VariableScaleDecimal", {"value": "AN4="}),
+        ("io.debezium.data.VariableScaleDecimal", {"scale": "1", "value": "AN4="}),
+        ("org.apache.kafka.connect.data.Decimal(0)", 7),
+        ("io.debezium.time.Date", 10**15),
+        ("io.debezium.time.Date", "2024-01-01"),
+        ("io.debezium.time.MicroTime", -1),
+        ("io.debezium.time.NanoTimestamp", 10**30),
+        ("io.debezium.time.MicroDuration", 10**400),
+        ("io.debezium.time.MicroDuration", "1"),
+    ],
+)
+def test_a_value_that_is_none_of_its_type_is_refused(kind, value):
+    with pytest.raises(Undecodable, match=r"^c: expected a value of (io|org)"):
+        decode(event("c", after={"c": value}), types={"c": kind})
+
+
 def test_nested_values_are_read_by_their_schema():
     day = {"type": "int32", "name": "io.debezium.time.Date"}
     columns = [

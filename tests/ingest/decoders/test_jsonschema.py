@@ -171,6 +171,9 @@ def test_by_the_registry_with_references(registry, wire, message):
     assert refusal.value.where == "$.city"
     assert refusal.value.schema == f"schema {number} (json-reading version 1)"
     assert decoder.schema_of(message(wire(number, b""))) == refusal.value.schema
+    with pytest.raises(Undecodable, match="line 1, column 2: expected JSON") as no_json:
+        decoder.decode(message(wire(number, b"{")))
+    assert no_json.value.schema == refusal.value.schema
 
 
 def test_references_to_elsewhere_are_not_followed(registry, wire, message):

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import IngestError, Message, ProtobufDecoder, Reference, Undecodable
-from ingest.decoders.protobuf import compile_protos
+from ingest.decoders.protoc import compile_protos
 
 SCHEMA = """
 syntax = "proto3";
@@ -349,7 +349,7 @@ def test_a_wrong_name_is_told_with_the_nearest(descriptors):
 
 
 def test_without_the_compiler_the_message_names_the_extra(monkeypatch):
-    monkeypatch.setattr("ingest.decoders.protobuf.find_spec", lambda name: None)
+    monkeypatch.setattr("ingest.decoders.protoc.find_spec", lambda name: None)
     with pytest.raises(IngestError, match=r"pip install 'featureline\[protobuf\]'"):
         compile_protos(SCHEMA)
     assert importlib.util.find_spec("grpc_tools") is not None

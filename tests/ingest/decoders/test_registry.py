@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import http.server
 import ipaddress
@@ -83,7 +84,7 @@ def test_what_is_not_there_is_known_for_a_while_only(registry, registry_process,
     with pytest.raises(SchemaNotFound):
         registry.schema(9999)
     assert registry_process.call("/requests") == []
-    monkeypatch.setattr("ingest.registry._MISSING_S", 0.0)
+    monkeypatch.setattr("ingest.registry.MISSING_S", 0.0)
     with pytest.raises(SchemaNotFound):
         registry.schema(9999)
     assert len(registry_process.call("/requests")) == 1
@@ -199,13 +200,33 @@ def test_tls_with_a_file_of_authorities(run_registry, tmp_path):
     ("status", "body"), [(200, b"<html>"), (302, b"<html>"), (404, b"<html>"), (200, b'{"a": 1}')]
 )
 def test_what_is_no_registry_is_not_the_word_that_there_is_no_schema(status, body):
+    with (
+        _answering({}, status, body) as url,
+        pytest.raises(RegistryRefused, match=r"check the URL"),
+    ):
+        SchemaRegistry(url).schema(1)
+
+
+def test_a_plain_not_found_counts_where_all_else_says_that_this_is_a_registry():
+    with _answering({"/subjects": b"[]"}, 404, b'{"error_code": 404}') as url:
+        with pytest.raises(SchemaNotFound):
+            SchemaRegistry(url).schema(1)
+        with pytest.raises(RegistryRefused):
+            SchemaRegistry(url).version("nobody")
+
+
+@contextlib.contextmanager
+def _answering(known, status, body):
+    """Serve known paths, and one answer for all others; its URL."""
+
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            reply = known.get(self.path)
+            self.send_response(status if reply is None else 200)
             self.send_header("Location", "http://127.0.0.1:9/")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body if reply is None else reply)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body if reply is None else reply)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -213,15 +234,14 @@ def test_what_is_no_registry_is_not_the_word_that_there_is_no_schema(status, bod
     server = http.server.HTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        with pytest.raises(RegistryRefused, match=r"got .*; check the URL"):
-            SchemaRegistry(f"http://127.0.0.1:{server.server_address[1]}").schema(1)
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
 
 
 def test_a_path_that_the_registry_does_not_have_is_a_wrong_url(registry_process):
-    with pytest.raises(RegistryRefused, match="HTTP 404, 'HTTP 404 Not Found'"):
+    with pytest.raises(RegistryRefused, match=r"HTTP 404, 'HTTP 404 Not Found'"):
         SchemaRegistry(f"{registry_process.url}/elsewhere").schema(1)
 
 
@@ -250,6 +270,8 @@ def test_wrong_arguments_are_told_without_secrets(url, options, text):
         (b"{}", "byte 0", "0x00", "0x7b"),
         (b"\0\0\0", "bytes 1 to 4", "a schema id", "the end after 3 bytes"),
         (b"\0\0\0\x27\x10{}", "schema id", "one that http://", "10000"),
+        (b"\0\0\0\0\0{}", "schema id", "a positive number", "0"),
+        (b"\0\xff\xff\xff\xfe{}", "schema id", "a positive number", "-2"),
         (None, "message", "a JSON object", "no value (a tombstone)"),
         ({"a": 1}, "message", "a JSON object", "a row"),
     ],
