@@ -319,6 +319,7 @@ class Pipeline:
                 source=position.source,
                 error=refusal.error,
                 reason=refusal.reason,
+                schema=self._decoder.schema_of(refusal.message),
                 time=now,
             )
             for refusal in refused

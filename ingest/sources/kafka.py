@@ -554,7 +554,9 @@ class KafkaSource(Source):
             FaultKind.CLUSTER_RIGHT: (
                 f"allow this client the operation {fault.operation} on the cluster"
             ),
-            FaultKind.CODEC: "install the library of the compression that the producer uses",
+            FaultKind.CODEC: (
+                "install what its compression needs: pip install 'featureline[compression]'"
+            ),
             FaultKind.SETTING: "check client_settings against the library's names",
         }.get(fault.kind)
         error = SourceDenied if fault.kind in _DENIALS else IngestError
