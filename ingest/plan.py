@@ -29,6 +29,7 @@ class Column:
     name: str
     kind: str
     read: Read
+    is_undeclared: bool = False
 
 
 @final

@@ -140,6 +140,12 @@ class Planner:
             column = self._columns.get(name.lower())
             if column is None:
                 column = self._columns[name.lower()] = self._column(name, expression)
+            elif column.name != name and column.is_undeclared:
+                raise InvalidMapping(
+                    f"{expression.name}: {expression.sql}",
+                    expected="names that differ by more than their case (SQL does not tell it)",
+                    got=f"{name} beside {column.name}; declare what is meant under inputs",
+                )
             names.append(column.name)
         return replace(expression, columns=tuple(dict.fromkeys(names)))
 
@@ -166,7 +172,7 @@ class Planner:
         if not found or declared[found[0]].sql is not None:
             check_special([name], f"{expression.name}: {expression.sql}")
             entry = Entry(f"field {name!r}", path=Path.of_field(name))
-            return Column(name, "VARCHAR", entry.reading(as_text, self._topic))
+            return Column(name, "VARCHAR", entry.reading(as_text, self._topic), is_undeclared=True)
         (known,) = found
         entry = declared[known]
         is_input = known in self._inputs

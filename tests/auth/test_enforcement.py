@@ -487,6 +487,10 @@ def test_no_verb_of_datasets_shows_a_hidden_feature(connect, allow, deny, home, 
     assert list(written.manifest["columns"]) == ["id", "event_time", "age"]
     assert "ssn" not in bob.explain_dataset(SPINE, ["people"]).groups[0].columns_read
     assert bob.history("people").schema.names[:3] == ["id", "at", "age"]
+    moments = [dt.datetime(2024, 2, 1, tzinfo=dt.UTC)]
+    assert bob.get_as_of("people", SPINE["id"], moments).schema.names == ["age"]
+    with pytest.raises(AccessDenied, match="ssn"):
+        bob.get_as_of("people", SPINE["id"], moments, features=["ssn"])
     assert bob.create_dataset("people").to_arrow().schema.names == ["id", "at", "age"]
     rows = bob.create_dataset(SPINE, None, "id", "event_time").with_feature_group("people")
     assert rows.to_arrow().schema.names == ["id", "event_time", "id.1", "at.1", "age.1"]

@@ -553,6 +553,7 @@ UNFIT = {
     "an expression of an expression": only(
         total={"sql": "1.0"}, amount={"sql": "total * 2"}
     ),
+    "fields that differ by case": only(note={"sql": "A || a"}),
     "names that differ by case": {
         "features": {"amount": "x", "total": {"sql": "AMOUNT"}}, "inputs": {"Amount": "y"},
     },
