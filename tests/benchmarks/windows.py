@@ -20,6 +20,7 @@ from featurestore import WindowedFeature, WindowedGroup, pointintime
 from featurestore.embedded import EmbeddedStore
 from featurestore.window.history import window_join
 from featurestore.window.tile import TiledWindows, Tiles
+from tests.benchmarks import windows_memory
 from tests.benchmarks.harness import Figure, Size, compare, interleave, note
 from tests.benchmarks.records import FEATURES, group_named
 
@@ -70,6 +71,7 @@ def run(size: Size, work: Path) -> list[Figure]:
             *_puts(store, sizes),
             *_reads(store, sizes),
             *_datasets(store, sizes, number),
+            *windows_memory.run(size, work / "memory"),
         ]
 
 
