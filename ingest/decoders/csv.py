@@ -17,6 +17,7 @@ __all__ = ["CsvDecoder"]
 
 _NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
 _EXPECTED: Final = "a row of CSV"
+_MAX_FIELD: Final = 16 << 20
 
 
 @final
@@ -71,6 +72,8 @@ class CsvDecoder(Decoder):
                 )
         if delimiter == quote:
             raise ValueError(f"csv: expected delimiter and quote to differ, got {delimiter!r}")
+        # Of the whole process; messages are bounded already.
+        csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
         self._null_text = null_text
         self._options = {
             "delimiter": delimiter,

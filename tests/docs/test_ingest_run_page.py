@@ -27,7 +27,7 @@ def test_the_pages_settings_are_right(tmp_path):
     (tmp_path / "ingest.toml").write_text(toml)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/token").write_text("t")
-    (tmp_path / "kafka-security.toml").write_text('security_protocol = "SSL"')
+    (tmp_path / "kafka-security.toml").write_text('protocol = "SSL"')
     found = read_settings(tmp_path / "ingest.toml", environ={"BROKERS": "broker:9092"})
     assert [one.name for one in found.pipelines] == ["weather", "planes"]
-    assert found.pipelines[0].source["security"] == {"security_protocol": "SSL"}
+    assert found.pipelines[0].source["security"] == {"protocol": "SSL"}

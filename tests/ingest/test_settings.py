@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from ingest import InvalidSettings, KafkaSource
+from ingest.kinds import FORMATS, SOURCES
 from ingest.settings import read_settings
 
 WEATHER = """
@@ -42,7 +43,8 @@ def test_a_short_file_has_the_defaults_of_the_command_line(file, tmp_path):
     assert found.store.home == str(tmp_path / "home")
     assert found.state == tmp_path / "home/ingest/ingest"
     assert weather.source["consumer_group"] == "featureline-weather"
-    assert weather.dead_letters == str(tmp_path / "home/deadletters")
+    assert weather.dead_letters == {"folder": str(tmp_path / "home/deadletters")}
+    assert weather.stop_rule == {}
     assert (weather.workers, weather.batch_size, weather.format) == (1, 2000, {"kind": "json"})
     assert isinstance(weather.open_source(), KafkaSource)
     assert weather.open_source().assignment == "group"
@@ -78,7 +80,8 @@ def test_defaults_are_merged_key_by_key_and_a_pipeline_wins(file, tmp_path):
     weather, planes = found.pipelines
     assert (weather.source["topic"], weather.source["on_gap"]) == ("weather", "skip")
     assert (weather.batch_size, planes.batch_size) == (100, 5)
-    assert (weather.dead_letters, planes.dead_letters) == (str(tmp_path / "refused"), None)
+    assert weather.dead_letters == {"folder": str(tmp_path / "refused")}
+    assert planes.dead_letters is None
     assert planes.source == {"kind": "files", "path": str(tmp_path / "planes")}
     assert planes.mapping == {"tail": "tailnum"}
     assert tmp_path / "planes.toml" in found.files
@@ -113,11 +116,11 @@ def test_all_mistakes_are_told_at_once_with_place_and_nearest_name(file):
         "pipeline 'weather'.group: expected text, got nothing",
         "pipeline 'weather'.source.on_gap: expected one of fail, skip, got 'skp'; did you mean "
         "'skip'?",
-        "pipeline 'weather'.format.kind: expected one of json, rows, got 'jsn'; did you mean "
-        "'json'?",
+        f"pipeline 'weather'.format.kind: expected one of {', '.join(FORMATS)}, got 'jsn'; did you "
+        "mean 'json'?",
         "pipeline number 2.name: expected text, got nothing",
-        "pipeline number 2.source.kind: expected one of kafka, files, got 'kafk'; did you mean "
-        "'kafka'?",
+        f"pipeline number 2.source.kind: expected one of {', '.join(SOURCES)}, got 'kafk'; did you "
+        "mean 'kafka'?",
     ):
         assert line in found
     text = "\n".join(found)
@@ -141,13 +144,17 @@ def test_secrets_come_from_the_environment_or_files_and_are_not_shown(file, tmp_
         kind = "kafka"
         bootstrap = "localhost:9092"
         topic = "costs$$"
-        security = { sasl_plain_username = "u", sasl_plain_password_file = "password" }
+        [pipeline.source.security]
+        protocol = "SASL_PLAINTEXT"
+        mechanism = "PLAIN"
+        username = "u"
+        password_file = "password"
         """
     found = read_settings(file(text), environ={"TOKEN": "sesame", "WORKERS": "2"})
 
     assert found.store.token == "sesame"
     (weather,) = found.pipelines
-    assert weather.source["security"]["sasl_plain_password"] == "hunter2"
+    assert weather.source["security"]["password"] == "hunter2"
     assert (weather.source["topic"], weather.workers) == ("costs$", 2)
     assert "sesame" not in repr(found)
     assert "hunter2" not in repr(found)
@@ -163,7 +170,7 @@ def test_secrets_come_from_the_environment_or_files_and_are_not_shown(file, tmp_
     )
     (tmp_path / "password").unlink()
     (gone,) = problems(file(text), TOKEN="sesame", WORKERS="2")
-    assert "sasl_plain_password_file: expected a file with the secret" in gone
+    assert "password_file: expected a file with the secret" in gone
     assert "No such file" in gone
 
 
@@ -190,7 +197,7 @@ def test_secrets_come_from_the_environment_or_files_and_are_not_shown(file, tmp_
         (
             '[[pipeline]]\nname = "f"\ngroup = "g"\nmapping = { a = 1 }\n'
             'source = { kind = "files", path = "p" }',
-            "pipeline 'f'.mapping.a: expected the name of a field, got 1",
+            "pipeline 'f': mapping: expected the members features, inputs, drop, rest, got 'a'",
         ),
     ],
 )
