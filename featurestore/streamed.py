@@ -167,7 +167,6 @@ def write(
                             time=time,
                             as_of_us=as_of_us,
                             connection=connection,
-                            spills=True,
                         )
                     table = _plain(table)
                     writer = writer or pa.ipc.new_stream(sink, table.schema)
