@@ -60,6 +60,7 @@ class HistoryFiles:
         group: the feature group, for errors.
         files: local paths.
         identifier: the column of the record identifier.
+        texts: columns of texts that will be read; those of few values are read as such.
         workers: read in parallel.
 
     Raises:
@@ -67,17 +68,23 @@ class HistoryFiles:
     """
 
     def __init__(
-        self, group: str, files: Sequence[str], identifier: str, *, workers: Workers
+        self,
+        group: str,
+        files: Sequence[str],
+        identifier: str,
+        *,
+        texts: Sequence[str] = (),
+        workers: Workers,
     ) -> None:
         self._group = group
         self._files = files
         self._identifier = identifier
-        self._workers = workers
+        self._places: dict[str, int] = {}
+        self._encoded = [identifier, *self._of_few_values(texts)]
         self._opened: dict[int, Any] = {}
         slices = [range(i, min(i + _FOOTERS, len(files))) for i in range(0, len(files), _FOOTERS)]
         footers = workers.each(lambda numbers: list(map(self._footer, numbers)), slices)
         self._footers: list[_Footer] = [footer for some in footers for footer in some]
-        self._places: dict[str, int] = {}
 
     def pieces(self, identifiers: Sequence[object] | None = None) -> list[Piece]:
         """Return the row groups in the order of their rows.
@@ -170,9 +177,23 @@ class HistoryFiles:
             schema=schema,
         )
 
+    def _of_few_values(self, texts: Sequence[str]) -> Iterator[str]:
+        """Choose texts whose values the first file has in a dictionary."""
+        if not texts:
+            return
+        with self._reading(0), pq.ParquetFile(self._files[0]) as file:
+            if not file.metadata.num_row_groups:
+                return
+            described = file.metadata.row_group(0)
+            for name in texts:
+                chunk = self._chunk(described, name)
+                # Each text by itself takes four bytes for its length alone.
+                if chunk is not None and chunk.total_uncompressed_size < 4 * described.num_rows:
+                    yield name
+
     def _footer(self, number: int) -> _Footer:
         with self._reading(number):
-            file = pq.ParquetFile(self._files[number], read_dictionary=[self._identifier])
+            file = pq.ParquetFile(self._files[number], read_dictionary=self._encoded)
         if number < _KEPT_OPEN:
             self._opened[number] = file
         else:
@@ -186,7 +207,7 @@ class HistoryFiles:
             file = self._opened.pop(number, None) or pq.ParquetFile(
                 self._files[number],
                 metadata=self._footers[number].metadata,
-                read_dictionary=[self._identifier],
+                read_dictionary=self._encoded,
             )
             yield file
             if number < _KEPT_OPEN:
@@ -220,16 +241,20 @@ class HistoryFiles:
 
     def _ends(self, described: Any, name: str) -> tuple[Any, Any] | None:
         """Return what a row group's footer says of the least and the greatest value."""
-        place = self._places.get(name, 0)
-        if place >= described.num_columns or described.column(place).path_in_schema != name:
-            for place in range(described.num_columns):
-                if described.column(place).path_in_schema == name:
-                    self._places[name] = place
-                    break
-            else:
-                return None
-        known = described.column(place).statistics
+        chunk = self._chunk(described, name)
+        known = None if chunk is None else chunk.statistics
         return None if known is None or not known.has_min_max else (known.min, known.max)
+
+    def _chunk(self, described: Any, name: str) -> Any | None:
+        """Return what a row group's footer says of a column that is no list."""
+        place = self._places.get(name, 0)
+        if place < described.num_columns and described.column(place).path_in_schema == name:
+            return described.column(place)
+        for place in range(described.num_columns):
+            if described.column(place).path_in_schema == name:
+                self._places[name] = place
+                return described.column(place)
+        return None
 
 
 def _lots(items: Sequence[Any], sizes: Iterable[int], wanted: int) -> list[Sequence[Any]]:

@@ -228,10 +228,11 @@ def _codes(keys: Sequence[pa.Array], known: pa.Array) -> Ints:
 
 
 def _filled(numbers: pa.Array) -> Ints:
-    """Return whole numbers of 32 bits as 64, with -1 for nulls."""
+    """Return the numbers of places, with -1 for nulls."""
+    places = numpyview.int32(numbers).astype(np.int64)
     if numbers.null_count:
-        numbers = pc.fill_null(numbers, pa.scalar(_NOTHING, numbers.type))
-    return numpyview.int64(numbers.cast(pa.int64()))
+        places[~numpyview.booleans(numbers.is_valid())] = _NOTHING
+    return places
 
 
 @final

@@ -184,7 +184,10 @@ def _narrow_join(
     workers = workers or Workers(1)
     identifier = group.record_identifier
     values = pa.schema([field for field in schema if field.name != "_event_time"])
-    with closing(HistoryFiles(group.name, snapshot.files, identifier, workers=workers)) as history:
+    texts = [field.name for field in values if pa.types.is_string(field.type)]
+    with closing(
+        HistoryFiles(group.name, snapshot.files, identifier, texts=texts, workers=workers)
+    ) as history:
         matches = narrowjoin.find(
             _one_array(spine["key"]),
             numpyview.int64(_one_array(spine["time"]).cast(pa.int64())),
