@@ -199,7 +199,8 @@ def _read(
 
 
 def _some(lot: _Lot, which: Any) -> _Lot:
-    return _Lot(*(None if column is None else column[which] for column in lot))
+    is_record = None if lot.is_record is None else lot.is_record[which]
+    return _Lot(lot.rows[which], lot.codes[which], lot.times[which], is_record)
 
 
 def _whole_numbers(times: pa.Array) -> Ints:
@@ -339,6 +340,8 @@ class _Slots:
     def settle_ties(self, history: HistoryFiles, pieces: Sequence[Piece]) -> None:
         """Of versions of one time, let the rule for ties choose."""
         with self._lock:
+            if not self._ties:  # another thread was faster
+                return
             held: Any = zip(*self._ties, strict=True)
             slots, times, rows = map(np.concatenate, held)
             self._ties, self.ties_held = [], 0

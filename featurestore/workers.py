@@ -95,13 +95,15 @@ class Workers:
         if self._pool is None or len(jobs) < 2:
             return [job() for job in jobs]
         waiting = ThreadPoolExecutor(min(len(jobs), self.threads + _AHEAD), "join-group")
+        futures = [waiting.submit(self._job, job) for job in jobs]
         try:
-            return _results([waiting.submit(self._job, job) for job in jobs])
-        except BaseException:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:  # Ctrl-C
             self._stopped.set()
             raise
         finally:
             waiting.shutdown(cancel_futures=True)
+        return _results(futures)
 
     def _job(self, job: Callable[[], _Result]) -> _Result:
         try:
