@@ -4,8 +4,7 @@ The spine's rows are sorted by identifier and time. Each row of the history fall
 the first spine row that sees it, and each slot keeps the newest version that fell into it: so the
 history is read once, in pieces, in any order and by several threads, and nothing is held of it but
 one version a slot. At the end a spine row sees what is in its slot or in the nearest one before it
-of its identifier. Row groups whose rows are in that order already need no sort; that is looked at
-and never taken from what a file says of itself.
+of its identifier.
 """
 
 from __future__ import annotations
@@ -389,14 +388,12 @@ class _Slots:
 
 
 def _in_order(lot: _Lot, code_bits: int) -> _Lot:
-    """Sort rows by identifier and time, unless they are."""
+    """Sort rows by identifier and time."""
     first = int(lot.times.min())
     bits = (int(lot.times.max()) - first).bit_length()
     if code_bits + bits > _COMPOSITE_BITS:
         return _some(lot, np.lexsort((lot.times, lot.codes)))
     keyed = (lot.codes << bits) | (lot.times - first)
-    if (keyed[1:] >= keyed[:-1]).all():
-        return lot
     return _some(lot, np.argsort(keyed))
 
 
