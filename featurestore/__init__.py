@@ -29,6 +29,7 @@ from featurestore.builder import (
     JoinTypeEnum,
 )
 from featurestore.check import CheckReport
+from featurestore.checked import CheckedBatch, check_batch
 from featurestore.client import connect
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import open_store as open  # noqa: A004  # read as featurestore.open
@@ -65,7 +66,7 @@ from featurestore.offline.maintenance import MaintenanceReport
 from featurestore.plan import DatasetPlan, GroupPlan
 from featurestore.position import PartitionPosition, SourcePosition
 from featurestore.provenance import group_entity
-from featurestore.record import Put
+from featurestore.record import Delete, Put
 from featurestore.saved import SavedDataset
 from featurestore.schema import (
     FeatureGroup,
@@ -128,6 +129,9 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     # records
     "Value",
     "Put",
+    "Delete",
+    "CheckedBatch",
+    "check_batch",
     "Get",
     "Found",
     "PutResult",

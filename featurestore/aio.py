@@ -17,16 +17,17 @@ import pyarrow as pa
 from featurestore import convert, wire, wire_control, wire_window
 from featurestore.awaited_datasets import AwaitedDatasets
 from featurestore.check import CheckReport
+from featurestore.checked import CheckedBatch
 from featurestore.client import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
 from featurestore.dataset import Dataset, FeatureSelection
-from featurestore.errors import PositionConflict, StoreUnavailable
+from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
 from featurestore.feature import Value
 from featurestore.offline.flusher import Flushed
 from featurestore.offline.history import TableVersion
 from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceReport
 from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition
-from featurestore.record import Put
+from featurestore.record import Delete, Put
 from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, Ttl
 from featurestore.store import Description, Found, Get, WriteError
@@ -151,23 +152,23 @@ class AsyncStore:
         return found
 
     async def batch_write(
-        self, entries: Sequence[Put], *, position: SourcePosition | None = None
+        self, entries: Sequence[Put | Delete], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
         """See FeatureStore.batch_write."""
         batch = wire.WriteBatch(position)
         for entry in entries:
             batch.add(entry)
-        response: Any = runtime_pb2.BatchWriteRecordResponse()
-        if not batch.is_settled:
-            try:
-                response = await self._call(self._runtime.BatchWriteRecord, batch.request)
-                response = await self._completed(batch, response)
-            except PositionConflict as conflict:
-                if "stored" not in conflict.facts:  # too long for an error's metadata
-                    source = batch.request.position.source
-                    conflict.facts["stored"] = await self.source_position(source)
-                raise
-        return batch.errors(response)
+        return batch.errors(await self._settled(batch))
+
+    async def put_checked(
+        self, batch: CheckedBatch, *, position: SourcePosition | None = None
+    ) -> list[WriteError]:
+        """See FeatureStore.put_checked."""
+        if not batch and position is None:
+            raise InvalidRequest("batch: expected at least one accepted record, got none")
+        rows = wire.RowBatch(batch.group.name, position)
+        rows.add_checked(batch)
+        return rows.checked_errors(await self._settled(rows))
 
     async def update(
         self,
@@ -332,15 +333,28 @@ class AsyncStore:
     ) -> None:
         await self.close()
 
-    async def _completed(self, batch: wire.WriteBatch, response: Any) -> Any:
+    async def _settled(self, batch: wire.WriteBatch | wire.RowBatch) -> Any:
+        response: Any = runtime_pb2.BatchWriteRecordResponse()
+        if batch.is_settled:
+            return response
+        request = batch.request
+        try:
+            response = await self._call(self._runtime.BatchWriteRecord, request)
+            return await self._completed(request, response)
+        except PositionConflict as conflict:
+            if "stored" not in conflict.facts:  # too long for an error's metadata
+                conflict.facts["stored"] = await self.source_position(request.position.source)
+            raise
+
+    async def _completed(self, request: Any, response: Any) -> Any:
         """Send what a throttled server left for later, until the deadline."""
         if not response.unprocessed:
             return response
-        left = wire.Unprocessed(batch.request, response)
+        left = wire.Unprocessed(request, response)
         deadline = time.monotonic() + self._timeout_s
-        while (request := left.request) is not None and time.monotonic() < deadline:
+        while (rest := left.request) is not None and time.monotonic() < deadline:
             await asyncio.sleep(left.wait_s)
-            left.take(await self._call(self._runtime.BatchWriteRecord, request))
+            left.take(await self._call(self._runtime.BatchWriteRecord, rest))
         return left.response()
 
     async def _unary(self, method: str, request: Any) -> Any:

@@ -19,6 +19,7 @@ from featurestore import convert, eventtime, wire, wire_control, wire_transfer, 
 from featurestore.arrowcode import encode_batch
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport
+from featurestore.checked import CheckedBatch
 from featurestore.dataset import Dataset, FeatureSelection, name_of
 from featurestore.embedded import (
     arrow_values,
@@ -43,7 +44,7 @@ from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceRepor
 from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition
 from featurestore.provenance import recorded_load
-from featurestore.record import Put
+from featurestore.record import Delete, Put
 from featurestore.remote_datasets import RemoteDatasets, Requests
 from featurestore.rows import row_batches
 from featurestore.saved import SavedDataset
@@ -370,13 +371,23 @@ class RemoteStore(FeatureStore):
         )
 
     def batch_write(
-        self, entries: Sequence[Put], *, position: SourcePosition | None = None
+        self, entries: Sequence[Put | Delete], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
         """See FeatureStore.batch_write."""
         batch = wire.WriteBatch(position)
         for entry in entries:
             batch.add(entry)
         return batch.errors(self._settled(batch))
+
+    def put_checked(
+        self, batch: CheckedBatch, *, position: SourcePosition | None = None
+    ) -> list[WriteError]:
+        """See FeatureStore.put_checked."""
+        if not batch and position is None:
+            raise InvalidRequest("batch: expected at least one accepted record, got none")
+        rows = wire.RowBatch(batch.group.name, position)
+        rows.add_checked(batch)
+        return rows.checked_errors(self._settled_rows(rows))
 
     def put_table(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cached_property, partial
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -23,6 +24,7 @@ from featurestore.arrowview import without_views
 from featurestore.backfill import backfill, rebuild_online
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport, check_dataset
+from featurestore.checked import CheckedBatch
 from featurestore.codec import DELETED, HARD, NEVER, StoredValue
 from featurestore.dataset import (
     Dataset,
@@ -78,7 +80,7 @@ from featurestore.provenance import (
     recorded_load,
 )
 from featurestore.rebuild import rebuild
-from featurestore.record import Put
+from featurestore.record import Delete, Put
 from featurestore.registry import Registered, Registry, named
 from featurestore.saved import SavedDataset, SavedDatasets
 from featurestore.schema import (
@@ -432,7 +434,7 @@ class EmbeddedStore(FeatureStore):
         return found
 
     def batch_write(
-        self, entries: Sequence[Put], *, position: SourcePosition | None = None
+        self, entries: Sequence[Put | Delete], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
         """See FeatureStore.batch_write."""
         if not entries and position is None:
@@ -442,11 +444,64 @@ class EmbeddedStore(FeatureStore):
         groups = self.registry.current()
         for index, entry in enumerate(entries):
             try:
-                writes.append(self._prepare_put(groups, entry))
+                if isinstance(entry, Delete):
+                    of = named(groups, entry.group)
+                    writes.append(
+                        self.prepare_delete(
+                            of,
+                            entry.identifier,
+                            entry.event_time,
+                            hard=False,
+                            stores=entry.stores,
+                        )
+                    )
+                else:
+                    writes.append(self._prepare_put(groups, entry))
             except (InvalidRequest, FeatureGroupNotFound) as error:
                 errors.append(write_error(index, len(entries), error))
         self.commit(writes, position)
         return errors
+
+    def put_checked(
+        self, batch: CheckedBatch, *, position: SourcePosition | None = None
+    ) -> list[WriteError]:
+        """See FeatureStore.put_checked."""
+        if not batch and position is None:
+            raise InvalidRequest("batch: expected at least one accepted record, got none")
+        entry = self.registry.get(batch.group.name)
+        encoded, now = batch.encoded, self._now()
+        errors: list[WriteError] = []
+        if entry.group == batch.group:
+            puts, rows = self._puts(entry, encoded, None, now), encoded.rows
+        else:
+            checked = check_records(
+                entry.group, encoded.records, now=now, tolerance_us=self._tolerance_us
+            )
+            puts, rows = self._puts(entry, checked, None, now), encoded.rows[checked.rows]
+            errors = [
+                WriteError(int(encoded.rows[place]), type(error).__name__, error.message)
+                for place, error in checked.refused
+            ]
+        if not batch.deletes:
+            self.commit(puts, position)
+            return errors
+        numbered: list[tuple[int, Write]] = list(zip(rows.tolist(), puts, strict=True))
+        for number, delete in batch.deletes:
+            try:
+                write = self.prepare_delete(
+                    entry,
+                    delete.identifier,
+                    delete.event_time,
+                    hard=False,
+                    stores=delete.stores,
+                )
+            except InvalidRecord as error:
+                errors.append(WriteError(number, type(error).__name__, error.message))
+            else:
+                numbered.append((number, write))
+        numbered.sort(key=itemgetter(0))
+        self.commit([write for _, write in numbered], position)
+        return sorted(errors, key=attrgetter("index"))
 
     def put_table(
         self,

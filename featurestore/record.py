@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from featurestore.schema import FeatureGroup
 
 __all__ = [
+    "Delete",
     "Put",
     "Record",
     "check",
@@ -63,6 +64,24 @@ class Put:
     group: str
     record: Mapping[str, object]
     ttl: object | None = None
+    stores: tuple[str, ...] | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """One soft delete, as an entry of a batch beside puts.
+
+    Args:
+        group: the feature group's name.
+        identifier: of the record.
+        event_time: when it was deleted, in a form that the group's event time may have.
+        stores: where it is deleted; None: everywhere the group has a store.
+    """
+
+    group: str
+    identifier: object
+    event_time: object
     stores: tuple[str, ...] | None = None
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from featurestore.builder import BuilderOptions, BuiltDataset, DatasetBuilder, read_base
 from featurestore.check import CheckReport
+from featurestore.checked import CheckedBatch
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.erasure.report import ErasureReport
 from featurestore.errors import FeatureGroupNotFound, InvalidRequest
@@ -25,7 +26,7 @@ from featurestore.offline.history import TableVersion
 from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceReport
 from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition
-from featurestore.record import Put
+from featurestore.record import Delete, Put
 from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource
@@ -422,11 +423,12 @@ class FeatureStore(ABC):
 
     @abstractmethod
     def batch_write(
-        self, entries: Sequence[Put], *, position: SourcePosition | None = None
+        self, entries: Sequence[Put | Delete], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
-        """Put records and a source's position in one transaction.
+        """Put and delete records, and store a source's position, in one transaction.
 
-        Good records are stored although others are refused.
+        Good records are stored although others are refused. Of entries of
+        one record with equal event times the last record counts, and no deletion.
 
         Returns:
             One error per refused record, in order.
@@ -434,6 +436,30 @@ class FeatureStore(ABC):
         Raises:
             PositionConflict: the source stands elsewhere; nothing was written.
             InvalidRequest: no entries and no position.
+        """
+
+    @abstractmethod
+    def put_checked(
+        self, batch: CheckedBatch, *, position: SourcePosition | None = None
+    ) -> list[WriteError]:
+        """Put and delete what was checked already, and store a source's position with it.
+
+        For writers that must know before the transaction what is refused. The same as
+        `batch_write` of the accepted entries, without checking them a second time where the store
+        is at hand.
+
+        Args:
+            batch: from `check_batch`, against the group as `describe_feature_group` gave it.
+            position: stored in the same transaction.
+
+        Returns:
+            One error per entry that is refused all the same, since the group or the clock has
+            changed after the check; by the numbers of what was checked.
+
+        Raises:
+            PositionConflict: the source stands elsewhere; nothing was written.
+            FeatureGroupNotFound: the group is gone.
+            InvalidRequest: nothing was accepted and there is no position.
         """
 
     @abstractmethod

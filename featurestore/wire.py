@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
+from itertools import count
+from operator import itemgetter
 from typing import Any, Final, NoReturn, final
 
 import grpc
@@ -20,6 +22,7 @@ import pyarrow.ipc
 
 from featurestore import convert, errors, eventtime
 from featurestore.arrowcode import Encoded
+from featurestore.checked import CheckedBatch
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.embedded import target_stores
 from featurestore.errors import (
@@ -33,7 +36,7 @@ from featurestore.errors import (
 from featurestore.feature import Value
 from featurestore.offline.flusher import Flushed
 from featurestore.position import PartitionPosition, SourcePosition
-from featurestore.record import Put, shown
+from featurestore.record import Delete, Put, shown
 from featurestore.schema import Store, Ttl
 from featurestore.store import Found, Get, WriteError
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
@@ -254,6 +257,15 @@ def fill_put(message: runtime_pb2.PutRecordRequest, put: Put) -> None:
     _add_values(message.record.values, put.group, put.record)
 
 
+def _fill_delete(message: runtime_pb2.PutRecordRequest, delete: Delete) -> None:
+    message.feature_group_name = delete.group
+    message.deletion.record_identifier_value_as_string = text(delete.identifier)
+    message.deletion.event_time = event_time_text(delete.event_time)
+    if delete.stores is not None:
+        wanted = target_stores(delete.group, delete.stores)
+        message.target_stores.extend(_STORES[store] for store in sorted(wanted))
+
+
 def update_message(
     group: str,
     identifier: object,
@@ -284,6 +296,9 @@ def update_features(message: runtime_pb2.UpdateRecordRequest) -> dict[str, objec
     return convert.given_values(message.feature_group_name, message.features)
 
 
+_ROW_PARTS: Final = 5
+
+
 @final
 class WriteBatch:
     """A batch under construction; entries without a form on the wire are refused here already.
@@ -300,10 +315,13 @@ class WriteBatch:
         self._sent: list[int] = []
         self._refused: list[tuple[int, InvalidRequest]] = []
 
-    def add(self, put: Put) -> None:
+    def add(self, entry: Put | Delete) -> None:
         """Add the next entry."""
         try:
-            fill_put(self.request.entries.add(), put)
+            if isinstance(entry, Delete):
+                _fill_delete(self.request.entries.add(), entry)
+            else:
+                fill_put(self.request.entries.add(), entry)
         except InvalidRequest as error:
             del self.request.entries[-1]
             self._refused.append((self.count, error))
@@ -357,10 +375,36 @@ class RowBatch:
         for record in encoded.records:
             # PutRecordRequest: the group's name is field 1, the record field 2.
             size = _varint(len(record))
+            # As many parts as _ROW_PARTS says.
             add((b"\x0a", _varint(before + len(size) + len(record)), head, size, record))
         self._sent.extend((encoded.rows + self.count).tolist())
         self._refused.extend((self.count + row, error) for row, error in encoded.refused)
         self.count += rows
+
+    def add_checked(self, batch: CheckedBatch) -> None:
+        """Add what was checked, deletions between the records; numbers are those of the check."""
+        self.add(batch.encoded, len(batch.encoded.records))
+        if not batch.deletes:
+            return
+        entries: list[tuple[int, bytes]] = [
+            (number, b"".join(self._parts[place : place + _ROW_PARTS]))
+            for number, place in zip(self._sent, count(0, _ROW_PARTS), strict=False)
+        ]
+        for number, delete in batch.deletes:
+            message = runtime_pb2.PutRecordRequest()
+            _fill_delete(message, delete)
+            data = message.SerializeToString()
+            entries.append((number, b"\x0a" + _varint(len(data)) + data))
+        entries.sort(key=itemgetter(0))
+        self._parts = [entry for _, entry in entries]
+        self._sent = [number for number, _ in entries]
+
+    def checked_errors(self, response: Any) -> list[WriteError]:
+        """Say what the server refused of a checked batch, by the numbers of the check."""
+        return [
+            WriteError(self._sent[error.index], error.code, error.message.rsplit(" (record ", 1)[0])
+            for error in response.errors
+        ]
 
     @property
     def data(self) -> bytes:

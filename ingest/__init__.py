@@ -8,7 +8,14 @@
 """
 
 from ingest.deadletter import DeadLetter, DeadLetters
-from ingest.decode import Decoder, JsonDecoder, RowDecoder
+from ingest.decode import (
+    Decoded,
+    Decoder,
+    Deleted,
+    JsonDecoder,
+    RowDecoder,
+    TombstoneDecoder,
+)
 from ingest.errors import (
     IngestError,
     MessageRefused,
@@ -22,6 +29,7 @@ from ingest.pipeline import Pipeline, Report
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.files import FileSource
 from ingest.sources.kafka import KafkaSource
+from ingest.transform import Transform, Transformed
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # running
@@ -38,6 +46,12 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Decoder",
     "JsonDecoder",
     "RowDecoder",
+    "TombstoneDecoder",
+    "Decoded",
+    "Deleted",
+    # between decoding and storing
+    "Transform",
+    "Transformed",
     # refused messages
     "DeadLetters",
     "DeadLetter",

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NoReturn, final
+from typing import Final, Literal, NamedTuple, NoReturn, TypeAlias, final
 
 from ingest.errors import Undecodable
 from ingest.source import Message
 
-__all__ = ["Decoder", "JsonDecoder", "RowDecoder"]
+__all__ = ["Decoded", "Decoder", "Deleted", "JsonDecoder", "RowDecoder", "TombstoneDecoder"]
 
 _SHOWN: Final = 80
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
+class Deleted(NamedTuple):
+    """What a message says that removes a record.
+
+    Args:
+        fields: what the message tells of the record: at least its identifier, under the names that
+            a put of the same source has.
+        event_time: when it was removed, in any form that the group's event time may have; None:
+            the fields have it.
+    """
+
+    fields: Mapping[str, object]
+    event_time: object = None
+
+
+Decoded: TypeAlias = Mapping[str, object] | Deleted | None
+"""What a message says: a record to put, one to delete, or nothing that concerns records."""
+
+
 class Decoder(ABC):
-    """Turns a message into a record.
+    """Turns a message into a record, or the word that one is gone.
 
     Values keep the type they were sent in: what a value must be is the feature group's matter.
 
@@ -31,8 +51,8 @@ class Decoder(ABC):
         self.mapping = dict(mapping)
 
     @abstractmethod
-    def decode(self, message: Message) -> Mapping[str, object]:
-        """Return the message's record.
+    def decode(self, message: Message) -> Decoded:
+        """Return what the message says.
 
         Raises:
             Undecodable: the message is not one.
@@ -98,6 +118,73 @@ class JsonDecoder(Decoder):
         if not isinstance(fields, dict):
             raise Undecodable("line 1, column 1", expected="a JSON object", got=_shown(value))
         return self._mapped(fields)
+
+
+@final
+class TombstoneDecoder(Decoder):
+    """Takes a message without a value, as compacted topics have them, for a deletion.
+
+    Args:
+        decoder: for all other messages.
+        field: what the identifier is called in them.
+        key: how keys are written: the identifier as text, or JSON: an object that has `field`, or
+            the identifier itself.
+        skip: tombstones are left out, and delete nothing.
+
+    The record is deleted as of the message's timestamp.
+
+    >>> decoder = TombstoneDecoder(JsonDecoder(), field="origin")
+    >>> decoder.decode(Message("0", 7, None, key=b"JFK", timestamp_us=0))
+    Deleted(fields={'origin': 'JFK'}, event_time=datetime.datetime(1970, 1, 1, 0, 0, \
+tzinfo=datetime.timezone.utc))
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        field: str,
+        key: Literal["text", "json"] = "text",
+        skip: bool = False,
+    ) -> None:
+        super().__init__(decoder.mapping)
+        if key not in ("text", "json"):
+            raise ValueError(f"key: expected 'text' or 'json', got {key!r}")
+        self.inner = decoder
+        self._field = field
+        self._key = key
+        self._skip = skip
+
+    def decode(self, message: Message) -> Decoded:
+        """Return a deletion for a message without a value, else what the other decoder returns.
+
+        Raises:
+            Undecodable: the tombstone has no key, or one that is not written as said.
+        """
+        if message.value is not None:
+            return self.inner.decode(message)
+        if self._skip:
+            return None
+        if message.timestamp_us is None:
+            raise Undecodable("tombstone", expected="a timestamp", got="none")
+        moment = _EPOCH + dt.timedelta(microseconds=message.timestamp_us)
+        return Deleted(self._mapped(self._identified(message.key)), moment)
+
+    def _identified(self, key: bytes | None) -> Mapping[str, object]:
+        if key is None:
+            raise Undecodable("tombstone", expected="a key", got="none")
+        try:
+            text = key.decode()
+            written = text if self._key == "text" else json.loads(text)
+        except ValueError:
+            expected = "UTF-8" if self._key == "text" else "JSON"
+            raise Undecodable("key of a tombstone", expected=expected, got=_shown(key)) from None
+        fields = written if isinstance(written, dict) else {self._field: written}
+        if self._field not in fields:
+            raise Undecodable(
+                "key of a tombstone", expected=f"an object with {self._field!r}", got=_shown(key)
+            )
+        return fields
 
 
 @final

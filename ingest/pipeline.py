@@ -22,11 +22,11 @@ from typing import Final, final
 
 import lineage
 from featurestore import (
+    CheckedBatch,
     FeatureGroup,
     FeatureStore,
     Overloaded,
     PositionConflict,
-    Put,
     SourcePosition,
     StoreUnavailable,
     Throttled,
@@ -38,6 +38,7 @@ from ingest.deadletter import DeadLetter, DeadLetters
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
 from ingest.errors import IngestError, MessageRefused
 from ingest.source import Batch, Source
+from ingest.transform import Transform
 from ingest.validate import Checked, Refusal, check
 
 __all__ = ["Pipeline", "Report"]
@@ -56,9 +57,10 @@ class Report:
     """What a run has done so far.
 
     Args:
-        read: messages whose fate is stored: `written + refused`.
-        written: records put.
+        read: messages whose fate is stored: `written + refused + skipped`.
+        written: records put or deleted.
         refused: messages in the dead letters.
+        skipped: messages that say nothing that concerns records, or that a transform left out.
         bytes: size of the messages read, where they are bytes.
         seconds: since the run began.
         positions: partition → the next offset to read, of the partitions this run moved.
@@ -72,6 +74,7 @@ class Report:
     seconds: float = 0.0
     positions: dict[str, int] = field(default_factory=dict)
     conflicts: int = 0
+    skipped: int = 0
 
 
 @final
@@ -87,6 +90,7 @@ class Pipeline:
         group: the feature group.
         decoder: default: rows for a source with columns, else JSON.
         mapping: feature name → field or column name, for the default decoder.
+        transforms: what becomes of decoded records before they are checked, in order.
         dead_letters: where refused messages go; None: the first one ends the run.
         batch_size: messages per transaction, at most. More is faster up to a few thousand, and
             takes more memory.
@@ -108,6 +112,7 @@ class Pipeline:
         *,
         decoder: Decoder | None = None,
         mapping: Mapping[str, str] | None = None,
+        transforms: Sequence[Transform] = (),
         dead_letters: DeadLetters | None = None,
         batch_size: int = 2000,
         retry_s: float = 60.0,
@@ -121,6 +126,7 @@ class Pipeline:
         self._group_name = group
         self._chosen_decoder = decoder
         self._mapping = dict(mapping or {})
+        self._transforms = tuple(transforms)
         self._dead_letters = dead_letters
         self._batch_size = batch_size
         self._group_id = group
@@ -165,10 +171,14 @@ class Pipeline:
                 self._store.graph, "Ingest", name, kind=lineage.Kind.ACTION
             ) as job:
                 try:
+                    for transform in self._transforms:
+                        transform.open(self._store, run.group)
                     self._source.seek(self._stored_positions)
                     self._check_names(run.group)
                     self._loop(run, stop, until_caught_up, on_progress)
                 finally:
+                    for transform in self._transforms:
+                        transform.close()
                     self._describe(job, run)
         finally:
             self._source.close()
@@ -196,9 +206,8 @@ class Pipeline:
         checked = self._checked(run, batch)
         position = SourcePosition(self._position_name, batch.position)
         letters = self._put_aside(checked.refused, position)
-        entries = [Put(run.group.name, record) for record in checked.records]
         try:
-            errors = self._write(entries, position, stop)
+            errors = self._write(checked.batch, position, stop)
         except PositionConflict as conflict:
             # Another process has the partition, or stored this very batch before its answer was
             # lost. Either way the store knows how far it is.
@@ -211,7 +220,7 @@ class Pipeline:
         if errors:
             # Only what changed since the check can be the reason: the group, or the clock of a
             # server that is behind this one's.
-            checked = checked.without(errors, batch.messages)
+            checked = checked.without(errors)
             letters = self._put_aside(checked.refused, position)
         if self._dead_letters is not None:
             self._dead_letters.settle(position, group=run.group.name, written=letters)
@@ -220,13 +229,13 @@ class Pipeline:
         return True
 
     def _checked(self, run: _Run, batch: Batch) -> Checked:
-        checked = check(batch.messages, self._decoder, run.group)
+        checked = check(batch.messages, self._decoder, run.group, self._transforms)
         if checked.refused:
             # Features may have been added to the group since; then the refusal was rash.
             newest = self._store.describe_feature_group(run.group.name)
             if newest != run.group:
                 run.group = newest
-                checked = check(batch.messages, self._decoder, newest)
+                checked = check(batch.messages, self._decoder, newest, self._transforms)
         return checked
 
     def _put_aside(self, refused: Sequence[Refusal], position: SourcePosition) -> list[Path]:
@@ -255,7 +264,7 @@ class Pipeline:
         return self._dead_letters.write(letters, position, group=self._group_name)
 
     def _write(
-        self, entries: Sequence[Put], position: SourcePosition, stop: threading.Event
+        self, batch: CheckedBatch, position: SourcePosition, stop: threading.Event
     ) -> list[WriteError] | None:
         """Store records and position, trying again while the store is away; None on stop.
 
@@ -267,7 +276,7 @@ class Pipeline:
         pause_s = _FIRST_RETRY_S
         while True:
             try:
-                return self._store.batch_write(entries, position=position)
+                return self._store.put_checked(batch, position=position)
             except StoreUnavailable as error:
                 if time.monotonic() + pause_s > deadline:
                     raise
@@ -304,7 +313,8 @@ class Pipeline:
         """Refuse names at once that would refuse every message."""
         mapping = self._decoder.mapping
         columns = self._source.columns
-        for feature in mapping or columns or ():
+        # With transforms the names that the group knows come later.
+        for feature in () if self._transforms else mapping or columns or ():
             group.feature_type(feature)
         if mapping and columns is not None:
             for feature, column in mapping.items():
@@ -323,6 +333,7 @@ class Pipeline:
         job.property("read", report.read)
         job.property("written", report.written)
         job.property("refused", report.refused)
+        job.property("skipped", report.skipped)
         job.property(
             "offsets",
             {
@@ -340,13 +351,14 @@ class _Run:
         self.group = group
         self.conflicts = 0
         self.starts: dict[str, int] = {}
-        self._read = self._written = self._refused = self._bytes = 0
+        self._read = self._written = self._refused = self._skipped = self._bytes = 0
         self._positions: dict[str, int] = {}
         self._began = time.monotonic()
 
     def add(self, batch: Batch, checked: Checked) -> None:
         self._read += len(batch.messages)
-        self._written += len(checked.records)
+        self._written += checked.written
+        self._skipped += checked.skipped
         self._refused += len(checked.refused)
         self._bytes += batch.size_bytes
         for part in batch.position:
@@ -362,4 +374,5 @@ class _Run:
             seconds=time.monotonic() - self._began,
             positions=dict(self._positions),
             conflicts=self.conflicts,
+            skipped=self._skipped,
         )

@@ -29,6 +29,7 @@ class Message(NamedTuple):
         value: bytes as sent, or a row by column name where the format has columns.
         key: bytes as sent.
         timestamp_us: when the source got it, µs UTC, where the source says so.
+        headers: name and bytes as sent, in order; a name may come more than once.
         fault: why the source could not split it into columns; `value` is then its raw bytes.
     """
 
@@ -37,6 +38,7 @@ class Message(NamedTuple):
     value: bytes | Mapping[str, object] | None
     key: bytes | None = None
     timestamp_us: int | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
     fault: Undecodable | None = None
 
 

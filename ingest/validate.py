@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import final
 
-from featurestore import FeatureGroup, InvalidRecord, Value, WriteError
-from featurestore.convert import checked_size, encode_record
-from featurestore.record import MAX_RECORD_BYTES
-from ingest.decode import Decoder
+from featurestore import CheckedBatch, Delete, FeatureGroup, WriteError, check_batch
+from ingest.decode import Decoded, Decoder, Deleted
 from ingest.errors import Undecodable
 from ingest.source import Message
+from ingest.transform import Transform
 
 __all__ = ["Checked", "Refusal", "check"]
-
-# A record of n features is stored in at most its texts and 100 bytes for each feature: its name
-# (64), its number (8) and the framing.
-_FEATURE_BYTES: Final = 100
 
 
 @final
@@ -42,63 +37,116 @@ class Checked:
     """A batch's messages, told apart.
 
     Args:
-        records: what is to be put, in the order of the messages.
-        refused: the other messages.
+        messages: all of them; everything else goes by their places.
+        batch: what is to be put and deleted.
+        refused: the messages that are refused, in order.
+        skipped: how many say nothing that concerns records.
     """
 
-    records: Sequence[Mapping[str, Value]]
+    messages: Sequence[Message]
+    batch: CheckedBatch
     refused: Sequence[Refusal]
+    skipped: int
 
-    def without(self, errors: Sequence[WriteError], messages: Sequence[Message]) -> Checked:
+    def without(self, errors: Sequence[WriteError]) -> Checked:
         """Return the same messages told apart anew, after the store refused some records.
 
         Args:
-            errors: the store's refusals, by index of `records`.
-            messages: what was checked.
+            errors: the store's refusals, by the places of the messages.
         """
-        known = {(refusal.message.partition, refusal.message.offset) for refusal in self.refused}
-        accepted = [
-            message for message in messages if (message.partition, message.offset) not in known
+        refused = [
+            *self.refused,
+            *(Refusal(self.messages[error.index], error.code, error.message) for error in errors),
         ]
-        refused = {error.index: error for error in errors}
-        return Checked(
-            [record for index, record in enumerate(self.records) if index not in refused],
-            [
-                *self.refused,
-                *(
-                    Refusal(accepted[index], error.code, error.message)
-                    for index, error in refused.items()
-                ),
-            ],
-        )
+        return Checked(self.messages, self.batch, refused, self.skipped)
+
+    @property
+    def written(self) -> int:
+        """How many records were put or deleted."""
+        return len(self.messages) - len(self.refused) - self.skipped
 
 
-def check(messages: Iterable[Message], decoder: Decoder, group: FeatureGroup) -> Checked:
-    """Decode messages and check each against the group, as the store will.
+def check(
+    messages: Sequence[Message],
+    decoder: Decoder,
+    group: FeatureGroup,
+    transforms: Sequence[Transform] = (),
+) -> Checked:
+    """Decode messages, transform what they say, and check it against the group as the store will.
 
     After this the store has no reason left to refuse one of the records, unless the group or the
     clock changes meanwhile, so that refusals are known before the transaction.
+
+    Raises:
+        SourceUnavailable: what decoding or a transform needs does not answer.
     """
-    records: list[Mapping[str, Value]] = []
-    refused: list[Refusal] = []
-    decode, validate = decoder.decode, group.validate
-    for message in messages:
+    refusals: dict[int, Exception] = {}
+    places: list[int] = []
+    decoded: list[Decoded] = []
+    decode = decoder.decode
+    for place, message in enumerate(messages):
         try:
             if message.fault is not None:
                 raise message.fault
-            record = validate(decode(message))
-            if _may_be_oversized(record):
-                checked_size(group, encode_record(record))
-        except (Undecodable, InvalidRecord) as error:
-            refused.append(Refusal(message, type(error).__name__, str(error)))
+            said = decode(message)
+        except Undecodable as error:
+            refusals[place] = error
         else:
+            if said is not None:
+                places.append(place)
+                decoded.append(said)
+    for transform in transforms:
+        if not decoded:
+            break
+        places, decoded = _transformed(transform, messages, places, decoded, refusals)
+    entries: list[Mapping[str, object] | Delete] = []
+    kept: list[int] = []
+    for place, said in zip(places, decoded, strict=True):
+        if isinstance(said, Deleted):
+            try:
+                entries.append(_delete(group, said))
+            except Undecodable as error:
+                refusals[place] = error
+                continue
+        else:
+            entries.append(said)  # type: ignore[arg-type]  # None was left out
+        kept.append(place)
+    batch = check_batch(group, entries)
+    refusals.update((kept[number], error) for number, error in batch.refused)
+    if len(kept) != len(messages):
+        batch = batch.renumbered(kept)
+    refused = [
+        Refusal(messages[place], type(error).__name__, str(error))
+        for place, error in sorted(refusals.items())
+    ]
+    return Checked(messages, batch, refused, len(messages) - len(batch) - len(refused))
+
+
+def _transformed(
+    transform: Transform,
+    messages: Sequence[Message],
+    places: list[int],
+    decoded: list[Decoded],
+    refusals: dict[int, Exception],
+) -> tuple[list[int], list[Decoded]]:
+    changed = transform.apply(decoded, [messages[place] for place in places])
+    left: list[int] = []
+    records: list[Decoded] = []
+    for place, record in zip(places, changed, strict=True):
+        if isinstance(record, Undecodable):
+            refusals[place] = record
+        elif record is not None:
+            left.append(place)
             records.append(record)
-    return Checked(records, refused)
+    return left, records
 
 
-def _may_be_oversized(record: dict[str, Value]) -> bool:
-    size = len(record) * _FEATURE_BYTES
-    for value in record.values():
-        if isinstance(value, str):
-            size += 4 * len(value)  # UTF-8 takes up to four bytes for a character
-    return size > MAX_RECORD_BYTES
+def _delete(group: FeatureGroup, said: Deleted) -> Delete:
+    fields = said.fields
+    name = group.record_identifier
+    if name not in fields:
+        raise Undecodable(
+            "deletion", expected=f"the record identifier {name!r}", got=f"{list(fields)}"
+        )
+    moment = fields.get(group.event_time) if said.event_time is None else said.event_time
+    return Delete(group.name, fields[name], moment)

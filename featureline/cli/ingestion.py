@@ -15,7 +15,7 @@ import click
 
 from featureline.cli.output import emit, progress, read_json
 from featureline.cli.store import common_options, home_of, open_any
-from featurestore import FeatureStore, InvalidRequest, Put
+from featurestore import FeatureStore, InvalidRequest
 from featurestore.embedded import EmbeddedStore
 from ingest import (
     DeadLetters,
@@ -173,10 +173,9 @@ def load_file(store: FeatureStore, group: str, path: Path) -> dict[str, Any]:
         with progress(f"{path.name} → {group}", None) as tick:
             while not (batch := source.poll(_PAGE, 0.0)).is_last:
                 checked = check(batch.messages, decoder, definition)
-                if checked.records:
-                    errors = store.batch_write([Put(group, r) for r in checked.records])
-                    checked = checked.without(errors, batch.messages)
-                stored += len(checked.records)
+                if checked.batch:
+                    checked = checked.without(store.put_checked(checked.batch))
+                stored += checked.written
                 refused += [
                     {
                         "index": refusal.message.offset,

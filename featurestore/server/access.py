@@ -581,7 +581,7 @@ class Entries:
         self._groups = groups
         self._reads = method == "BatchGetRecord"
         self._action = f"sagemaker:{method}"
-        self._settled: set[str] = set()
+        self._settled: set[tuple[str, str]] = set()
         self._logged: set[object] = set()
 
     def check(self, entry: Any) -> None:
@@ -592,9 +592,11 @@ class Entries:
             Unauthenticated: the token has ended.
         """
         name = entry.feature_group_name
-        if name in self._settled:
+        deletes = not self._reads and entry.HasField("deletion")
+        action = _DELETE if deletes else self._action
+        if (action, name) in self._settled:
             return
-        access, caller, action = self._access, self._caller, self._action
+        access, caller = self._access, self._caller
         try:
             if self._reads:
                 access.read_entry(caller, action, entry, self._groups)
@@ -606,7 +608,7 @@ class Entries:
                 access.refused(caller, error, self._request_id)
             raise
         if access.is_settled(caller, action, name):
-            self._settled.add(name)
+            self._settled.add((action, name))
 
 
 def _nobody() -> Unauthenticated:
@@ -699,6 +701,7 @@ def _training(request: Any) -> Needs:
     return needs
 
 
+_DELETE: Final = "sagemaker:DeleteRecord"
 _GRAPH: Final = arn("lineage-group", "sagemaker-default-lineage-group")
 _ALL_GROUPS: Final = group_arn("*")
 _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
@@ -707,7 +710,11 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "GetRecord": _on_group("sagemaker:GetRecord"),
     "BatchGetRecord": lambda request: _each_group("sagemaker:BatchGetRecord", request.identifiers),
     "BatchWriteRecord": lambda request: [
-        *_each_group("sagemaker:BatchWriteRecord", request.entries),
+        *_each_group(
+            "sagemaker:BatchWriteRecord",
+            (entry for entry in request.entries if not entry.HasField("deletion")),
+        ),
+        *_each_group(_DELETE, (entry for entry in request.entries if entry.HasField("deletion"))),
         *_position(request),
     ],
     "UpdateRecord": _on_group("sagemaker:UpdateRecord"),

@@ -392,6 +392,11 @@ class RuntimeService:
         return runtime_pb2.GetSourcePositionResponse(next=stored).SerializeToString()
 
     def _put(self, call: Call, groups: _Groups) -> _Prepared:
+        if call.request.HasField("deletion"):
+            raise InvalidRequest(
+                "deletion: expected it in an entry of BatchWriteRecord or StreamRecords only; "
+                "call DeleteRecord"
+            )
         return _Prepared(Batch([self._write_of(groups, call.request, None)]))
 
     def _is_all_allowed(self, call: Call) -> bool:
@@ -493,9 +498,22 @@ class RuntimeService:
     ) -> Write:
         entry = named(groups, request.feature_group_name)
         self._limiter.admit_write(entry)
-        write = self._store.prepare_message(
-            entry, request.record, wire.ttl_from(request) or ttl, wire.stores_from(request)
-        )
+        if request.HasField("deletion"):
+            if request.HasField("record") or request.HasField("ttl_duration"):
+                raise InvalidRequest(
+                    f"{entry.group.name}: expected a record or a deletion in an entry, got both"
+                )
+            write = self._store.prepare_delete(
+                entry,
+                request.deletion.record_identifier_value_as_string,
+                request.deletion.event_time or None,
+                hard=False,
+                stores=wire.stores_from(request),
+            )
+        else:
+            write = self._store.prepare_message(
+                entry, request.record, wire.ttl_from(request) or ttl, wire.stores_from(request)
+            )
         self._limiter.charge_write(entry, _clear_bytes(entry, write))
         return write
 

@@ -12,16 +12,25 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PutRecordRequest(_message.Message):
-    __slots__ = ("feature_group_name", "record", "target_stores", "ttl_duration")
+    __slots__ = ("feature_group_name", "record", "target_stores", "ttl_duration", "deletion")
+    class Deletion(_message.Message):
+        __slots__ = ("record_identifier_value_as_string", "event_time")
+        RECORD_IDENTIFIER_VALUE_AS_STRING_FIELD_NUMBER: _ClassVar[int]
+        EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+        record_identifier_value_as_string: str
+        event_time: str
+        def __init__(self, record_identifier_value_as_string: _Optional[str] = ..., event_time: _Optional[str] = ...) -> None: ...
     FEATURE_GROUP_NAME_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
     TARGET_STORES_FIELD_NUMBER: _ClassVar[int]
     TTL_DURATION_FIELD_NUMBER: _ClassVar[int]
+    DELETION_FIELD_NUMBER: _ClassVar[int]
     feature_group_name: str
     record: _record_pb2.Record
     target_stores: _containers.RepeatedScalarFieldContainer[_record_pb2.Store]
     ttl_duration: _record_pb2.TtlDuration
-    def __init__(self, feature_group_name: _Optional[str] = ..., record: _Optional[_Union[_record_pb2.Record, _Mapping]] = ..., target_stores: _Optional[_Iterable[_Union[_record_pb2.Store, str]]] = ..., ttl_duration: _Optional[_Union[_record_pb2.TtlDuration, _Mapping]] = ...) -> None: ...
+    deletion: PutRecordRequest.Deletion
+    def __init__(self, feature_group_name: _Optional[str] = ..., record: _Optional[_Union[_record_pb2.Record, _Mapping]] = ..., target_stores: _Optional[_Iterable[_Union[_record_pb2.Store, str]]] = ..., ttl_duration: _Optional[_Union[_record_pb2.TtlDuration, _Mapping]] = ..., deletion: _Optional[_Union[PutRecordRequest.Deletion, _Mapping]] = ...) -> None: ...
 
 class PutRecordResponse(_message.Message):
     __slots__ = ()

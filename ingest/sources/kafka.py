@@ -188,7 +188,8 @@ class KafkaSource(Source):
                 size += len(value or b"") + len(record.key or b"")
                 # Very old producers send no time, or -1.
                 time_us = None if milliseconds is None or milliseconds < 0 else milliseconds * 1000
-                messages.append(Message(label, record.offset, value, record.key, time_us))
+                headers = record.headers
+                messages.append(Message(label, record.offset, value, record.key, time_us, headers))
         return Batch(messages, tuple(position), size, self._is_caught_up())
 
     def commit(self, position: Sequence[PartitionPosition]) -> None:

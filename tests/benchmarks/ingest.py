@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import itertools
+import json
 import os
+import statistics
+import subprocess
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
 import featurestore
 from featureline.broker import Broker, BrokerUnavailable
-from ingest import DeadLetters, KafkaSource, Pipeline
+from ingest import DeadLetters, KafkaSource, Pipeline, Report
+from tests.benchmarks.child import ROOT, module_command
 from tests.benchmarks.harness import (
     Bar,
     BenchmarkSkipped,
@@ -36,6 +45,8 @@ __all__ = ["run"]
 _POLL_RECORDS: Final = 2_000
 _POLL_MS: Final = 500
 _BARE: Final = "bare kafka-python poll loop on the same topic"
+_BARE_CONFLUENT: Final = "bare confluent-kafka loop on the same topic"
+_SETTLE_S: Final = 30.0
 
 
 @final
@@ -43,13 +54,17 @@ _BARE: Final = "bare kafka-python poll loop on the same topic"
 class _Sizes:
     messages: int
     repeats: int
+    steady_s: float
 
 
 _SIZES: Final = {
-    Size.TINY: _Sizes(1_000, 1),
-    Size.DEFAULT: _Sizes(100_000, 3),
-    Size.FULL: _Sizes(1_000_000, 3),
+    Size.TINY: _Sizes(1_000, 1, 1.0),
+    Size.DEFAULT: _Sizes(100_000, 3, 5.0),
+    Size.FULL: _Sizes(1_000_000, 3, 20.0),
 }
+_PARTITIONS: Final = 4
+_STEADY_PER_S: Final = 4_000
+_STEADY_PAUSE_S: Final = 0.01
 
 
 def run(size: Size, work: Path) -> list[Figure]:
@@ -57,12 +72,15 @@ def run(size: Size, work: Path) -> list[Figure]:
     sizes = _SIZES[size]
     count = sizes.messages
     with _broker() as address:
-        topic = f"benchmark-{uuid.uuid4().hex[:12]}"
-        _create(address, topic)
-        note(f"producing {count:,} messages")
+        topic, wide = (f"benchmark-{uuid.uuid4().hex[:12]}" for _ in range(2))
+        _create(address, topic, 1)
+        _create(address, wide, _PARTITIONS)
+        note(f"producing {count:,} messages, twice")
         size_bytes = _produce(address, topic, count)
+        _produce(address, wide, count)
         note(f"reading them {sizes.repeats} times each way")
         homes = (work / f"home-{number}" for number in itertools.count())
+        memory: dict[str, dict[str, list[int]]] = {}
 
         def both_stores() -> tuple[float, float]:
             return _ingest(next(homes), address, topic, count)
@@ -71,20 +89,188 @@ def run(size: Size, work: Path) -> list[Figure]:
             seconds = _poll(address, topic, count)
             return seconds, seconds
 
-        samples = interleave({"ingest": both_stores, "bare": bare}, repeats=sizes.repeats)
+        def bare_confluent() -> tuple[float, float]:
+            seconds = _poll_confluent(address, topic, count)
+            return seconds, seconds
+
+        def processes(client: str, workers: int) -> tuple[float, float]:
+            seconds, resident = _in_processes(next(homes), address, wide, count, client, workers)
+            memory.setdefault(client, {})[str(workers)] = resident
+            return seconds, seconds
+
+        subjects: dict[str, Callable[[], tuple[float, float]]] = {
+            "ingest": both_stores,
+            "bare": bare,
+            "two workers": partial(processes, "kafka-python", 2),
+        }
+        if importlib.util.find_spec("confluent_kafka") is not None:
+            subjects |= {
+                "confluent": partial(processes, "confluent", 1),
+                "bare confluent": bare_confluent,
+                "two workers, confluent": partial(processes, "confluent", 2),
+            }
+        samples = interleave(subjects, repeats=sizes.repeats)
+        note(f"{_STEADY_PER_S:,} messages/s for {sizes.steady_s:g} s")
+        waits = _steady(next(homes), address, sizes.steady_s)
     what = f"{count:,} messages of {size_bytes // count} bytes, {len(FEATURES)} features: Kafka"
     bar = None if size is Size.TINY else Bar("ratio", ">=", 0.6)
-    return [
-        compare(
-            f"{what} → {end}",
+
+    def figure(
+        name: str, subject: str, place: int = 0, base: str = "bare", bar: Bar | None = None
+    ) -> Figure:
+        return compare(
+            f"{what} → {name}",
             "messages/s",
-            [count / sample[place] for sample in samples["ingest"]],
-            baseline=_BARE,
-            baseline_values=[count / sample[place] for sample in samples["bare"]],
-            bar=bar if place == 0 else None,
+            [count / sample[place] for sample in samples[subject]],
+            baseline=_BARE if base == "bare" else _BARE_CONFLUENT,
+            baseline_values=[count / sample[place] for sample in samples[base]],
+            bar=bar,
         )
-        for place, end in enumerate(("both stores, exactly once", "both stores, and flushed"))
+
+    figures = [
+        figure("both stores, exactly once", "ingest", bar=bar),
+        figure("both stores, and flushed", "ingest", 1),
+        figure("both stores, two workers", "two workers"),
     ]
+    if "confluent" in samples:
+        figures += [
+            figure("both stores, confluent-kafka", "confluent"),
+            figure("the same", "confluent", base="bare confluent"),
+            figure("both stores, confluent-kafka, two workers", "two workers, confluent"),
+        ]
+    quantiles = statistics.quantiles(waits, n=100)
+    figures.append(
+        compare(
+            f"steady {_STEADY_PER_S:,} messages/s: sent → durable in both stores, p99",
+            "ms",
+            [quantiles[98] * 1000],
+            baseline="p50 of the same",
+            baseline_values=[quantiles[49] * 1000],
+        )
+    )
+    for client, by_workers in memory.items():
+        for workers, resident in by_workers.items():
+            figures.append(
+                compare(
+                    f"resident memory at the end, {client}, {workers} workers",
+                    "MB",
+                    [resident[-1] / 1e6],
+                    baseline="after a quarter of the messages",
+                    baseline_values=[resident[0] / 1e6],
+                )
+            )
+    return figures
+
+
+def _in_processes(
+    home: Path, address: str, topic: str, count: int, client: str, workers: int
+) -> tuple[float, list[int]]:
+    """Ingest with some processes; return the seconds, and memory of the first by quarters."""
+    with featurestore.open(home) as store:
+        store.create_feature_group(GROUP)
+    order = {
+        "home": str(home),
+        "address": address,
+        "topic": topic,
+        "consumer_group": home.name,
+        "assignment": "all" if workers == 1 else "group",
+        "client": client,
+    }
+    command = module_command("tests.benchmarks.ingest_process", json.dumps(order))
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                subprocess.Popen(
+                    command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            for _ in range(workers)
+        ]
+        for process in started:
+            _line(process)
+        began = time.perf_counter()
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        results = [_line(process) for process in started]
+        seconds = time.perf_counter() - began
+    written = sum(result["written"] for result in results)
+    if written != count:
+        raise AssertionError(f"of {count} messages {written} were written")
+    return seconds, next(result["resident_bytes"] for result in results if result["written"])
+
+
+def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{process.args} ended early")
+    body: dict[str, Any] = json.loads(line)
+    return body
+
+
+def _steady(home: Path, address: str, seconds: float) -> list[float]:
+    """Produce at a steady rate beside a pipeline; return the seconds from sent to durable."""
+    topic = f"benchmark-{uuid.uuid4().hex[:12]}"
+    _create(address, topic, 1)
+    rows = list(make_messages(1_000, users=100))
+    waits: list[float] = []
+    sent: deque[tuple[int, float]] = deque()
+    stop = threading.Event()
+
+    def stored(report: Report) -> None:
+        now = time.perf_counter()
+        while sent and sent[0][0] <= report.read:
+            waits.append(now - sent.popleft()[1])
+
+    with (
+        featurestore.open(home) as store,
+        contextlib.closing(KafkaProducer(bootstrap_servers=address)) as producer,
+    ):
+        store.create_feature_group(GROUP)
+        source = KafkaSource(address, topic, consumer_group=home.name, assignment="all")
+        letters = DeadLetters(home / "deadletters")
+        pipeline = Pipeline(source, store, GROUP.name, dead_letters=letters)
+        running = threading.Thread(
+            target=pipeline.run, kwargs={"stop": stop, "on_progress": stored}
+        )
+        running.start()
+        number = 0
+        began = time.perf_counter()
+        while (elapsed := time.perf_counter() - began) < seconds:
+            while number < elapsed * _STEADY_PER_S:
+                producer.send(topic, rows[number % len(rows)])
+                number += 1
+            sent.append((number, time.perf_counter()))
+            time.sleep(_STEADY_PAUSE_S)
+        producer.flush()
+        deadline = time.perf_counter() + _SETTLE_S
+        while sent and time.perf_counter() < deadline:
+            time.sleep(_STEADY_PAUSE_S)
+        stop.set()
+        running.join()
+    if sent:
+        raise AssertionError(f"{len(sent)} sends were not stored within {_SETTLE_S:g} s")
+    return waits
+
+
+def _poll_confluent(address: str, topic: str, count: int) -> float:
+    confluent = importlib.import_module("confluent_kafka")
+    began = time.perf_counter()
+    settings = {"bootstrap.servers": address, "group.id": "bare", "enable.auto.commit": False}
+    consumer = confluent.Consumer(settings)
+    try:
+        consumer.assign([confluent.TopicPartition(topic, 0, 0)])
+        seen = 0
+        while seen < count:
+            for message in consumer.consume(_POLL_RECORDS, _POLL_MS / 1000):
+                if message.error() is not None:
+                    raise AssertionError(str(message.error()))
+                seen += message.value() is not None
+        return time.perf_counter() - began
+    finally:
+        consumer.close()
 
 
 def _ingest(home: Path, address: str, topic: str, count: int) -> tuple[float, float]:
@@ -138,9 +324,9 @@ def _broker() -> Iterator[str]:
         yield broker.address
 
 
-def _create(address: str, topic: str) -> None:
+def _create(address: str, topic: str, partitions: int) -> None:
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=address)) as admin:
-        admin.create_topics([NewTopic(topic, 1, 1)])
+        admin.create_topics([NewTopic(topic, partitions, 1)])
 
 
 def _produce(address: str, topic: str, count: int) -> int:

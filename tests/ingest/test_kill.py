@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from featurestore import WindowedFeature, WindowedGroup
 from ingest import DeadLetters, Pipeline
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -22,11 +24,23 @@ PARTITIONS = 3
 BAD_EVERY = 13
 # So much waits from the start that every kill meets a process that is busy storing.
 BACKLOG = 15_000
+DECADE = dt.timedelta(days=3650)
+WINDOWS = WindowedGroup(
+    "stations",
+    source="readings",
+    by="station",
+    features=[
+        WindowedFeature("count", over=DECADE, name="events"),
+        WindowedFeature("sum", of="sequence", over=DECADE, name="total"),
+        WindowedFeature("last", of="sequence", over=DECADE, name="newest"),
+    ],
+)
 
 
 def test_killed_at_random_moments_each_record_is_stored_exactly_once(
     broker, store, stored, source, new_topic, produce, reading, tmp_path, position_name
 ):
+    store.create_windowed_group(WINDOWS)
     topic = new_topic(partitions=PARTITIONS)
     home = tmp_path / "home"
     producer = _Producing(topic, produce, reading)
@@ -58,6 +72,15 @@ def test_killed_at_random_moments_each_record_is_stored_exactly_once(
         max(sequence for sequence in good if sequence % 7 == station) for station in range(7)
     ]
     assert store.verify("readings").equal
+    for station in range(7):
+        values = [sequence for sequence in good if sequence % 7 == station]
+        assert store.get("stations", station) == {
+            "station": station,
+            "events": len(values),
+            "total": sum(values),
+            "newest": max(values),
+        }, "each event once in its windows too"
+    assert store.verify("stations").equal
     bad = sorted(int(letter.payload.decode().split()[1]) for letter in letters.read())
     assert bad == [sequence for sequence in sent if sequence % BAD_EVERY == 0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 import time
@@ -9,8 +10,26 @@ import time
 import pytest
 
 import lineage
-from featurestore import FeatureGroupNotFound, PartitionPosition, feature_definitions
-from ingest import Batch, FileSource, JsonDecoder, Message, Pipeline, Report, Source, Undecodable
+from featurestore import (
+    FeatureGroupNotFound,
+    PartitionPosition,
+    WindowedFeature,
+    WindowedGroup,
+    feature_definitions,
+)
+from ingest import (
+    Batch,
+    Deleted,
+    FileSource,
+    JsonDecoder,
+    Message,
+    Pipeline,
+    Report,
+    Source,
+    TombstoneDecoder,
+    Transform,
+    Undecodable,
+)
 
 
 def lines(path, *records: object):
@@ -78,6 +97,125 @@ def test_all_refused_batch_moves_the_position(tmp_path, store, dead_letters):
     assert Pipeline(FileSource(path), store, "readings").run().read == 0
 
 
+def test_a_late_event_corrects_the_windows_that_it_belongs_to(tmp_path, store, reading):
+    hour = dt.timedelta(hours=1)
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    store.create_windowed_group(
+        WindowedGroup(
+            "stations",
+            source="readings",
+            by="station",
+            features=[WindowedFeature("sum", of="sequence", over=hour, name="total")],
+            retention=dt.timedelta(hours=6),
+        )
+    )
+
+    def ingested(name, *events):
+        records = [
+            reading(number, station=1, time=(now - age).isoformat()) for number, age in events
+        ]
+        Pipeline(FileSource(lines(tmp_path / name, *records)), store, "readings").run()
+        times = [now - 2 * hour, now - hour, now]
+        return [store.get_windows("stations", [1], at=at)[0]["total"] for at in times]
+
+    first = ingested("first.jsonl", (1, hour / 2), (10, hour * 3 / 2), (100, hour * 5 / 2))
+    assert first == [100, 10, 1]
+    late = ingested("late.jsonl", (20, hour * 4 / 3), (200, hour * 7 / 3), (1000, hour * 20))
+    assert late == [300, 30, 1]
+    assert store.verify("stations").equal
+
+
+class _Picky(Transform):
+    """Refuses sequence 3, leaves 4 out, takes 5 for the word that station 0 is gone."""
+
+    def apply(self, records, messages):
+        changed = []
+        for record, message in zip(records, messages, strict=True):
+            assert json.loads(message.value)["sequence"] == record["sequence"]
+            match record["sequence"]:
+                case 3:
+                    changed.append(Undecodable("sequence", expected="no 3", got="3"))
+                case 4:
+                    changed.append(None)
+                case 5:
+                    changed.append(Deleted({"station": 0}, record["time"]))
+                case _:
+                    changed.append(record)
+        return changed
+
+
+class _Doubled(Transform):
+    """Doubles sequences, of what the transform before it left."""
+
+    def apply(self, records, messages):
+        assert len(records) == len(messages)
+        return [
+            record if isinstance(record, Deleted) else record | {"sequence": record["sequence"] * 2}
+            for record in records
+        ]
+
+
+def test_transforms_change_refuse_leave_out_and_delete(
+    tmp_path, store, dead_letters, reading, stored
+):
+    path = lines(tmp_path / "r.jsonl", "no record", *(reading(n) for n in range(7)))
+    report = Pipeline(
+        FileSource(path),
+        store,
+        "readings",
+        transforms=[_Picky(), _Doubled()],
+        dead_letters=dead_letters,
+    ).run()
+    assert (report.read, report.written, report.refused, report.skipped) == (8, 5, 2, 1)
+    assert [(letter.offset, letter.reason) for letter in dead_letters.read()] == [
+        (0, "line 1, column 1: expected a JSON object, got '\"no record\"'"),
+        (4, "sequence: expected no 3, got 3"),
+    ]
+    assert store.get("readings", 0) is None, "deleted after it was put"
+    assert store.get("readings", 6)["sequence"] == 12
+    assert store.verify("readings").equal
+
+
+def test_tombstones_delete_leave_out_or_are_refused(store, dead_letters, reading):
+    moment = 1_704_067_200_000_000 + 10_000_000  # ten seconds into 2024
+    messages = [
+        Message("0", 0, json.dumps(reading(1)).encode(), b"1"),
+        Message("0", 1, json.dumps(reading(2)).encode(), b"2"),
+        Message("0", 2, None, b"1", moment),
+        Message("0", 3, None, None, moment),
+        Message("0", 4, None, b"two", moment),
+        Message("0", 5, None, b"3"),
+    ]
+
+    def run(**options):
+        decoder = TombstoneDecoder(JsonDecoder(), field="station", **options)
+        return Pipeline(
+            _Listed(messages), store, "readings", decoder=decoder, dead_letters=dead_letters
+        ).run()
+
+    report = run()
+    assert (report.written, report.refused, report.skipped) == (3, 3, 0)
+    assert store.get("readings", 1) is None
+    assert store.get("readings", 2)["sequence"] == 2
+    reasons = [letter.reason for letter in dead_letters.read()]
+    assert reasons[0] == "tombstone: expected a key, got none"
+    assert "expected Integral, got 'two'" in reasons[1]
+    assert reasons[2] == "tombstone: expected a timestamp, got none"
+    assert store.verify("readings").equal
+
+    skipping = TombstoneDecoder(JsonDecoder(), field="station", skip=True)
+    assert skipping.decode(messages[2]) is None
+    by_json = TombstoneDecoder(JsonDecoder({"station": "at.id"}), field="at.id", key="json")
+    found = by_json.decode(messages[2]._replace(key=b'{"at.id": 7, "x": 1}'))
+    assert found.fields == {"station": 7}
+    assert by_json.decode(messages[2]._replace(key=b"7")).fields == {"station": 7}
+    for key in (b"{", b"\xff", b'{"x": 1}'):
+        with pytest.raises(Undecodable, match="key of a tombstone"):
+            by_json.decode(messages[2]._replace(key=key))
+    with pytest.raises(ValueError, match="expected 'text' or 'json'"):
+        TombstoneDecoder(JsonDecoder(), field="station", key="avro")
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -133,8 +271,9 @@ def test_two_processes_in_turns_store_each_record_once(tmp_path, store, stored, 
 
 def test_conflict_on_the_last_batch_is_not_the_end(store, stored, reading):
     values = [json.dumps(reading(n)).encode() for n in range(10)]
-    ahead = _Listed(values[:5])
-    late = _Overtaken(_Listed(values), lambda: Pipeline(ahead, store, "readings").run())
+    messages = [Message("0", offset, value) for offset, value in enumerate(values)]
+    ahead = _Listed(messages[:5])
+    late = _Overtaken(_Listed(messages), lambda: Pipeline(ahead, store, "readings").run())
     report = Pipeline(late, store, "readings").run(until_caught_up=True)
     assert (report.read, report.conflicts) == (5, 1)
     assert stored() == list(range(10))
@@ -192,8 +331,8 @@ class Interrupted(Exception):
 class _Listed(Source):
     """A list of values as one partition, handed out whole."""
 
-    def __init__(self, values: list[bytes]) -> None:
-        self._values = values
+    def __init__(self, messages: list[Message]) -> None:
+        self._messages = messages
         self._next = 0
 
     @property
@@ -207,12 +346,8 @@ class _Listed(Source):
         self._next = stored().get("0", 0)
 
     def poll(self, max_records, timeout_s) -> Batch:
-        start, self._next = self._next, len(self._values)
-        messages = [
-            Message("0", offset, value)
-            for offset, value in enumerate(self._values)
-            if offset >= start
-        ]
+        start, self._next = self._next, len(self._messages)
+        messages = self._messages[start:]
         stretch = (PartitionPosition("0", start, self._next),)
         return Batch(messages, stretch if messages else (), is_caught_up=True, is_last=not messages)
 

@@ -45,6 +45,11 @@ FIELDS = {
         "record": (2, "Record"),
         "target_stores": (3, "repeated Store"),
         "ttl_duration": (4, "TtlDuration"),
+        "deletion": (5, "Deletion"),
+    },
+    "PutRecordRequest.Deletion": {
+        "record_identifier_value_as_string": (1, "string"),
+        "event_time": (2, "string"),
     },
     "PutRecordResponse": {},
     "GetRecordRequest": {

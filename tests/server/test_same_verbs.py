@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore import (
+    Delete,
     FeatureGroup,
     FeatureGroupExists,
     FeatureGroupNotFound,
@@ -31,6 +32,7 @@ from featurestore import (
     StoreUnavailable,
     Ttl,
     TtlUnit,
+    check_batch,
     feature_definitions,
 )
 
@@ -346,6 +348,85 @@ class TestBatches:
         assert [(error.index, "NoStore" in error.message) for error in errors] == [(2, True)]
         assert [e.identifier for e in record_store.batch_get([_all_three()])] == ["LGA"]
         assert record_store.flush()["weather"].records == 3
+
+    def test_a_batch_deletes_as_well(self, record_store, reading):
+        record_store.put("weather", reading("JFK", 5))
+        at = reading("JFK", 6)["hour"]
+
+        errors = record_store.batch_write(
+            [
+                Put("weather", reading("EWR", 6)),
+                Delete("weather", "JFK", at),
+                Put("weather", reading("LGA", 6)),
+                Delete("weather", "LGA", reading("LGA", 7)["hour"]),
+                Delete("weather", "EWR", at),
+                Put("weather", reading("LGA", 6, temp=1.0)),
+                Delete("weather", "LGA", "yesterday"),
+                Delete("wether", "LGA", at),
+                Delete("weather", "EWR", reading("EWR", 5)["hour"]),
+            ]
+        )
+
+        assert [(error.index, error.code) for error in errors] == [
+            (6, "InvalidRecord"),
+            (7, "FeatureGroupNotFound"),
+        ]
+        assert [e.identifier for e in record_store.batch_get([_all_three()])] == ["EWR"]
+        assert sorted(record_store.records("weather", include_soft_deleted=True)) == [
+            "EWR",
+            "JFK",
+            "LGA",
+        ]
+        assert record_store.flush()["weather"].records == 8
+
+    def test_a_checked_batch_is_stored_like_its_entries(self, record_store, weather, reading):
+        group = weather
+        at = reading("A3", 7)["hour"]
+        entries = [reading(f"A{number}", 6) for number in range(40)]
+        entries[3:5] = [{**entries[3], "temp": "1.5"}, {**entries[4], "temp": "warm"}]
+        entries[6:6] = [Delete("weather", "A3", at), Delete("weather", "A4", "yesterday")]
+        checked = check_batch(group, entries)
+        assert [(number, type(error)) for number, error in checked.refused] == [
+            (4, InvalidRecord),
+            (7, InvalidRecord),
+        ]
+
+        assert record_store.put_checked(checked) == []
+
+        found = set(record_store.records("weather"))
+        assert found == {f"A{number}" for number in range(40)} - {"A3", "A4"}
+        assert record_store.get("weather", "A5") == reading("A5", 6)
+        assert record_store.flush()["weather"].records == 40
+        with pytest.raises(InvalidRequest, match="got none"):
+            record_store.put_checked(check_batch(group, []))
+
+    def test_a_checked_batch_moves_its_position_with_it(self, store, weather, reading):
+        store.create_feature_group(weather)
+        checked = check_batch(
+            weather, [reading("JFK"), Delete("weather", "EWR", reading()["hour"])]
+        )
+        store.put_checked(checked, position=_position(0, 2))
+        assert store.source_position("topic") == {"0": 2}
+        with pytest.raises(PositionConflict):
+            store.put_checked(checked, position=_position(0, 2))
+        assert store.flush()["weather"].records == 2
+
+    def test_a_batch_checked_against_an_older_group_is_checked_again(self, store, weather, reading):
+        store.create_feature_group(weather)
+        entries = [reading(f"A{number}") for number in range(20)]
+        checked = check_batch(weather, entries)
+        store.add_features("weather", feature_definitions([("dew", "Fractional")]))
+        assert store.put_checked(checked) == []
+        store.delete_feature_group("weather")
+        store.create_feature_group(
+            replace(
+                weather, features=feature_definitions([("origin", "String"), ("hour", "String")])
+            )
+        )
+        errors = store.put_checked(checked)
+        assert [error.index for error in errors] == list(range(20))
+        assert "temp" in errors[0].message
+        assert store.get("weather", "A1") is None
 
     def test_a_position_is_stored_with_the_records(self, store, weather, reading):
         store.create_feature_group(weather)
