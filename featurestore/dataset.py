@@ -8,8 +8,10 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, final
 
@@ -17,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featurestore import eventtime, numpyview, parted, pointintime, split
-from featurestore.digest import table_digest
+from featurestore.digest import TableDigest
 from featurestore.errors import InternalError, InvalidRequest
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
@@ -26,6 +28,7 @@ from featurestore.split import Fold
 from featurestore.statistics import describe
 from featurestore.window import WINDOW_RULE_VERSION, Windows
 from featurestore.window.history import window_join
+from featurestore.workers import Workers
 
 __all__ = [
     "METADATA_KEY",
@@ -415,20 +418,22 @@ def build(
         resolved: the selections; their order is the order of the columns.
         time: the spine's time column.
         as_of_us: only records written offline at or before it count; None: all.
-        threads: for DuckDB; the result does not depend on it.
+        threads: how many the joins share; None: one for each processor. The result does not depend
+            on it.
 
     Raises:
         InvalidSpine: a column is missing, has the wrong type, or a time is null.
         FeatureNotFound: a selection names no feature of its group.
+        StoreUnavailable, StoreCorrupt: a file of a group's table is gone or cannot be read.
+
     """
     names = output_names(spine.schema.names, resolved)
-    connection = pointintime.connect(threads=threads)
-    try:
-        table, proof = join(
-            spine, resolved, names, time=time, as_of_us=as_of_us, connection=connection
-        )
-    finally:
-        connection.close()
+    with Workers(threads) as workers:
+        table, proof = join(spine, resolved, names, time=time, as_of_us=as_of_us, workers=workers)
+    digest = TableDigest(len(table))
+    digest.add_columns(table.select(spine.schema.names))
+    spine_digest = digest.hexdigest()
+    digest.add_columns(table.drop_columns(spine.schema.names))
     manifest = describe_build(
         spine.schema.names,
         resolved,
@@ -436,8 +441,8 @@ def build(
         time=time,
         as_of_us=as_of_us,
         rows=len(table),
-        spine_digest=table_digest(spine),
-        rows_digest=table_digest(table),
+        spine_digest=spine_digest,
+        rows_digest=digest.hexdigest(),
         proof=proof,
     )
     return Dataset(table, manifest)
@@ -450,8 +455,8 @@ def join(
     *,
     time: str,
     as_of_us: int | None,
-    connection: Any,
-    spills: bool = False,
+    workers: Workers | None = None,
+    connection: Any | None = None,
     held_bytes: int | None = None,
 ) -> tuple[pa.Table, list[Proof]]:
     """Join rows of a spine with each selection; see `build`.
@@ -462,44 +467,87 @@ def join(
         names: of each selection, feature → column.
         time: the spine's time column.
         as_of_us: only records written offline at or before it count; None: all.
-        connection: from `pointintime.connect`.
-        spills: see `pointintime.as_of_join`.
+        workers: the selections' joins share them; None: all is done in the calling thread.
+        connection: from `pointintime.connect`, where memory is short: then it joins the selections,
+            one after another.
         held_bytes: see `window_join`.
 
     Returns:
         n rows, and of each selection how many of them saw a record and how old the youngest was.
     """
     times = pointintime.spine_times(spine, time)
-    columns: dict[str, Any] = dict(zip(spine.schema.names, spine.columns, strict=True))
-    proof = []
-    for entry, chosen in zip(resolved, names, strict=True):
-        key = entry.selection.key or entry.group.record_identifier
-        asked = pa.table({"key": pointintime.spine_keys(spine, key, entry.group), "time": times})
-        if entry.windows is not None:
-            joined = window_join(
-                asked,
+    asked = [
+        pa.table({"key": pointintime.spine_keys(spine, _key(entry), entry.group), "time": times})
+        for entry in resolved
+    ]
+    joined: dict[int, pa.Table] = {}
+
+    def narrow(number: int) -> None:
+        entry = resolved[number]
+        with _named(entry.group.name):
+            joined[number] = pointintime.as_of_join(
+                asked[number],
+                entry.snapshot,
+                entry.group,
+                list(names[number]),
+                lookback_us=entry.selection.lookback_us,
+                as_of_us=as_of_us,
+                connection=connection,
+                workers=workers,
+            )
+
+    def windowed(number: int, connection: Any) -> None:
+        entry = resolved[number]
+        assert entry.windows is not None
+        with _named(entry.group.name):
+            joined[number] = window_join(
+                asked[number],
                 entry.snapshot,
                 entry.windows,
-                list(chosen),
+                list(names[number]),
                 as_of_us=as_of_us,
                 connection=connection,
                 held_bytes=held_bytes,
             )
-        else:
-            joined = pointintime.as_of_join(
-                asked,
-                entry.snapshot,
-                entry.group,
-                list(chosen),
-                lookback_us=entry.selection.lookback_us,
-                as_of_us=as_of_us,
-                connection=connection,
-                spills=spills,
-            )
-        proof.append(_prove(entry.group.name, times, joined["_event_time"]))
+
+    jobs = [partial(narrow, n) for n, entry in enumerate(resolved) if entry.windows is None]
+    if workers is None or connection is not None:
+        for job in jobs:
+            job()
+    else:
+        workers.together(jobs)
+    # DuckDB shares the processors among the parts of one query, so these come one by one.
+    windows = [n for n, entry in enumerate(resolved) if entry.windows is not None]
+    if windows:
+        with (
+            nullcontext(connection)
+            if connection is not None
+            else pointintime.connect(threads=None if workers is None else workers.threads) as opened
+        ):
+            for number in windows:
+                windowed(number, opened)
+    columns: dict[str, Any] = dict(zip(spine.schema.names, spine.columns, strict=True))
+    proof = []
+    for number, (entry, chosen) in enumerate(zip(resolved, names, strict=True)):
+        proof.append(_prove(entry.group.name, times, joined[number]["_event_time"]))
         for feature, output in chosen.items():
-            columns[output] = joined[feature]
+            columns[output] = joined[number][feature]
     return pa.table(columns), proof
+
+
+def _key(entry: Resolved) -> str:
+    return entry.selection.key or entry.group.record_identifier
+
+
+@contextmanager
+def _named(group: str) -> Iterator[None]:
+    """Say of an error which group's join it ended, where its message does not."""
+    try:
+        yield
+    except Exception as error:
+        if group not in str(error):
+            error.add_note(f"while the feature group {group!r} was joined")
+        raise
 
 
 def describe_build(

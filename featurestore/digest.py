@@ -29,8 +29,7 @@ def table_digest(table: pa.Table) -> str:
     True
     """
     digest = TableDigest(len(table))
-    for name, column in zip(table.schema.names, table.columns, strict=True):
-        digest.add(name, column.type, partial(list, (_one_array(column),)))
+    digest.add_columns(table)
     return digest.hexdigest()
 
 
@@ -55,6 +54,11 @@ class TableDigest:
                 the last is a multiple of 8.
         """
         _feed(self._digest, name, kind, pieces)
+
+    def add_columns(self, table: pa.Table) -> None:
+        """Take the next columns, in order."""
+        for name, column in zip(table.schema.names, table.columns, strict=True):
+            self.add(name, column.type, partial(list, (_one_array(column),)))
 
     def hexdigest(self) -> str:
         """Return the digest of the columns so far."""

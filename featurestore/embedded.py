@@ -662,8 +662,9 @@ class EmbeddedStore(FeatureStore):
     ) -> Dataset:
         """See FeatureStore.dataset; the result does not depend on the engine.
 
-        `threads` limits DuckDB. With `engine="spark"` the session `spark` joins, by default the
-        active one or a new one; see `write_dataset` for a result that does not fit into memory.
+        The joins of the groups share `threads`, by default one for each processor. With
+        `engine="spark"` the session `spark` joins, by default the active one or a new one; see
+        `write_dataset` for a result that does not fit into memory.
         """
         check_engine(engine, spark, threads=threads)
         rows = read_spine(spine)
@@ -799,7 +800,7 @@ class EmbeddedStore(FeatureStore):
 
         Args:
             fingerprint: or four or more of its first characters.
-            threads: for DuckDB; the result does not depend on it.
+            threads: how many the joins share; the result does not depend on it.
             engine: `duckdb` or `spark`, whichever built it the first time.
             spark: the Spark session; by default the active one, else a new one.
         """

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["booleans", "from_int64", "int64"]
+__all__ = ["booleans", "from_int64", "int32", "int64"]
 
 _INT64_BITS: Final = 64
 
@@ -31,6 +31,18 @@ def booleans(array: pa.BooleanArray) -> npt.NDArray[np.bool_]:
     unpacked: Any = np.unpackbits(bits, bitorder="little").view(np.bool_)
     values: npt.NDArray[np.bool_] = unpacked[array.offset % 8 :][: len(array)]
     return values
+
+
+def int32(array: pa.Int32Array) -> npt.NDArray[np.int32]:
+    """Return the values of an array; what a null says is arbitrary.
+
+    >>> int32(pa.array([1, 2, 3], pa.int32()).slice(1)).tolist()
+    [2, 3]
+    """
+    if not len(array):
+        return np.zeros(0, np.int32)
+    values: npt.NDArray[np.int32] = np.frombuffer(array.buffers()[1], np.int32)
+    return values[array.offset : array.offset + len(array)]
 
 
 def int64(array: pa.Array) -> npt.NDArray[np.int64]:

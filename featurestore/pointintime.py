@@ -11,8 +11,8 @@ One rule, in every engine (version `RULE_VERSION`):
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +25,10 @@ from featurestore import convert, eventtime, narrowjoin, numpyview
 from featurestore.convert import arrow_type
 from featurestore.errors import InternalError, InvalidSpine, nearest
 from featurestore.feature import FeatureDefinition, FeatureType
+from featurestore.historyfiles import HistoryFiles
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
+from featurestore.workers import Workers
 
 __all__ = [
     "RULE_VERSION",
@@ -44,10 +46,6 @@ RULE_VERSION: Final = 1
 _TIME: Final = pa.timestamp("us", "UTC")
 _LOOKED_AT: Final = 20_000
 _FEW: Final = 0.5
-# Of so many rows the identifiers and times take some 2 GB at once.
-_NARROW_HISTORY: Final = 30_000_000
-_NARROW_ROWS: Final = 1_000_000
-_WIDE_ROWS: Final = 65_536
 # Orders the versions of one identifier; of those at or before a time the last one counts. One
 # comparison of rows sorts as fast as that of a time, and needs no ranking of the history first.
 VERSION_ORDER: Final = "ROW(_event_time, NOT is_deleted, write_time, _sequence)"
@@ -84,8 +82,8 @@ def as_of_join(
     *,
     lookback_us: int | None = None,
     as_of_us: int | None = None,
-    connection: Any,
-    spills: bool = False,
+    connection: Any | None = None,
+    workers: Workers | None = None,
 ) -> pa.Table:
     """Give each spine row the newest version of its identifier that was known at its time.
 
@@ -97,9 +95,9 @@ def as_of_join(
         features: names of m features.
         lookback_us: how old a value may be, µs; None: any age.
         as_of_us: only rows whose write time is at or before it count; None: all.
-        connection: from `connect`.
-        spills: whether memory is short: then all that grows with the history is DuckDB's, which
-            keeps to its limit.
+        connection: from `connect`, where memory is short: all that grows with the spine or the
+            history is DuckDB's then, which keeps to its limit. None: `narrowjoin` joins.
+        workers: for the narrow join; None: the calling thread.
 
     Returns:
         n rows in the spine's order: the m features, then `_event_time` of the version they come
@@ -110,6 +108,12 @@ def as_of_join(
     if snapshot is None or not snapshot.files or n == 0:
         return _nothing_known(group, features, n)
     kinds = group.definitions
+    schema = pa.schema(
+        [(name, arrow_type(kinds[name])) for name in dict.fromkeys(features)]
+        + [("_event_time", _TIME)]
+    )
+    if connection is None:
+        return _narrow_join(spine, snapshot, group, schema, lookback_us, as_of_us, workers)
     in_files = table_columns(connection, snapshot, features)
     chosen = ", ".join(
         quoted(name) if name in in_files else f"NULL::{sql_type(kinds[name])} AS {quoted(name)}"
@@ -120,10 +124,6 @@ def as_of_join(
     parameters: dict[str, Any] = {"files": list(snapshot.files)}
     if as_of_us is not None:
         parameters["as_of"] = as_of_us
-    schema = pa.schema(
-        [(name, arrow_type(kinds[name])) for name in dict.fromkeys(features)]
-        + [("_event_time", _TIME)]
-    )
     visible = "NOT h.is_deleted"
     if lookback_us is not None:
         visible += " AND epoch_us(s._time) - epoch_us(h._event_time) <= $lookback"
@@ -140,12 +140,6 @@ def as_of_join(
     few = ""
     if _reads_few(connection, snapshot, identifier):
         few = f"AND {identifier} IN (SELECT _key FROM spine)"
-    elif not spills and _rows_of(snapshot) <= _NARROW_HISTORY:
-        connection.unregister("spine")
-        parameters.pop("lookback", None)
-        return _narrow_join(
-            spine, identifier, chosen, known, parameters, lookback_us, schema, connection
-        )
     outputs = ", ".join(
         f"CASE WHEN {visible} THEN h.{name} END AS {name}"
         for name in [*map(quoted, dict.fromkeys(features)), "_event_time"]
@@ -177,51 +171,35 @@ def as_of_join(
     return joined.select(schema.names).cast(schema).combine_chunks()
 
 
-def _rows_of(snapshot: Snapshot) -> float:
-    """Return how many rows a table version has at most."""
-    rows = [known.rows for known in snapshot.statistics]
-    return math.inf if not rows or None in rows else sum(count or 0 for count in rows)
-
-
 def _narrow_join(
     spine: pa.Table,
-    identifier: str,
-    chosen: str,
-    known: str,
-    parameters: Mapping[str, Any],
-    lookback_us: int | None,
+    snapshot: Snapshot,
+    group: FeatureGroup,
     schema: pa.Schema,
-    connection: Any,
+    lookback_us: int | None,
+    as_of_us: int | None,
+    workers: Workers | None,
 ) -> pa.Table:
     """Join identifiers and times, then read the values of the rows that match."""
-    times = numpyview.int64(_one_array(spine["time"]).cast(pa.int64()))
-
-    def read(columns: str, rows: int) -> Any:
-        # In the order of files and rows, so that both times a row has the same number.
-        return connection.sql(
-            f"""
-            SELECT {columns}
-            FROM read_parquet($files, union_by_name = true, hive_partitioning = false)
-            WHERE epoch_us(_event_time) <= $latest {known}
-            """,
-            params={**parameters, "latest": int(times.max())},
-        ).to_arrow_reader(rows)
-
-    internal = "_event_time, is_deleted, write_time, _sequence"
-    matches = narrowjoin.find(
-        _one_array(spine["key"]),
-        times,
-        read(f"{identifier} AS _key, {internal}", _NARROW_ROWS),
-        lookback_us=lookback_us,
-    )
-    seen = numpyview.from_int64(matches.times_us, is_valid=matches.rows >= 0).cast(_TIME)
+    workers = workers or Workers(1)
+    identifier = group.record_identifier
     values = pa.schema([field for field in schema if field.name != "_event_time"])
-    if not len(values):
-        return pa.table({"_event_time": seen})
-    table = narrowjoin.pick(
-        matches, read(", ".join(filter(None, (chosen, "_event_time"))), _WIDE_ROWS), values
-    )
-    return table.append_column("_event_time", seen).combine_chunks()
+    texts = [field.name for field in values if pa.types.is_string(field.type)]
+    with closing(
+        HistoryFiles(group.name, snapshot.files, identifier, texts=texts, workers=workers)
+    ) as history:
+        matches = narrowjoin.find(
+            _one_array(spine["key"]),
+            numpyview.int64(_one_array(spine["time"]).cast(pa.int64())),
+            history,
+            identifier,
+            lookback_us=lookback_us,
+            as_of_us=as_of_us,
+            workers=workers,
+        )
+        columns = narrowjoin.pick(matches, history, values, workers=workers)
+    seen = numpyview.from_int64(matches.times_us, is_valid=matches.rows >= 0).cast(_TIME)
+    return pa.table({**columns, "_event_time": seen}, schema=schema)
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

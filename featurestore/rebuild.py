@@ -35,7 +35,7 @@ def rebuild(
         manifest: of the dataset.
         spine: the rows that it was asked for.
         resolve: finds the groups and table versions that a manifest names.
-        threads: for DuckDB; the result does not depend on it.
+        threads: how many the joins share; the result does not depend on it.
         engine: that joins; the result does not depend on it.
         session: of Spark; None: see `featurestore.spark.session`.
 

@@ -167,7 +167,6 @@ def write(
                             time=time,
                             as_of_us=as_of_us,
                             connection=connection,
-                            spills=True,
                             held_bytes=memory_limit // _PIECES,
                         )
                     table = _plain(table)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import threading
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +20,8 @@ from featurestore import (
     FeatureSelection,
     InvalidRequest,
     InvalidSpine,
+    StoreCorrupt,
+    StoreUnavailable,
     feature_definitions,
 )
 from featurestore.dataset import METADATA_KEY, build, read_spine
@@ -91,6 +95,50 @@ def test_several_groups(filled, spine, make_group, at):
     assert dataset.table["seats"].to_pylist() == [150, 150, None, None, 150]
     assert dataset.manifest["keys"] == ["plane", "station"]
     assert dataset.versions == {"readings": 0, "planes": 0}
+
+
+@pytest.fixture
+def five_groups(filled, make_group, at):
+    """Groups `g0` to `g4` about the same stations; each knows one value."""
+    for n in range(5):
+        name = f"g{n}"
+        kinds = [("station", "String"), ("time", "String"), (f"value{n}", "Integral")]
+        filled.create_feature_group(make_group(name, kinds))
+        filled.put(name, {"station": "JFK", "time": at(12 + n), f"value{n}": n})
+    return filled
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_groups_that_are_joined_together_come_in_the_order_asked_for(five_groups, spine, threads):
+    asked = [FeatureSelection(f"g{n}") for n in (3, 0, 4, 1, 2)]
+    dataset = five_groups.dataset(spine, asked, threads=threads)
+    assert dataset.features == ("value3", "value0", "value4", "value1", "value2")
+    assert dataset.table["value3"].to_pylist() == [3, None, 3, None, None]
+    assert dataset.table["value4"].to_pylist() == [None, None, 4, None, None]
+    one = five_groups.dataset(spine, asked, threads=1)
+    assert (dataset.fingerprint, dataset.manifest["proof"]) == (
+        one.fingerprint,
+        one.manifest["proof"],
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_file_that_cannot_be_read_is_named_with_its_group(five_groups, spine, threads):
+    asked = [f"g{n}" for n in range(5)]
+    five_groups.dataset(spine, asked)  # flushed now
+    (file,) = Path(five_groups.offline_uri("g3")).rglob("*.parquet")
+    file.write_bytes(b"PAR1" + bytes(40) + b"PAR1")
+    with pytest.raises(StoreCorrupt, match=f"g3: the file {file} of the offline table cannot be"):
+        five_groups.dataset(spine, asked, threads=threads)
+    file.unlink()
+    with pytest.raises(StoreUnavailable, match=f"g3: the file {file} of the offline table is gone"):
+        five_groups.dataset(spine, asked, threads=threads)
+    assert not [t for t in threading.enumerate() if t.name.startswith("join")]
+
+
+def test_less_than_one_thread_is_refused(filled, spine):
+    with pytest.raises(InvalidRequest, match="threads: expected 1 or more, got 0"):
+        filled.dataset(spine, ["readings"], threads=0)
 
 
 def test_a_group_that_was_never_written(store, spine):

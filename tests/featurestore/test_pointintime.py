@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import FeatureGroup, feature_definitions, pointintime
+from featurestore import (
+    FeatureGroup,
+    feature_definitions,
+    historyfiles,
+    narrowjoin,
+    pointintime,
+)
 from featurestore.convert import ARROW_TYPES, offline_schema
 from featurestore.errors import InvalidSpine
 from featurestore.eventtime import MAX_US, MIN_US
 from featurestore.offline import FileStatistics, Snapshot
 from featurestore.pointintime import as_of_join, connect, spine_keys, spine_times
+from featurestore.workers import Workers
 
 UTC = dt.UTC
 TIME = pa.timestamp("us", "UTC")
@@ -64,7 +72,7 @@ def snapshot_of(folder: Path, *tables: pa.Table) -> Snapshot:
     files = []
     for table in tables:
         files.append(str(folder / f"{len(list(folder.iterdir()))}.parquet"))
-        pq.write_table(table, files[-1])
+        pq.write_table(table, files[-1], row_group_size=7 if len(table) < 100 else 2_000)
     names = dict.fromkeys(name for table in tables for name in table.schema.names)
     known = tuple(FileStatistics(len(table), 1) for table in tables)
     return Snapshot(str(folder), 0, tuple(files), tuple(names), known)
@@ -75,7 +83,13 @@ def engine(request):
     """Make every test with each of the ways to join."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pointintime, "_FEW", 2.0 if request.param == "sql of few" else -1.0)
-        patch.setattr(pointintime, "_NARROW_HISTORY", 10**9 if request.param == "narrow" else -1)
+        # Several lots, and several batches of one, out of a few rows.
+        patch.setattr(narrowjoin, "_LOT_ROWS", 4)
+        patch.setattr(narrowjoin, "_LARGEST_LOT", 8)
+        patch.setattr(narrowjoin, "_TIES_HELD", 3)
+        patch.setattr(historyfiles, "_WHOLE_ROWS", 5)
+        patch.setattr(historyfiles, "_BATCH_ROWS", 3)
+        patch.setattr(historyfiles, "_KEPT_OPEN", 1)
         yield request.param
 
 
@@ -85,7 +99,10 @@ def group(make_group):
 
 
 @pytest.fixture(scope="module")
-def connection():
+def connection(engine):
+    if engine == "narrow":
+        yield None
+        return
     with connect(threads=2) as opened:
         yield opened
 
@@ -434,7 +451,9 @@ def test_it_agrees_with_pandas_merge_asof(tmp_path, group, connection):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_the_number_of_threads_does_not_show(tmp_path, group, threads):
+def test_the_number_of_threads_does_not_show(tmp_path, group, engine, threads, monkeypatch):
+    monkeypatch.setattr(historyfiles, "_BATCH_ROWS", 500)
+    monkeypatch.setattr(narrowjoin, "_TIES_HELD", 1_000)
     chance = np.random.default_rng(7)
     n = 20_000
     table = history_table(
@@ -457,10 +476,17 @@ def test_the_number_of_threads_does_not_show(tmp_path, group, threads):
         }
     )
     snapshot = snapshot_of(tmp_path, *(table.slice(start, 2500) for start in range(0, n, 2500)))
-    with connect(threads=1) as one, connect(threads=threads) as many:
-        expected = as_of_join(spine, snapshot, group, ("value",), connection=one)
+
+    def join(workers: Workers) -> pa.Table:
+        with nullcontext() if engine == "narrow" else connect(threads=workers.threads) as opened:
+            return as_of_join(
+                spine, snapshot, group, ("value",), connection=opened, workers=workers
+            )
+
+    with Workers(1) as one, Workers(threads) as many:
+        expected = join(one)
         for _ in range(2):
-            assert as_of_join(spine, snapshot, group, ("value",), connection=many).equals(expected)
+            assert join(many).equals(expected)
 
 
 # -- the spine's columns ----------------------------------------------------------------------

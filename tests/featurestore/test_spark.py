@@ -40,6 +40,7 @@ from featurestore import (
 )
 from featurestore.convert import offline_schema
 from featurestore.dataset import Resolved
+from featurestore.digest import table_digest
 from featurestore.eventtime import MAX_US, MIN_US
 from featurestore.feature import CollectionType, FeatureDefinition, FeatureType
 from featurestore.offline import Snapshot
@@ -419,10 +420,10 @@ def test_values_of_every_kind_in_written_files(spark, mixed, spine, tmp_path, mo
     ]
     back = Dataset.read(made.path)
     assert back.manifest == expected.manifest
-    assert dataset.table_digest(back.table) == expected.manifest["rows_digest"]
+    assert table_digest(back.table) == expected.manifest["rows_digest"]
     batches = list(made.reader(batch_rows=2))
     assert [len(batch) for batch in batches] == [2, 2, 2, 1]
-    again = dataset.table_digest(pa.Table.from_batches(batches))
+    again = table_digest(pa.Table.from_batches(batches))
     assert again == expected.manifest["rows_digest"]
     assert not list(tmp_path.glob(".*"))
 
@@ -480,7 +481,7 @@ def test_a_spine_without_rows_and_a_table_without_records(spark, store, readings
         expected = store.dataset(spine, ["readings"])
         made = store.write_dataset(spine, ["readings"], path, engine="spark", spark=spark)
         assert made.fingerprint == expected.fingerprint
-        assert dataset.table_digest(Dataset.read(path).table) == expected.manifest["rows_digest"]
+        assert table_digest(Dataset.read(path).table) == expected.manifest["rows_digest"]
         again = store.dataset(spine, ["readings"], engine="spark", spark=spark)
         assert again.fingerprint == expected.fingerprint
 

@@ -60,10 +60,8 @@ def test_check_says_what_would_run_or_what_is_wrong(settings, tmp_path):
     ]
     settings.write_text(settings.read_text().replace("path =", "pth ="))
     told = run("run", settings, "--check", fails=InvalidSettings)
-    assert (
-        "pipeline 'readings'.source.pth: expected one of path, watch, pattern, settle_s, index, on_unreadable, got 'pth'; did you mean"
-        in told
-    )
+    assert "pipeline 'readings'.source.pth: expected one of path, watch" in told
+    assert "got 'pth'; did you mean" in told
 
 
 def test_a_fleet_of_files_ends_by_itself_and_says_when_it_is_ready(
