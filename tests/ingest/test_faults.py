@@ -167,8 +167,11 @@ def test_broker_restarted_with_its_data_is_read_on(kept_broker, store, stored, r
     assert stored() == list(range(15))
 
 
-@BOTH
-@pytest.mark.parametrize("is_made_anew", [False, True], ids=["no topic", "shorter topic"])
+@pytest.mark.parametrize(
+    ("client", "is_made_anew"),
+    [("kafka-python", False), ("kafka-python", True), ("confluent", True)],
+    ids=["no topic", "shorter topic", "shorter topic, confluent"],
+)
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_broker_restarted_without_its_data_is_an_error(
     client, is_made_anew, proxy, own_broker, store, stored, new_topic, produce, reading, run

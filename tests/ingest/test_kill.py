@@ -77,7 +77,7 @@ def test_killed_at_random_moments_each_record_is_stored_exactly_once(
 def test_member_that_is_stopped_beyond_its_session_is_fenced(
     broker, store, source, producing, catch_up, tmp_path, position_name
 ):
-    topic, producer = producing(PARTITIONS, BACKLOG)
+    topic, producer = producing(PARTITIONS, 600)
     options = {
         "consumer_group": "killed",
         "max_poll_interval_s": 3.0,
