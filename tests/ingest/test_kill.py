@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ingest import DeadLetters, Pipeline
-from tests.ingest.lives import Lives, Producing, differences
+from tests.ingest.lives import Lives, Producing, differences, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -65,7 +65,12 @@ def test_killed_at_random_moments_each_record_is_stored_exactly_once(
         for kill in range(KILLS):
             before = store.source_position(name)
             pid = lives.begin()
-            time.sleep(chance.uniform(0.01, 0.7))
+            # Half of them die in their first moments, half while they store.
+            if kill % 2:
+                wait_until(lambda before=before: store.source_position(name) != before)
+                time.sleep(chance.uniform(0.0, 0.2))
+            else:
+                time.sleep(chance.uniform(0.01, 0.5))
             lives.end(pid)
             progressed += store.source_position(name) != before
             if kill % 7 == 6:
@@ -107,7 +112,4 @@ def test_member_that_is_stopped_beyond_its_session_is_fenced(
 def _moves(store, name: str, timeout_s: float) -> bool:
     """Whether somebody stores something within this time."""
     before = store.source_position(name)
-    until = time.monotonic() + timeout_s
-    while store.source_position(name) == before and time.monotonic() < until:
-        time.sleep(0.05)
-    return store.source_position(name) != before
+    return wait_until(lambda: store.source_position(name) != before, timeout_s)
