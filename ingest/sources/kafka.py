@@ -52,6 +52,7 @@ _MIN_BUFFER_BYTES: Final = 1 << 16
 _DENIALS: Final = frozenset(
     {
         FaultKind.TLS,
+        FaultKind.NO_LOGIN,
         FaultKind.MECHANISM,
         FaultKind.LOGIN,
         FaultKind.TOPIC_RIGHT,

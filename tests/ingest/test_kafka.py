@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import socket
+import sys
 import threading
 import time
 
@@ -354,6 +355,8 @@ def test_broker_that_goes_away_ends_the_run_after_a_while(own_broker, store, mon
         ({"topic": ""}, "topic: expected a name"),
         ({"consumer_group": ""}, "consumer_group: expected a name"),
         ({"assignment": "some"}, "assignment: expected 'group' or 'all', got 'some'"),
+        ({"client": "java"}, "client: expected one of kafka-python, confluent, auto, got 'java'"),
+        ({"max_buffer_bytes": 10}, "max_buffer_bytes: expected at least 65536, got 10"),
         ({"on_gap": "ignore"}, "on_gap: expected 'fail' or 'skip', got 'ignore'"),
     ],
 )
@@ -361,6 +364,15 @@ def test_wrong_options_are_refused(options, message):
     given = {"bootstrap": "localhost:9092", "topic": "t", "consumer_group": "g"} | options
     with pytest.raises(ValueError, match=message):
         KafkaSource(**given)
+
+
+def test_absent_library_is_an_error_that_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    monkeypatch.delitem(sys.modules, "ingest.sources.confluent", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'featureline\[confluent\]'"):
+        KafkaSource("localhost:9092", "t", consumer_group="g", client="confluent")
+    chosen = KafkaSource("localhost:9092", "t", consumer_group="g", client="auto")
+    assert chosen.client == "kafka-python"
 
 
 def test_wrong_security_setting_is_an_error(broker, store):
