@@ -322,7 +322,7 @@ def test_server_that_is_killed_is_waited_for(
 
 
 def test_full_disk_ends_the_run_and_the_next_one_goes_on(
-    small_disk, broker, source, store, new_topic, reading
+    small_disk, broker, source_of, store, new_topic, reading
 ):
     group = store.describe_feature_group("readings")
     disk = small_disk(4 << 20)
@@ -333,7 +333,7 @@ def test_full_disk_ends_the_run_and_the_next_one_goes_on(
         full.create_feature_group(group)
 
         def ingest(batch_size: int):
-            reader = source(topic, client="confluent")
+            reader = source_of("confluent")(topic)
             pipeline = Pipeline(reader, full, "readings", batch_size=batch_size)
             return pipeline.run(until_caught_up=True)
 

@@ -98,7 +98,7 @@ def test_member_that_is_stopped_beyond_its_session_is_fenced(
         assert _moves(store, name, 90)
         lives.begin()
         os.kill(zombie, signal.SIGSTOP)
-        while not _moves(store, name, 15):  # stopped with the store's lock in its hands
+        while not _moves(store, name, 10):  # stopped with the store's lock in its hands
             os.kill(zombie, signal.SIGCONT)
             time.sleep(0.1)
             os.kill(zombie, signal.SIGSTOP)
