@@ -363,11 +363,8 @@ class KafkaSource(Source):
             after = of_part[-1].offset + 1
             self._next[partition] = after
             position.append(PartitionPosition(str(partition), start, after))
-            for message in of_part:
-                value = message.value
-                assert not isinstance(value, Mapping)
-                size += len(value or b"") + len(message.key or b"")
-            messages = of_part if not messages else messages + of_part
+            size += sum(len(one.value or b"") + len(one.key or b"") for one in of_part)
+            messages += of_part
         return Batch(messages, tuple(position), size, self._is_caught_up(link))
 
     def _is_caught_up(self, link: KafkaLink) -> bool:
