@@ -13,17 +13,12 @@ from typing import Any, Final, Literal, TypeAlias, cast, final
 import lineage
 from featurestore import PartitionPosition
 from featurestore.errors import nearest
-from ingest.errors import (
-    IngestError,
-    PositionLost,
-    SourceDenied,
-    SourceNotFound,
-    SourceUnavailable,
-)
+from ingest.errors import PositionLost, SourceNotFound
 from ingest.source import Batch, Message, Source, StoredPositions
 from ingest.sources.kafka_link import FaultKind, KafkaFault, KafkaLink, LinkSettings, Topic
 from ingest.sources.kafka_probe import probe
 from ingest.sources.kafka_python import KafkaPythonLink
+from ingest.sources.kafka_refusal import lost, refused, unavailable
 from ingest.sources.kafka_security import KafkaSecurity
 
 __all__ = ["CLIENTS", "Client", "KafkaSource", "kafka_source"]
@@ -48,17 +43,6 @@ _LOOK_AGAIN_S: Final = 1.0
 # A new leader may be behind the old one for a moment.
 _BEHIND_S: Final = 3.0
 _MIN_BUFFER_BYTES: Final = 1 << 16
-
-_DENIALS: Final = frozenset(
-    {
-        FaultKind.TLS,
-        FaultKind.MECHANISM,
-        FaultKind.LOGIN,
-        FaultKind.TOPIC_RIGHT,
-        FaultKind.GROUP_RIGHT,
-        FaultKind.CLUSTER_RIGHT,
-    }
-)
 
 
 @final
@@ -291,10 +275,10 @@ class KafkaSource(Source):
             self._link = link
         except KafkaFault as fault:
             if fault.kind is FaultKind.AWAY:
-                raise self._unavailable(
-                    f"within {_CONNECT_TIMEOUT_S:g} s ({fault.text})"
+                raise unavailable(
+                    self._settings, f"within {_CONNECT_TIMEOUT_S:g} s ({fault.text})"
                 ) from fault
-            raise self._refused(fault) from fault
+            raise refused(self._settings, fault) from fault
         finally:
             if self._link is None:
                 link.close(_CLOSE_TIMEOUT_S)
@@ -337,7 +321,7 @@ class KafkaSource(Source):
             link.seek({number: self._next.get(number) for number in assigned})
         except KafkaFault as fault:
             self._is_placed = False
-            raise self._refused(fault) from fault
+            raise refused(self._settings, fault) from fault
 
     def _end_idling(self, link: KafkaLink) -> None:
         if self._is_idle:
@@ -351,14 +335,14 @@ class KafkaSource(Source):
             try:
                 self._close_gap(link, fault)
             except KafkaFault as second:
-                raise self._refused(second) from second
+                raise refused(self._settings, second) from second
         elif fault.kind in (FaultKind.AWAY, FaultKind.NO_TOPIC):
             _log.info("Kafka at %s: %s; polling again", self.bootstrap, fault)
             if fault.kind is FaultKind.NO_TOPIC and not self._misses:
                 self._looked_at = 0.0
             time.sleep(min(timeout_s, _PAUSE_S))
         else:
-            raise self._refused(fault) from fault
+            raise refused(self._settings, fault) from fault
 
     def _follows(self, polled: Mapping[int, list[Message]]) -> bool:
         """Whether everything lies behind what was handed out; else it is asked for anew."""
@@ -386,11 +370,8 @@ class KafkaSource(Source):
             after = of_part[-1].offset + 1
             self._next[partition] = after
             position.append(PartitionPosition(str(partition), start, after))
-            for message in of_part:
-                value = message.value
-                assert not isinstance(value, Mapping)
-                size += len(value or b"") + len(message.key or b"")
-            messages = of_part if not messages else messages + of_part
+            size += sum(len(one.value or b"") + len(one.key or b"") for one in of_part)
+            messages += of_part
         return Batch(messages, tuple(position), size, self._is_caught_up(link))
 
     def _is_caught_up(self, link: KafkaLink) -> bool:
@@ -432,7 +413,7 @@ class KafkaSource(Source):
             self._behind_since = now
             self._looked_at = 0.0  # it may have been deleted
         elif now - self._behind_since > _BEHIND_S and not self._misses:
-            raise self._lost(*behind)
+            raise lost(self._settings, *behind)
         if now - self._looked_at < (_LOOK_AGAIN_S if self._misses else every_s):
             return
         self._looked_at = now
@@ -463,15 +444,6 @@ class KafkaSource(Source):
                     return partition, position, end
         return None
 
-    def _lost(self, partition: int, position: int, end: int) -> PositionLost:
-        return PositionLost(
-            f"{self.topic} partition {partition}: the store stands at {position}, but the broker "
-            f"has no more than {end}: the topic was made anew, or the broker lost what it had; "
-            f"read it under another consumer group",
-            partition=str(partition),
-            position=position,
-        )
-
     def _note_missed(self, fault: KafkaFault, silent_s: float) -> None:
         if fault.kind is FaultKind.NO_TOPIC:
             self._misses += 1
@@ -486,9 +458,9 @@ class KafkaSource(Source):
                 "Kafka at %s has been silent for %.0f s: %s", self.bootstrap, silent_s, fault
             )
             if silent_s > self._unavailable_timeout_s:
-                raise self._unavailable(f"for {silent_s:.0f} s") from fault
+                raise unavailable(self._settings, f"for {silent_s:.0f} s") from fault
         else:
-            raise self._refused(fault) from fault
+            raise refused(self._settings, fault) from fault
 
     def _check_anew(self) -> None:
         """Go on in a topic that was deleted and made anew, if nothing of the old one was read."""
@@ -526,44 +498,7 @@ class KafkaSource(Source):
                 _log.warning("%s; going on from %d", what, first)
                 link.seek(self._next | {partition: first})
             elif position > last:
-                raise self._lost(partition, position, last) from fault
-
-    def _unavailable(self, how_long: str) -> SourceUnavailable:
-        return SourceUnavailable(
-            f"no Kafka broker answers at {self.bootstrap} {how_long}; check the address, that the "
-            f"broker runs and advertises an address that can be reached from here, and that topic "
-            f"{self.topic!r} is still there"
-        )
-
-    def _refused(self, fault: KafkaFault) -> IngestError:
-        """Say what the brokers refuse, and what to do about it."""
-        security = self._settings.security
-        advice = {
-            FaultKind.LOGIN: (
-                f"check username and password of {security.username!r} for {security.mechanism}"
-                if security.username
-                else f"check the token for {security.mechanism}"
-            ),
-            FaultKind.TOPIC_RIGHT: (
-                f"allow this client the operation {fault.operation} on topic {self.topic!r}"
-            ),
-            FaultKind.GROUP_RIGHT: (
-                f"allow this client the operation Read on group {self.consumer_group!r}, or use "
-                f"assignment='all', which needs no group"
-            ),
-            FaultKind.CLUSTER_RIGHT: (
-                f"allow this client the operation {fault.operation} on the cluster"
-            ),
-            FaultKind.CODEC: (
-                "install what its compression needs: pip install 'featureline[compression]'"
-            ),
-            FaultKind.SETTING: "check client_settings against the library's names",
-        }.get(fault.kind)
-        error = SourceDenied if fault.kind in _DENIALS else IngestError
-        return error(
-            f"Kafka at {self.bootstrap}, topic {self.topic!r}: {fault.kind.value}: {fault.text}"
-            + (f"; {advice}" if advice else "")
-        )
+                raise lost(self._settings, partition, position, last) from fault
 
 
 def kafka_source(

@@ -21,6 +21,7 @@ class FaultKind(enum.Enum):
     GAP = "the position is outside of what the broker has"
     NO_TOPIC = "unknown topic"
     TLS = "TLS refused"
+    NO_LOGIN = "login required"
     MECHANISM = "SASL mechanism not offered"
     LOGIN = "authentication failed"
     TOPIC_RIGHT = "not authorised for the topic"

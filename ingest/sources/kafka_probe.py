@@ -46,7 +46,7 @@ def probe(servers: Sequence[str], security: KafkaSecurity, timeout_s: float) -> 
         timeout_s: for all of them together.
 
     Raises:
-        KafkaFault: AWAY, TLS, MECHANISM or LOGIN.
+        KafkaFault: AWAY, TLS, NO_LOGIN, MECHANISM or LOGIN.
         InvalidRequest: the security's files cannot be used.
     """
     context = security.context() if security.is_tls else None
@@ -147,7 +147,7 @@ def _greet(connection: socket.socket, server: str, security: KafkaSecurity) -> N
         if security.is_sasl:
             raise KafkaFault(FaultKind.AWAY, f"{server}: {error}") from error
         raise KafkaFault(
-            FaultKind.MECHANISM,
+            FaultKind.NO_LOGIN,
             f"{server}: it closes the connection to a client that does not log in ({error}); use "
             f"protocol {'SASL_SSL' if security.is_tls else 'SASL_PLAINTEXT'} with a mechanism",
         ) from error

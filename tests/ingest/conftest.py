@@ -21,6 +21,7 @@ from featureline.broker import Broker, BrokerUnavailable
 from featurestore import FeatureGroup, FeatureStore, feature_definitions
 from ingest import DeadLetters, KafkaSource
 
+_FETCH_WAIT_MS = {"kafka-python": "fetch_max_wait_ms", "confluent": "fetch.wait.max.ms"}
 Value = bytes | Mapping[str, object]
 
 
@@ -77,21 +78,31 @@ def client() -> str:
 
 
 @pytest.fixture
-def source(broker: str, client: str) -> Callable[..., KafkaSource]:
-    """Make a source with timings that let a group come together in seconds."""
+def source_of(broker: str) -> Callable[[str], Callable[..., KafkaSource]]:
+    """Make sources of a client, with timings that let a group come together in seconds."""
 
-    def make(topic: str, **options: object) -> KafkaSource:
-        settings: dict[str, object] = {
-            "consumer_group": "tests",
-            "client": client,
-            "assignment": "all",
-            "max_poll_interval_s": 3.0,
-            "session_timeout_s": 3.0,
-            "heartbeat_interval_s": 0.5,
-        }
-        return KafkaSource(broker, topic, **(settings | options))  # type: ignore[arg-type]
+    def of(client: str) -> Callable[..., KafkaSource]:
+        def make(topic: str, **options: object) -> KafkaSource:
+            settings: dict[str, object] = {
+                "consumer_group": "tests",
+                "client": client,
+                "assignment": "all",
+                "max_poll_interval_s": 3.0,
+                "session_timeout_s": 3.0,
+                "heartbeat_interval_s": 0.5,
+                "client_settings": {_FETCH_WAIT_MS[client]: 50},
+            }
+            return KafkaSource(broker, topic, **(settings | options))  # type: ignore[arg-type]
 
-    return make
+        return make
+
+    return of
+
+
+@pytest.fixture
+def source(source_of, client: str) -> Callable[..., KafkaSource]:
+    """Make a source."""
+    return source_of(client)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, final
@@ -34,6 +35,16 @@ def numbered(sequence: int) -> bytes:
             "temp": sequence / 4,
         }
     ).encode()
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+    """Wait until it holds; False when it does not within the time."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        if holds():
+            return True
+        time.sleep(0.01)
+    return holds()
 
 
 def differences(

@@ -167,8 +167,11 @@ def test_broker_restarted_with_its_data_is_read_on(kept_broker, store, stored, r
     assert stored() == list(range(15))
 
 
-@BOTH
-@pytest.mark.parametrize("is_made_anew", [False, True], ids=["no topic", "shorter topic"])
+@pytest.mark.parametrize(
+    ("client", "is_made_anew"),
+    [("kafka-python", False), ("kafka-python", True), ("confluent", True)],
+    ids=["no topic", "shorter topic", "shorter topic, confluent"],
+)
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_broker_restarted_without_its_data_is_an_error(
     client, is_made_anew, proxy, own_broker, store, stored, new_topic, produce, reading, run
@@ -319,7 +322,7 @@ def test_server_that_is_killed_is_waited_for(
 
 
 def test_full_disk_ends_the_run_and_the_next_one_goes_on(
-    small_disk, broker, source, store, new_topic, reading
+    small_disk, broker, source_of, store, new_topic, reading
 ):
     group = store.describe_feature_group("readings")
     disk = small_disk(4 << 20)
@@ -330,7 +333,7 @@ def test_full_disk_ends_the_run_and_the_next_one_goes_on(
         full.create_feature_group(group)
 
         def ingest(batch_size: int):
-            reader = source(topic, client="confluent")
+            reader = source_of("confluent")(topic)
             pipeline = Pipeline(reader, full, "readings", batch_size=batch_size)
             return pipeline.run(until_caught_up=True)
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import gc
+import json
+import os
 import socket
+import sys
 import threading
 import time
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from confluent_kafka import Producer
+from kafka import (
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    OffsetAndMetadata,
+    TopicPartition,
+)
 
 import lineage
 from featurestore import PositionConflict, Put, SourcePosition
@@ -116,6 +126,59 @@ def test_mapping_renames_fields(store, source, new_topic, produce):
     assert store.get("readings", 5) == {"station": 5, "time": "2024-01-01T00:00:00Z"}
 
 
+def test_key_headers_and_timestamp_come_with_the_message(broker, source, new_topic):
+    topic = new_topic()
+    producer = KafkaProducer(bootstrap_servers=broker)
+    headers = [("a", b"1"), ("b", b"\xff"), ("a", b"2")]
+    producer.send(
+        topic, b"value", key=b"key", headers=headers, partition=0, timestamp_ms=1_700_000_000_123
+    )
+    producer.send(topic, None, key=b"gone", partition=0)
+    producer.close()
+    reader = source(topic)
+    reader.seek(dict)
+    messages = []
+    while len(messages) < 2:
+        messages += reader.poll(10, 1.0).messages
+    reader.close()
+    first, second = messages
+    assert (first.partition, first.offset, first.value, first.key) == ("0", 0, b"value", b"key")
+    assert list(first.headers) == headers
+    assert first.timestamp_us == 1_700_000_000_123_000
+    assert (second.value, second.key, list(second.headers)) == (None, b"gone", [])
+
+
+@pytest.mark.parametrize(
+    "aborts",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(
+                "KAFKA_BOOTSTRAP_SERVERS" not in os.environ,
+                reason="our own broker does not say which transactions were aborted",
+            ),
+        ),
+    ],
+)
+def test_marks_of_transactions_and_what_was_aborted_are_left_out(
+    aborts, broker, store, stored, source, new_topic, reading
+):
+    topic = new_topic()
+    producer = Producer({"bootstrap.servers": broker, "transactional.id": topic})
+    producer.init_transactions(10)
+    for number in range(4):
+        producer.begin_transaction()
+        producer.produce(topic, json.dumps(reading(number)).encode(), partition=0)
+        producer.flush()
+        if aborts and number % 2:
+            producer.abort_transaction(10)
+        else:
+            producer.commit_transaction(10)
+    Pipeline(source(topic), store, "readings").run(until_caught_up=True)
+    assert stored() == ([0, 2] if aborts else [0, 1, 2, 3])
+
+
 def test_empty_topic_is_caught_up_at_once(store, source, new_topic):
     topic = new_topic(partitions=2)
     assert Pipeline(source(topic), store, "readings").run(until_caught_up=True).read == 0
@@ -143,8 +206,8 @@ def test_run_is_one_action_from_topic_to_group(broker, store, source, new_topic,
     assert "readings" in [found.name for found in reached if found.type == "FeatureGroup"]
 
 
-def test_partitions_move_when_a_member_joins_and_leaves(
-    store, stored, source, new_topic, produce, reading
+def test_partitions_move_between_members_with_different_clients(
+    store, stored, new_topic, produce, reading, source_of
 ):
     topic = new_topic(partitions=4)
     sent = 0
@@ -158,7 +221,8 @@ def test_partitions_move_when_a_member_joins_and_leaves(
 
     stops = [threading.Event(), threading.Event()]
     pipelines = [
-        Pipeline(source(topic, assignment="group"), store, "readings", batch_size=5) for _ in stops
+        Pipeline(source_of(client)(topic, assignment="group"), store, "readings", batch_size=5)
+        for client in ("kafka-python", "confluent")
     ]
     send(40)
     first = _Running(pipelines[0], stops[0])
@@ -209,7 +273,7 @@ def test_member_that_lost_its_partitions_writes_nothing(
 
 
 def test_full_outbox_is_waited_for_beyond_the_poll_interval_by_a_member(
-    store, stored, source, new_topic, produce, reading, monkeypatch, dead_letters, caplog
+    client, store, stored, source, new_topic, produce, reading, monkeypatch, dead_letters, caplog
 ):
     caplog.set_level("INFO", "ingest.sources.kafka")
     monkeypatch.setattr("featurestore.online.bound._LOOK_S", 0.0)
@@ -217,7 +281,8 @@ def test_full_outbox_is_waited_for_beyond_the_poll_interval_by_a_member(
     topic = new_topic()
     produce(topic, [reading(n) for n in range(40)])
     store.limit_outbox(records=10)
-    reader = source(topic, assignment="group", max_poll_interval_s=3.0)
+    interval_s = 1.0 if client == "kafka-python" else 3.0  # not below the session's timeout
+    reader = source(topic, assignment="group", max_poll_interval_s=interval_s)
     pipeline = Pipeline(
         reader, store, "readings", batch_size=10, dead_letters=dead_letters, retry_s=0.0
     )
@@ -229,7 +294,7 @@ def test_full_outbox_is_waited_for_beyond_the_poll_interval_by_a_member(
     thread.start()
     try:
         assert refused.wait(60)
-        time.sleep(4.0)  # without a sign of life it would be out of its consumer group
+        time.sleep(interval_s + 0.7)  # without a sign of life it would be out of its consumer group
         assert store.online.outbox.pending() == 10
     finally:
         store.limit_outbox()
@@ -290,6 +355,8 @@ def test_broker_that_goes_away_ends_the_run_after_a_while(own_broker, store, mon
         ({"topic": ""}, "topic: expected a name"),
         ({"consumer_group": ""}, "consumer_group: expected a name"),
         ({"assignment": "some"}, "assignment: expected 'group' or 'all', got 'some'"),
+        ({"client": "java"}, "client: expected one of kafka-python, confluent, auto, got 'java'"),
+        ({"max_buffer_bytes": 10}, "max_buffer_bytes: expected at least 65536, got 10"),
         ({"on_gap": "ignore"}, "on_gap: expected 'fail' or 'skip', got 'ignore'"),
     ],
 )
@@ -297,6 +364,15 @@ def test_wrong_options_are_refused(options, message):
     given = {"bootstrap": "localhost:9092", "topic": "t", "consumer_group": "g"} | options
     with pytest.raises(ValueError, match=message):
         KafkaSource(**given)
+
+
+def test_absent_library_is_an_error_that_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    monkeypatch.delitem(sys.modules, "ingest.sources.confluent", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'featureline\[confluent\]'"):
+        KafkaSource("localhost:9092", "t", consumer_group="g", client="confluent")
+    chosen = KafkaSource("localhost:9092", "t", consumer_group="g", client="auto")
+    assert chosen.client == "kafka-python"
 
 
 def test_wrong_security_setting_is_an_error(broker, store):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ingest import DeadLetters, Pipeline
-from tests.ingest.lives import Lives, Producing, differences
+from tests.ingest.lives import Lives, Producing, differences, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -65,7 +65,12 @@ def test_killed_at_random_moments_each_record_is_stored_exactly_once(
         for kill in range(KILLS):
             before = store.source_position(name)
             pid = lives.begin()
-            time.sleep(chance.uniform(0.01, 0.7))
+            # Half of them die in their first moments, half while they store.
+            if kill % 2:
+                wait_until(lambda before=before: store.source_position(name) != before)
+                time.sleep(chance.uniform(0.0, 0.2))
+            else:
+                time.sleep(chance.uniform(0.01, 0.5))
             lives.end(pid)
             progressed += store.source_position(name) != before
             if kill % 7 == 6:
@@ -77,7 +82,7 @@ def test_killed_at_random_moments_each_record_is_stored_exactly_once(
 def test_member_that_is_stopped_beyond_its_session_is_fenced(
     broker, store, source, producing, catch_up, tmp_path, position_name
 ):
-    topic, producer = producing(PARTITIONS, BACKLOG)
+    topic, producer = producing(PARTITIONS, 600)
     options = {
         "consumer_group": "killed",
         "max_poll_interval_s": 3.0,
@@ -93,7 +98,7 @@ def test_member_that_is_stopped_beyond_its_session_is_fenced(
         assert _moves(store, name, 90)
         lives.begin()
         os.kill(zombie, signal.SIGSTOP)
-        while not _moves(store, name, 15):  # stopped with the store's lock in its hands
+        while not _moves(store, name, 10):  # stopped with the store's lock in its hands
             os.kill(zombie, signal.SIGCONT)
             time.sleep(0.1)
             os.kill(zombie, signal.SIGSTOP)
@@ -107,7 +112,4 @@ def test_member_that_is_stopped_beyond_its_session_is_fenced(
 def _moves(store, name: str, timeout_s: float) -> bool:
     """Whether somebody stores something within this time."""
     before = store.source_position(name)
-    until = time.monotonic() + timeout_s
-    while store.source_position(name) == before and time.monotonic() < until:
-        time.sleep(0.05)
-    return store.source_position(name) != before
+    return wait_until(lambda: store.source_position(name) != before, timeout_s)

@@ -23,7 +23,7 @@ from featurestore import FeatureGroup, FeatureStore, feature_definitions
 from featurestore.embedded import EmbeddedStore
 from ingest import DeadLetters, KafkaSource, Pipeline, Report
 from tests.ingest.kafka_proxy import Proxy
-from tests.ingest.lives import Lives, Producing, differences
+from tests.ingest.lives import Lives, Producing, differences, wait_until
 from tests.soak.figure import Figure
 
 __all__ = ["run"]
@@ -91,7 +91,12 @@ def _killed(work: Path, broker: Broker, chance: random.Random, kills: int) -> li
             for kill in range(kills):
                 before = store.source_position(name)
                 pid = lives.begin()
-                time.sleep(chance.uniform(0.01, 0.8))
+                # Half of them die in their first moments, half while they store.
+                if kill % 2:
+                    wait_until(lambda before=before: store.source_position(name) != before)
+                    time.sleep(chance.uniform(0.0, 0.2))
+                else:
+                    time.sleep(chance.uniform(0.01, 0.8))
                 lives.end(pid)
                 progressed += store.source_position(name) != before
                 if kill % 10 == 9:
@@ -107,12 +112,13 @@ def _members(
     work: Path, broker: Broker, chance: random.Random, client: str, seconds: float
 ) -> list[Figure]:
     """Two to four members join, leave, die and stall, at random, for so long."""
-    options = {"consumer_group": "killed", "client": client, **_TIMINGS}
+    group = f"members-{client}"
+    options = {"consumer_group": group, "client": client, **_TIMINGS}
     counts = dict.fromkeys(("joined", "left", "died", "stalled"), 0)
-    topic = f"members-{client}"
+    topic = group
     with _sending(work, broker, topic, _BACKLOG) as (store, producer):
         lives = Lives(work / "home", broker.address, topic, batch_size=20, options=options)
-        name = _position_name(store, broker, topic)
+        name = _position_name(store, broker, topic, group)
         moved, before = 0, store.source_position(name)
         stalled: dict[int, float] = {}  # process → when it goes on
         until = time.monotonic() + seconds
@@ -142,7 +148,7 @@ def _members(
         return [
             *(Figure(f"{client}: members {what}", count) for what, count in counts.items()),
             Figure(f"{client}: looks that found progress", moved, least=3),
-            *_compared(f"{client} members", store, work, broker, topic, producer.sent),
+            *_compared(f"{client} members", store, work, broker, topic, producer.sent, group),
         ]
 
 
@@ -251,8 +257,8 @@ def _sending(
         yield store, Producing(send, partitions=_PARTITIONS, backlog=backlog, pause_s=0.01)
 
 
-def _position_name(store: FeatureStore, broker: Broker, topic: str) -> str:
-    source = KafkaSource(broker.address, topic, consumer_group="killed", assignment="all")
+def _position_name(store: FeatureStore, broker: Broker, topic: str, group: str = "killed") -> str:
+    source = KafkaSource(broker.address, topic, consumer_group=group, assignment="all")
     source.seek(dict)
     try:
         created = store.describe("readings").created
@@ -262,11 +268,17 @@ def _position_name(store: FeatureStore, broker: Broker, topic: str) -> str:
 
 
 def _compared(
-    name: str, store: EmbeddedStore, work: Path, broker: Broker, topic: str, sent: int
+    name: str,
+    store: EmbeddedStore,
+    work: Path,
+    broker: Broker,
+    topic: str,
+    sent: int,
+    group: str = "killed",
 ) -> list[Figure]:
     """Ingest what is left, and compare both stores with what was produced."""
     letters = DeadLetters(work / "home" / "dead")
-    rest = KafkaSource(broker.address, topic, consumer_group="killed", assignment="all")
+    rest = KafkaSource(broker.address, topic, consumer_group=group, assignment="all")
     Pipeline(rest, store, "readings", dead_letters=letters).run(until_caught_up=True)
     store.flush("readings")
     table: Any = pa.table(DeltaTable(store.offline_uri("readings")).to_pyarrow_table())
