@@ -15,8 +15,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final, Literal, final
@@ -139,7 +140,7 @@ class DeadLetters(DeadLetterSink):
             folder = self.folder / group / partition_digest(source, partition)
             for start, after, path in _stretches(folder):
                 if any(start <= offset < after for offset in newer):
-                    self._change(path, lambda letter, n=newer: n.get(letter.offset, letter))
+                    self._change(path, partial(_newer, newer))
 
     def artifacts(self, group: str) -> Sequence[lineage.Entity]:
         """See DeadLetterSink.artifacts."""
@@ -263,6 +264,10 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _newer(newer: Mapping[int, DeadLetter], letter: DeadLetter) -> DeadLetter:
+    return newer.get(letter.offset, letter)
 
 
 def _is_left(path: Path) -> bool:

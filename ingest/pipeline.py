@@ -23,6 +23,7 @@ from typing import Final, final
 import lineage
 from featurestore import (
     CheckedBatch,
+    Description,
     FeatureGroup,
     FeatureStore,
     Overloaded,
@@ -42,7 +43,7 @@ from ingest.stoprule import RefusalWatch, StopRule
 from ingest.transform import Transform
 from ingest.validate import Checked, Refusal, check
 
-__all__ = ["Pipeline", "Report"]
+__all__ = ["Pipeline", "Report", "group_id", "position_name"]
 
 _log = logging.getLogger(__name__)
 
@@ -165,8 +166,7 @@ class Pipeline:
             lineage.RecordingFailed: the action cannot be recorded; nothing was read.
         """
         description = self._store.describe(self._group_name)
-        # A group that was deleted and made anew has none of the records of the old one.
-        self._group_id = f"{description.group.name}@{description.created:%Y%m%dT%H%M%S.%f}"
+        self._group_id = group_id(description)
         run = _Run(description.group, self._stop_rule)
         stop = stop or threading.Event()
         name = (
@@ -304,11 +304,7 @@ class Pipeline:
 
     @property
     def _position_name(self) -> str:
-        name = f"ingest/{self._group_id}/{self._source.name}"
-        if len(name.encode()) <= _MAX_NAME_BYTES:
-            return name
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        return f"ingest/{self._group_id}/sha256:{digest}"
+        return position_name(self._group_id, self._source.name)
 
     @property
     def _decoder(self) -> Decoder:
@@ -352,6 +348,27 @@ class Pipeline:
                 for partition, after in report.positions.items()
             },
         )
+
+
+def group_id(description: Description) -> str:
+    """Return what names a feature group among all that ever had its name.
+
+    A group that was deleted and made anew has none of the records of the old one.
+    """
+    return f"{description.group.name}@{description.created:%Y%m%dT%H%M%S.%f}"
+
+
+def position_name(group: str, source: str) -> str:
+    """Return the name under which the store keeps a source's positions for a group.
+
+    Args:
+        group: the group's `group_id`.
+        source: the source's name, known once it is connected.
+    """
+    name = f"ingest/{group}/{source}"
+    if len(name.encode()) <= _MAX_NAME_BYTES:
+        return name
+    return f"ingest/{group}/sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 @final

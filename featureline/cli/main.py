@@ -10,6 +10,7 @@ import click
 
 from featureline.cli import (
     access,
+    auditing,
     backup,
     catalogue,
     datasets,
@@ -74,6 +75,7 @@ for command in (
 
 groups.group.add_command(transfer.backfill)
 groups.group.add_command(transfer.rebuild)
+ingestion.ingest.add_command(auditing.audit)
 
 
 def main() -> None:
