@@ -6,7 +6,7 @@ import datetime as dt
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -31,10 +31,12 @@ from ingest.validate import Checked, check
 
 __all__ = ["AuditDifference", "AuditReport", "audit"]
 
-_MEMORY: Final = "192MB"
+_MEMORY: Final = "128MB"
 _BATCH: Final = 2000
 _POLL_S: Final = 0.5
-_ROW_GROUP: Final = 50_000
+_ROW_GROUP: Final = 10_000
+# So many rows are compared at a time: DuckDB's aggregation does not always spill in time.
+_PART_ROWS: Final = 250_000
 _LIMIT: Final = 100
 _SLICE: Final = 1000
 _TIME: Final = pa.timestamp("us", "UTC")
@@ -155,7 +157,7 @@ def audit(
         IngestError: the dead letters cannot be read.
         StoreUnavailable: the offline table cannot be read.
 
-    Cost: one more read of the source and of the table; DuckDB takes 192 MB and the rest goes to a
+    Cost: one more read of the source and of the table; DuckDB takes 128 MB and the rest goes to a
     folder that is removed at the end.
     """
     if decoder is not None and mapping:
@@ -192,7 +194,8 @@ def audit(
             folder, description.group, produced, letters, files, columns, judged=judged
         )
         with comparison:
-            return comparison.report(store, exclusive=exclusive, limit=limit)
+            report = comparison.report(store, exclusive=exclusive, limit=limit)
+        return _with_online(report, store, description.group, limit)
 
 
 class _opened:  # used like a function
@@ -248,6 +251,7 @@ class _Produced:
     ) -> None:
         refusal_schema = pa.schema([*_PLACE, ("reason", pa.string())])
         at: dict[str, int] = {}
+        rows: list[pa.Table] = []
         with (
             pq.ParquetWriter(self.records, self._schema) as records,
             pq.ParquetWriter(self.refusals, refusal_schema) as refusals,
@@ -258,7 +262,10 @@ class _Produced:
                 messages = [m for m in batch.messages if self._is_meant(m, upto)]
                 if messages:
                     checked = check(messages, decoder, self._group, transforms)
-                    records.write_table(self._table(checked), row_group_size=_ROW_GROUP)
+                    rows.append(self._table(checked))
+                    if sum(map(len, rows)) >= _ROW_GROUP:
+                        records.write_table(pa.concat_tables(rows))
+                        rows.clear()
                     refused = [
                         {
                             "_partition": one.message.partition,
@@ -275,10 +282,11 @@ class _Produced:
                     if on_progress is not None:
                         on_progress(self.messages)
                 done = all(at.get(partition, 0) >= after for partition, after in upto.items())
-                if batch.is_last or batch.is_caught_up or (done and upto):
-                    return
-                if not upto:
-                    return
+                if done or batch.is_last or batch.is_caught_up:
+                    break
+            if rows:
+                records.write_table(pa.concat_tables(rows))
+        pa.default_memory_pool().release_unused()
 
     def _is_meant(self, message: Message, upto: Mapping[str, int]) -> bool:
         if message.offset >= upto.get(message.partition, 0):
@@ -440,14 +448,12 @@ class _Comparison:
             ),
             "extra": [],
             "not_in_dead_letters": lost[1],
-            "online": [],
         }
         counts = {
             "missing": missing_total,
             "different": self._count("produced > stored AND replaced"),
             "extra": 0,
             "not_in_dead_letters": lost[0],
-            "online": 0,
         }
         if self._judged:
             surplus = "stored > produced" + ("" if exclusive else " AND produced > 0")
@@ -455,14 +461,6 @@ class _Comparison:
             surplus += " AND NOT (produced = 0 AND replacing)"
             found["extra"] = self._named(surplus, "more often stored than produced", limit)
             counts["extra"] = self._count(surplus)
-        if self._group.online:
-            verified = store.verify(self._group.name)
-            online = [
-                AuditDifference(one.identifier, None, "", -1, 0, 0, one.reason)
-                for one in verified.differences
-            ]
-            counts["online"] = max(len(online), 0 if verified.equal else 1)
-            found["online"] = online[:limit]
         return AuditReport(
             equal=not any(counts.values()),
             messages=self._produced.messages,
@@ -515,7 +513,6 @@ class _Comparison:
         """
         c = self._connection
         names = list(self._group.feature_names)
-        features = ", ".join(map(quoted, names))
         known = set(self._columns)
         stored = ", ".join(
             f"{quoted(name)}"
@@ -523,27 +520,37 @@ class _Comparison:
             else f"CAST(NULL AS {self._duck_type(name)}) AS {quoted(name)}"
             for name in names
         )
-        rows = f"SELECT {features}, _event_time, is_deleted, _partition, _offset, 1 AS p FROM must"
-        if self._files:
-            files = ", ".join(map(_literal, self._files))
-            rows += (
-                f" UNION ALL SELECT {stored}, _event_time, is_deleted, NULL, NULL, 0 AS p FROM "
-                f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
-            )
         identifier = quoted(self._group.record_identifier)
-        values = ", ".join(
-            f"CASE WHEN is_deleted THEN NULL ELSE {quoted(name)} END AS {quoted(name)}"
-            for name in names
-            if name != self._group.record_identifier
-        )
+        files = ", ".join(map(_literal, self._files))
+        table = f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
+        total = _one(c, "SELECT count(*) FROM must")
+        total += _one(c, f"SELECT count(*) FROM {table}") if files else 0
+        parts = -(-total // _PART_ROWS)
+        values = ", ".join(quoted(name) for name in names if name != self._group.record_identifier)
+        # Values are compared by a hash of 64 bits, beside identifier and event time in full.
+        digest = f"CASE WHEN is_deleted THEN 0 ELSE hash({values}) END AS digest"
         c.execute(
-            f"CREATE TEMP TABLE difference AS SELECT {identifier} AS _identifier, _event_time, "
-            f"is_deleted, sum(p)::BIGINT AS produced, sum(1 - p)::BIGINT AS stored, "
-            f"min(_partition) AS _partition, min(_offset) AS _offset FROM "
-            f"(SELECT {identifier}, {values}, _event_time, is_deleted, _partition, _offset, p "
-            f"FROM ({rows})) GROUP BY {features}, _event_time, is_deleted HAVING "
-            f"produced <> stored"
+            "CREATE TEMP TABLE difference (_identifier VARCHAR, _event_time TIMESTAMPTZ, "
+            "is_deleted BOOLEAN, produced BIGINT, stored BIGINT, _partition VARCHAR, "
+            "_offset BIGINT)"
         )
+        for part in range(parts):
+            chosen = f"WHERE hash({identifier}) % {parts} = {part}"
+            rows = (
+                f"SELECT {identifier}, _event_time, is_deleted, {digest}, _partition, _offset, "
+                f"1 AS p FROM must {chosen}"
+            )
+            if files:
+                rows += (
+                    f" UNION ALL SELECT {identifier}, _event_time, is_deleted, {digest}, NULL, "
+                    f"NULL, 0 FROM (SELECT {stored}, _event_time, is_deleted FROM {table}) {chosen}"
+                )
+            c.execute(
+                f"INSERT INTO difference SELECT {identifier}::VARCHAR, _event_time, is_deleted, "
+                f"sum(p) AS produced, sum(1 - p) AS stored, min(_partition), min(_offset) "
+                f"FROM ({rows}) GROUP BY {identifier}, _event_time, is_deleted, digest "
+                f"HAVING produced <> stored"
+            )
         for column, condition in (
             ("replaced", "d.produced > d.stored AND e.produced = 0"),
             ("replacing", "d.produced = 0 AND e.produced > e.stored"),
@@ -574,7 +581,7 @@ class _Comparison:
             texts = [
                 str(row[0])
                 for row in c.execute(
-                    "SELECT DISTINCT _identifier::VARCHAR AS text FROM difference WHERE "
+                    "SELECT DISTINCT _identifier AS text FROM difference WHERE "
                     f"produced > stored AND text > $after ORDER BY text LIMIT {_SLICE}",
                     {"after": after},
                 ).fetchall()
@@ -588,7 +595,7 @@ class _Comparison:
             after = texts[-1]
         condition = (
             "produced > stored AND EXISTS (SELECT 1 FROM erased e WHERE "
-            "e._identifier = difference._identifier::VARCHAR AND _event_time <= e.through)"
+            "e._identifier = difference._identifier AND _event_time <= e.through)"
         )
         gone = _one(
             c,
@@ -602,7 +609,7 @@ class _Comparison:
 
     def _named(self, condition: str, reason: str, limit: int) -> list[AuditDifference]:
         rows = self._connection.execute(
-            f"SELECT _identifier::VARCHAR, _event_time, _partition, _offset, produced, stored, "
+            f"SELECT _identifier, _event_time, _partition, _offset, produced, stored, "
             f"is_deleted FROM difference WHERE {condition} "
             f"ORDER BY _partition NULLS LAST, _offset, _identifier, _event_time "
             f"LIMIT {int(limit)}"
@@ -619,6 +626,26 @@ class _Comparison:
             )
             for identifier, event_time, partition, offset, produced, stored, deleted in rows
         ]
+
+
+def _with_online(
+    report: AuditReport, store: FeatureStore, group: FeatureGroup, limit: int
+) -> AuditReport:
+    """Add what the online store has else than the offline table, which memory is free for now."""
+    if not group.online:
+        return report
+    if isinstance(store, EmbeddedStore):
+        verified = store.verify(group.name, memory_limit=_MEMORY)
+    else:
+        verified = store.verify(group.name)
+    if verified.equal:
+        return report
+    differences = tuple(
+        AuditDifference(one.identifier, None, "", -1, 0, 0, one.reason)
+        for one in verified.differences
+    )
+    counts = {**report.counts, "online": len(differences)}
+    return replace(report, equal=False, online=differences[:limit], counts=counts)
 
 
 def _one(connection: Any, query: str) -> int:
