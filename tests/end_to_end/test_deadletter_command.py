@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+import featurestore
+from ingest import DeadLetters, DeadLetterTopic
+
 GROUP = {
     "FeatureGroupName": "people",
     "RecordIdentifierFeatureName": "id",
@@ -103,6 +106,20 @@ def test_wrong_arguments_say_so(home, command, arguments, error):
     ended = command(*arguments, "--home", home)
     assert ended.code in (1, 2)
     assert error in ended.err
+
+
+def test_erasure_reaches_other_folders_and_names_topics(home, messages, command, tmp_path):
+    folder = tmp_path / "letters"
+    command(
+        "ingest", "files", messages, "--group", "people", "--dead-letters", folder, "--home", home
+    )
+    topic = DeadLetterTopic("broker:9092", "letters")
+    with featurestore.open(home) as store:
+        store.graph.record(topic.artifacts("people"), kind="DeadLettersOpened")
+    report = command("erase", "people", "ann", "--home", home, "--json").json
+    assert report["elsewhere"]["dead letters"]["removed"] == 1
+    assert [letter.offset for letter in DeadLetters(folder).read()] == [1]
+    assert any("in the topic letters at broker:9092" in text for text in report["not_reached"])
 
 
 def test_stop_rule_ends_the_command(home, command, tmp_path):
