@@ -7,6 +7,7 @@
 {'origin': 'JFK', 'temp': 39.0}
 """
 
+from ingest.audit import AuditDifference, AuditReport, audit
 from ingest.deadletter import DeadLetters, SeveralSinks
 from ingest.decode import (
     Decoded,
@@ -113,6 +114,10 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "StopRule",
     "replay",
     "ReplayReport",
+    # the proof
+    "audit",
+    "AuditReport",
+    "AuditDifference",
     # errors
     "IngestError",
     "InvalidSettings",

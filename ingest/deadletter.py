@@ -140,7 +140,7 @@ class DeadLetters(DeadLetterSink):
             folder = self.folder / group / partition_digest(source, partition)
             for start, after, path in _stretches(folder):
                 if any(start <= offset < after for offset in newer):
-                    self._change(path, partial(_newest, newer))
+                    self._change(path, partial(_newer, newer))
 
     def artifacts(self, group: str) -> Sequence[lineage.Entity]:
         """See DeadLetterSink.artifacts."""
@@ -266,6 +266,10 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _newer(newer: Mapping[int, DeadLetter], letter: DeadLetter) -> DeadLetter:
+    return newer.get(letter.offset, letter)
+
+
 def _is_left(path: Path) -> bool:
     """Whether a file that was being written belongs to a process that has ended."""
     pid = path.name.rpartition(".")[2]
@@ -298,7 +302,3 @@ def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir())
-
-
-def _newest(newer: Mapping[int, DeadLetter], letter: DeadLetter) -> DeadLetter:
-    return newer.get(letter.offset, letter)

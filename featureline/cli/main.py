@@ -10,6 +10,7 @@ import click
 
 from featureline.cli import (
     access,
+    auditing,
     backup,
     catalogue,
     datasets,
@@ -82,6 +83,7 @@ groups.group.add_command(transfer.rebuild)
 datasets.dataset.add_command(origins.sources)
 for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
+ingestion.ingest.add_command(auditing.audit)
 
 
 def main() -> None:
