@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import lineage
 from featurestore import PartitionPosition
 from featurestore.errors import nearest
-from ingest.errors import IngestError
+from ingest.errors import IngestError, SourceUnavailable
 from ingest.source import DELETED, Batch, Message, Source, StoredPositions
 from ingest.sources.deltalog import Commit, DataFile, DeltaLog, TableDefinition
 from ingest.sources.rows import CHUNK_ROWS, refuse_naive_times, rows_of
@@ -62,6 +62,7 @@ class DeltaChanges(Source):
             whole (an overwrite) can be followed in a table with the feed: rows that do not come
             again are deletions.
         look_s: time between two looks for a new version.
+        unavailable_timeout_s: how long to try again while the table cannot be read.
 
     Raises:
         ValueError: an option is out of range, or two starts are given.
@@ -80,6 +81,7 @@ class DeltaChanges(Source):
         on_rewrite: Literal["fail", "skip"] = "fail",
         identifier: str | None = None,
         look_s: float = 1.0,
+        unavailable_timeout_s: float = 60.0,
     ) -> None:
         if starting_version is not None and starting_time is not None:
             raise ValueError("starting_version: expected it or starting_time, got both")
@@ -98,6 +100,8 @@ class DeltaChanges(Source):
         self.identifier = identifier
         self._options = dict(storage_options or {})
         self._look_s = look_s
+        self._unavailable_timeout_s = unavailable_timeout_s
+        self._away_since: float | None = None
         self._table: DeltaLog | None = None
         self._definition: TableDefinition | None = None
         self._target = 0
@@ -149,7 +153,7 @@ class DeltaChanges(Source):
         self._define(table.definition if version > table.latest else table.definition_at(version))
         self.columns = _shown(table.definition.schema)
         self._check_identifier(self.columns)
-        self._chunks = self._follow(version, self._next & (1 << _VERSION_BITS) - 1)
+        self._chunks = self._follow(*divmod(self._next, 1 << _VERSION_BITS))
         self._chunk = _Chunk([], self._next)
 
     def poll(self, max_records: int, timeout_s: float) -> Batch:
@@ -157,7 +161,7 @@ class DeltaChanges(Source):
 
         Raises:
             PositionLost: a file or a version is gone before all of it was stored.
-            SourceUnavailable: the table cannot be reached.
+            SourceUnavailable: the table could not be read for `unavailable_timeout_s`.
             IngestError: a version removes rows without saying which (see `on_rewrite`), or needs
                 more than this reader does.
         """
@@ -178,11 +182,18 @@ class DeltaChanges(Source):
             self._chunk = _Chunk([], self._next)
             try:
                 fresh = next(self._chunks)
+            except SourceUnavailable as error:
+                # What is left of the iterator is of no use; a new one goes on at the same place.
+                self._chunks = self._follow(*divmod(self._next, 1 << _VERSION_BITS))
+                self._wait(error)
+                fresh = _NOTHING
             except IngestError as error:
                 if not messages:
                     raise
                 self._error = error  # after what was read before it
                 break
+            else:
+                self._away_since = None
             if fresh is not _NOTHING:
                 self._chunk = fresh
                 continue
@@ -211,6 +222,14 @@ class DeltaChanges(Source):
     def _log(self) -> DeltaLog:
         assert self._table is not None, "known once connected"
         return self._table
+
+    def _wait(self, error: SourceUnavailable) -> None:
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        if now - self._away_since > self._unavailable_timeout_s:
+            raise error
+        _log.warning("%s; trying again", error)
 
     def _begin(self, table: DeltaLog) -> int:
         if self.starting_time is not None:
@@ -317,13 +336,13 @@ class DeltaChanges(Source):
         again = None
         if commit.added:
             assert self.identifier is not None
-            keys = [
-                pq.read_table(
-                    self._log.open(file, commit.version), columns=[self.identifier]
-                ).column(0)
-                for file in commit.added
-            ]
-            again = pa.chunked_array([chunk for key in keys for chunk in key.chunks])
+            again = pa.chunked_array(
+                [
+                    chunk
+                    for file in commit.added
+                    for chunk in self._column(self.identifier, file, commit.version).chunks
+                ]
+            )
         number = 0
         for row in self._rows(
             commit.removed, commit.version, start, commit.time_us, is_removed=True, again=again
@@ -333,8 +352,24 @@ class DeltaChanges(Source):
         for row in self._rows(commit.added, commit.version, max(start - number, 0), commit.time_us):
             yield row._replace(number=row.number + number)
 
+    def _column(self, name: str, file: DataFile, version: int) -> pa.ChunkedArray:
+        assert self._definition is not None
+        with (
+            self._log.reading(file, version),
+            self._log.open(file, version) as opened,
+            pq.ParquetFile(opened) as parquet,
+        ):
+            if name not in file.partition:
+                return parquet.read(columns=[name]).column(0)
+            value = _partition_value(file.partition[name], self._definition.schema.field(name).type)
+            return pa.chunked_array([pa.repeat(value, parquet.metadata.num_rows)])
+
     def _length(self, file: DataFile, version: int) -> int:
-        with self._log.open(file, version) as opened, pq.ParquetFile(opened) as parquet:
+        with (
+            self._log.reading(file, version),
+            self._log.open(file, version) as opened,
+            pq.ParquetFile(opened) as parquet,
+        ):
             return int(parquet.metadata.num_rows)
 
     def _rows(
@@ -352,8 +387,9 @@ class DeltaChanges(Source):
         first = 0
         for file in files:
             with (
+                self._log.reading(file, version),
                 self._log.open(file, version) as opened,
-                _parquet(opened, file, version) as parquet,
+                pq.ParquetFile(opened) as parquet,
             ):
                 reader = _Rows(parquet, file, self._definition.schema)
                 for group in range(parquet.num_row_groups):
@@ -436,15 +472,16 @@ class _Rows:
         kinds = None
         if _CHANGE_TYPE in batch.schema.names:
             kinds = batch.column(_CHANGE_TYPE).to_pylist()
+        typed = self._typed(batch)
         comes_again = None
         if again is not None:
             assert identifier is not None
-            comes_again = pc.is_in(batch.column(identifier), value_set=again).to_pylist()
+            comes_again = pc.is_in(typed.column(identifier), value_set=again).to_pylist()
         marks = times = None
         if self._is_own and not is_removed:
             marks = batch.column("is_deleted").to_pylist()
             times = _micros(batch.column("_event_time"))
-        for place, values in enumerate(rows_of(self._typed(batch))):
+        for place, values in enumerate(rows_of(typed)):
             kind = kinds[place] if kinds is not None else "delete" if is_removed else "insert"
             if kind == "update_preimage" or (comes_again is not None and comes_again[place]):
                 continue
@@ -465,13 +502,6 @@ class _Rows:
                 # Timestamps in the form of old writers come without the zone that the table has.
                 columns[name] = column.cast(kind) if pa.types.is_timestamp(kind) else column
         return pa.record_batch(columns) if columns else batch.select([])
-
-
-def _parquet(opened: pa.NativeFile, file: DataFile, version: int) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(opened)
-    except pa.ArrowException as error:
-        raise IngestError(f"version {version}: {file.path}: cannot be read: {error}") from error
 
 
 def _is_own(schema: pa.Schema) -> bool:
