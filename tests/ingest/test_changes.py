@@ -266,13 +266,13 @@ def test_changes_make_the_table_again(tmp_path_factory, operations, is_partition
         elif operation == "delete":
             table.delete(f"id % 6 = {pick}")
         elif operation == "merge":
-            source = pa.table({"id": [pick, fresh], "v": [f"m{number}", f"m{number}"]})
+            source = pa.table({"id": [pick % fresh, fresh], "v": [f"m{number}", f"m{number}"]})
             table.merge(
                 source, "t.id = s.id", source_alias="s", target_alias="t"
             ).when_matched_update_all().when_not_matched_insert_all().execute()
             fresh += 1
         elif operation == "overwrite":
-            append(uri, pick, fresh, mode="overwrite")
+            append(uri, pick % fresh, fresh, mode="overwrite")
             fresh += 1
         else:
             table.optimize.compact()
