@@ -233,7 +233,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(OPERATIONS, st.booleans(), st.randoms(use_true_random=False))
 def test_changes_make_the_table_again(tmp_path_factory, operations, is_partitioned, chance):
     uri = str(tmp_path_factory.mktemp("table"))
@@ -395,9 +395,9 @@ def test_options_are_checked(options):
         DeltaChanges("table", **options)
 
 
-KILLS = 8
-VERSIONS = 8
-ROWS = 400
+KILLS = 5
+VERSIONS = 6
+ROWS = 300
 
 
 @pytest.mark.timeout(120)
