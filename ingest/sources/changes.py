@@ -6,19 +6,19 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, final
+from typing import Final, Literal, NamedTuple, final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import lineage
 from featurestore import PartitionPosition
 from featurestore.errors import nearest
-from ingest.errors import IngestError
+from ingest.errors import IngestError, SourceUnavailable
 from ingest.source import DELETED, Batch, Message, Source, StoredPositions
 from ingest.sources.deltalog import Commit, DataFile, DeltaLog, TableDefinition
-from ingest.sources.rows import CHUNK_ROWS, refuse_naive_times, rows_of
+from ingest.sources.deltarows import ChangedRow, FileRows, partition_value, shown_columns
+from ingest.sources.rows import CHUNK_ROWS, refuse_naive_times
 
 __all__ = ["DeltaChanges"]
 
@@ -27,11 +27,6 @@ _log = logging.getLogger(__name__)
 _PARTITION: Final = "table"
 _VERSION_BITS: Final = 32
 _SNAPSHOT: Final = 1 << 31
-_CHANGE_TYPE: Final = "_change_type"
-# Columns that the store adds to the tables of its feature groups. A feature cannot have these
-# names, nor one that begins with `_`.
-_OWN: Final = frozenset({"write_time", "api_invocation_time", "is_deleted"})
-_OWN_MARKS: Final = _OWN | {"_event_time", "_sequence"}
 _REFRESH_S: Final = 30.0
 
 
@@ -62,6 +57,7 @@ class DeltaChanges(Source):
             whole (an overwrite) can be followed in a table with the feed: rows that do not come
             again are deletions.
         look_s: time between two looks for a new version.
+        unavailable_timeout_s: how long to try again while the table cannot be read.
 
     Raises:
         ValueError: an option is out of range, or two starts are given.
@@ -80,6 +76,7 @@ class DeltaChanges(Source):
         on_rewrite: Literal["fail", "skip"] = "fail",
         identifier: str | None = None,
         look_s: float = 1.0,
+        unavailable_timeout_s: float = 60.0,
     ) -> None:
         if starting_version is not None and starting_time is not None:
             raise ValueError("starting_version: expected it or starting_time, got both")
@@ -98,6 +95,8 @@ class DeltaChanges(Source):
         self.identifier = identifier
         self._options = dict(storage_options or {})
         self._look_s = look_s
+        self._unavailable_timeout_s = unavailable_timeout_s
+        self._away_since: float | None = None
         self._table: DeltaLog | None = None
         self._definition: TableDefinition | None = None
         self._target = 0
@@ -147,9 +146,9 @@ class DeltaChanges(Source):
         self._handed_out = self._next
         version = self._next >> _VERSION_BITS
         self._define(table.definition if version > table.latest else table.definition_at(version))
-        self.columns = _shown(table.definition.schema)
+        self.columns = shown_columns(table.definition.schema)
         self._check_identifier(self.columns)
-        self._chunks = self._follow(version, self._next & (1 << _VERSION_BITS) - 1)
+        self._chunks = self._follow(*divmod(self._next, 1 << _VERSION_BITS))
         self._chunk = _Chunk([], self._next)
 
     def poll(self, max_records: int, timeout_s: float) -> Batch:
@@ -157,7 +156,7 @@ class DeltaChanges(Source):
 
         Raises:
             PositionLost: a file or a version is gone before all of it was stored.
-            SourceUnavailable: the table cannot be reached.
+            SourceUnavailable: the table could not be read for `unavailable_timeout_s`.
             IngestError: a version removes rows without saying which (see `on_rewrite`), or needs
                 more than this reader does.
         """
@@ -178,11 +177,18 @@ class DeltaChanges(Source):
             self._chunk = _Chunk([], self._next)
             try:
                 fresh = next(self._chunks)
+            except SourceUnavailable as error:
+                # What is left of the iterator is of no use; a new one goes on at the same place.
+                self._chunks = self._follow(*divmod(self._next, 1 << _VERSION_BITS))
+                self._wait(error)
+                fresh = _NOTHING
             except IngestError as error:
                 if not messages:
                     raise
                 self._error = error  # after what was read before it
                 break
+            else:
+                self._away_since = None
             if fresh is not _NOTHING:
                 self._chunk = fresh
                 continue
@@ -212,6 +218,14 @@ class DeltaChanges(Source):
         assert self._table is not None, "known once connected"
         return self._table
 
+    def _wait(self, error: SourceUnavailable) -> None:
+        now = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now
+        if now - self._away_since > self._unavailable_timeout_s:
+            raise error
+        _log.warning("%s; trying again", error)
+
     def _begin(self, table: DeltaLog) -> int:
         if self.starting_time is not None:
             return table.first_version_from(self.starting_time) << _VERSION_BITS
@@ -225,7 +239,7 @@ class DeltaChanges(Source):
         return self.starting_version << _VERSION_BITS
 
     def _define(self, definition: TableDefinition) -> None:
-        names = _shown(definition.schema)
+        names = shown_columns(definition.schema)
         refuse_naive_times(
             pa.schema([definition.schema.field(name) for name in names]),
             self.uri,
@@ -266,7 +280,7 @@ class DeltaChanges(Source):
             self._refreshed_at = time.monotonic()
 
     def _placed(
-        self, rows: Iterator[_Changed], version: int, first: int
+        self, rows: Iterator[ChangedRow], version: int, first: int
     ) -> Iterator[list[Message]]:
         """Make messages of a version's rows, in chunks."""
         base = version << _VERSION_BITS | first
@@ -286,7 +300,7 @@ class DeltaChanges(Source):
         if chunk:
             yield chunk
 
-    def _changed(self, commit: Commit, start: int) -> Iterator[_Changed]:
+    def _changed(self, commit: Commit, start: int) -> Iterator[ChangedRow]:
         assert self._definition is not None
         if self._definition.has_change_feed and commit.changes:
             return self._rows(commit.changes, commit.version, start, commit.time_us)
@@ -312,18 +326,18 @@ class DeltaChanges(Source):
         _log.warning("%s: it is left out", what)
         return iter(())
 
-    def _replaced(self, commit: Commit, start: int) -> Iterator[_Changed]:
+    def _replaced(self, commit: Commit, start: int) -> Iterator[ChangedRow]:
         """Give the rows of removed files that do not come again as deletions, then those added."""
         again = None
         if commit.added:
             assert self.identifier is not None
-            keys = [
-                pq.read_table(
-                    self._log.open(file, commit.version), columns=[self.identifier]
-                ).column(0)
-                for file in commit.added
-            ]
-            again = pa.chunked_array([chunk for key in keys for chunk in key.chunks])
+            again = pa.chunked_array(
+                [
+                    chunk
+                    for file in commit.added
+                    for chunk in self._column(self.identifier, file, commit.version).chunks
+                ]
+            )
         number = 0
         for row in self._rows(
             commit.removed, commit.version, start, commit.time_us, is_removed=True, again=again
@@ -333,8 +347,24 @@ class DeltaChanges(Source):
         for row in self._rows(commit.added, commit.version, max(start - number, 0), commit.time_us):
             yield row._replace(number=row.number + number)
 
+    def _column(self, name: str, file: DataFile, version: int) -> pa.ChunkedArray:
+        assert self._definition is not None
+        with (
+            self._log.reading(file, version),
+            self._log.open(file, version) as opened,
+            pq.ParquetFile(opened) as parquet,
+        ):
+            if name not in file.partition:
+                return parquet.read(columns=[name]).column(0)
+            value = partition_value(file.partition[name], self._definition.schema.field(name).type)
+            return pa.chunked_array([pa.repeat(value, parquet.metadata.num_rows)])
+
     def _length(self, file: DataFile, version: int) -> int:
-        with self._log.open(file, version) as opened, pq.ParquetFile(opened) as parquet:
+        with (
+            self._log.reading(file, version),
+            self._log.open(file, version) as opened,
+            pq.ParquetFile(opened) as parquet,
+        ):
             return int(parquet.metadata.num_rows)
 
     def _rows(
@@ -346,16 +376,17 @@ class DeltaChanges(Source):
         *,
         is_removed: bool = False,
         again: pa.ChunkedArray | None = None,
-    ) -> Iterator[_Changed]:
+    ) -> Iterator[ChangedRow]:
         """Give the rows of files from one on, which counts through all of them."""
         assert self._definition is not None
         first = 0
         for file in files:
             with (
+                self._log.reading(file, version),
                 self._log.open(file, version) as opened,
-                _parquet(opened, file, version) as parquet,
+                pq.ParquetFile(opened) as parquet,
             ):
-                reader = _Rows(parquet, file, self._definition.schema)
+                reader = FileRows(parquet, file, self._definition.schema)
                 for group in range(parquet.num_row_groups):
                     after = first + parquet.metadata.row_group(group).num_rows
                     if after <= start:
@@ -368,15 +399,6 @@ class DeltaChanges(Source):
                             kept, first + skipped, time_us, is_removed, self.identifier, again
                         )
                         first += len(batch)
-
-
-class _Changed(NamedTuple):
-    """A row of a version: its number in it, its values, when it changed, and how."""
-
-    number: int
-    values: Mapping[str, object]
-    time_us: int | None
-    is_deletion: bool
 
 
 class _Chunk(NamedTuple):
@@ -400,98 +422,3 @@ def _ending(chunks: Iterator[list[Message]], version: int) -> Iterator[_Chunk]:
             yield _Chunk(held, held[-1].offset + 1)
         held = chunk
     yield _Chunk(held, version + 1 << _VERSION_BITS)
-
-
-@final
-class _Rows:
-    """One file's rows with the columns and types of the table."""
-
-    def __init__(self, parquet: pq.ParquetFile, file: DataFile, schema: pa.Schema) -> None:
-        self._parquet = parquet
-        self._shown = _shown(schema)
-        self._is_own = _is_own(schema)
-        self._schema = schema
-        self._partition = {
-            name: _partition_value(text, schema.field(name).type)
-            for name, text in file.partition.items()
-            if name in schema.names
-        }
-        wanted = {*self._shown, _CHANGE_TYPE}
-        if self._is_own:
-            wanted |= {"is_deleted", "_event_time"}
-        self._columns = [name for name in parquet.schema_arrow.names if name in wanted]
-
-    def batches(self, group: int) -> Iterator[pa.RecordBatch]:
-        yield from self._parquet.iter_batches(CHUNK_ROWS, row_groups=[group], columns=self._columns)
-
-    def changes(
-        self,
-        batch: pa.RecordBatch,
-        first: int,
-        time_us: int | None,
-        is_removed: bool,
-        identifier: str | None,
-        again: pa.ChunkedArray | None,
-    ) -> Iterator[_Changed]:
-        kinds = None
-        if _CHANGE_TYPE in batch.schema.names:
-            kinds = batch.column(_CHANGE_TYPE).to_pylist()
-        comes_again = None
-        if again is not None:
-            assert identifier is not None
-            comes_again = pc.is_in(batch.column(identifier), value_set=again).to_pylist()
-        marks = times = None
-        if self._is_own and not is_removed:
-            marks = batch.column("is_deleted").to_pylist()
-            times = _micros(batch.column("_event_time"))
-        for place, values in enumerate(rows_of(self._typed(batch))):
-            kind = kinds[place] if kinds is not None else "delete" if is_removed else "insert"
-            if kind == "update_preimage" or (comes_again is not None and comes_again[place]):
-                continue
-            if marks is not None and marks[place]:
-                assert times is not None
-                yield _Changed(first + place, values, times[place], True)
-            else:
-                yield _Changed(first + place, values, time_us, kind == "delete")
-
-    def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        columns: dict[str, Any] = {}
-        for name in self._shown:
-            kind = self._schema.field(name).type
-            if name in self._partition:
-                columns[name] = pa.repeat(self._partition[name], len(batch))
-            elif name in batch.schema.names:
-                column = batch.column(name)
-                # Timestamps in the form of old writers come without the zone that the table has.
-                columns[name] = column.cast(kind) if pa.types.is_timestamp(kind) else column
-        return pa.record_batch(columns) if columns else batch.select([])
-
-
-def _parquet(opened: pa.NativeFile, file: DataFile, version: int) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(opened)
-    except pa.ArrowException as error:
-        raise IngestError(f"version {version}: {file.path}: cannot be read: {error}") from error
-
-
-def _is_own(schema: pa.Schema) -> bool:
-    return set(schema.names) >= _OWN_MARKS
-
-
-def _shown(schema: pa.Schema) -> list[str]:
-    if not _is_own(schema):
-        return list(schema.names)
-    return [name for name in schema.names if not name.startswith("_") and name not in _OWN]
-
-
-def _partition_value(text: str | None, kind: pa.DataType) -> pa.Scalar:
-    if text is None or (text == "" and not pa.types.is_string(kind)):
-        return pa.scalar(None, kind)
-    if pa.types.is_timestamp(kind):
-        moment = dt.datetime.fromisoformat(text)
-        return pa.scalar(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC), kind)
-    return pa.scalar(text).cast(kind)
-
-
-def _micros(column: pa.Array) -> list[int | None]:
-    return list(column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 from urllib.parse import unquote
@@ -169,13 +170,15 @@ class DeltaLog:
         partition_columns = [name for name in actions.schema.names if name.startswith(prefix)]
         values = [_texts(actions[name]) for name in partition_columns]
         names = [name.removeprefix(prefix) for name in partition_columns]
-        # The vectors themselves are not needed: files that have any are refused.
-        vectors = pa.table(table.deletion_vectors())["filepath"].to_pylist()
+        vectors: list[str] = []
+        if "deletionVectors" in (table.protocol().reader_features or ()):
+            # The vectors themselves are not needed: files that have any are refused.
+            vectors = pa.table(table.deletion_vectors())["filepath"].to_pylist()
         files = []
         for number, path in enumerate(actions["path"].to_pylist()):
             partition = {name: column[number] for name, column in zip(names, values, strict=True)}
             plain = unquote(path)
-            marked = any(str(vector).endswith(path) for vector in vectors)
+            marked = any(vector.endswith(path) for vector in vectors)
             files.append((str(earliest[number]), plain, DataFile(plain, partition, marked)))
         return [file for _, _, file in sorted(files, key=lambda entry: entry[:2])]
 
@@ -216,6 +219,25 @@ class DeltaLog:
             ) from None
         except OSError as error:
             raise self._unavailable(error) from error
+
+    @contextmanager
+    def reading(self, file: DataFile, version: int) -> Iterator[None]:
+        """Turn what goes wrong in a file into an error that names it.
+
+        Raises:
+            SourceUnavailable: it cannot be read.
+            IngestError: it is damaged.
+        """
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, SourceUnavailable):
+                raise
+            raise self._unavailable(error) from error
+        except pa.ArrowException as error:
+            raise IngestError(
+                f"{self.uri} version {version}: {file.path} is damaged: {error}"
+            ) from error
 
     def _open(self) -> DeltaTable:
         try:

@@ -66,7 +66,7 @@ class FileSource(Source):
         look_s: time between two looks at a watched folder, and more if it takes long to look; 0:
             look at every poll.
         index: file that keeps the digests of files that were read, so that a restart opens only
-            what is new. It may be deleted at any time.
+            what is new. It may be deleted at any time. None: what is known ends with the source.
         on_unreadable: what to do about a damaged file in a watched folder: end the run, or leave
             the file out with an error in the log until it changes.
         unavailable_timeout_s: how long a watched folder may be away, as when a mount is.
@@ -141,7 +141,7 @@ class FileSource(Source):
             IngestError: the folder holds several kinds, or a file cannot be read.
         """
         self.close()
-        if self._index_path is not None and self._index is None:
+        if self._index is None and (self.watch or self._index_path is not None):
             self._index = FileIndex(self._index_path)
         self._position = dict(stored())
         if self.watch:

@@ -149,12 +149,36 @@ class FileIndex:
     time, and what it says is believed only as long as a file's size, time and inode are the same.
 
     Args:
-        path: the index; made when there is something to write.
+        path: the index; made when there is something to write. None: it is kept in memory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self._known: dict[str, tuple[Stamp, Known]] = {}
+        if path is not None:
+            self._load(path)
+
+    def find(self, path: Path, stamp: Stamp) -> Known | None:
+        """Return what is known of a file that still looks like this."""
+        stored = self._known.get(os.path.abspath(path))
+        return stored[1] if stored is not None and stored[0] == stamp else None
+
+    def note(self, path: Path, stamp: Stamp, known: Known) -> None:
+        """Remember a file, unless it was written to a moment ago: its time may not show more."""
+        if time.time_ns() - stamp.mtime_ns < _TICK_NS:
+            return
+        name = os.path.abspath(path)
+        self._known[name] = (stamp, known)
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(name, stamp, known))
+        except OSError as error:
+            _log.warning("index %s cannot be written: %s", self.path, error)
+
+    def _load(self, path: Path) -> None:
         lines = 0
         try:
             with path.open(encoding="utf-8") as file:
@@ -168,41 +192,23 @@ class FileIndex:
                 "index %s cannot be read, files are read for their digests: %s", path, error
             )
         if lines > 2 * len(self._known) + _MAX_STALE_LINES:
-            self._rewrite()
-
-    def find(self, path: Path, stamp: Stamp) -> Known | None:
-        """Return what is known of a file that still looks like this."""
-        stored = self._known.get(os.path.abspath(path))
-        return stored[1] if stored is not None and stored[0] == stamp else None
-
-    def note(self, path: Path, stamp: Stamp, known: Known) -> None:
-        """Remember a file, unless it was written to a moment ago: its time may not show more."""
-        if time.time_ns() - stamp.mtime_ns < _TICK_NS:
-            return
-        name = os.path.abspath(path)
-        self._known[name] = (stamp, known)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line(name, stamp, known))
-        except OSError as error:
-            _log.warning("index %s cannot be written: %s", self.path, error)
+            self._rewrite(path)
 
     def _read(self, line: str) -> None:
         try:
             path, size, mtime_ns, inode, digest, end = json.loads(line)
+            self._known[path] = (Stamp(size, mtime_ns, inode), Known(digest, end))
         except (ValueError, TypeError):
             return  # a write that was cut short
-        self._known[path] = (Stamp(size, mtime_ns, inode), Known(digest, end))
 
-    def _rewrite(self) -> None:
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+    def _rewrite(self, path: Path) -> None:
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with fresh.open("w", encoding="utf-8") as file:
-                file.writelines(_line(path, *entry) for path, entry in self._known.items())
-            fresh.replace(self.path)
+                file.writelines(_line(name, *entry) for name, entry in self._known.items())
+            fresh.replace(path)
         except OSError as error:
-            _log.warning("index %s cannot be written: %s", self.path, error)
+            _log.warning("index %s cannot be written: %s", path, error)
 
 
 def _line(path: str, stamp: Stamp, known: Known) -> str:

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from featurestore import FeatureGroup
 from ingest import (
@@ -211,6 +213,75 @@ def test_overwrite_with_a_feed_deletes_what_does_not_come_again(uri):
         read(DeltaChanges(uri, identifier="idd"))
 
 
+def test_overwrite_may_be_partitioned_by_the_identifier(uri):
+    append(uri, 1, 2, configuration=FEED, partition_by=["id"])
+    append(uri, 2, 3, mode="overwrite")
+    messages = read(DeltaChanges(uri, starting_version=1, identifier="id"))
+    assert sorted((number, what) for _, _, number, what in told(messages)) == [
+        (1, "gone"),
+        (2, "v2"),
+        (3, "v3"),
+    ]
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["append", "update", "delete", "merge", "overwrite", "compact"]),
+        st.integers(0, 5),
+    ),
+    max_size=7,
+)
+
+
+@settings(max_examples=5, deadline=None)
+@given(OPERATIONS, st.booleans(), st.randoms(use_true_random=False))
+def test_changes_make_the_table_again(tmp_path_factory, operations, is_partitioned, chance):
+    uri = str(tmp_path_factory.mktemp("table"))
+    append(uri, 0, configuration=FEED, partition_by=["v"] if is_partitioned else None)
+    copy: dict[int, object] = {}
+    stored: dict[str, int] = {}
+
+    def follow(limit: int) -> None:
+        source = DeltaChanges(uri, starting_version=0, identifier="id")
+        source.seek(stored.copy)
+        for _ in range(limit):
+            batch = source.poll(2, 0.0)
+            stored.update({part.partition: part.next for part in batch.position})
+            for message in batch.messages:
+                decoded = RowDecoder().decode(message)
+                if isinstance(decoded, Deleted):
+                    copy.pop(decoded.fields["id"], None)
+                else:
+                    copy[decoded["id"]] = decoded["v"]
+        source.close()
+
+    fresh = 1
+    for number, (operation, pick) in enumerate(operations):
+        table = DeltaTable(uri)
+        if operation == "append":
+            append(uri, *range(fresh, fresh + pick + 1))
+            fresh += pick + 1
+        elif operation == "update":
+            table.update({"v": f"'u{number}'"}, predicate=f"id % 3 = {pick % 3}")
+        elif operation == "delete":
+            table.delete(f"id % 6 = {pick}")
+        elif operation == "merge":
+            source = pa.table({"id": [pick % fresh, fresh], "v": [f"m{number}", f"m{number}"]})
+            table.merge(
+                source, "t.id = s.id", source_alias="s", target_alias="t"
+            ).when_matched_update_all().when_not_matched_insert_all().execute()
+            fresh += 1
+        elif operation == "overwrite":
+            append(uri, pick % fresh, fresh, mode="overwrite")
+            fresh += 1
+        else:
+            table.optimize.compact()
+        follow(chance.randint(0, 3))
+    follow(1000)
+    table = pa.table(DeltaTable(uri).to_pyarrow_table())
+    assert copy == dict(zip(table["id"].to_pylist(), table["v"].to_pylist(), strict=True))
+
+
 def test_group_is_derived_from_the_table_of_another(store, reading):
     group = store.describe_feature_group("readings")
     store.create_feature_group(
@@ -249,11 +320,13 @@ def _add(path: str, **facts: object) -> dict[str, object]:
 def test_what_needs_more_than_this_reader_is_refused(uri):
     append(uri, 1)
     source = DeltaChanges(uri)
+    (Path(uri) / "damaged.parquet").write_bytes(b"PAR1 and no more")
     vector = {"storageType": "u", "pathOrInlineDv": "x", "sizeInBytes": 1, "cardinality": 1}
     for action, message in (
         (_add("part.parquet", deletionVector=vector), "has a deletion vector"),
         (_add("s3://elsewhere/part.parquet"), "a shallow clone cannot be followed"),
         (_add("absent.parquet"), "is gone, most likely by a vacuum"),
+        (_add("damaged.parquet"), "version 1: damaged.parquet is damaged"),
         ({"metaData": {"id": "x"}}, "version 1 of the log is damaged"),
     ):
         source.seek(lambda: {"table": 1 << 32})
@@ -322,9 +395,9 @@ def test_options_are_checked(options):
         DeltaChanges("table", **options)
 
 
-KILLS = 8
-VERSIONS = 8
-ROWS = 400
+KILLS = 5
+VERSIONS = 6
+ROWS = 300
 
 
 @pytest.mark.timeout(120)

@@ -278,7 +278,7 @@ def test_setting_that_duckdb_refuses_says_so():
         drained(QuerySource("SELECT 1 AS id", order_by=["id"], memory_limit="lots"))
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.text(max_size=3)), unique=True, max_size=12),
     st.integers(1, 5),

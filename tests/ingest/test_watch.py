@@ -281,7 +281,7 @@ def test_options_are_checked(option):
         FileSource("landing", watch=True, **option)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(
         st.tuples(
