@@ -254,7 +254,11 @@ class ProcessWorker(Worker):
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            body = json.loads(line)
+            try:
+                body = json.loads(line)
+            except ValueError:
+                _log.warning("a worker's process printed %r", line)
+                continue
             if "outcome" in body:
                 self._told = Outcome(**body["outcome"])
             else:
