@@ -47,7 +47,8 @@ class Key:
         default: its value where it is not there; None: it is then left out.
         choices: what a text may be.
         minimum: of a number.
-        secret: its value may also come from a file, which `KEY_file` names.
+        secret: its value may also come from a file, which `KEY_file` names, or from the environment
+            variable that `KEY_env` names.
         keys: of a table; None: any.
     """
 
@@ -99,6 +100,19 @@ class Reading:
             self.problem(where, "a file with the secret", f"{str(path)!r}, which is empty")
             return None
         return Secret(found)
+
+    def variable(self, name: str, where: str) -> Secret | None:
+        """Return the value of an environment variable."""
+        found = self.environ.get(name)
+        if not found:
+            self.problem(where, f"the environment variable {name!r}", "none of that name")
+            return None
+        return Secret(found)
+
+    def beside(self, file: str) -> Reading:
+        """Return a reading of another file, whose relative paths begin at its own folder."""
+        folder = self.path(file).parent
+        return Reading(folder, self.environ, self.problems, self.files)
 
     def table_of(self, file: str, where: str) -> dict[str, Any] | None:
         """Return what a TOML file holds, with `${NAME}` replaced."""
@@ -170,26 +184,30 @@ def read_table(
     if not isinstance(values, Mapping):
         reading.problem(where, "a table", _shown(values))
         return {}
-    known = [*keys, *(f"{name}_file" for name, key in keys.items() if key.secret)]
+    secrets = [name for name, key in keys.items() if key.secret]
+    ways = {f"{name}_{way}": (name, way) for name in secrets for way in ("file", "env")}
+    known = [*keys, *ways]
     found: dict[str, Any] = {}
     for name, value in values.items():
         at = f"{where}.{name}" if where else name
         key = keys.get(name)
         if key is not None:
             read = _value(value, key, at, reading)
-        elif name in known:
-            name = name.removesuffix("_file")
-            if name in values:
-                reading.problem(at, f"{name} or {name}_file", "both")
-            read = _value(value, Key("path"), at, reading)
-            read = reading.text_of(read, at) if isinstance(read, str) else None
+        elif name in ways:
+            secret, way = ways[name]
+            if sum(one in values for one in (secret, f"{secret}_file", f"{secret}_env")) > 1:
+                reading.problem(at, f"one of {secret}, {secret}_file, {secret}_env", "several")
+            read = _secret(value, way, at, reading)
+            name = secret
         else:
             reading.problem(at, f"one of {', '.join(known)}", repr(name), nearest(name, known))
             continue
         if read is not None:
             found[name] = read
     for name, key in keys.items():
-        given = name in values or (key.secret and f"{name}_file" in values)
+        given = name in values or any(
+            way in values for way, (secret, _) in ways.items() if secret == name
+        )
         if not given and key.required:
             at = f"{where}.{name}" if where else name
             reading.problem(at, _SHAPES[key.shape], "nothing")
@@ -198,12 +216,21 @@ def read_table(
     return found
 
 
+def _secret(value: object, way: str, where: str, reading: Reading) -> Secret | None:
+    """Return the secret in the file, or in the environment variable, that a value names."""
+    name = _value(value, Key(), where, reading)
+    if not isinstance(name, str):
+        return None
+    return reading.text_of(name, where) if way == "file" else reading.variable(name, where)
+
+
 def _value(value: object, key: Key, where: str, reading: Reading) -> object:
     """Return a value that is as its key says, else None with the mistake noted."""
     if key.shape == "settings" and isinstance(value, str):
-        value = reading.table_of(value, where)
+        file, value = value, reading.table_of(value, where)
         if value is None:
             return None
+        reading = reading.beside(file)
     read = _shaped(value, key.shape)
     if read is None:
         reading.problem(where, _SHAPES[key.shape], _shown(value))

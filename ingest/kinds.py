@@ -6,7 +6,6 @@ Another kind is one more entry of a table: its keys, and the function that gets 
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +84,6 @@ def kafka_security(values: Values) -> KafkaSecurity:
         InvalidRequest: a choice is unknown, or what belongs together is not together.
     """
     given = dict(values)
-    for secret in ("password", "key_password"):
-        variable = given.pop(f"{secret}_env", None)
-        if variable is not None:
-            if variable not in os.environ:
-                raise InvalidRequest(f"{secret}_env: there is no variable {variable!r}")
-            given[secret] = os.environ[variable]
     for name in ("ca", "certificate", "key", "token_file"):
         if name in given:
             given[name] = Path(given[name])
@@ -133,12 +126,10 @@ _KAFKA_SECURITY: Final[Mapping[str, Key]] = {
     "certificate": Key("path"),
     "key": Key("path"),
     "key_password": Key(secret=True),
-    "key_password_env": Key(),
     "check_hostname": Key("truth"),
     "mechanism": Key(choices=MECHANISMS),
     "username": Key(),
     "password": Key(secret=True),
-    "password_env": Key(),
     "token_file": Key("path"),
 }
 

@@ -159,12 +159,14 @@ class Meter:
             for name in _COUNTS:
                 counts[name] += getattr(progress, name)
             self.position_name = progress.position_name or self.position_name
-            for partition, end in progress.ends.items():
-                if end is not None:
-                    self._ends[partition] = end
-                if partition in progress.positions:
-                    self._positions[partition] = progress.positions[partition]
+            self._ends.update((p, end) for p, end in progress.ends.items() if end is not None)
             self._times.update(progress.times)
+            self._positions.update(progress.positions)
+        for progress in workers:
+            # Who reads a partition now knows better than who read it before.
+            self._positions.update(
+                (p, o) for p, o in progress.positions.items() if p in progress.ends
+            )
         if not workers:
             self._ends.clear()  # nobody looks at them now, and an old lag would look like one
         now_s = self._now()

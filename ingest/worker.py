@@ -43,7 +43,8 @@ class Progress:
     Args:
         read, written, refused, skipped, bytes, conflicts: as in `Report`.
         position_name: under which the store keeps the source's positions; "" before the first look.
-        positions: partition → where the store stood when the worker last knew.
+        positions: partition → where the store stood when the worker last knew, of those that it
+            reads or has stored.
         ends: partition → its end, None while it is not known, of those the worker reads.
         times: partition → when the source got the last stored message, µs UTC.
     """
@@ -71,7 +72,11 @@ class Progress:
             report.bytes,
             report.conflicts,
             look.position_name,
-            look.positions,
+            {
+                partition: at
+                for partition, at in look.positions.items()
+                if partition in look.ends or partition in report.positions
+            },
             look.ends,
             report.times,
         )
@@ -254,7 +259,11 @@ class ProcessWorker(Worker):
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            body = json.loads(line)
+            try:
+                body = json.loads(line)
+            except ValueError:
+                _log.warning("a worker's process printed %r", line)
+                continue
             if "outcome" in body:
                 self._told = Outcome(**body["outcome"])
             else:

@@ -12,13 +12,15 @@ from typing import Any, TypeVar
 
 import click
 
-from featureline.cli.ingestion import mapping_of
+from featureline.cli.formats import FORMAT_OPTIONS, decoder_of, format_options
+from featureline.cli.ingestion import connection_options, mapped
 from featureline.cli.output import emit, progress
 from featureline.cli.refusals import letters_folder
 from featureline.cli.store import common_options, open_any
 from featurestore import eventtime
-from ingest import AuditReport, DeadLetters, FileSource, KafkaSource, Source
+from ingest import AuditReport, DeadLetters, FileSource, Source, kafka_source
 from ingest import audit as run_audit
+from ingest.sources.kafka import Client
 
 __all__ = ["audit"]
 
@@ -89,15 +91,20 @@ def _audited(make: Callable[..., Source]) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         bounds = _bound("--from", start), _bound("--to", end)
+        mapping, transforms = mapped(mapping_file, options.get("topic"))
+        formats = {name: options.pop(name) for name in list(options) if name in FORMAT_OPTIONS}
         with (
             open_any(home, connect) as store,
             progress(f"audit of {group}", None, "messages") as tick,
         ):
+            decoder = decoder_of(formats, mapping, store, group) if formats else None
             report = run_audit(
                 make(group=group, **options),
                 store,
                 group,
-                mapping=mapping_of(mapping_file),
+                decoder=decoder,
+                mapping=mapping if decoder is None else None,
+                transforms=transforms,
                 dead_letters=DeadLetters(letters_folder(store, dead_letters)),
                 start=bounds[0],
                 end=bounds[1],
@@ -116,13 +123,29 @@ def _audited(make: Callable[..., Source]) -> Callable[..., None]:
 @click.option("--bootstrap", required=True, metavar="HOST:PORT", help="Kafka brokers.")
 @click.option("--topic", required=True, help="The topic.")
 @click.option("--consumer-group", help="That of the ingestion.  [default: featureline-GROUP]")
+@connection_options
 @_options
+@format_options
 @common_options
 @_audited
-def kafka(*, group: str, bootstrap: str, topic: str, consumer_group: str | None) -> Source:
+def kafka(
+    *,
+    group: str,
+    bootstrap: str,
+    topic: str,
+    consumer_group: str | None,
+    client: Client | None,
+    security_file: Path | None,
+) -> Source:
     """Audit the ingestion of a Kafka topic. It joins no consumer group and commits nothing."""
-    name = consumer_group or f"featureline-{group}"
-    return KafkaSource(bootstrap, topic, consumer_group=name, assignment="all")
+    return kafka_source(
+        topic,
+        consumer_group=consumer_group or f"featureline-{group}",
+        bootstrap=bootstrap,
+        client=client,
+        security_file=security_file,
+        assignment="all",
+    )
 
 
 @audit.command()

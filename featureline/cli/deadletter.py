@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from featureline.cli.formats import decoder_of, format_options
+from featureline.cli.formats import decoder_of, format_options, is_default
 from featureline.cli.ingestion import mapped, stopped_by_signals
 from featureline.cli.output import emit, emit_table, progress
 from featureline.cli.refusals import letters_folder
@@ -236,13 +236,15 @@ def replay_letters(
     if wanted.group is None:
         raise click.UsageError("--group is needed: each group's letters have their own mapping")
     mapping, transforms = mapped(mapping_file, None)
-    decoder = None if formats["format"] == "json" else decoder_of(formats, mapping)
     with (
         open_any(home, connect) as store,
         _opened(store, dead_letters, topic, bootstrap) as (letters, _),
         progress(f"letters → {wanted.group}", None, "letters") as tick,
         stopped_by_signals() as stop,
     ):
+        decoder = None
+        if not is_default(formats):
+            decoder = decoder_of(formats, mapping, store, wanted.group)
         report = replay(
             letters,
             store,

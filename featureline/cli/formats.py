@@ -8,12 +8,19 @@ from typing import Any
 
 import click
 
-from featurestore import InvalidRequest
-from ingest import Decoder
+from featurestore import FeatureStore, InvalidRequest
+from ingest import Decoder, TombstoneDecoder
 from ingest.decoders import FORMATS, decoder_from
 
-__all__ = ["decoder_of", "format_options", "format_settings"]
+__all__ = [
+    "FORMAT_OPTIONS",
+    "decoder_of",
+    "format_options",
+    "format_settings",
+    "is_default",
+]
 
+_TOMBSTONES = ("tombstones", "tombstone_key")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OPTIONS = (
     click.option(
@@ -75,7 +82,51 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         help="How large a value may be when decompressed.  [default: 16 MiB]",
     ),
+    click.option(
+        "--tombstones",
+        type=click.Choice(["refuse", "skip", "delete"]),
+        default="refuse",
+        show_default=True,
+        help="What a message without a value does.",
+    ),
+    click.option(
+        "--tombstone-key",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="How the keys of tombstones are written.",
+    ),
 )
+
+FORMAT_OPTIONS = frozenset(
+    {
+        "format",
+        "registry",
+        "registry_login_file",
+        "registry_login_env",
+        "registry_token_file",
+        "registry_token_env",
+        "registry_ca",
+        "registry_certificate",
+        "schema",
+        "reader_schema",
+        "single_object",
+        "message",
+        "header",
+        "delimiter",
+        "quote",
+        "null_text",
+        "event_time",
+        "event_time_field",
+        "unwrapped",
+        "types",
+        "times",
+        "value_compression",
+        "max_value_bytes",
+        *_TOMBSTONES,
+    }
+)
+"""Names of the arguments that `format_options` gives."""
 
 
 def format_options(command: Any) -> Any:
@@ -86,12 +137,16 @@ def format_options(command: Any) -> Any:
 
 
 def format_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the options say as a table `format` of a settings file.
+    """Return what the options say of the format, as a table `format` of a settings file.
 
     Raises:
         click.UsageError: a type is not written as COLUMN=TYPE.
     """
-    values = {name: value for name, value in options.items() if value not in (None, (), False)}
+    values = {
+        name: value
+        for name, value in options.items()
+        if value not in (None, (), False) and name not in _TOMBSTONES
+    }
     kind = values.pop("format")
     header = values.pop("header", None)
     if header is not None:
@@ -108,8 +163,21 @@ def format_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": kind, **values, **paths}
 
 
-def decoder_of(options: Mapping[str, Any], mapping: Mapping[str, str]) -> Decoder:
+def is_default(options: Mapping[str, Any]) -> bool:
+    """Whether messages are JSON and tombstones refused, as without any of the options."""
+    return format_settings(options) == {"kind": "json"} and options["tombstones"] == "refuse"
+
+
+def decoder_of(
+    options: Mapping[str, Any], mapping: Mapping[str, str], store: FeatureStore, group: str
+) -> Decoder:
     """Make the decoder that the options describe.
+
+    Args:
+        options: of `format_options`.
+        mapping: feature → field.
+        store: has the group.
+        group: whose record identifier the keys of tombstones give.
 
     Raises:
         click.UsageError: they do not go together.
@@ -117,6 +185,15 @@ def decoder_of(options: Mapping[str, Any], mapping: Mapping[str, str]) -> Decode
     """
     values = format_settings(options)
     try:
-        return decoder_from(values.pop("kind"), mapping=mapping, **values)
+        decoder = decoder_from(values.pop("kind"), mapping=mapping, **values)
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error
+    if options["tombstones"] == "refuse":
+        return decoder
+    identifier = store.describe_feature_group(group).record_identifier
+    return TombstoneDecoder(
+        decoder,
+        field=mapping.get(identifier, identifier),
+        key=options["tombstone_key"],
+        skip=options["tombstones"] == "skip",
+    )

@@ -14,7 +14,11 @@ from typing import Any, Literal
 import click
 
 from featureline.cli.fleet import run_workers
-from featureline.cli.formats import decoder_of, format_options, format_settings
+from featureline.cli.formats import (
+    decoder_of,
+    format_options,
+    format_settings,
+)
 from featureline.cli.output import console, emit, progress
 from featureline.cli.refusals import Refusals, refusal_options
 from featureline.cli.store import common_options, home_of, open_any
@@ -28,7 +32,6 @@ from ingest import (
     Report,
     RowDecoder,
     Source,
-    TombstoneDecoder,
     Transform,
     kafka_source,
     read_mapping,
@@ -39,6 +42,7 @@ from ingest.sources.kafka import CLIENTS, Client
 from ingest.validate import check
 
 __all__ = [
+    "connection_options",
     "ingest",
     "load_file",
     "mapped",
@@ -80,6 +84,22 @@ def pipeline_options(command: Any) -> Any:
     return command
 
 
+def connection_options(command: Any) -> Any:
+    """Add how to talk to the brokers: `client` and `security_file`."""
+    client = click.option(
+        "--client",
+        type=click.Choice(CLIENTS),
+        help="Client library.  [default: $FEATURELINE_KAFKA_CLIENT, or kafka-python]",
+    )
+    security = click.option(
+        "--security",
+        "security_file",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="TOML file for TLS and SASL.  [default: $FEATURELINE_KAFKA_…]",
+    )
+    return client(security(command))
+
+
 @ingest.command()
 @click.option(
     "--bootstrap",
@@ -106,37 +126,13 @@ def pipeline_options(command: Any) -> Any:
     show_default=True,
     help="Processes that share the partitions.",
 )
-@click.option(
-    "--client",
-    type=click.Choice(CLIENTS),
-    help="Client library.  [default: $FEATURELINE_KAFKA_CLIENT, or kafka-python]",
-)
-@click.option(
-    "--security",
-    "security_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="TOML file for TLS and SASL.  [default: $FEATURELINE_KAFKA_…]",
-)
+@connection_options
 @click.option(
     "--on-gap",
     type=click.Choice(["fail", "skip"]),
     default="fail",
     show_default=True,
     help="When messages were removed before they were stored: stop, or go on after them.",
-)
-@click.option(
-    "--tombstones",
-    type=click.Choice(["refuse", "skip", "delete"]),
-    default="refuse",
-    show_default=True,
-    help="What a message without a value does.",
-)
-@click.option(
-    "--tombstone-key",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How the keys of tombstones are written.",
 )
 @format_options
 @common_options
@@ -154,8 +150,6 @@ def kafka(
     client: Client | None,
     security_file: Path | None,
     on_gap: Literal["fail", "skip"],
-    tombstones: Literal["refuse", "skip", "delete"],
-    tombstone_key: Literal["text", "json"],
     home: Path | None,
     connect: str | None,
     as_json: bool,
@@ -184,8 +178,8 @@ def kafka(
             {name: value for name, value in source_values.items() if value is not None},
             format_settings(formats),
             {} if mapping_file is None else read_mapping(mapping_file),
-            tombstones=tombstones,
-            tombstone_key=tombstone_key,
+            tombstones=formats["tombstones"],
+            tombstone_key=formats["tombstone_key"],
             dead_letters=refusals.settings(letters, bootstrap),
             stop_rule=refusals.rule_settings,
             workers=workers,
@@ -207,16 +201,8 @@ def kafka(
     except ImportError as error:
         raise click.ClickException(str(error)) from error
     mapping, _ = mapped(mapping_file, topic)
-    decoder = decoder_of(formats, mapping)
     with open_any(home, connect) as store:
-        if tombstones != "refuse":
-            identifier = store.describe_feature_group(group).record_identifier
-            decoder = TombstoneDecoder(
-                decoder,
-                field=mapping.get(identifier, identifier),
-                key=tombstone_key,
-                skip=tombstones == "skip",
-            )
+        decoder = decoder_of(formats, mapping, store, group)
         run_pipeline(
             store,
             source,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from featureline.cli.ingestion import mapped
+from featureline.cli.formats import decoder_of, format_options, is_default
+from featureline.cli.ingestion import connection_options, mapped
 from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any
-from ingest import FileSource, KafkaSource, Preview, Source, preview_messages
+from ingest import FileSource, Preview, Source, kafka_source, preview_messages
+from ingest.sources.kafka import Client
 
 __all__ = ["preview_command"]
 
@@ -34,6 +37,8 @@ __all__ = ["preview_command"]
     show_default=True,
     help="So many messages.",
 )
+@connection_options
+@format_options
 @common_options
 def preview_command(
     path: Path | None,
@@ -42,24 +47,41 @@ def preview_command(
     group: str,
     mapping_file: Path | None,
     limit: int,
+    client: Client | None,
+    security_file: Path | None,
     home: Path | None,
     connect: str | None,
     as_json: bool,
+    **formats: Any,
 ) -> None:
     """Show what would be stored of the first messages of PATH or --topic, and store nothing."""
     source: Source
     if path is not None and topic is None and bootstrap is None:
         source = FileSource(path)
     elif path is None and topic is not None and bootstrap is not None:
-        source = KafkaSource(
-            bootstrap, topic, consumer_group=f"featureline-preview-{group}", assignment="all"
+        source = kafka_source(
+            topic,
+            consumer_group=f"featureline-preview-{group}",
+            bootstrap=bootstrap,
+            client=client,
+            security_file=security_file,
+            assignment="all",
         )
     else:
         raise click.UsageError("give PATH, or --bootstrap and --topic")
     with open_any(home, connect) as store:
         mapping, transforms = mapped(mapping_file, topic)
+        decoder = None
+        if not is_default(formats):
+            decoder = decoder_of(formats, mapping, store, group)
         found = preview_messages(
-            source, store, group, mapping=mapping, transforms=transforms, limit=limit
+            source,
+            store,
+            group,
+            decoder=decoder,
+            mapping=mapping if decoder is None else None,
+            transforms=transforms,
+            limit=limit,
         )
     emit(
         [asdict(entry) for entry in found],

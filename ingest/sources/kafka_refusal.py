@@ -62,7 +62,9 @@ def refused(settings: LinkSettings, fault: KafkaFault) -> IngestError:
         FaultKind.CLUSTER_RIGHT: (
             f"allow this client the operation {fault.operation} on the cluster"
         ),
-        FaultKind.CODEC: "install what its compression needs: pip install 'featureline[compression]'",
+        FaultKind.CODEC: (
+            "install what its compression needs: pip install 'featureline[compression]'"
+        ),
         FaultKind.SETTING: "check client_settings against the library's names",
     }.get(fault.kind)
     error = SourceDenied if fault.kind in _DENIALS else IngestError

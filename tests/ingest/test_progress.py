@@ -66,6 +66,12 @@ def test_what_nobody_reads_now_has_no_lag_that_is_known():
     assert (part.position, part.end, part.lag, part.lag_s) == (5, None, None, None)
 
 
+def test_who_reads_a_partition_now_knows_better_than_who_did_before():
+    meter = Meter()
+    meter.look([progress(9, 9, 12), Progress(read=5, positions={"0": 5, "1": 7})])
+    assert [(part.partition, part.position) for part in meter.partitions()] == [("0", 9), ("1", 7)]
+
+
 def test_partitions_of_several_workers_are_in_their_order():
     meter = Meter()
     meter.look([Progress(ends={"10": 3, "2": 4}), Progress(ends={"1": None, "0": 7})])

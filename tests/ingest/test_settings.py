@@ -205,6 +205,26 @@ def test_what_does_not_go_together_is_refused(file, more, told):
     assert told in problems(file(WEATHER + more))
 
 
+def test_a_file_of_security_has_its_own_folder_and_secrets(file, tmp_path):
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka/security.toml").write_text(
+        'ssl_cafile = "ca.pem"\nssl_password_env = "PASSWORD"\nsasl_plain_password = "p"\n'
+    )
+    text = WEATHER.replace("topic =", 'security = "kafka/security.toml", topic =')
+    (weather,) = read_settings(file(text), environ={"PASSWORD": "hunter2"}).pipelines
+    assert weather.source["security"] == {
+        "ssl_cafile": str(tmp_path / "kafka/ca.pem"),
+        "ssl_password": "hunter2",
+        "sasl_plain_password": "p",
+    }
+    with (tmp_path / "kafka/security.toml").open("a") as more:
+        more.write('ssl_password_file = "p"')
+    told = "\n".join(problems(file(text)))
+    assert "ssl_password_env: expected the environment variable 'PASSWORD', got none" in told
+    assert "expected one of ssl_password, ssl_password_file, ssl_password_env, got" in told
+    assert "ssl_password_file: expected a file with the secret" in told
+
+
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, file):
     assert "it cannot be read: No such file" in problems(tmp_path / "absent.toml")[0]
     assert "it is no TOML: " in problems(file("a = "))[0]
