@@ -141,7 +141,8 @@ def _members(
                         stalled[pid] = time.monotonic() + chance.uniform(1.0, 8.0)
                     else:
                         lives.end(pid, signal.SIGTERM if what == "left" else signal.SIGKILL)
-                time.sleep(chance.uniform(0.5, 4.0))
+                # A group that is disturbed before it has come together stores nothing at all.
+                time.sleep(chance.uniform(1.0, 6.0))
                 position = store.source_position(name)
                 moved += position != before
                 before = position
