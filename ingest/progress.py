@@ -148,9 +148,10 @@ class Meter:
         self.position_name = ""
 
     def end(self, progress: Progress) -> None:
-        """Keep the counts of a worker that has ended."""
+        """Keep what a worker has told that has ended."""
         for name in _COUNTS:
             self._ended[name] += getattr(progress, name)
+        self._take(progress)
 
     def look(self, workers: Sequence[Progress]) -> dict[str, int]:
         """Take in what the living workers tell, and return all counts."""
@@ -158,15 +159,12 @@ class Meter:
         for progress in workers:
             for name in _COUNTS:
                 counts[name] += getattr(progress, name)
-            self.position_name = progress.position_name or self.position_name
+            self._take(progress)
             self._ends.update((p, end) for p, end in progress.ends.items() if end is not None)
-            self._times.update(progress.times)
-            self._positions.update(progress.positions)
         for progress in workers:
             # Who reads a partition now knows better than who read it before.
-            self._positions.update(
-                (p, o) for p, o in progress.positions.items() if p in progress.ends
-            )
+            stands, ends = progress.positions, progress.ends
+            self._positions.update((p, stands[p]) for p in stands if p in ends)
         if not workers:
             self._ends.clear()  # nobody looks at them now, and an old lag would look like one
         now_s = self._now()
@@ -179,6 +177,11 @@ class Meter:
             while self._samples[1].at < at - _LONG_S:
                 self._samples.popleft()
         return counts
+
+    def _take(self, progress: Progress) -> None:
+        self.position_name = progress.position_name or self.position_name
+        self._times.update(progress.times)
+        self._positions.update(progress.positions)
 
     def rates(self) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
         """Return messages and bytes per second, each over 1 and 10 minutes."""
