@@ -129,10 +129,12 @@ def list_letters(
                 rows.append(_line(letter))
                 if len(rows) == limit:
                     break
-            columns: Sequence[str] = ("id", "group", "time", "attempt", "state", "reason")
+            columns: Sequence[str] = ("id", "group", "attempt", "state", "reason")
         else:
             rows = _counts(found)
-            columns = _COLUMNS
+            columns = _COLUMNS if len({row["source"] for row in rows}) > 1 else _COLUMNS[:-1]
+    if not as_json:
+        rows = [{**row, **_short(row)} for row in rows]
     emit_table(rows, columns, as_json=as_json, empty=f"no dead letters{_of(wanted)} in {where}")
 
 
@@ -357,6 +359,15 @@ def _counts(letters: Iterator[DeadLetter]) -> list[dict[str, Any]]:
         row["first"] = min(row["first"], _iso(letter.time))
         row["last"] = max(row["last"], _iso(letter.time))
     return [rows[key] for key in sorted(rows)]
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the times of a row to the second, for a table."""
+    return {
+        name: str(row[name])[:19].replace("T", " ")
+        for name in ("first", "last", "time")
+        if name in row
+    }
 
 
 def _line(letter: DeadLetter) -> dict[str, Any]:

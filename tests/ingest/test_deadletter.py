@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,3 +138,68 @@ def test_folder_that_cannot_be_written_is_an_error(tmp_path):
 
 def _lines(folder) -> int:
     return sum(len(path.read_bytes().splitlines()) for path in folder.rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_every_part_of_a_letter_is_in_its_file(tmp_path, format):
+    whole = [
+        replace(
+            letter(1, b"\x00\x00\x00\x00\x11\xff"),
+            headers=(("trace", b"\xff"), ("trace", b"2")),
+            timestamp_us=1_700_000_000_000_000,
+            schema="id 17",
+            attempt=3,
+            replayed=NOW,
+        ),
+        letter(2, {"a": 1, "b": [1.5, None], "c": {"d": "é"}}),
+        replace(letter(3, None), key=None),
+        letter(4, b""),
+    ]
+    letters = DeadLetters(tmp_path, format=format)
+    letters.write(whole, position(("0", 0, 10)), group="g")
+    assert list(DeadLetters(tmp_path).read("g")) == whole
+
+
+def test_parquet_files_are_one_table_for_duckdb(tmp_path):
+    letters = DeadLetters(tmp_path, format="parquet")
+    letters.write([letter(1, b"{"), letter(2, {"a": 1})], position(("0", 0, 10)), group="g")
+    letters.write([letter(1, b"\xff", "1")], position(("1", 0, 10)), group="g")
+    rows = duckdb.sql(
+        f'SELECT "partition", "offset", payload, payload_row->>\'a\', headers, attempt '
+        f"FROM '{tmp_path}/g/**/*.parquet' ORDER BY ALL"
+    ).fetchall()
+    assert rows == [
+        ("0", 1, b"{", None, [], 1),
+        ("0", 2, None, "1", [], 1),
+        ("1", 1, b"\xff", None, [], 1),
+    ]
+
+
+def test_files_of_both_formats_replace_each_other(tmp_path):
+    DeadLetters(tmp_path).write([letter(3)], position(("0", 0, 10)), group="g")
+    letters = DeadLetters(tmp_path, format="parquet")
+    written = letters.write([letter(3)], position(("0", 0, 10)), group="g")
+    letters.settle(position(("0", 0, 10)), group="g", written=written)
+    assert [path.suffix for path in tmp_path.rglob("0*")] == [".parquet"]
+
+
+def test_damaged_parquet_file_is_named(tmp_path):
+    letters = DeadLetters(tmp_path, format="parquet")
+    (path,) = letters.write([letter(3)], position(("0", 0, 10)), group="g")
+    path.write_bytes(b"PAR1")
+    with pytest.raises(IngestError, match=r"\.parquet: expected a dead letter"):
+        list(letters.read("g"))
+
+
+def test_try_that_went_past_a_stored_batch_is_forgotten(tmp_path):
+    DeadLetters(tmp_path).write([letter(3), letter(7)], position(("0", 0, 10)), group="g")
+    # Killed here, and again between the transaction of a shorter batch and its settling.
+    DeadLetters(tmp_path).write([letter(3)], position(("0", 0, 5)), group="g")
+    letters = DeadLetters(tmp_path)
+    letters.settle(position(("0", 5, 10)), group="g")  # now the other one is accepted
+    assert [one.offset for one in letters.read("g")] == [3]
+
+
+def test_unknown_format_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected 'jsonl' or 'parquet', got 'csv'"):
+        DeadLetters(tmp_path, format="csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from featurestore import PartitionPosition, SourcePosition
+from featurestore import PartitionPosition, SourcePosition, feature_definitions
 from ingest import (
     DeadLetter,
     DeadLetters,
@@ -19,6 +20,7 @@ from ingest import (
     Pipeline,
     SeveralSinks,
     SourceNotFound,
+    replay,
 )
 from ingest.sources.files import FileSource
 
@@ -133,3 +135,16 @@ def test_another_message_in_the_topic_is_named(topic, produce):
     produce(topic.topic, [b"no letter"])
     with pytest.raises(IngestError, match="partition 0 offset 0: expected a dead letter"):
         list(topic.read())
+
+
+def test_letters_of_a_topic_are_replayed_once(topic, tmp_path, store, stored, reading):
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(reading(0, humidity=1.0)) + "\n{bad\n")
+    Pipeline(FileSource(path), store, "readings", dead_letters=topic).run()
+    store.add_features("readings", feature_definitions([("humidity", "Fractional")]))
+    report = replay(topic, store, "readings")
+    assert (report.stored, report.refused) == (1, 1)
+    states = {one.offset: (one.attempt, one.replayed is not None) for one in topic.read()}
+    assert states == {0: (1, True), 1: (2, False)}
+    assert replay(topic, store, "readings").letters == 1
+    assert stored() == [0]
