@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
@@ -199,20 +199,16 @@ def audit(
         return _with_online(report, store, description.group, limit)
 
 
-class _opened:  # used like a function
-    """Transforms that are open."""
-
-    def __init__(
-        self, transforms: Sequence[Transform], store: FeatureStore, group: FeatureGroup
-    ) -> None:
-        self._transforms, self._store, self._group = transforms, store, group
-
-    def __enter__(self) -> None:
-        for transform in self._transforms:
-            transform.open(self._store, self._group)
-
-    def __exit__(self, *error: object) -> None:
-        for transform in self._transforms:
+@contextmanager
+def _opened(
+    transforms: Sequence[Transform], store: FeatureStore, group: FeatureGroup
+) -> Iterator[None]:
+    try:
+        for transform in transforms:
+            transform.open(store, group)
+        yield
+    finally:
+        for transform in transforms:
             transform.close()
 
 
