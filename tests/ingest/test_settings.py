@@ -208,21 +208,25 @@ def test_what_does_not_go_together_is_refused(file, more, told):
 def test_a_file_of_security_has_its_own_folder_and_secrets(file, tmp_path):
     (tmp_path / "kafka").mkdir()
     (tmp_path / "kafka/security.toml").write_text(
-        'ssl_cafile = "ca.pem"\nssl_password_env = "PASSWORD"\nsasl_plain_password = "p"\n'
+        'protocol = "SASL_SSL"\nmechanism = "PLAIN"\nusername = "u"\nca = "ca.pem"\n'
+        'key_password_env = "PASSWORD"\npassword = "p"\n'
     )
     text = WEATHER.replace("topic =", 'security = "kafka/security.toml", topic =')
     (weather,) = read_settings(file(text), environ={"PASSWORD": "hunter2"}).pipelines
     assert weather.source["security"] == {
-        "ssl_cafile": str(tmp_path / "kafka/ca.pem"),
-        "ssl_password": "hunter2",
-        "sasl_plain_password": "p",
+        "protocol": "SASL_SSL",
+        "mechanism": "PLAIN",
+        "username": "u",
+        "ca": str(tmp_path / "kafka/ca.pem"),
+        "key_password": "hunter2",
+        "password": "p",
     }
     with (tmp_path / "kafka/security.toml").open("a") as more:
-        more.write('ssl_password_file = "p"')
+        more.write('key_password_file = "p"')
     told = "\n".join(problems(file(text)))
-    assert "ssl_password_env: expected the environment variable 'PASSWORD', got none" in told
-    assert "expected one of ssl_password, ssl_password_file, ssl_password_env, got" in told
-    assert "ssl_password_file: expected a file with the secret" in told
+    assert "key_password_env: expected the environment variable 'PASSWORD', got none" in told
+    assert "expected one of key_password, key_password_file, key_password_env, got" in told
+    assert "key_password_file: expected a file with the secret" in told
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, file):
