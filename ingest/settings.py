@@ -18,12 +18,12 @@ from featurestore.embedded import open_store
 from featurestore.errors import nearest
 from ingest.deadletter import DeadLetters, SeveralSinks
 from ingest.decode import Decoder, JsonDecoder, TombstoneDecoder
-from ingest.errors import IngestError, InvalidSettings
+from ingest.errors import IngestError, InvalidMapping, InvalidSettings
 from ingest.keys import Key, Reading, read_table
 from ingest.kinds import FORMATS, SOURCES, kafka_security
 from ingest.letter import DeadLetterSink
 from ingest.lettertopic import DeadLetterTopic
-from ingest.mappingfile import transforms_of
+from ingest.mappingfile import read_mapping, transforms_of
 from ingest.pipeline import Pipeline
 from ingest.source import Source
 from ingest.sources.kafka_security import KafkaSecurity
@@ -50,7 +50,6 @@ _PIPELINE: Final[Mapping[str, Key]] = {
     "group": Key(required=True),
     "source": Key("table", required=True),
     "format": Key("table"),
-    "mapping": Key("settings"),
     "tombstones": Key(choices=("refuse", "skip", "delete"), default="refuse"),
     "tombstone_key": Key(choices=("text", "json"), default="text"),
     "workers": Key("whole", minimum=1, default=1),
@@ -330,6 +329,8 @@ def read_settings(path: str | Path, *, environ: Mapping[str, str] | None = None)
     fleet = read_table(_resolved(body, "fleet", reading), _FLEET, "fleet", reading)
     state = Path(fleet["state"]) if "state" in fleet else _default_state(store, path)
     defaults = _resolved(body, "defaults", reading)
+    if "mapping" in defaults:
+        defaults["mapping"] = body["defaults"]["mapping"]
     defaults = _known_defaults(defaults, reading)
     listed = body.get("pipeline", [])
     if not isinstance(listed, list) or not listed:
@@ -379,7 +380,7 @@ def _home(store: StoreSettings) -> Path:
 
 def _known_defaults(defaults: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     """Return the defaults without keys that no pipeline has; each pipeline checks the values."""
-    known = [*_OF_ALL, "dead_letters", "stop_rule"]
+    known = [*_OF_ALL, "mapping", "dead_letters", "stop_rule"]
     for name in defaults:
         if name not in known:
             expected = f"one of {', '.join(known)}"
@@ -395,7 +396,12 @@ def _pipeline(
     reading: Reading,
 ) -> PipelineSettings | None:
     before = len(reading.problems)
-    name = values.get("name") if isinstance(values, dict) else None
+    name = declared = None
+    if isinstance(values, dict):
+        # SQL has dollar signs of its own.
+        name, declared = values.get("name"), values.get("mapping", defaults.get("mapping"))
+        values = {key: value for key, value in values.items() if key != "mapping"}
+        defaults = {key: value for key, value in defaults.items() if key != "mapping"}
     where = f"pipeline {name!r}" if isinstance(name, str) else f"pipeline number {number + 1}"
     resolved = reading.resolved(values, where)
     if not isinstance(resolved, dict):
@@ -416,7 +422,7 @@ def _pipeline(
         chosen = _kind(chosen, FORMATS, f"{where}.format", reading)
     elif source is not None:
         chosen = {"kind": SOURCES[source["kind"]].format}
-    mapping = found.get("mapping", {})
+    mapping = _mapping(declared, f"{where}.mapping", reading)
     letters_at = _dead_letters(letters, default_letters, f"{where}.dead_letters", reading)
     rule_of = _stop_rule(rule, f"{where}.stop_rule", reading)
     if source is not None and found.get("workers", 1) > 1:
@@ -481,6 +487,23 @@ def _dead_letters(
     expected = "a folder, a table, or false for none"
     reading.problem(where, expected, "true" if value is True else repr(value))
     return None
+
+
+def _mapping(value: object, where: str, reading: Reading) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, str):
+        reading.problem(where, "a table, or the path of a file with it", repr(value))
+        return {}
+    path = reading.path(value)
+    reading.files.append(path)
+    try:
+        return read_mapping(path)
+    except InvalidMapping as error:
+        reading.problems.append(f"{where}: {error}")
+        return {}
 
 
 def _stop_rule(value: object, where: str, reading: Reading) -> dict[str, Any] | None:
