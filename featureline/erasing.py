@@ -6,9 +6,9 @@ import logging
 
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import FeatureStoreError
-from ingest.deadletter import DeadLetters
 from ingest.erasure import DeadLetterHolder
 from ingest.errors import IngestError
+from ingest.letters.folder import DeadLetters
 from lineage import Entity
 
 __all__ = ["finish_erasures", "reach_everything"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingest.control import Control
-from ingest.progress import PipelineStatus
+from ingest.fleet.control import Control
+from ingest.fleet.progress import PipelineStatus
 
 __all__ = ["pipelines_of_home"]
 

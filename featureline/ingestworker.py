@@ -10,7 +10,7 @@ import signal
 import sys
 
 from featureline import logs
-from ingest.worker import serve
+from ingest.fleet.worker import serve
 
 __all__ = ["main"]
 

@@ -8,7 +8,6 @@
 """
 
 from ingest.audit import AuditDifference, AuditReport, audit
-from ingest.deadletter import DeadLetters, SeveralSinks
 from ingest.decode import (
     Decoded,
     Decoder,
@@ -43,11 +42,12 @@ from ingest.errors import (
     TooManyRefusals,
     Undecodable,
 )
-from ingest.letter import DeadLetter, DeadLetterSink, LetterFilter
-from ingest.letterreplay import ReplayReport, replay
-from ingest.lettertopic import DeadLetterTopic
-from ingest.mapping import FeatureMapping
-from ingest.mappingfile import read_mapping, transforms_of
+from ingest.letters.folder import DeadLetters, SeveralSinks
+from ingest.letters.letter import DeadLetter, DeadLetterSink, LetterFilter
+from ingest.letters.replay import ReplayReport, replay
+from ingest.letters.topic import DeadLetterTopic
+from ingest.mapping.featuremapping import FeatureMapping
+from ingest.mapping.file import read_mapping, transforms_of
 from ingest.pipeline import Pipeline, Report
 from ingest.preview import Preview, preview_messages
 from ingest.registry import Reference, RegisteredSchema, SchemaRegistry

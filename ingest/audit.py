@@ -23,7 +23,7 @@ from featurestore.latest import quoted
 from featurestore.record import FUTURE_TOLERANCE_US, now_us
 from featurestore.spill import spill_folder
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
-from ingest.letter import DeadLetterSink
+from ingest.letters.letter import DeadLetterSink
 from ingest.pipeline import group_id, position_name
 from ingest.source import Message, Source
 from ingest.transform import Transform

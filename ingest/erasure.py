@@ -10,8 +10,8 @@ from typing import Any, final
 from urllib.parse import unquote, urlsplit
 
 from featurestore.registry import Registered
-from ingest.deadletter import DeadLetters
-from ingest.letter import DeadLetter
+from ingest.letters.folder import DeadLetters
+from ingest.letters.letter import DeadLetter
 from lineage import Entity
 
 __all__ = ["DeadLetterHolder"]

@@ -37,7 +37,7 @@ from featurestore import (
 from featurestore.errors import nearest
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
 from ingest.errors import IngestError, MessageRefused
-from ingest.letter import DeadLetter, DeadLetterSink, announce
+from ingest.letters.letter import DeadLetter, DeadLetterSink, announce
 from ingest.source import Batch, Source
 from ingest.stoprule import RefusalWatch, StopRule
 from ingest.trail import Trail

@@ -23,10 +23,10 @@ from featureline.cli.output import emit
 from featureline.cli.store import login
 from featureline.pages import Pages
 from ingest import IngestError, Report
-from ingest.control import Control, replay, seek, status
-from ingest.fleet import Fleet
-from ingest.progress import PartitionStatus, PipelineStatus, State, metrics_page
-from ingest.settings import FleetSettings, PipelineSettings, StoreSettings, read_settings
+from ingest.fleet.control import Control, replay, seek, status
+from ingest.fleet.fleet import Fleet
+from ingest.fleet.progress import PartitionStatus, PipelineStatus, State, metrics_page
+from ingest.fleet.settings import FleetSettings, PipelineSettings, StoreSettings, read_settings
 
 __all__ = ["COMMANDS", "run_fleet"]
 

@@ -37,7 +37,7 @@ from ingest import (
     read_mapping,
     transforms_of,
 )
-from ingest.settings import PipelineSettings
+from ingest.fleet.settings import PipelineSettings
 from ingest.sources.kafka import CLIENTS, Client
 from ingest.validate import check
 

@@ -22,7 +22,7 @@ from rich.text import Text
 from featureline.ingesting import pipelines_of_home
 from featureline.top import Figures, Page, address_of_home, fetch, figures
 from featurestore.errors import StoreUnavailable
-from ingest.progress import PipelineStatus, State
+from ingest.fleet.progress import PipelineStatus, State
 
 __all__ = ["top"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ingest.settings import read_settings
+from ingest.fleet.settings import read_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "ingest-run.md"
 

@@ -31,8 +31,8 @@ from featurestore.embedded import EmbeddedStore, open_store
 from featurestore.server.metrics import Metrics
 from featurestore.server.monitor import Monitor
 from featurestore.server.snapshot import page
-from ingest.control import Control
-from ingest.progress import PartitionStatus, PipelineStatus, State
+from ingest.fleet.control import Control
+from ingest.fleet.progress import PartitionStatus, PipelineStatus, State
 
 ROOT = Path(__file__).parents[2]
 INFINITE = float("inf")

@@ -10,7 +10,7 @@ import os
 import sys
 
 import featurestore
-import ingest.letterreplay
+import ingest.letters.replay
 from ingest import DeadLetters, replay
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from featurestore import PartitionPosition, SourcePosition
 from ingest import DeadLetterTopic, IngestError, SeveralSinks
-from ingest.deadletter import DeadLetter, DeadLetters
 from ingest.erasure import DeadLetterHolder
+from ingest.letters.folder import DeadLetter, DeadLetters
 
 TIME = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 

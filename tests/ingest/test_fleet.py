@@ -17,10 +17,10 @@ import pytest
 from kafka import KafkaProducer
 
 import ingest.pipeline
-from ingest.control import Control, FleetRuns, replay, seek, status
-from ingest.fleet import Fleet
-from ingest.progress import PipelineStatus, State
-from ingest.settings import read_settings
+from ingest.fleet.control import Control, FleetRuns, replay, seek, status
+from ingest.fleet.fleet import Fleet
+from ingest.fleet.progress import PipelineStatus, State
+from ingest.fleet.settings import read_settings
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -67,7 +67,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(ingest.pipeline, "_LOOK_S", 0.2)
     monkeypatch.setattr(ingest.pipeline, "_SHOW_S", 0.2)
     monkeypatch.setattr(ingest.pipeline, "_POLL_S", 0.1)
-    monkeypatch.setattr("ingest.fleet._LOOK_S", 0.2)
+    monkeypatch.setattr("ingest.fleet.fleet._LOOK_S", 0.2)
 
 
 @pytest.fixture

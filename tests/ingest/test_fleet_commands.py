@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from featureline.cli import cli
 from featureline.cli.fleet import run_workers
 from ingest import FileSource, IngestError, InvalidSettings, Pipeline
-from ingest.settings import PipelineSettings
+from ingest.fleet.settings import PipelineSettings
 
 pytestmark = pytest.mark.timeout(120)
 

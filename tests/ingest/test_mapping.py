@@ -23,7 +23,7 @@ from featurestore import (
 )
 from ingest import Deleted, FeatureMapping, FileSource, InvalidMapping, Message, Pipeline
 from ingest.errors import IngestError, Undecodable
-from ingest.path import Path
+from ingest.mapping.path import Path
 
 AT = "2024-01-01T00:00:00Z"
 HALF_PAST = "2024-01-01T00:00:00.500000Z"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.progress import Meter, PartitionStatus, PipelineStatus, State, metrics_page
-from ingest.worker import Progress
+from ingest.fleet.progress import Meter, PartitionStatus, PipelineStatus, State, metrics_page
+from ingest.fleet.worker import Progress
 
 
 class Clock:

@@ -7,8 +7,8 @@ import textwrap
 import pytest
 
 from ingest import InvalidSettings, KafkaSource
-from ingest.kinds import FORMATS, SOURCES
-from ingest.settings import read_settings
+from ingest.fleet.kinds import FORMATS, SOURCES
+from ingest.fleet.settings import read_settings
 
 WEATHER = """
 [[pipeline]]

@@ -13,7 +13,7 @@ from featurestore.errors import nearest
 from featurestore.record import shown
 from ingest.enrich import Lookup
 from ingest.errors import InvalidMapping
-from ingest.mapping import FeatureMapping
+from ingest.mapping.featuremapping import FeatureMapping
 from ingest.transform import Transform
 
 __all__ = ["read_mapping", "transforms_of"]

@@ -27,10 +27,10 @@ from typing import Any, Final, final
 from featurestore import FeatureStore, InvalidRequest, PositionConflict
 from featurestore.journal import Journal
 from ingest.errors import IngestError
+from ingest.fleet.probe import Probe
+from ingest.fleet.progress import PartitionStatus, PipelineStatus, State
+from ingest.fleet.settings import FleetSettings, PipelineSettings
 from ingest.pipeline import group_id, position_name
-from ingest.probe import Probe
-from ingest.progress import PartitionStatus, PipelineStatus, State
-from ingest.settings import FleetSettings, PipelineSettings
 
 __all__ = ["Control", "FleetRuns", "Order", "replay", "seek", "status"]
 

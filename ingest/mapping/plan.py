@@ -10,8 +10,8 @@ from typing import Any, TypeAlias, final
 from featurestore.record import shown
 from ingest.decode import Decoded, Deleted
 from ingest.errors import Undecodable
-from ingest.expression import Engine, Expression
-from ingest.path import Read
+from ingest.mapping.expression import Engine, Expression
+from ingest.mapping.path import Read
 from ingest.source import Message
 from ingest.transform import Transformed
 

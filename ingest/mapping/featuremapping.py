@@ -10,13 +10,13 @@ from typing import Final, final
 from featurestore import FeatureGroup, FeatureStore
 from featurestore.errors import nearest
 from featurestore.record import shown
-from ingest.declared import Entry, entries
 from ingest.decode import Decoded, Deleted
 from ingest.errors import IngestError, InvalidMapping, Undecodable
-from ingest.expression import Engine
-from ingest.path import Path
-from ingest.plan import Plans
-from ingest.planner import Planner
+from ingest.mapping.declared import Entry, entries
+from ingest.mapping.expression import Engine
+from ingest.mapping.path import Path
+from ingest.mapping.plan import Plans
+from ingest.mapping.planner import Planner
 from ingest.source import Message
 from ingest.transform import Transform, Transformed
 

@@ -15,7 +15,7 @@ import lineage
 from featurestore import SourcePosition
 from featurestore.errors import nearest
 from ingest.errors import IngestError, SourceNotFound
-from ingest.letter import DeadLetter, DeadLetterSink, json_text, rank
+from ingest.letters.letter import DeadLetter, DeadLetterSink, json_text, rank
 from ingest.source import Message
 from ingest.sources.kafka import KafkaSource
 from ingest.sources.kafka_python import security_settings

@@ -9,9 +9,9 @@ from typing import Any, Final, final
 
 from featurestore.errors import nearest
 from featurestore.record import shown
-from ingest.cast import Cast, Uncastable
 from ingest.errors import InvalidMapping, Undecodable
-from ingest.path import Path, Read
+from ingest.mapping.cast import Cast, Uncastable
+from ingest.mapping.path import Path, Read
 from ingest.source import Message
 
 __all__ = ["Entry", "entries"]

@@ -25,8 +25,8 @@ from typing import Final, Literal, final
 import lineage
 from featurestore import PartitionPosition, SourcePosition
 from ingest.errors import IngestError
-from ingest.letter import DeadLetter, DeadLetterSink, partition_digest, rank
-from ingest.letterfile import FORMATS, read_file, sync_folder, write_whole
+from ingest.letters.file import FORMATS, read_file, sync_folder, write_whole
+from ingest.letters.letter import DeadLetter, DeadLetterSink, partition_digest, rank
 
 __all__ = ["DeadLetter", "DeadLetterSink", "DeadLetters", "SeveralSinks"]
 

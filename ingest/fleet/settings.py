@@ -16,14 +16,14 @@ import featurestore
 from featurestore import ClientTls, FeatureStore
 from featurestore.embedded import open_store
 from featurestore.errors import nearest
-from ingest.deadletter import DeadLetters, SeveralSinks
 from ingest.decode import Decoder, JsonDecoder, TombstoneDecoder
 from ingest.errors import IngestError, InvalidMapping, InvalidSettings
-from ingest.keys import Key, Reading, read_table
-from ingest.kinds import FORMATS, SOURCES, kafka_security
-from ingest.letter import DeadLetterSink
-from ingest.lettertopic import DeadLetterTopic
-from ingest.mappingfile import read_mapping, transforms_of
+from ingest.fleet.keys import Key, Reading, read_table
+from ingest.fleet.kinds import FORMATS, SOURCES, kafka_security
+from ingest.letters.folder import DeadLetters, SeveralSinks
+from ingest.letters.letter import DeadLetterSink
+from ingest.letters.topic import DeadLetterTopic
+from ingest.mapping.file import read_mapping, transforms_of
 from ingest.pipeline import Pipeline
 from ingest.source import Source
 from ingest.sources.kafka_security import KafkaSecurity

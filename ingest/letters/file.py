@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.errors import IngestError
-from ingest.letter import DeadLetter, json_text
+from ingest.letters.letter import DeadLetter, json_text
 
 __all__ = ["FORMATS", "PARQUET_SCHEMA", "read_file", "write_whole"]
 

@@ -9,12 +9,12 @@ from typing import Any, Final, final
 from featurestore import FeatureGroup, FeatureType, InvalidRecord, eventtime
 from featurestore.feature import FeatureDefinition
 from featurestore.record import feature_value, shown
-from ingest.cast import COLLECTIONS, Cast, Convert, Uncastable, as_text
-from ingest.declared import Entry
 from ingest.errors import InvalidMapping
-from ingest.expression import Engine, Expression, check_special
-from ingest.path import Path, Read
-from ingest.plan import Column, Computed, Plan
+from ingest.mapping.cast import COLLECTIONS, Cast, Convert, Uncastable, as_text
+from ingest.mapping.declared import Entry
+from ingest.mapping.expression import Engine, Expression, check_special
+from ingest.mapping.path import Path, Read
+from ingest.mapping.plan import Column, Computed, Plan
 
 __all__ = ["Planner"]
 

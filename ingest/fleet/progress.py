@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple, final
 
-from ingest.worker import Progress
+from ingest.fleet.worker import Progress
 
 __all__ = ["Meter", "PartitionStatus", "PipelineStatus", "State", "metrics_page"]
 

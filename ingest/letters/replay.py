@@ -29,7 +29,7 @@ from featurestore import (
     group_entity,
 )
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
-from ingest.letter import DeadLetter, DeadLetterSink, LetterFilter, partition_digest
+from ingest.letters.letter import DeadLetter, DeadLetterSink, LetterFilter, partition_digest
 from ingest.transform import Transform
 from ingest.validate import check
 

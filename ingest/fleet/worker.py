@@ -22,8 +22,8 @@ from typing import IO, Final, final
 
 from featurestore import FeatureStore, FeatureStoreError
 from ingest.errors import IngestError, InvalidSettings, MessageRefused, PositionLost
+from ingest.fleet.settings import PipelineSettings, StoreSettings
 from ingest.pipeline import Look
-from ingest.settings import PipelineSettings, StoreSettings
 from lineage import LineageError
 
 __all__ = ["Outcome", "ProcessWorker", "Progress", "ThreadWorker", "Worker", "serve"]

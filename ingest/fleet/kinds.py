@@ -15,7 +15,7 @@ from featurestore import InvalidRequest
 from ingest.decode import Decoder, RowDecoder
 from ingest.decoders import FORMATS as MESSAGE_FORMATS
 from ingest.decoders import decoder_from
-from ingest.keys import Key
+from ingest.fleet.keys import Key
 from ingest.source import Source
 from ingest.sources.changes import DeltaChanges
 from ingest.sources.files import FileSource

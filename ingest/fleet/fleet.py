@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from featurestore import FeatureStore, FeatureStoreError
-from ingest.control import Control, Order
 from ingest.errors import IngestError, InvalidSettings
-from ingest.progress import Meter, PipelineStatus, State
-from ingest.settings import FleetSettings, PipelineSettings, StoreSettings
-from ingest.worker import Outcome, ProcessWorker, ThreadWorker, Worker
+from ingest.fleet.control import Control, Order
+from ingest.fleet.progress import Meter, PipelineStatus, State
+from ingest.fleet.settings import FleetSettings, PipelineSettings, StoreSettings
+from ingest.fleet.worker import Outcome, ProcessWorker, ThreadWorker, Worker
 
 __all__ = ["Fleet"]
 
@@ -38,7 +38,7 @@ _FIRST_PAUSE_S: Final = 1.0
 _LAST_PAUSE_S: Final = 60.0
 _HEALTHY_S: Final = 60.0
 _NOT_TAKEN: Final = "the settings were not taken"
-_COMMAND: Final = (sys.executable, "-m", "ingest.worker")
+_COMMAND: Final = (sys.executable, "-m", "ingest.fleet.worker")
 
 
 @final
@@ -48,7 +48,7 @@ class Fleet:
     Args:
         settings: what to run.
         reload: reads the settings anew; None: they never change.
-        command: starts the process of a worker (`ingest.worker.serve`).
+        command: starts the process of a worker (`ingest.fleet.worker.serve`).
         first_pause_s: before a failed worker is started again, the first time.
     """
 

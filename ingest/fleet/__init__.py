@@ -1,0 +1,1 @@
+"""Many pipelines from one settings file: run, steered, and asked how far they are."""

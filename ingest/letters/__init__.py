@@ -1,0 +1,1 @@
+"""Dead letters: refused messages put aside, in folders and topics, and put again."""
