@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x61turestore/v1/asof.proto\x12\x0f\x66\x65\x61turestore.v1\"\xb2\x01\n\x15GetRecordsAsOfRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12*\n\"record_identifiers_value_as_string\x18\x02 \x03(\t\x12\x10\n\x08times_us\x18\x03 \x03(\x10\x12\x15\n\rfeature_names\x18\x04 \x03(\t\x12\x18\n\x0blookback_us\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_lookback_us\"&\n\x16GetRecordsAsOfResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x61turestore/v1/asof.proto\x12\x0f\x66\x65\x61turestore.v1\"\xb2\x01\n\x15GetRecordsAsOfRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12*\n\"record_identifiers_value_as_string\x18\x02 \x03(\t\x12\x10\n\x08times_us\x18\x03 \x03(\x03\x12\x15\n\rfeature_names\x18\x04 \x03(\t\x12\x18\n\x0blookback_us\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x0e\n\x0c_lookback_us\"&\n\x16GetRecordsAsOfResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)

@@ -428,9 +428,14 @@ class TestLineage:
         assert [(e["depth"], e["type"]) for e in body["entities"]] == [
             (0, "FeatureGroup"),
             (1, "Ingest"),
+            (2, "IngestPosition"),
             (2, "DataSet"),
         ]
-        assert {edge["type"] for edge in body["associations"]} == {"Produced", "ContributedTo"}
+        assert {edge["type"] for edge in body["associations"]} == {
+            "Produced",
+            "ContributedTo",
+            "AssociatedWith",
+        }
         assert [e["name"] for e in one_document(filtered)["entities"]] == ["x.csv"]
         uid = body["entities"][1]["uid"]
         by_uid = command("lineage", "query", uid, "--depth", "1", *place)
@@ -450,7 +455,7 @@ class TestLineage:
 
         ended = command("lineage", "export", loaded, "--out", out, *place, "--json")
 
-        assert one_document(ended)["entities"] == 3
+        assert one_document(ended)["entities"] == 4
         assert words in out.read_text()
         form = one_document(ended)["format"]
         stdout = command("lineage", "export", loaded, "--format", form, *place).out

@@ -77,7 +77,11 @@ def test_every_command_but_the_long_running_ones_takes_a_home_a_server_and_json(
         if isinstance(found, click.Group) or path[0] in ("serve", "demo"):
             continue
         options = {option.name for option in found.params}
+        if path == ("ingest", "run"):  # it runs on, and says so in lines of JSON
+            continue
         assert "as_json" in options, path
+        if path[0] == "ingest" and "file" in options:  # the settings file says which store
+            continue
         if path == ("key", "new"):  # a file for any home
             continue
         assert "home" in options, path
