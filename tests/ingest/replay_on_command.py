@@ -21,7 +21,7 @@ def work(home: str, folder: str) -> None:
 
 def main() -> None:
     # Small batches, so that there are many places to be killed at.
-    ingest.letterreplay._BATCH = 3
+    ingest.letters.replay._BATCH = 3
     child = 0
     for _ in sys.stdin:
         if child:
