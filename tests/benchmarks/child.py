@@ -77,8 +77,8 @@ def serving(command: list[str], *, log: Path) -> Iterator[Server]:
             process.kill()
 
 
-def run_module(module: str, *arguments: object) -> tuple[dict[str, Any], float]:
-    """Run a module that prints one JSON object; return it and the process's seconds.
+def run_module(module: str, *arguments: object) -> tuple[Any, float]:
+    """Run a module that prints one JSON document; return it and the process's seconds.
 
     Raises:
         RuntimeError: it failed; the message has its errors.

@@ -13,7 +13,6 @@ import subprocess
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ import featurestore
 from featureline.broker import Broker, BrokerUnavailable
 from ingest import DeadLetters, KafkaSource, Pipeline, Report
 from tests.benchmarks import decoders
-from tests.benchmarks.child import ROOT, module_command
+from tests.benchmarks.child import ROOT, module_command, run_module
 from tests.benchmarks.harness import (
     Bar,
     BenchmarkSkipped,
@@ -48,6 +47,8 @@ _POLL_MS: Final = 500
 _BARE: Final = "bare kafka-python poll loop on the same topic"
 _BARE_CONFLUENT: Final = "bare confluent-kafka loop on the same topic"
 _SETTLE_S: Final = 30.0
+_CONNECT_S: Final = 2.0
+_FETCH_WAIT_MS: Final = 50
 
 
 @final
@@ -213,47 +214,50 @@ def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def _steady(home: Path, address: str, seconds: float) -> list[float]:
-    """Produce at a steady rate beside a pipeline; return the seconds from sent to durable."""
+    """Ingest what another process sends at a steady rate; return seconds from sent to durable."""
     topic = f"benchmark-{uuid.uuid4().hex[:12]}"
     _create(address, topic, 1)
-    rows = list(make_messages(1_000, users=100))
-    waits: list[float] = []
-    sent: deque[tuple[int, float]] = deque()
+    durable: list[tuple[int, float]] = []
     stop = threading.Event()
 
     def stored(report: Report) -> None:
-        now = time.perf_counter()
-        while sent and sent[0][0] <= report.read:
-            waits.append(now - sent.popleft()[1])
+        durable.append((report.read, time.monotonic()))
 
-    with (
-        featurestore.open(home) as store,
-        contextlib.closing(KafkaProducer(bootstrap_servers=address)) as producer,
-    ):
+    order = {"address": address, "topic": topic, "seconds": seconds, "per_s": _STEADY_PER_S}
+    with featurestore.open(home) as store:
         store.create_feature_group(GROUP)
-        source = KafkaSource(address, topic, consumer_group=home.name, assignment="all")
+        source = KafkaSource(
+            address,
+            topic,
+            consumer_group=home.name,
+            assignment="all",
+            # Our broker answers a read when this is over, also when there is something sooner.
+            client_settings={"fetch_max_wait_ms": _FETCH_WAIT_MS},
+        )
         letters = DeadLetters(home / "deadletters")
         pipeline = Pipeline(source, store, GROUP.name, dead_letters=letters)
-        running = threading.Thread(
-            target=pipeline.run, kwargs={"stop": stop, "on_progress": stored}
-        )
+        running = threading.Thread(target=partial(pipeline.run, stop=stop, on_progress=stored))
         running.start()
-        number = 0
-        began = time.perf_counter()
-        while (elapsed := time.perf_counter() - began) < seconds:
-            while number < elapsed * _STEADY_PER_S:
-                producer.send(topic, rows[number % len(rows)])
-                number += 1
-            sent.append((number, time.perf_counter()))
-            time.sleep(_STEADY_PAUSE_S)
-        producer.flush()
-        deadline = time.perf_counter() + _SETTLE_S
-        while sent and time.perf_counter() < deadline:
-            time.sleep(_STEADY_PAUSE_S)
-        stop.set()
-        running.join()
-    if sent:
-        raise AssertionError(f"{len(sent)} sends were not stored within {_SETTLE_S:g} s")
+        try:
+            time.sleep(_CONNECT_S)
+            sent, _ = run_module("tests.benchmarks.produce_process", json.dumps(order))
+            count = sent[-1][0]
+            deadline = time.monotonic() + _SETTLE_S
+            while (not durable or durable[-1][0] < count) and time.monotonic() < deadline:
+                time.sleep(_STEADY_PAUSE_S)
+        finally:
+            stop.set()
+            running.join()
+    if not durable or durable[-1][0] < count:
+        raise AssertionError(f"of {count} messages not all were stored within {_SETTLE_S:g} s")
+    waits = []
+    places = iter(durable)
+    read, at = next(places)
+    for number, when in sent:
+        while read < number:
+            read, at = next(places)
+        if number:
+            waits.append(at - when)
     return waits
 
 
