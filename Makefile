@@ -47,7 +47,7 @@ demo: $(VENV)/.demo  ## Run the main job on real data: flights in, a trained mod
 	@exec $(BIN)/featureline demo $(DEMO_ARGS)
 
 test: $(VENV)/.test  ## Run the tests
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 bench: $(VENV)/.test  ## Run the benchmarks (ONLY=online|offline|windows|lineage|training|ingest|encryption|redis)
 	$(BIN)/python -m tests.benchmarks $(ONLY)

@@ -12,7 +12,17 @@ from typing import Final, Literal, NamedTuple, NoReturn, TypeAlias, final
 from ingest.errors import Undecodable
 from ingest.source import DELETED, Message
 
-__all__ = ["Decoded", "Decoder", "Deleted", "JsonDecoder", "RowDecoder", "TombstoneDecoder"]
+__all__ = [
+    "Decoded",
+    "Decoder",
+    "Deleted",
+    "JsonDecoder",
+    "RowDecoder",
+    "TombstoneDecoder",
+    "TombstoneKey",
+    "Tombstones",
+    "with_tombstones",
+]
 
 _SHOWN: Final = 80
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -35,6 +45,10 @@ class Deleted(NamedTuple):
 
 Decoded: TypeAlias = Mapping[str, object] | Deleted | None
 """What a message says: a record to put, one to delete, or nothing that concerns records."""
+
+
+Tombstones: TypeAlias = Literal["refuse", "skip", "delete"]
+TombstoneKey: TypeAlias = Literal["text", "json"]
 
 
 class Decoder(ABC):
@@ -151,7 +165,7 @@ tzinfo=datetime.timezone.utc))
         decoder: Decoder,
         *,
         field: str,
-        key: Literal["text", "json"] = "text",
+        key: TombstoneKey = "text",
         skip: bool = False,
     ) -> None:
         super().__init__(decoder.mapping)
@@ -196,6 +210,23 @@ tzinfo=datetime.timezone.utc))
                 "key of a tombstone", expected=f"an object with {self._field!r}", got=_shown(key)
             )
         return fields
+
+
+def with_tombstones(
+    decoder: Decoder, tombstones: Tombstones, *, identifier: str, key: TombstoneKey = "text"
+) -> Decoder:
+    """Say what a message without a value does.
+
+    Args:
+        decoder: for all other messages.
+        tombstones: `refuse`: what the decoder makes of it, an error; `skip`; `delete`.
+        identifier: the group's record identifier, whose field keys give.
+        key: see TombstoneDecoder.
+    """
+    if tombstones == "refuse":
+        return decoder
+    field = decoder.mapping.get(identifier, identifier)
+    return TombstoneDecoder(decoder, field=field, key=key, skip=tombstones == "skip")
 
 
 @final

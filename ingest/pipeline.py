@@ -479,11 +479,16 @@ class _Run:
         self._skipped += checked.skipped
         self._refused += len(checked.refused)
         self._bytes += batch.size_bytes
-        for part in batch.position:
-            self._positions[part.partition] = part.next
-        for message in batch.messages:
-            if message.timestamp_us is not None:
-                self._times[message.partition] = message.timestamp_us
+        self._positions.update((part.partition, part.next) for part in batch.position)
+        # The last message of each partition, found from behind: there are few partitions.
+        left = {part.partition for part in batch.position}
+        for message in reversed(batch.messages):
+            if not left:
+                break
+            if message.partition in left:
+                left.discard(message.partition)
+                if message.timestamp_us is not None:
+                    self._times[message.partition] = message.timestamp_us
 
     def report(self) -> Report:
         return Report(

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from featurestore import FeatureStore, InvalidRequest
-from ingest import Decoder, TombstoneDecoder
+from ingest import Decoder
+from ingest.decode import with_tombstones
 from ingest.decoders import FORMATS, decoder_from
 
 __all__ = [
@@ -98,42 +99,16 @@ _OPTIONS = (
     ),
 )
 
-FORMAT_OPTIONS = frozenset(
-    {
-        "format",
-        "registry",
-        "registry_login_file",
-        "registry_login_env",
-        "registry_token_file",
-        "registry_token_env",
-        "registry_ca",
-        "registry_certificate",
-        "schema",
-        "reader_schema",
-        "single_object",
-        "message",
-        "header",
-        "delimiter",
-        "quote",
-        "null_text",
-        "event_time",
-        "event_time_field",
-        "unwrapped",
-        "types",
-        "times",
-        "value_compression",
-        "max_value_bytes",
-        *_TOMBSTONES,
-    }
-)
-"""Names of the arguments that `format_options` gives."""
-
 
 def format_options(command: Any) -> Any:
     """Give a command the options that `decoder_of` takes."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+FORMAT_OPTIONS = frozenset(option.name for option in format_options(click.Command("")).params)
+"""Names of the arguments that `format_options` gives."""
 
 
 def format_settings(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,9 +166,6 @@ def decoder_of(
     if options["tombstones"] == "refuse":
         return decoder
     identifier = store.describe_feature_group(group).record_identifier
-    return TombstoneDecoder(
-        decoder,
-        field=mapping.get(identifier, identifier),
-        key=options["tombstone_key"],
-        skip=options["tombstones"] == "skip",
+    return with_tombstones(
+        decoder, options["tombstones"], identifier=identifier, key=options["tombstone_key"]
     )

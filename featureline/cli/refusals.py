@@ -13,14 +13,8 @@ import click
 from featureline.cli.store import home_of
 from featurestore import FeatureStore
 from featurestore.embedded import EmbeddedStore
-from ingest import (
-    DeadLetters,
-    DeadLetterSink,
-    DeadLetterTopic,
-    KafkaSecurity,
-    SeveralSinks,
-    StopRule,
-)
+from ingest import DeadLetterSink, KafkaSecurity, StopRule
+from ingest.letters.places import dead_letter_sink
 
 __all__ = ["Refusals", "letters_folder", "refusal_options"]
 
@@ -80,17 +74,16 @@ class Refusals:
             bootstrap: the brokers that are read from, if it is Kafka.
             security_file: TLS and SASL towards them; None: from the environment.
         """
-        folder = DeadLetters(self.place(store), format=self.format)
-        if self.topic is None:
-            return folder
         brokers = self.bootstrap or bootstrap
-        if brokers is None:
+        if self.topic is not None and brokers is None:
             raise click.UsageError("--dead-letter-topic needs --dead-letter-bootstrap HOST:PORT")
-        if security_file is None:
-            security = KafkaSecurity.from_environment()
-        else:
-            security = KafkaSecurity.from_file(security_file)
-        return SeveralSinks(folder, DeadLetterTopic(brokers, self.topic, security=security))
+        return dead_letter_sink(
+            self.place(store),
+            format=self.format,
+            topic=self.topic,
+            bootstrap=brokers,
+            security=None if self.topic is None else KafkaSecurity.found(security_file),
+        )
 
 
 def letters_folder(store: FeatureStore, folder: Path | None) -> Path:

@@ -16,13 +16,12 @@ import featurestore
 from featurestore import ClientTls, FeatureStore
 from featurestore.embedded import open_store
 from featurestore.errors import nearest
-from ingest.decode import Decoder, JsonDecoder, TombstoneDecoder
+from ingest.decode import Decoder, JsonDecoder, TombstoneKey, Tombstones, with_tombstones
 from ingest.errors import IngestError, InvalidMapping, InvalidSettings
 from ingest.fleet.keys import Key, Reading, read_table
 from ingest.fleet.kinds import FORMATS, SOURCES, kafka_security
-from ingest.letters.folder import DeadLetters, SeveralSinks
 from ingest.letters.letter import DeadLetterSink
-from ingest.letters.topic import DeadLetterTopic
+from ingest.letters.places import dead_letter_sink
 from ingest.mapping.file import read_mapping, transforms_of
 from ingest.pipeline import Pipeline
 from ingest.source import Source
@@ -139,8 +138,8 @@ class PipelineSettings:
     source: Mapping[str, Any] = field(repr=False)
     format: Mapping[str, Any] = field(default_factory=lambda: {"kind": _AUTO})
     mapping: Mapping[str, Any] = field(default_factory=dict)
-    tombstones: str = "refuse"
-    tombstone_key: str = "text"
+    tombstones: Tombstones = "refuse"
+    tombstone_key: TombstoneKey = "text"
     dead_letters: Mapping[str, str] | None = None
     stop_rule: Mapping[str, Any] | None = field(default_factory=dict)
     workers: int = 1
@@ -183,22 +182,18 @@ class PipelineSettings:
         """Make the place of refused messages; None: the first one ends the pipeline."""
         if self.dead_letters is None:
             return None
-        letters = dict(self.dead_letters)
-        topic, bootstrap = letters.pop("topic", None), letters.pop("bootstrap", None)
-        folder = DeadLetters(**letters)  # type: ignore[arg-type]  # it checks the format
-        if topic is None:
-            return folder
-        brokers = bootstrap or self.source.get("bootstrap")
-        if brokers is None:
-            raise ValueError("dead_letters.bootstrap: expected brokers for the topic, got nothing")
-        table, file = self.source.get("security"), self.source.get("security_file")
+        letters: dict[str, Any] = {
+            "bootstrap": self.source.get("bootstrap"),
+            **self.dead_letters,
+        }
+        if "topic" not in letters:
+            return dead_letter_sink(**letters)
+        table = self.source.get("security")
         if table is not None:
             security = kafka_security(table)
-        elif file is not None:
-            security = KafkaSecurity.from_file(file)
         else:
-            security = KafkaSecurity.from_environment()
-        return SeveralSinks(folder, DeadLetterTopic(brokers, topic, security=security))
+            security = KafkaSecurity.found(self.source.get("security_file"))
+        return dead_letter_sink(**letters, security=security)
 
     def check(self) -> None:
         """Make everything that can be made without a store.
@@ -225,11 +220,11 @@ class PipelineSettings:
         decoder = self._decoder()
         if self.tombstones != "refuse":
             identifier = store.describe_feature_group(self.group).record_identifier
-            decoder = TombstoneDecoder(
+            decoder = with_tombstones(
                 decoder or JsonDecoder(self._short()),
-                field=self._short().get(identifier, identifier),
-                key=self.tombstone_key,  # type: ignore[arg-type]  # the decoder checks it
-                skip=self.tombstones == "skip",
+                self.tombstones,
+                identifier=identifier,
+                key=self.tombstone_key,
             )
         return Pipeline(
             self.open_source(),

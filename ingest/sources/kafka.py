@@ -528,10 +528,7 @@ def kafka_source(
         ValueError, ImportError: see KafkaSource.
     """
     environment = os.environ if environment is None else environment
-    if security_file is not None:
-        security = KafkaSecurity.from_file(security_file, environment=environment)
-    else:
-        security = KafkaSecurity.from_environment(environment)
+    security = KafkaSecurity.found(security_file, environment=environment)
     chosen = client or environment.get("FEATURELINE_KAFKA_CLIENT") or "kafka-python"
     return KafkaSource(
         bootstrap or environment.get("FEATURELINE_KAFKA_BOOTSTRAP", ""),

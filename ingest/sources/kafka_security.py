@@ -138,6 +138,15 @@ class KafkaSecurity:
             raise InvalidRequest(f"security file {path}: {error}") from error
 
     @classmethod
+    def found(
+        cls, path: str | Path | None, *, environment: Mapping[str, str] | None = None
+    ) -> KafkaSecurity:
+        """Read a file, if one is named, else the environment; see the two other methods."""
+        if path is not None:
+            return cls.from_file(path, environment=environment)
+        return cls.from_environment(environment)
+
+    @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> KafkaSecurity:
         """Read `FEATURELINE_KAFKA_…`; without any of them: in the clear.
 

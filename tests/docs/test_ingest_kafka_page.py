@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
@@ -13,8 +11,8 @@ from kafka import KafkaProducer
 import featurestore
 from featureline.broker import Broker, BrokerUnavailable
 from featurestore import FeatureGroup, feature_definitions
+from tests.docs.pages import run_examples
 
-PAGE = Path(__file__).parents[2] / "docs" / "ingest-kafka.md"
 GROUP = FeatureGroup(
     "weather",
     record_identifier="origin",
@@ -27,9 +25,6 @@ GROUP = FeatureGroup(
 
 @pytest.mark.kafka
 def test_the_pages_examples_run(monkeypatch, tmp_path):
-    text = PAGE.read_text(encoding="utf-8")
-    blocks = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    assert len(blocks) == 3
     monkeypatch.chdir(tmp_path)
     try:
         broker = Broker().start()
@@ -46,8 +41,5 @@ def test_the_pages_examples_run(monkeypatch, tmp_path):
             producer.send("weather", json.dumps(record).encode(), partition=number % 2)
         producer.flush()
         producer.close()
-        names = {"__name__": "page", "address": broker.address, "store": store}
-        for block in blocks:
-            line = text.count("\n", 0, block.start(1))
-            # The page's own line numbers, in case an example fails.
-            exec(compile("\n" * line + block.group(1), str(PAGE), "exec"), names)
+        names = {"address": broker.address, "store": store}
+        run_examples("ingest-kafka", expected=3, names=names)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import doctest
 import re
-from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "ingest-sources.md"
+from tests.docs.pages import page
+
+PAGE = page("ingest-sources")
 
 
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
