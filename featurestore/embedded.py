@@ -447,16 +447,7 @@ class EmbeddedStore(FeatureStore):
         for index, entry in enumerate(entries):
             try:
                 if isinstance(entry, Delete):
-                    of = named(groups, entry.group)
-                    writes.append(
-                        self.prepare_delete(
-                            of,
-                            entry.identifier,
-                            entry.event_time,
-                            hard=False,
-                            stores=entry.stores,
-                        )
-                    )
+                    writes.append(self._soft_delete(named(groups, entry.group), entry))
                 else:
                     writes.append(self._prepare_put(groups, entry))
             except (InvalidRequest, FeatureGroupNotFound) as error:
@@ -490,13 +481,7 @@ class EmbeddedStore(FeatureStore):
         numbered: list[tuple[int, Write]] = list(zip(rows.tolist(), puts, strict=True))
         for number, delete in batch.deletes:
             try:
-                write = self.prepare_delete(
-                    entry,
-                    delete.identifier,
-                    delete.event_time,
-                    hard=False,
-                    stores=delete.stores,
-                )
+                write = self._soft_delete(entry, delete)
             except InvalidRecord as error:
                 errors.append(WriteError(number, type(error).__name__, error.message))
             else:
@@ -1174,6 +1159,11 @@ class EmbeddedStore(FeatureStore):
             self._now(),
             online,
             offline,
+        )
+
+    def _soft_delete(self, entry: Registered, delete: Delete) -> Write:
+        return self.prepare_delete(
+            entry, delete.identifier, delete.event_time, hard=False, stores=delete.stores
         )
 
     def commit(self, writes: Sequence[Write], position: SourcePosition | None) -> None:
