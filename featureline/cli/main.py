@@ -21,6 +21,7 @@ from featureline.cli import (
     groups,
     ingestion,
     jobs,
+    lineage_impact,
     migrate,
     origins,
     preview,
@@ -84,6 +85,8 @@ datasets.dataset.add_command(origins.sources)
 for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
 ingestion.ingest.add_command(auditing.audit)
+for command in (lineage_impact.impact, lineage_impact.records, lineage_impact.replay):
+    graph.lineage_commands.add_command(command)
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ class Tracer:
 
         Args:
             group: the feature group.
-            identifier: of the record.
+            identifier: of the record, or its text.
             event_time: of the record; None: every record of the identifier.
 
         Raises:
@@ -92,13 +92,22 @@ class Tracer:
         entry = self._group(group)
         if not entry.group.offline:
             raise InvalidRequest(f"{group}: the group has no offline store, and no history")
+        kind = entry.group.types[entry.group.record_identifier]
+        parse = _PARSE.get(kind, str)
+        if isinstance(identifier, str) and parse is not str:
+            try:
+                identifier = parse(identifier)
+            except ValueError:
+                raise InvalidRequest(
+                    f"{group}: expected a record identifier of type {kind.value}, got "
+                    f"{identifier!r}"
+                ) from None
         text = identifier_text(entry.group, identifier)
         try:
             wanted = None if event_time is None else eventtime.to_us(event_time)
         except ValueError as error:
             raise InvalidRequest(f"{group}: event_time: {error}") from None
-        kind = entry.group.types[entry.group.record_identifier]
-        key = _PARSE.get(kind, str)(text)
+        key = parse(text)
         table = self._table(entry)
         rows = [
             row
