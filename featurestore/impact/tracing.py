@@ -118,11 +118,14 @@ class Tracer:
             )
         key = parse(text)
         table = self._table(entry)
-        rows = [
-            row
-            for row in rows_held(table, entry.group.record_identifier, ARROW_TYPES[kind], key)
-            if first is None or last is None or first <= row.event_time_us <= last
-        ]
+        rows = rows_held(
+            table,
+            entry.group.record_identifier,
+            ARROW_TYPES[kind],
+            key,
+            first_us=first,
+            last_us=last,
+        )
         datasets = self._datasets(entry, table.uri, key, {row.event_time_us for row in rows}, rows)
         return ImpactReport(
             group,
