@@ -1035,7 +1035,7 @@ class EmbeddedStore(FeatureStore):
     @cached_property
     def graph(self) -> lineage.Graph:
         """The lineage graph of the home."""
-        return lineage.open(self.home / "lineage.db")
+        return lineage.open_home(self.home)
 
     def sweep(self, *, pause: Callable[[int], bool] | None = None) -> int:
         """Give back the space of expired records; gets never return them, swept or not.

@@ -21,6 +21,7 @@ from featureline.cli import (
     groups,
     ingestion,
     jobs,
+    lineage_copy,
     lineage_impact,
     migrate,
     origins,
@@ -85,7 +86,13 @@ datasets.dataset.add_command(origins.sources)
 for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
 ingestion.ingest.add_command(auditing.audit)
-for command in (lineage_impact.impact, lineage_impact.records, lineage_impact.replay):
+for command in (
+    lineage_impact.impact,
+    lineage_impact.records,
+    lineage_impact.replay,
+    lineage_copy.copy,
+    lineage_copy.use,
+):
     graph.lineage_commands.add_command(command)
 
 
