@@ -46,6 +46,7 @@ from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
 from lineage.service import LineageService
+from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
@@ -93,6 +94,8 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "bytes_digest",
     "folder_digest",
     # stores
+    "Spool",
+    "Replayed",
     "LineageStore",
     "MemoryStore",
     "SQLiteStore",
