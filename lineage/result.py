@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, final
 from lineage.association import Association
 from lineage.change import to_json
 from lineage.entity import Entity
-from lineage.render import Drawing, to_dot, to_mermaid, to_tree
-from lineage.render_html import to_html
+from lineage.render import Drawing, to_dot, to_html, to_mermaid, to_tree
 
 if TYPE_CHECKING:
     import networkx
@@ -167,7 +166,7 @@ class LineageResult:
             title: heading; by default the direction and the name of the start.
 
         Raises:
-            InvalidQuery: there are more than 3,000 entities to draw.
+            InvalidQuery: there are more than 20,000 entities to draw.
         """
         return to_html(self._drawing, title=title)
 
