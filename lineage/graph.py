@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from lineage.column import ColumnLineage, ColumnResult
 from lineage.column_walk import walk_columns
 from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid, to_us
 from lineage.errors import InvalidEntity, LineageError
-from lineage.exports import Part, as_format, export_part
+from lineage.exports import Part, as_format, export_part, export_text
 from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
 from lineage.query import (
@@ -366,10 +367,29 @@ class Graph:
         Cost: reads the graph in pieces; all but pictures need no more memory for more.
         """
         form = as_format(format, Path(path))
+        with self._part(of, as_of) as part:
+            return export_part(part, Path(path), form)
+
+    def export_text(
+        self,
+        format: str,
+        *,
+        of: LineageResult | None = None,
+        as_of: int | datetime | None = None,
+    ) -> str:
+        """The graph, or what a query found, as one text: see `export`.
+
+        Raises:
+            InvalidQuery: no such format, or one that is no text (`parquet`).
+        """
+        with self._part(of, as_of) as part:
+            return export_text(part, format)
+
+    @contextmanager
+    def _part(self, of: LineageResult | None, as_of: int | datetime | None) -> Iterator[Part]:
         with viewed(self._store, as_of) as view:
             sequence = view.counts()["events"]
-            part = Part(of, view=view, log=self._store.log, sequence=sequence)
-            return export_part(part, Path(path), form)
+            yield Part(of, view=view, log=self._store.log, sequence=sequence)
 
     def verify(self, *, projections: bool = False) -> LogReport:
         """Check the hash chain of the whole log, and name the first altered event.

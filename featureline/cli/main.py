@@ -21,6 +21,7 @@ from featureline.cli import (
     groups,
     ingestion,
     jobs,
+    lineage_export,
     migrate,
     origins,
     preview,
@@ -78,6 +79,8 @@ for command in (
     cli.add_command(command)
 
 
+for command in (lineage_export.export, lineage_export.imports):
+    graph.lineage_commands.add_command(command)
 groups.group.add_command(transfer.backfill)
 groups.group.add_command(transfer.rebuild)
 datasets.dataset.add_command(origins.sources)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, final
@@ -70,6 +70,11 @@ class Part:
     def start(self) -> str:
         """The uid that the walk started from; empty for the whole graph."""
         return "" if self._result is None else self._result.start
+
+    @property
+    def depths(self) -> Mapping[str, int]:
+        """How far each uid is from the start; empty for the whole graph."""
+        return {} if self._result is None else self._result.depths
 
     def entities(self) -> Iterator[Entity]:
         """Of a result nearest first, of the whole graph oldest first."""

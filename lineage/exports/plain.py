@@ -6,15 +6,17 @@ import json
 from typing import TextIO
 
 from lineage.change import to_json
+from lineage.entity import JSON
 from lineage.exports.part import Part
 
 
 def write_json(part: Part, out: TextIO) -> None:
     """`{"entities": [...], "associations": [...], "columns": [...]}`."""
+    depths = part.depths
     out.write('{"entities":[')
     comma = ""
     for entity in part.entities():
-        fields = {
+        fields: dict[str, JSON] = {
             "uid": entity.uid,
             "kind": entity.kind.value,
             "type": entity.type,
@@ -27,6 +29,8 @@ def write_json(part: Part, out: TextIO) -> None:
             "modified": entity.modified.isoformat() if entity.modified else None,
             "properties": entity.properties,
         }
+        if entity.uid in depths:
+            fields["depth"] = depths[entity.uid]
         out.write(f"{comma}\n{json.dumps(fields, ensure_ascii=False)}")
         comma = ","
     out.write('],\n"associations":[')

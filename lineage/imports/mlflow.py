@@ -26,7 +26,7 @@ from lineage.entity import (
     artifact,
     experiment,
 )
-from lineage.errors import InvalidEntity, InvalidImport
+from lineage.errors import EntityNotFound, InvalidEntity, InvalidImport
 from lineage.imports.ndjson import Imported
 from lineage.run import Run
 
@@ -78,7 +78,7 @@ def import_mlflow(graph: Graph, uri: str | Path, *, actor: str | None = None) ->
         notes: list[str] = []
         entities = associations = events = 0
         for one in _pages(lambda token: client.search_experiments(page_token=token)):
-            found = _Experiment(client, one, folder)
+            found = _Experiment(graph, client, one, folder)
             for event in found.events(notes):
                 recorded = graph.record(
                     event.entities,
@@ -114,7 +114,16 @@ class _Event:
         """Of the same content always the same one."""
         said: JSON = [
             [
-                [e.kind.value, e.type, e.name, e.uid, e.source_uri, e.content_hash, e.properties]
+                [
+                    e.kind.value,
+                    e.type,
+                    e.name,
+                    e.uid,
+                    e.source_uri,
+                    e.content_hash,
+                    e.state,
+                    e.properties,
+                ]
                 for e in self.entities
             ],
             [
@@ -131,7 +140,8 @@ class _Event:
 class _Experiment:
     """One experiment with its runs and logged models."""
 
-    def __init__(self, client: Any, found: Any, folder: Path | None) -> None:
+    def __init__(self, graph: Graph, client: Any, found: Any, folder: Path | None) -> None:
+        self._graph = graph
         self._client = client
         self._found = found
         self._folder = folder
@@ -180,6 +190,7 @@ class _Experiment:
         inputs = self._inputs(run, notes)
         properties: dict[str, JSON] = {
             "run_id": info.run_id,
+            "run_name": info.run_name or "",
             "experiment": self._found.name,
             "user": info.user_id or "",
             "parameters": dict(data.params),
@@ -198,7 +209,7 @@ class _Experiment:
         component = Entity(
             Kind.TRIAL_COMPONENT,
             "MLflowRun",
-            info.run_name or info.run_id,
+            self._name_of(info),
             uid=_run_uid(info.run_id),
             source_uri=info.artifact_uri or "",
             properties=properties,
@@ -233,6 +244,13 @@ class _Experiment:
             event.entities.append(made)
             event.associations.append((component, made, AssociationType.PRODUCED.value))
         return event
+
+    def _name_of(self, info: Any) -> str:
+        """The name it was first imported under: MLflow renames runs, lineage keeps names."""
+        try:
+            return self._graph.entity(_run_uid(info.run_id)).name
+        except EntityNotFound:
+            return str(info.run_name or info.run_id)
 
     def _inputs(self, run: Any, notes: list[str]) -> list[tuple[Entity, str]]:
         found = []
