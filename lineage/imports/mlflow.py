@@ -77,7 +77,7 @@ def import_mlflow(graph: Graph, uri: str | Path, *, actor: str | None = None) ->
     with _client(uri) as (client, folder):
         notes: list[str] = []
         entities = associations = events = 0
-        for one in _pages(lambda token: client.search_experiments(page_token=token)):
+        for one in _experiments(client, folder, notes):
             found = _Experiment(graph, client, one, folder)
             for event in found.events(notes):
                 recorded = graph.record(
@@ -162,22 +162,32 @@ class _Experiment:
         event.entities.append(self.entity)
         yield event
         models = self._models(notes)
-        seen = set()
-        runs = _pages(
-            lambda token: self._client.search_runs(
-                [self._found.experiment_id],
-                max_results=_PAGE,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-        )
-        for run in runs:
-            seen.add(run.info.run_id)
+        for run in self._runs(notes):
             try:
                 yield self._run(run, models, notes)
             except InvalidEntity as error:
                 notes.append(f"run {run.info.run_id}: {error}")
-        notes += self._unread(seen)
+
+    def _runs(self, notes: list[str]) -> Iterator[Any]:
+        """Of a file store one by one: MLflow lists none of them when one cannot be read."""
+        number = self._found.experiment_id
+        if self._folder is None:
+            yield from _pages(
+                lambda token: self._client.search_runs(
+                    [number],
+                    max_results=_PAGE,
+                    order_by=["attributes.start_time ASC"],
+                    page_token=token,
+                )
+            )
+            return
+        found = []
+        for place in (self._folder / str(number)).glob("*/meta.yaml"):
+            where = f"run {place.parent.name}: {place}"
+            run = _tried(partial(self._client.get_run, place.parent.name), where, notes)
+            if run is not None and run.info.lifecycle_stage != "deleted":
+                found.append(run)
+        yield from sorted(found, key=lambda run: (run.info.start_time or 0, run.info.run_id))
 
     def _run(self, run: Any, models: Mapping[str, list[Any]], notes: list[str]) -> _Event:
         info, data = run.info, run.data
@@ -260,7 +270,8 @@ class _Experiment:
                 found.append((_dataset(given.dataset), context))
             except InvalidEntity as error:
                 notes.append(f"run {run.info.run_id}: dataset {given.dataset.name!r}: {error}")
-        return found
+        # MLflow lists them in any order; the same run has to look the same each time.
+        return sorted(found, key=lambda one: (one[0].name, one[0].uid, one[0].content_hash, one[1]))
 
     def _use(self, model_id: str, component: Entity, event: _Event, notes: list[str]) -> None:
         used = _tried(
@@ -278,7 +289,7 @@ class _Experiment:
         where = f"run {info.run_id}: artifacts"
         files = _tried(lambda: self._client.list_artifacts(info.run_id), where, notes) or ()
         made = []
-        for file in files:
+        for file in sorted(files, key=lambda file: str(file.path)):
             place = f"{info.artifact_uri.rstrip('/')}/{file.path}"
             what, properties = "File", {}
             if file.is_dir:
@@ -309,22 +320,21 @@ class _Experiment:
             where,
             notes,
         )
-        for model in found or ():
+        for model in sorted(found or (), key=lambda model: str(model.model_id)):
             if model.source_run_id:
                 by_run.setdefault(model.source_run_id, []).append(model)
         return by_run
 
-    def _unread(self, seen: set[str]) -> Iterator[str]:
-        """Runs of a file store that lie there and did not come: MLflow only logs them."""
-        if self._folder is None:
-            return
-        for place in sorted((self._folder / str(self._found.experiment_id)).glob("*/meta.yaml")):
-            name = place.parent.name
-            if name in seen:
-                continue
-            text = place.read_text(encoding="utf-8", errors="replace")
-            if "lifecycle_stage: deleted" not in text:
-                yield f"run {name}: {place} could not be read by MLflow"
+
+def _experiments(client: Any, folder: Path | None, notes: list[str]) -> Iterator[Any]:
+    if folder is None:
+        yield from _pages(lambda token: client.search_experiments(page_token=token))
+        return
+    for place in sorted(folder.glob("*/meta.yaml")):
+        where = f"experiment {place.parent.name}: {place}"
+        found = _tried(partial(client.get_experiment, place.parent.name), where, notes)
+        if found is not None and found.lifecycle_stage != "deleted":
+            yield found
 
 
 def _dataset(given: Any) -> Entity:
@@ -424,13 +434,23 @@ def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
 
 
 def _tried(ask: Callable[[], T], where: str, notes: list[str]) -> T | None:
-    """What MLflow answers, or a note that it cannot."""
+    """What MLflow answers, or a note that it cannot: of a torn file it says so in many ways."""
     from mlflow.exceptions import MlflowException
+    from yaml import YAMLError
 
     try:
         return ask()
-    except (MlflowException, OSError) as error:
-        notes.append(f"{where}: {error}")
+    except (
+        MlflowException,
+        YAMLError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        notes.append(f"{where}: {first}")
         return None
 
 
