@@ -192,6 +192,7 @@ class Part:
                 stored_association(tie.source.uid, tie.destination.uid, tie.type.value)
                 for tie in self.ties()
             ),
+            tuple(self.columns()),
         )
 
     def _has(self, uid: str) -> bool:

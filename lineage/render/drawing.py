@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from lineage.association import Association, AssociationType
+from lineage.column import ColumnLineage
 from lineage.entity import Entity, Kind
 
 COLOURS: Final[Mapping[Kind, str]] = {
@@ -33,12 +34,14 @@ class Drawing:
         direction: ascendants, descendants or both.
         entities: nearest first.
         associations: those with an end that is not among the entities are left out.
+        columns: which columns went into which; only the page tells them.
     """
 
     start: str
     direction: str
     entities: tuple[Entity, ...]
     associations: tuple[Association, ...]
+    columns: tuple[ColumnLineage, ...] = ()
 
     def edges(self) -> list[tuple[int, int, AssociationType]]:
         """The associations as places in `entities`: source, destination, type."""

@@ -100,12 +100,31 @@ def _data(drawing: Drawing) -> str:
             "associations": [[source, target, places[link]] for source, target, link in edges],
             "types": [link.value for link in types],
             "kinds": {kind.value: True for kind in Kind},
+            "columns": _columns(drawing),
             "start": starts[0] if starts else -1,
         }
     )
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
+
+
+def _columns(drawing: Drawing) -> list[JSON]:
+    """Each edge between columns: places of its ends among the entities, names and how."""
+    places = {entity.uid: place for place, entity in enumerate(drawing.entities)}
+    return [
+        [
+            places[str(edge.source)],
+            edge.source_column,
+            places[str(said.destination)],
+            edge.column,
+            (edge.subtype or edge.type).lower(),
+            _short(edge.description),
+        ]
+        for said in drawing.columns
+        for edge in said.edges
+        if str(said.destination) in places and str(edge.source) in places
+    ]
 
 
 def _fields(entity: Entity) -> Mapping[str, JSON]:

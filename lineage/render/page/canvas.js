@@ -88,7 +88,7 @@ function paint() {
   const labels = [];
   for (const item of visible) paintItem(item, dim, labels);
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  paintLabels(labels);
+  paintLabels(labels, visible.filter((item) => drawn.heightOf[item] * scale >= 9));
   paintMap();
 }
 
@@ -165,13 +165,15 @@ function paintEdges(window_, dim) {
           : dim ? colours.faint : colours.edge;
       const wide = (style.bold ? 1.9 : 1.2) + (rank ? 0.8 : 0) + Math.min(2.5, Math.log2(all.length) * 0.4);
       pen.strokeStyle = pen.fillStyle = colour;
-      pen.globalAlpha = rank ? 1 : crowd;
+      // What passes behind the rows of a block must not look like an edge between them.
+      const quiet = rank === 0 && (drawn.inBlock[edges[edge].a] || drawn.inBlock[edges[edge].b]);
+      pen.globalAlpha = rank ? 1 : quiet ? 0.3 : crowd;
       pen.lineWidth = Math.max(wide * Math.min(scale, 1), 0.7) / scale;
       pen.setLineDash(style.dash.map((length) => length / Math.max(scale, 0.4)));
       pen.beginPath();
       edgePath(edge, far);
       pen.stroke();
-      if (scale > 0.22 && !(dim && rank === 0)) paintTip(edge, style);
+      if (scale > 0.22 && !quiet && !(dim && rank === 0)) paintTip(edge, style);
     }
   });
   pen.globalAlpha = 1;
@@ -391,10 +393,10 @@ function paintStack(one, x, y, width, height, colour) {
   pen.fillStyle = colours.text;
   if (!two) {
     const count = ` × ${number.toLocaleString("en")}`;
-    pen.fillText(fitted(one.type, room - pen.measureText(count).width) + count, left, y + height / 2);
+    pen.fillText(begun(one.type, room - pen.measureText(count).width) + count, left, y + height / 2);
     return;
   }
-  pen.fillText(fitted(one.type, room), left, y + height * 0.3);
+  pen.fillText(begun(one.type, room), left, y + height * 0.3);
   pen.font = `500 ${size * 0.9}px ${FONT}`;
   pen.fillStyle = colours.soft;
   pen.fillText(label, left, y + height * 0.72);
@@ -408,33 +410,46 @@ function paintStack(one, x, y, width, height, colour) {
 }
 
 // Names beside what is too small to hold them: the most important first, none over another.
-function paintLabels(candidates) {
+function paintLabels(candidates, texts) {
   const rank = (item) => {
     const one = items[item];
     return (item === hovered || one.mark & SELF ? 1e9 : 0) + (one.members[0] === data.start ? 1e8 : 0) +
       (one.hits && state.searched ? 1e7 : 0) + (one.isStack ? 1000 + one.members.length : 0) +
-      upstream[one.members[0]].length + downstream[one.members[0]].length;
+      upstream[one.members[0]].length + downstream[one.members[0]].length + (item * 0.618) % 1;
   };
   const taken = [];
+  const onScreen = (item) => {
+    const [x, y, width, height] = boxOf(item);
+    return [x * view.scale + view.x, y * view.scale + view.y,
+      (x + width) * view.scale + view.x, (y + height) * view.scale + view.y];
+  };
+  const written = texts.slice(0, 600).map(onScreen);
+  const meets = (box, others, room) => others.some((other) => box[0] - room < other[2] && box[2] + room > other[0] &&
+    box[1] - room < other[3] && box[3] + room > other[1]);
   pen.textBaseline = "middle";
   pen.lineJoin = "round";
   for (const item of candidates.sort((a, b) => rank(b) - rank(a)).slice(0, 400)) {
     if (taken.length >= 40) break;
     const one = items[item];
-    const [x, y, width, height] = boxOf(item);
+    const [left, top, right, bottom] = onScreen(item);
     pen.font = `600 11px ${FONT}`;
     const text = one.isStack ? `${one.type} × ${one.seen.toLocaleString("en")}` : fitted(nameOf(one.members[0]), 150);
-    const wide = pen.measureText(text).width;
-    const left = (x + width / 2) * view.scale + view.x - wide / 2;
-    const top = (y + height) * view.scale + view.y + 9;
-    const box = [left - 4, top - 8, left + wide + 4, top + 8];
-    if (taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1])) continue;
+    const half = pen.measureText(text).width / 2 + 4;
+    const centre = (left + right) / 2;
+    // Names of no special weight keep more distance; below, above, or not at all.
+    const isWeighty = rank(item) > 1000;
+    const free = [bottom + 9, top - 9].find((y) => {
+      const box = [centre - half, y - 8, centre + half, y + 8];
+      return !meets(box, taken, isWeighty ? 0 : 26) && !meets(box, written, 0);
+    });
+    if (free === undefined) continue;
+    const box = [centre - half, free - 8, centre + half, free + 8];
     taken.push(box);
     pen.strokeStyle = colours.ground;
     pen.lineWidth = 4;
-    pen.strokeText(text, left, top);
+    pen.strokeText(text, centre - half + 4, free);
     pen.fillStyle = colours.text;
-    pen.fillText(text, left, top);
+    pen.fillText(text, centre - half + 4, free);
   }
   labelBoxes = taken;
 }
@@ -460,6 +475,15 @@ function fitted(text, room) {
   }
   if (cuts.size > 60000) cuts.clear();
   cuts.set(key, cut);
+  return cut;
+}
+
+// As much of the beginning as there is room for: types differ there.
+function begun(text, room) {
+  let cut = text;
+  for (let keep = text.length - 1; keep > 0 && pen.measureText(cut).width > room; keep--) {
+    cut = `${text.slice(0, keep)}…`;
+  }
   return cut;
 }
 

@@ -77,6 +77,7 @@ function layOut(items, edges, sizes) {
   const { parts, single } = partsOf(items.length, edges);
   const boxes = parts.map((part) => layOutPart(part, items, edges, heightOf, sizes));
   if (single.length) boxes.push(grid(single, heightOf, sizes));
+  const inBlock = new Uint8Array(items.length);
   let width = 0, height = 0;
   for (const [box, left, top] of packed(boxes, sizes)) {
     for (const [node, a, b] of box.places) {
@@ -86,10 +87,11 @@ function layOut(items, edges, sizes) {
     for (const [edge, route] of box.routes) {
       routes[edge] = route.map(([a, b]) => [left + a, top + b]);
     }
+    for (const node of box.blocks) inBlock[node] = 1;
     width = Math.max(width, left + box.width);
     height = Math.max(height, top + box.height);
   }
-  return { x, y, heightOf, routes, width, height };
+  return { x, y, heightOf, routes, inBlock, width, height };
 }
 
 // Boxes in rows, the tallest first.
@@ -118,7 +120,7 @@ function grid(nodes, heightOf, sizes) {
   const columns = Math.max(Math.min(nodes.length, 4), Math.ceil(Math.sqrt(nodes.length * down / across * 1.7)));
   const places = nodes.map((node, place) => [
     node, place % columns * across, Math.floor(place / columns) * down]);
-  return { places, routes: [], width: Math.min(columns, nodes.length) * across - sizes.nodeGap,
+  return { places, routes: [], blocks: [], width: Math.min(columns, nodes.length) * across - sizes.nodeGap,
     height: Math.ceil(nodes.length / columns) * down - sizes.nodeGap };
 }
 
@@ -198,12 +200,13 @@ function layOutPart({ nodes, inside }, items, edges, heightOf, sizes) {
   });
   const ordered = order(layers, layer, left, right);
   const middle = heights(ordered, count, left, right, (point) => heightOf[nodes[point]], sizes);
-  const places = [], spans = [];
+  const places = [], spans = [], blocks = [];
   const across = new Float64Array(count);
   let at = 0, top = Infinity, bottom = -Infinity;
   for (const points of ordered) {
     const inLayer = points.filter((point) => point < count);
     const columns = columnsOf(inLayer.length, sizes);
+    if (columns > 4) blocks.push(...inLayer.map((point) => nodes[point]));
     inLayer.forEach((point, rank) => {
       across[point] = at + rank % columns * (sizes.width + sizes.columnGap);
       const height = heightOf[nodes[point]];
@@ -229,12 +232,12 @@ function layOutPart({ nodes, inside }, items, edges, heightOf, sizes) {
     route.push([across[b], middle[b] - top]);
     return [edge, number.get(edges[edge].a) === a ? route : route.reverse()];
   });
-  return { places, routes, width: at - sizes.layerGap, height: bottom - top };
+  return { places, routes, blocks, width: at - sizes.layerGap, height: bottom - top };
 }
 
 function columnsOf(count, sizes) {
-  if (count <= 4 * sizes.rows) return Math.max(1, Math.ceil(count / sizes.rows));
-  return Math.max(4, Math.ceil(Math.sqrt(count / sizes.rows * 4)));
+  if (count <= 12 * sizes.rows) return Math.max(1, Math.min(4, Math.ceil(count / sizes.rows)));
+  return Math.ceil(Math.sqrt(count / sizes.rows * 4));
 }
 
 // Order each layer by the mean place of its neighbours, there and back, then swap neighbours.

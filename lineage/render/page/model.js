@@ -36,15 +36,18 @@ function isThere(node) {
 
 // Fold the largest groups of one type and layer until the whole can be read.
 function tidy() {
+  if (entities.length <= TIDY) return;
   const sizes = new Map();
   entities.forEach((_, node) => {
     if (!state.apart.has(node)) sizes.set(stackKey(node), (sizes.get(stackKey(node)) ?? 0) + 1);
   });
-  let count = entities.length;
+  let count = entities.length, last = Infinity;
   for (const [key, size] of [...sizes].sort((a, b) => b[1] - a[1])) {
-    if (count <= TIDY || size < 2) break;
+    // Groups of one size are treated alike.
+    if (size < 2 || (count <= TIDY && size < last)) break;
     state.folded.add(key);
     count -= size - 1;
+    last = size;
   }
 }
 

@@ -91,6 +91,8 @@ function describeEntity(node, above, below) {
   }
   neighbours("From", upstream[node], 0);
   neighbours("To", downstream[node], 1);
+  columns("Columns from", columnsInto.get(node), 0, 1, 3);
+  columns("Columns to", columnsFrom.get(node), 2, 3, 1);
   const isPlain = ([, value]) => value === null || typeof value !== "object";
   const rest = Object.entries(given);
   group("properties", Object.fromEntries(rest.filter(isPlain)));
@@ -134,6 +136,34 @@ function neighbours(title, through, end) {
   for (const link of there.slice(0, 100)) list.append(entry(links[link][end], data.types[links[link][2]]));
   details.append(list);
   if (there.length > 100) details.append(text("p", `and ${(there.length - 100).toLocaleString("en")} more`, "more"));
+}
+
+// Which columns went into which, by the entities at both ends.
+const columnsInto = new Map(), columnsFrom = new Map();
+for (const edge of data.columns) {
+  for (const [edges_, node] of [[columnsFrom, edge[0]], [columnsInto, edge[2]]]) {
+    if (!edges_.has(node)) edges_.set(node, []);
+    edges_.get(node).push(edge);
+  }
+}
+
+// Rows of: own column, the entity at the other end with its column, how.
+function columns(title, found, other, theirs, own) {
+  const there = (found ?? []).filter((edge) => isThere(edge[other]));
+  if (!there.length) return;
+  details.append(text("h3", `${title}${there.length > 8 ? ` (${there.length.toLocaleString("en")})` : ""}`));
+  const list = document.createElement("ul");
+  list.className = "columns";
+  for (const edge of there.slice(0, 200)) {
+    const item = entry(edge[other], edge[4]);
+    const arrow = other === 0 ? "←" : "→";
+    item.querySelector("span").textContent =
+      `${edge[own] || "every row"} ${arrow} ${nameOf(edge[other])}${edge[theirs] ? `.${edge[theirs]}` : ""}`;
+    if (edge[5]) item.title = edge[5];
+    list.append(item);
+  }
+  details.append(list);
+  if (there.length > 200) details.append(text("p", `and ${(there.length - 200).toLocaleString("en")} more`, "more"));
 }
 
 function entry(node, note) {
@@ -301,6 +331,7 @@ function nextHit(step) {
   at = at < 0 ? (step > 0 ? 0 : found.length - 1) : (at + step + found.length) % found.length;
   hits.textContent = `${at + 1}/${found.length}`;
   goTo(found[at]);
+  listFound(null);
 }
 
 // Time: steps through the moments at which anything was recorded.
