@@ -435,12 +435,13 @@ function paintLabels(candidates, texts) {
     pen.font = `600 11px ${FONT}`;
     const text = one.isStack ? `${one.type} × ${one.seen.toLocaleString("en")}` : fitted(nameOf(one.members[0]), 150);
     const half = pen.measureText(text).width / 2 + 4;
-    const centre = (left + right) / 2;
+    const centre = Math.min(Math.max((left + right) / 2, half), Math.max(half, view.width - half));
+    const isFirst = rank(item) > 1e7;
     // Names of no special weight keep more distance; below, above, or not at all.
     const isWeighty = rank(item) > 1000;
     const free = [bottom + 9, top - 9].find((y) => {
       const box = [centre - half, y - 8, centre + half, y + 8];
-      return !meets(box, taken, isWeighty ? 0 : 26) && !meets(box, written, 0);
+      return !meets(box, taken, isWeighty ? 0 : 26) && (isFirst || !meets(box, written, 0));
     });
     if (free === undefined) continue;
     const box = [centre - half, free - 8, centre + half, free + 8];
