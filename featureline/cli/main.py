@@ -22,6 +22,7 @@ from featureline.cli import (
     ingestion,
     jobs,
     lineage_export,
+    lineage_impact,
     migrate,
     origins,
     preview,
@@ -79,14 +80,16 @@ for command in (
     cli.add_command(command)
 
 
-for command in (lineage_export.export, lineage_export.imports):
-    graph.lineage_commands.add_command(command)
 groups.group.add_command(transfer.backfill)
 groups.group.add_command(transfer.rebuild)
 datasets.dataset.add_command(origins.sources)
 for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
 ingestion.ingest.add_command(auditing.audit)
+for command in (lineage_impact.impact, lineage_impact.records, lineage_impact.replay):
+    graph.lineage_commands.add_command(command)
+for command in (lineage_export.export, lineage_export.imports):
+    graph.lineage_commands.add_command(command)
 
 
 def main() -> None:
