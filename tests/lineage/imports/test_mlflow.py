@@ -15,8 +15,6 @@ from lineage import Graph, InvalidImport, MemoryStore, derived_uid
 from lineage.entity import artifact
 from lineage.imports import import_mlflow
 
-pytest.importorskip("mlflow", reason="the tests of MLflow's import need mlflow-skinny")
-
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
