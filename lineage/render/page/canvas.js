@@ -168,7 +168,7 @@ function paintEdges(window_, dim) {
       // What passes behind the rows of a block must not look like an edge between them.
       const quiet = rank === 0 && (drawn.inBlock[edges[edge].a] || drawn.inBlock[edges[edge].b]);
       pen.globalAlpha = rank ? 1 : quiet ? 0.3 : crowd;
-      pen.lineWidth = Math.max(wide * Math.min(scale, 1), 0.7) / scale;
+      pen.lineWidth = Math.max(wide * Math.min(scale, 1), far ? 0.7 : 1) / scale;
       pen.setLineDash(style.dash.map((length) => length / Math.max(scale, 0.4)));
       pen.beginPath();
       edgePath(edge, far);

@@ -369,6 +369,11 @@ addEventListener("resize", () => {
   bars();
 });
 
+if (innerWidth <= 900) {
+  // There the side panel lies over the drawing.
+  document.body.classList.add("narrow");
+  document.getElementById("panels").setAttribute("aria-expanded", false);
+}
 readColours();
 legend();
 recolour();
