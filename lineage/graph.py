@@ -33,6 +33,7 @@ from lineage.query import (
 from lineage.result import LineageResult
 from lineage.run import Run
 from lineage.store import LineageStore
+from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 
 _MAX_CHARACTERS = 256
@@ -42,13 +43,16 @@ def open(path: str | Path) -> Graph:  # noqa: A001 - `lineage.open` is the front
     """Open the lineage graph in the file at `path`, made when absent.
 
     Any number of threads and processes may have it open. The file has to lie on
-    a local disk.
+    a local disk. A `postgresql://` URL opens a graph that many machines share instead; see
+    `PostgresStore.open`.
 
     Raises:
         NotALineageFile: the path holds something else; it is not touched.
         StoreUnavailable: the path cannot be read or written.
         StoreCorrupt: the file is damaged.
     """
+    if isinstance(path, str) and path.startswith(("postgresql://", "postgres://")):
+        return Graph(PostgresStore.open(path))
     return Graph(SQLiteStore.open(path))
 
 
@@ -77,6 +81,11 @@ class Graph:
 
     def __init__(self, store: LineageStore) -> None:
         self._store = store
+
+    @property
+    def store(self) -> LineageStore:
+        """Where the graph is kept, for those who follow its log."""
+        return self._store
 
     def record(
         self,
