@@ -376,8 +376,16 @@ class Graph:
         Cost: reads the graph in pieces; all but pictures need no more memory for more.
         """
         form = as_format(format, Path(path))
+        failed = None
         with self._part(of, as_of) as part:
-            return export_part(part, Path(path), form)
+            try:
+                export_part(part, Path(path), form)
+            except OSError as error:
+                # Of the file written: a store would take it for its own.
+                failed = error
+        if failed is not None:
+            raise failed
+        return form
 
     def export_text(
         self,

@@ -375,6 +375,12 @@ class TestFiles:
             full.export_text("parquet")
         assert not [one for one in tmp_path.iterdir() if one.name.startswith("x")]
 
+    def test_a_path_that_cannot_be_written_is_named(self, full: Graph, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        for form in ("graphml", "parquet"):
+            with pytest.raises(OSError, match="file"):
+                full.export(tmp_path / "file" / "x", form)
+
     def test_what_was_there_stays_when_writing_fails(self, tmp_path: Path) -> None:
         path = tmp_path / "deep" / "page.html"
         graph = Graph(MemoryStore())
