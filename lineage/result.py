@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, final
 from lineage.association import Association
 from lineage.change import to_json
 from lineage.entity import Entity
-from lineage.render import Drawing, to_dot, to_mermaid, to_tree
-from lineage.render_html import to_html
+from lineage.exports import Part, export_text
+from lineage.render import Drawing, to_dot, to_html, to_mermaid, to_tree
 
 if TYPE_CHECKING:
     import networkx
@@ -167,9 +167,29 @@ class LineageResult:
             title: heading; by default the direction and the name of the start.
 
         Raises:
-            InvalidQuery: there are more than 3,000 entities to draw.
+            InvalidQuery: there are more than 20,000 entities to draw.
         """
         return to_html(self._drawing, title=title)
+
+    def to_prov_json(self) -> str:
+        """W3C PROV for programs; `Graph.export` adds columns and who recorded what."""
+        return export_text(Part(self), "prov-json")
+
+    def to_prov_n(self) -> str:
+        """W3C PROV for people; `Graph.export` adds columns and who recorded what."""
+        return export_text(Part(self), "prov-n")
+
+    def to_graphml(self) -> str:
+        """GraphML, for networkx, yEd and igraph; `Graph.export` adds columns."""
+        return export_text(Part(self), "graphml")
+
+    def to_gexf(self) -> str:
+        """GEXF with times, for Gephi; `Graph.export` adds columns."""
+        return export_text(Part(self), "gexf")
+
+    def to_ndjson(self) -> str:
+        """One entity or association a line; `Graph.export` adds columns, runs and tags."""
+        return export_text(Part(self), "ndjson")
 
     @cached_property
     def _content(self) -> Content:
