@@ -3,6 +3,7 @@
 from lineage.association import Association, AssociationType
 from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
+from lineage.checkpoint import Checkpoint, read_checkpoints
 from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
 from lineage.copying import copy_log
@@ -30,6 +31,7 @@ from lineage.errors import (
     InvalidImport,
     InvalidLog,
     InvalidLogin,
+    InvalidProof,
     InvalidQuery,
     LineageError,
     NotALineageFile,
@@ -42,6 +44,7 @@ from lineage.errors import (
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.home import open_home
 from lineage.log import LogReport
+from lineage.proof import GrowthProof, Proof
 from lineage.query import Direction
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
@@ -65,6 +68,11 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "LineageResult",
     "Direction",
     "LogReport",
+    # what shows that nothing was altered
+    "Checkpoint",
+    "read_checkpoints",
+    "Proof",
+    "GrowthProof",
     # jobs
     "Recorder",
     "RecordsLineage",
@@ -113,6 +121,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidQuery",
     "InvalidImport",
     "InvalidLog",
+    "InvalidProof",
     "InvalidLogin",
     "Unauthenticated",
     "AccessDenied",

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeAlias
 
 from lineage.change import Draft, Recorded
+from lineage.checkpoint import Checkpoint
 from lineage.entity import Entity, Kind
 from lineage.errors import LineageError
 from lineage.filter import Filter
@@ -202,6 +203,18 @@ class LineageStore(ABC):
     @abstractmethod
     def head(self) -> Head:
         """The end of the log; cheap, to ask whether anything was recorded since."""
+
+    @abstractmethod
+    def hashes(self, after: int, until: int) -> list[bytes]:
+        """The hashes of the events behind one, up to another, in sequence."""
+
+    @abstractmethod
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint, in place of one at the same event; durable on return."""
+
+    @abstractmethod
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints, in sequence: a store makes one itself at every `checkpoint.EVERY`."""
 
     @abstractmethod
     def rebuild(self) -> int:
