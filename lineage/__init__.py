@@ -49,6 +49,7 @@ from lineage.query import Direction
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
+from lineage.salvage import Damage, Salvaged, examine, salvage
 from lineage.service import LineageService
 from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
@@ -73,6 +74,10 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "read_checkpoints",
     "Proof",
     "GrowthProof",
+    "examine",
+    "Damage",
+    "salvage",
+    "Salvaged",
     # jobs
     "Recorder",
     "RecordsLineage",

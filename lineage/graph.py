@@ -431,9 +431,7 @@ class Graph:
             sequence = view.counts()["events"]
             yield Part(of, view=view, log=self._store.log, sequence=sequence)
 
-    def verify(
-        self, *, projections: bool = False, against: Sequence[Checkpoint] = ()
-    ) -> LogReport:
+    def verify(self, *, projections: bool = False, against: Sequence[Checkpoint] = ()) -> LogReport:
         """Check the hash chain and the checkpoints of the whole log; name the first altered event.
 
         Args:
@@ -478,9 +476,7 @@ class Graph:
         """The checkpoints that the store keeps, in sequence; one at every 4,096 events."""
         return self._store.checkpoints()
 
-    def prove(
-        self, what: str | Entity | int, checkpoint: Checkpoint | None = None
-    ) -> Proof:
+    def prove(self, what: str | Entity | int, checkpoint: Checkpoint | None = None) -> Proof:
         """Prove that an entity, or an event, is in the log that a checkpoint stands for.
 
         The proof holds the event and the few hashes that lead from it to the root. It is

@@ -19,7 +19,7 @@ from lineage.store.sqlite import SQLiteStore, any_text, schema
 from lineage.store.sqlite_dialect import SQLiteConnection
 
 _AT_ONCE: Final = 500
-_FINDINGS: Final = 20
+_FINDINGS: Final = 10
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER: Final = struct.Struct(">16sH10xI")  # the magic, the size of a page, the number of pages
 
@@ -109,8 +109,6 @@ def examine(path: str | Path) -> Damage:
     place = Path(path)
     findings = _size_findings(place)
     with closing(_opened(place)) as connection:
-        findings += _page_findings(connection)
-        findings += _schema_findings(connection)
         reading = _Reading(connection)
         for _ in reading.events():
             pass
@@ -122,9 +120,9 @@ def examine(path: str | Path) -> Damage:
             if not reading.reason:
                 findings.append(f"event {readable + 1} is missing: the log ends too early")
             readable += _readable(connection, readable, expected)
-    return Damage(
-        str(place), tuple(findings[:_FINDINGS]), reading.head.sequence, expected, readable
-    )
+        findings += _page_findings(connection)
+        findings += _schema_findings(connection)
+    return Damage(str(place), tuple(findings), reading.head.sequence, expected, readable)
 
 
 def salvage(
@@ -248,10 +246,10 @@ def _page_findings(connection: sqlite3.Connection) -> list[str]:
             for text in str(line).splitlines():
                 if text == "ok" or text.startswith("***"):
                     continue
-                words = text.split()
-                if words[:1] == ["Tree"] and words[1].isdigit() and int(words[1]) in roots:
-                    text = f"{roots[int(words[1])]}: {text}"
-                findings.append(text)
+                # "Tree 5 page 7 cell 0: ..." and, of older versions, "On tree page 5 cell 0: ..."
+                root = next((int(word) for word in text.split() if word.isdigit()), 0)
+                named = f"{roots[root]}: " if "ree " in text[:8] and root in roots else ""
+                findings.append(named + text)
     except sqlite3.DatabaseError as error:
         findings.append(f"pages cannot be read: {error}")
     return findings

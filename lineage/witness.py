@@ -32,6 +32,7 @@ class Watch:
         self._last = max(self._awaited, default=0)
         self._fits = 0
         self._met = 0
+        self._at = 0
         self._found: tuple[int, str] | None = None
 
     def over(self, events: Iterator[Event]) -> Iterator[Event]:
@@ -46,19 +47,15 @@ class Watch:
 
     def report(self, chain: LogReport, head: Head) -> LogReport:
         """What the chain and the checkpoints say together: what comes first in the log."""
-        found = [self._found] if self._found else []
-        if not found and (missing := self._missing(head)):
-            found.append(missing)
-        if not chain.intact:
-            if not found or (chain.first_altered or 0) <= found[0][0]:
-                return replace(chain, checkpoints=self._met)
-        if found:
-            return LogReport(False, chain.events, *found[0], checkpoints=self._met)
-        return replace(chain, checkpoints=self._met)
+        found = self._found or self._missing(head)
+        # Where both find something in one stretch, the chain names the very event.
+        if found is None or (not chain.intact and (chain.first_altered or 0) <= self._at):
+            return replace(chain, checkpoints=self._met)
+        return LogReport(False, chain.events, *found, checkpoints=self._met)
 
     def _compare(self, event: Event, tree: Frontier) -> None:
         for one, whose in self._awaited.get(event.sequence, ()):
-            self._met += 1
+            self._met, self._at = self._met + 1, one.sequence
             if one.root == tree.root and one.head == event.hash:
                 if whose == _OF_STORE and one.frontier != tree.packed:
                     self._found = event.sequence, _altered(one, "the hashes of its subtrees")
@@ -70,7 +67,8 @@ class Watch:
                 self._found = event.sequence, _altered(one, "the hash of its event")
             else:
                 first = self._fits + 1
-                which = f"event {first}" if first == one.sequence else f"one of {first} to {one.sequence}"
+                is_one = first == one.sequence
+                which = f"event {first}" if is_one else f"one of {first} to {one.sequence}"
                 self._found = (
                     first,
                     f"the log up to event {one.sequence} is not the one of checkpoint "
@@ -83,6 +81,7 @@ class Watch:
 
     def _missing(self, head: Head) -> tuple[int, str] | None:
         """A checkpoint, or the part of the log that one tells of, which is not there."""
+        self._at = head.sequence + 1
         if self._last > head.sequence:
             whose = self._awaited[self._last][0][1]
             return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,28 +81,6 @@ def show(
     """Draw the graph around START in the terminal."""
     result = _query(start, direction, depth, types, home, connect)
     emit(_to_json(result), as_json=as_json, text=result.to_tree())
-
-
-@lineage_commands.command()
-@common_options
-def verify(home: Path | None, connect: str | None, as_json: bool) -> None:
-    """Check the hash chain of the log; exit code 1 and the first altered event when broken."""
-    with open_any(home, connect) as store:
-        report = store.graph.verify()
-    body = {
-        "intact": report.intact,
-        "events": report.events,
-        "first_altered": report.first_altered,
-        "reason": report.reason,
-    }
-    text = (
-        f"intact: {report.events:,} events, the hash chain is unbroken"
-        if report.intact
-        else f"ALTERED: event {report.first_altered}: {report.reason}"
-    )
-    emit(body, as_json=as_json, text=text)
-    if not report.intact:
-        sys.exit(1)
 
 
 def find_start(graph: Any, start: str) -> Entity:

@@ -21,6 +21,7 @@ from featureline.cli import (
     groups,
     ingestion,
     jobs,
+    lineage_checks,
     lineage_copy,
     lineage_export,
     lineage_impact,
@@ -96,6 +97,14 @@ for command in (
 ):
     graph.lineage_commands.add_command(command)
 for command in (lineage_export.export, lineage_export.imports):
+    graph.lineage_commands.add_command(command)
+for command in (
+    lineage_checks.verify,
+    lineage_checks.checkpoint,
+    lineage_checks.prove,
+    lineage_checks.salvage,
+    lineage_checks.rebuild,
+):
     graph.lineage_commands.add_command(command)
 
 

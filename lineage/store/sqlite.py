@@ -63,9 +63,7 @@ class SQLiteStore(LineageStore):
             StoreCorrupt: the file is damaged.
         """
         return cls(
-            SQLiteFile.open(
-                Path(path), f"{_LOG}; {_GRAPH}", added=_CHECKPOINT, bring_up=_bring_up
-            )
+            SQLiteFile.open(Path(path), f"{_LOG}; {_GRAPH}", added=_CHECKPOINT, bring_up=_bring_up)
         )
 
     @property
