@@ -4,7 +4,7 @@ from lineage.association import Association, AssociationType
 from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
 from lineage.checkpoint import Checkpoint, read_checkpoints
-from lineage.client import LineageClient, connect
+from lineage.client import LineageClient, RemoteSubscription, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
 from lineage.copying import copy_log
 from lineage.digest import bytes_digest, file_digest, folder_digest
@@ -56,6 +56,7 @@ from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
+from lineage.subscription import Match, Subscription
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
@@ -69,6 +70,10 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "LineageResult",
     "Direction",
     "LogReport",
+    # standing queries
+    "Subscription",
+    "RemoteSubscription",
+    "Match",
     # what shows that nothing was altered
     "Checkpoint",
     "read_checkpoints",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, final
@@ -10,10 +11,10 @@ from typing import Any, Literal, Self, TypeVar, final
 import grpc
 
 from lineage import convert
-from lineage.association import as_association_type
+from lineage.association import AssociationType, as_association_type
 from lineage.change import Recorded
 from lineage.channel import ClientTls, Login
-from lineage.entity import End, Entity, Kind, as_kind, derived_uid
+from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid
 from lineage.errors import (
     AccessDenied,
     LineageError,
@@ -24,9 +25,10 @@ from lineage.errors import (
 from lineage.filter import Filter, as_filter
 from lineage.handshake import why_unreachable
 from lineage.log import LogReport, new_uid
-from lineage.query import Direction, Picked, Query, as_query, pick
+from lineage.query import Direction, Picked, Query, as_direction, as_query, pick
 from lineage.result import LineageResult
 from lineage.store import Edge
+from lineage.subscription import Match
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
 
@@ -218,6 +220,37 @@ class LineageClient:
             content=lambda: picked.content(*picked.read(answer.entities_of)),
         )
 
+    def subscribe(
+        self,
+        start: str | Entity,
+        direction: Direction | str = Direction.DESCENDANTS,
+        *,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        after: int | None = None,
+    ) -> RemoteSubscription:
+        """Follow what comes within reach of an entity; see `Graph.subscribe`.
+
+        The subscription begins before this returns. When the server goes away, the iteration
+        ends with StoreUnavailable: subscribe again with `after` the last match's sequence.
+        """
+        links = (through,) if isinstance(through, str) else through or ()
+        request = convert.subscription_to_message(
+            (start.uid or derived_uid(start)) if isinstance(start, Entity) else start,
+            as_direction(direction),
+            as_filter(kinds=kinds, types=types, states=states, properties=properties),
+            [as_association_type(link).value for link in links],
+            after,
+        )
+        metadata = self._login.call_metadata()
+        with self._explained(metadata):
+            stream = self._stub.Subscribe(request, metadata=metadata)
+            first = next(stream)
+        return RemoteSubscription(stream, first.sequence, lambda: self._explained(metadata))
+
     def verify(self) -> LogReport:
         """Check the log of the server; see `Graph.verify`."""
         reply: pb.VerifyLogResponse = self._call(self._stub.VerifyLog, pb.VerifyLogRequest())
@@ -242,14 +275,71 @@ class LineageClient:
 
     def _call(self, method: Callable[..., Reply], request: object) -> Reply:
         metadata = self._login.call_metadata()
-        try:
+        with self._explained(metadata):
             return method(request, timeout=self._timeout_s, metadata=metadata)
+
+    @contextmanager
+    def _explained(self, metadata: Sequence[tuple[str, Any]]) -> Iterator[None]:
+        try:
+            yield
         except ValueError as error:  # gRPC's way to say that the channel is closed
             raise StoreClosed() from error
         except grpc.RpcError as error:
             failure = _to_error(error, self._target, self._login)
             failure.request_id = metadata[0][1]
             raise failure from error
+
+
+@final
+class RemoteSubscription:
+    """The matches of a standing query on a server: an iterator that waits.
+
+    Args:
+        stream: the call.
+        position: sequence that it began behind.
+        explained: turns errors of the call into those of this package.
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        position: int,
+        explained: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._stream = stream
+        self._explained = explained
+        self._closed = False
+        self.position = position
+
+    def close(self) -> None:
+        """End the iteration, also one that waits in another thread; idempotent."""
+        self._closed = True
+        self._stream.cancel()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Match:
+        try:
+            with self._explained():
+                match = convert.match_from_message(next(self._stream))
+        except LineageError:
+            if self._closed:
+                raise StopIteration from None
+            raise
+        self.position = match.sequence
+        return match
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -14,7 +14,10 @@ from lineage import errors
 from lineage.association import Association, AssociationType
 from lineage.entity import JSON, Entity, Kind, from_us, stored_entity, to_us
 from lineage.errors import InvalidEntity, InvalidQuery, LineageError
+from lineage.filter import Filter
+from lineage.graph import Graph
 from lineage.query import Direction
+from lineage.subscription import Match, Subscription
 from lineage.trailer import fit_facts
 from lineage.v1 import lineage_pb2 as pb
 
@@ -134,6 +137,70 @@ def kind_from_message(number: int) -> Kind:
     except KeyError:
         names = ", ".join(pb.Kind.keys()[1:])
         raise InvalidEntity(f"kind: expected one of {names}; got number {number}") from None
+
+
+def subscription_to_message(
+    start: str,
+    direction: Direction,
+    wanted: Filter,
+    through: Collection[str],
+    after: int | None,
+) -> pb.SubscribeRequest:
+    """A standing query as a message."""
+    properties = Struct()
+    properties.update({name: _doubles(value) for name, value in wanted.properties.items()})
+    return pb.SubscribeRequest(
+        start=start,
+        direction=direction_to_message(direction),
+        types=sorted(wanted.types),
+        kinds=sorted(map(kind_to_message, wanted.kinds)),
+        states=sorted(wanted.states),
+        properties=properties,
+        through=sorted(through),
+        after=after,
+    )
+
+
+def subscribed(graph: Graph, request: pb.SubscribeRequest) -> Subscription:
+    """The standing query that a message asks for; errors as for `Graph.subscribe`."""
+    return graph.subscribe(
+        request.start,
+        direction_from_message(request.direction),
+        types=request.types,
+        kinds=[kind_from_message(kind) for kind in request.kinds],
+        states=request.states,
+        properties=_properties(request.properties),
+        through=request.through,
+        after=request.after if request.HasField("after") else None,
+    )
+
+
+def match_to_message(match: Match) -> pb.SubscribeResponse:
+    """A match as a message."""
+    return pb.SubscribeResponse(
+        sequence=match.sequence,
+        time=_timestamp(match.time),
+        actor=match.actor,
+        kind=match.kind,
+        event_uid=match.event_uid,
+        reached=map(entity_to_message, match.reached),
+        changed=map(entity_to_message, match.changed),
+        lost=match.lost,
+    )
+
+
+def match_from_message(message: pb.SubscribeResponse) -> Match:
+    """A match."""
+    return Match(
+        message.sequence,
+        from_us(message.time.ToMicroseconds()),
+        message.actor,
+        message.kind,
+        message.event_uid,
+        tuple(map(entity_from_reply, message.reached)),
+        tuple(map(entity_from_reply, message.changed)),
+        tuple(message.lost),
+    )
 
 
 def direction_to_message(direction: Direction) -> pb.Direction:

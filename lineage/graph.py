@@ -39,6 +39,7 @@ from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
+from lineage.subscription import Subscription
 from lineage.witness import Watch
 
 _MAX_CHARACTERS = 256
@@ -306,6 +307,59 @@ class Graph:
                 max_walked=max_walked,
                 as_of=as_of,
             ),
+        )
+
+    def subscribe(
+        self,
+        start: str | Entity,
+        direction: Direction | str = Direction.DESCENDANTS,
+        *,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        after: int | None = None,
+    ) -> Subscription:
+        """Follow what comes within reach of an entity, as it is recorded by any process.
+
+        Each event that brings entities within reach, says something of one that is, or takes
+        some out, gives one match, in the order of the log, some milliseconds after its commit.
+        Nothing is walked twice: an association extends what is known to be within reach.
+
+        Args:
+            start: the entity, its uid or an alias.
+            direction: as for `query`.
+            types: entity types to be told of; None for all.
+            kinds: kinds to be told of; None for all.
+            states: states to be told of; None for all.
+            properties: as for `query`.
+            through: association types to walk along; None for all.
+            after: sequence of the last match that was handled, to go on behind it: none is
+                lost, none comes twice. None: from now on; 0: from the beginning of the log.
+
+        Raises:
+            EntityNotFound: the start does not exist.
+            InvalidQuery: an unknown direction, or no such event.
+            InvalidAssociation: an unknown association type.
+
+        >>> from lineage import MemoryStore, action, artifact
+        >>> graph = Graph(MemoryStore())
+        >>> data, job = artifact("DataSet", "s3://b/flights"), action("Clean", "c")
+        >>> recorded = graph.record([data], kind="Loaded")
+        >>> following = graph.subscribe(data)
+        >>> recorded = graph.record([job], [(data, job, "ContributedTo")], kind="Cleaned")
+        >>> [entity.name for entity in next(following).reached]
+        ['c']
+        """
+        links = (through,) if isinstance(through, str) else through or ()
+        return Subscription(
+            self._store,
+            (start.uid or derived_uid(start)) if isinstance(start, Entity) else start,
+            as_direction(direction),
+            wanted=as_filter(kinds=kinds, types=types, states=states, properties=properties),
+            through=frozenset(as_association_type(link).value for link in links),
+            after=after,
         )
 
     def columns(

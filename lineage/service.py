@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, final
 
@@ -20,6 +20,8 @@ from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
 
 Reply = TypeVar("Reply")
+
+_LOOK_AGAIN_S = 0.01
 
 
 @final
@@ -63,6 +65,20 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         self, request: pb.VerifyLogRequest, context: Any
     ) -> pb.VerifyLogResponse:
         return await self._answer(context, self._verify)
+
+    async def Subscribe(  # noqa: D102
+        self, request: pb.SubscribeRequest, context: Any
+    ) -> AsyncIterator[pb.SubscribeResponse]:
+        # A look at the log takes a thread for a moment: none is held while nothing is recorded.
+        following = await self._answer(context, lambda: convert.subscribed(self._graph, request))
+        with following:
+            yield pb.SubscribeResponse(sequence=following.position)
+            while True:
+                match = await self._answer(context, following.poll)
+                if match is None:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                else:
+                    yield convert.match_to_message(match)
 
     def close(self) -> None:
         """Wait for the calls at work, and let the threads go."""

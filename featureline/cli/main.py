@@ -25,6 +25,7 @@ from featureline.cli import (
     lineage_copy,
     lineage_export,
     lineage_impact,
+    lineage_watch,
     migrate,
     origins,
     preview,
@@ -104,6 +105,7 @@ for command in (
     lineage_checks.prove,
     lineage_checks.salvage,
     lineage_checks.rebuild,
+    lineage_watch.watch,
 ):
     graph.lineage_commands.add_command(command)
 

@@ -795,6 +795,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "FindEntities": _on("featureline:FindEntities", _GRAPH),
     "QueryLineage": _on("sagemaker:QueryLineage", _GRAPH),
     "VerifyLog": _on("featureline:VerifyLog", _GRAPH),
+    "Subscribe": _on("featureline:SubscribeLineage", _GRAPH),
     # Training
     "CreateTrainingJob": _training,
     "DescribeTrainingJob": _on_job("sagemaker:DescribeTrainingJob"),
@@ -834,6 +835,7 @@ ACTIONS: Final = frozenset(
         "featureline:RecordLineage",
         "featureline:Restore",
         "featureline:SaveDataset",
+        "featureline:SubscribeLineage",
         "featureline:TraceRecord",
         "featureline:Verify",
         "featureline:VerifyLog",

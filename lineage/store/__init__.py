@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,9 @@ from lineage.run import Run
 
 Edge: TypeAlias = tuple[int, int, str]
 """An association as nodes: (source, destination, type)."""
+
+# Between two looks at the head of the log, each of which costs some 20 µs.
+_LOOK_AGAIN_S = 0.005
 
 
 class TimedEdge(NamedTuple):
@@ -203,6 +207,20 @@ class LineageStore(ABC):
     @abstractmethod
     def head(self) -> Head:
         """The end of the log; cheap, to ask whether anything was recorded since."""
+
+    def wait(self, after: int, timeout_s: float) -> bool:
+        """Wait until something is recorded behind event `after`, by any process.
+
+        Returns:
+            Whether something was, before the time was over.
+        """
+        until = time.monotonic() + timeout_s
+        while self.head().sequence <= after:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(_LOOK_AGAIN_S, left))
+        return True
 
     @abstractmethod
     def hashes(self, after: int, until: int) -> list[bytes]:

@@ -170,9 +170,12 @@ def _checkpoint(row: tuple[Any, ...]) -> Checkpoint:
     sequence, root, head, time_us, frontier, public_key, signature = row
     return Checkpoint(
         sequence,
-        *map(_bytes, (root, head)),
+        _bytes(root),
+        _bytes(head),
         time_us,
-        *map(_bytes, (frontier, public_key, signature)),
+        _bytes(frontier),
+        _bytes(public_key),
+        _bytes(signature),
     )
 
 

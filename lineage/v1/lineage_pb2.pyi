@@ -174,3 +174,43 @@ class VerifyLogResponse(_message.Message):
     first_altered: int
     reason: str
     def __init__(self, intact: bool = ..., events: _Optional[int] = ..., first_altered: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class SubscribeRequest(_message.Message):
+    __slots__ = ("start", "direction", "types", "kinds", "states", "properties", "through", "after")
+    START_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    start: str
+    direction: Direction
+    types: _containers.RepeatedScalarFieldContainer[str]
+    kinds: _containers.RepeatedScalarFieldContainer[Kind]
+    states: _containers.RepeatedScalarFieldContainer[str]
+    properties: _struct_pb2.Struct
+    through: _containers.RepeatedScalarFieldContainer[str]
+    after: int
+    def __init__(self, start: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., types: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[Kind, str]]] = ..., states: _Optional[_Iterable[str]] = ..., properties: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., through: _Optional[_Iterable[str]] = ..., after: _Optional[int] = ...) -> None: ...
+
+class SubscribeResponse(_message.Message):
+    __slots__ = ("sequence", "time", "actor", "kind", "event_uid", "reached", "changed", "lost")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    EVENT_UID_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    time: _timestamp_pb2.Timestamp
+    actor: str
+    kind: str
+    event_uid: str
+    reached: _containers.RepeatedCompositeFieldContainer[Entity]
+    changed: _containers.RepeatedCompositeFieldContainer[Entity]
+    lost: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., kind: _Optional[str] = ..., event_uid: _Optional[str] = ..., reached: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., changed: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., lost: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -59,6 +59,11 @@ class LineageStub(object):
                 request_serializer=lineage_dot_v1_dot_lineage__pb2.VerifyLogRequest.SerializeToString,
                 response_deserializer=lineage_dot_v1_dot_lineage__pb2.VerifyLogResponse.FromString,
                 _registered_method=True)
+        self.Subscribe = channel.unary_stream(
+                '/lineage.v1.Lineage/Subscribe',
+                request_serializer=lineage_dot_v1_dot_lineage__pb2.SubscribeRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_lineage__pb2.SubscribeResponse.FromString,
+                _registered_method=True)
 
 
 class LineageServicer(object):
@@ -99,6 +104,13 @@ class LineageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Subscribe(self, request, context):
+        """Pushes what comes within reach of an entity, as it is recorded, in the order of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LineageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +138,11 @@ def add_LineageServicer_to_server(servicer, server):
                     servicer.VerifyLog,
                     request_deserializer=lineage_dot_v1_dot_lineage__pb2.VerifyLogRequest.FromString,
                     response_serializer=lineage_dot_v1_dot_lineage__pb2.VerifyLogResponse.SerializeToString,
+            ),
+            'Subscribe': grpc.unary_stream_rpc_method_handler(
+                    servicer.Subscribe,
+                    request_deserializer=lineage_dot_v1_dot_lineage__pb2.SubscribeRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_lineage__pb2.SubscribeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +280,33 @@ class Lineage(object):
             '/lineage.v1.Lineage/VerifyLog',
             lineage_dot_v1_dot_lineage__pb2.VerifyLogRequest.SerializeToString,
             lineage_dot_v1_dot_lineage__pb2.VerifyLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Subscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lineage.v1.Lineage/Subscribe',
+            lineage_dot_v1_dot_lineage__pb2.SubscribeRequest.SerializeToString,
+            lineage_dot_v1_dot_lineage__pb2.SubscribeResponse.FromString,
             options,
             channel_credentials,
             insecure,
