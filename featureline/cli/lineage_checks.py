@@ -1,4 +1,4 @@
-"""`featureline lineage verify|checkpoint|prove|salvage|rebuild`: what shows that all is as it was."""
+"""`featureline lineage verify|checkpoint|prove|salvage|rebuild`: whether all is as it was."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from featureline.cli import (
     lineage_checks,
     lineage_copy,
     lineage_export,
+    lineage_gc,
     lineage_impact,
     lineage_watch,
     migrate,
@@ -106,6 +107,7 @@ for command in (
     lineage_checks.salvage,
     lineage_checks.rebuild,
     lineage_watch.watch,
+    lineage_gc.collect_garbage,
 ):
     graph.lineage_commands.add_command(command)
 

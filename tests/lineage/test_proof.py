@@ -178,7 +178,7 @@ class TestAlterations:
                 cut.prove(1, kept)
 
     @settings(
-        max_examples=60,
+        max_examples=25,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
