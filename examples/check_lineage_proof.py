@@ -1,20 +1,16 @@
-"""Check a lineage proof offline: python -I check_lineage_proof.py PROOF.json [ROOT|CHECKPOINT.json]"""
+"""Check a lineage proof offline: python -I check_lineage_proof.py PROOF [ROOT or CHECKPOINT]."""
 
 import base64
 import datetime
-import hashlib
 import json
 import pathlib
 import struct
 import sys
-
-
-def sha256(*parts):
-    return hashlib.sha256(b"".join(parts)).digest()
+from hashlib import sha256
 
 
 def beside(place, start, end):
-    """Whether each subtree beside the way from the root down to the leaf is on its left."""
+    """Say of each subtree beside the way from the root down to a leaf whether it is left of it."""
     while end - start > 1:
         middle = start + (1 << ((end - start - 1).bit_length() - 1))
         yield place >= middle
@@ -22,6 +18,7 @@ def beside(place, start, end):
 
 
 def main(proof_file, kept=None):
+    """Check a proof, against a root that was kept elsewhere if there is one, and say what it says."""
     proof = json.loads(pathlib.Path(proof_file).read_text("utf-8"))
     event, size, root = proof["event"], proof["checkpoint"]["sequence"], proof["checkpoint"]["root"]
     if kept and pathlib.Path(kept).exists():
@@ -32,10 +29,11 @@ def main(proof_file, kept=None):
     header = struct.pack(">32sqqIII", bytes.fromhex(event["previous"]), *numbers)
     known = {entity["uid"]: entity for entity in json.loads(body)["entities"]}
     about = known[proof["entity"]] if proof["entity"] else {}
-    reached = sha256(b"\0", sha256(header, *texts, body))
+    leaf = sha256(b"".join((header, *texts, body))).digest()  # the event's hash in the log
+    reached = sha256(b"\0" + leaf).digest()
     sides = list(beside(event["sequence"] - 1, 0, size))[::-1]
     for is_left, part in zip(sides, map(bytes.fromhex, proof["path"]), strict=True):
-        reached = sha256(b"\1", part, reached) if is_left else sha256(b"\1", reached, part)
+        reached = sha256(b"\1" + (part + reached if is_left else reached + part)).digest()
     if reached.hex() != root or kept not in (None, root):
         sys.exit(f"FALSE: the event belongs to {reached.hex()}, and not to {kept or root}")
     time = datetime.datetime.fromtimestamp(event["time_us"] / 1e6, datetime.UTC).isoformat()
@@ -46,5 +44,5 @@ def main(proof_file, kept=None):
 
 try:
     main(*sys.argv[1:3])
-except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
     sys.exit(f"FALSE: no proof to check ({error!r}). {__doc__}")

@@ -19,19 +19,23 @@ __all__ = ["watch"]
 @click.argument("start")
 @click.option(
     "--direction",
-    type=click.Choice(list(Direction)),
+    type=click.Choice([one.value for one in Direction]),
     default=Direction.DESCENDANTS.value,
     show_default=True,
     help="Which way to follow from START.",
 )
 @click.option("--type", "types", multiple=True, help="Tell only of these types.")
 @click.option(
-    "--kind", "kinds", type=click.Choice(list(Kind)), multiple=True, help="Of these kinds."
+    "--kind",
+    "kinds",
+    type=click.Choice([one.value for one in Kind]),
+    multiple=True,
+    help="Of these kinds.",
 )
 @click.option("--state", "states", multiple=True, help="Of these states.")
 @click.option(
     "--through",
-    type=click.Choice(list(AssociationType)),
+    type=click.Choice([one.value for one in AssociationType]),
     multiple=True,
     help="Walk along these associations only.",
 )
