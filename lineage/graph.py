@@ -22,6 +22,7 @@ from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
 from lineage.exports import Part, as_format, export_part, export_text
 from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
+from lineage.mirror import Mirroring
 from lineage.query import (
     Direction,
     as_direction,
@@ -87,11 +88,17 @@ class Graph:
         self._store = store
         self._spool = spool
         self._away_until = 0.0
+        self._mirroring = Mirroring(store)
 
     @property
     def store(self) -> LineageStore:
         """Where the graph is kept, for those who follow its log."""
         return self._store
+
+    @property
+    def mirroring(self) -> Mirroring:
+        """The associations in memory, when that is worth it."""
+        return self._mirroring
 
     @property
     def spool(self) -> Spool | None:
@@ -303,6 +310,7 @@ class Graph:
                 max_walked=max_walked,
                 as_of=as_of,
             ),
+            self._mirroring,
         )
 
     def columns(
@@ -478,6 +486,7 @@ class Graph:
 
     def close(self) -> None:
         """Close the store; idempotent. What was recorded is durable already."""
+        self._mirroring.close()
         self._store.close()
 
     def __enter__(self) -> Self:
