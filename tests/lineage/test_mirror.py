@@ -193,7 +193,7 @@ class TestSnapshot:
         "damage",
         [
             lambda data: data[: len(data) // 2],
-            lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
+            lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:],
             lambda data: b"another file",
             lambda data: b"",
             lambda data: data.replace(b'"sequence": 5', b'"sequence": 4'),
