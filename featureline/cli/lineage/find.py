@@ -1,0 +1,134 @@
+"""`featureline lineage find` and `runs`: entities by what they are, and executions of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featureline.cli.lineage.options import as_of_option, filter_options, limit_option
+from featureline.cli.lineage.start import find_start
+from featureline.cli.output import emit, emit_table
+from featureline.cli.store import common_options, open_any
+from lineage import Entity
+from lineage.entity import from_us
+
+__all__ = ["find", "runs"]
+
+
+@click.command()
+@click.argument("name", required=False)
+@filter_options
+@click.option("--source-uri", help="Only what is at this uri.")
+@click.option("--digest", help="Only artifacts whose content hash begins like this.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY[=VALUE]", help="Only what has all.")
+@limit_option("List at most so many, newest first.", default=100)
+@as_of_option
+@common_options
+def find(
+    name: str | None,
+    wanted: dict[str, Any],
+    source_uri: str | None,
+    digest: str | None,
+    tags: tuple[str, ...],
+    limit: int,
+    as_of: Any,
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
+) -> None:
+    """List entities by name, type, property or tag, newest first; exit code 1 for none."""
+    with open_any(home, connect) as store:
+        found: list[Entity] = store.graph.search(
+            name=name,
+            source_uri=source_uri,
+            content_hash=digest,
+            tags=dict(_tag(text) for text in tags),
+            limit=limit,
+            as_of=as_of,
+            **wanted,
+        )
+    rows = [
+        {
+            "type": entity.type,
+            "name": entity.name,
+            "version": entity.version,
+            "state": entity.state,
+            "modified": "" if entity.modified is None else f"{entity.modified:%Y-%m-%d %H:%M:%S}",
+            "uid": entity.uid,
+        }
+        for entity in found
+    ]
+    if as_json:
+        emit(
+            [
+                row
+                | {
+                    "kind": entity.kind.value,
+                    "source_uri": entity.source_uri,
+                    "content_hash": entity.content_hash,
+                    "created": entity.created,
+                    "modified": entity.modified,
+                    "properties": entity.properties,
+                }
+                for row, entity in zip(rows, found, strict=True)
+            ],
+            as_json=True,
+            text="",
+        )
+    else:
+        emit_table(
+            rows,
+            ("type", "name", "version", "state", "modified", "uid"),
+            as_json=False,
+            empty="nothing fits",
+        )
+    if not found:
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("start")
+@common_options
+def runs(start: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+    """List the executions of a job, in order of their start."""
+    with open_any(home, connect) as store:
+        graph = store.graph
+        found = graph.runs(find_start(graph, start))
+    rows = [
+        {
+            "run": run.uid,
+            "state": run.state,
+            "started": "" if run.started_us is None else f"{from_us(run.started_us):%F %T}",
+            "seconds": ""
+            if run.started_us is None or run.ended_us is None
+            else f"{(run.ended_us - run.started_us) / 1e6:,.1f}",
+        }
+        for run in found
+    ]
+    if as_json:
+        emit(
+            [
+                {
+                    "run": run.uid,
+                    "entity": run.entity,
+                    "state": run.state,
+                    "started_us": run.started_us,
+                    "ended_us": run.ended_us,
+                    "properties": run.properties,
+                }
+                for run in found
+            ],
+            as_json=True,
+            text="",
+        )
+        return
+    emit_table(rows, ("run", "state", "started", "seconds"), as_json=False, empty="no runs")
+
+
+def _tag(text: str) -> tuple[str, str | None]:
+    key, equals, value = text.partition("=")
+    if not key:
+        raise click.UsageError(f"--tag: expected KEY or KEY=VALUE, got {text!r}")
+    return key, value if equals else None
