@@ -1,13 +1,16 @@
 """Lineage: an append-only, hash-chained record of where things came from, and its graph."""
 
 from lineage.association import Association, AssociationType
-from lineage.change import Recorded
+from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
 from lineage.client import LineageClient, connect
+from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
     JSON,
+    TERMINAL,
     Entity,
+    Facet,
     Kind,
     action,
     artifact,
@@ -33,11 +36,12 @@ from lineage.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from lineage.graph import Graph, open  # noqa: A004 - `lineage.open` is the front door
+from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.log import LogReport
 from lineage.query import Direction
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
+from lineage.run import Run
 from lineage.service import LineageService
 from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
@@ -47,6 +51,8 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
     "open",
     "Graph",
+    "Draft",
+    "as_draft",
     "Recorded",
     "LineageResult",
     "Direction",
@@ -57,6 +63,8 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # entities and associations
     "Entity",
     "Kind",
+    "Facet",
+    "TERMINAL",
     "JSON",
     "artifact",
     "context",
@@ -67,6 +75,13 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "derived_uid",
     "Association",
     "AssociationType",
+    # columns and runs
+    "ColumnLineage",
+    "ColumnEdge",
+    "ColumnResult",
+    "ColumnNode",
+    "ColumnLink",
+    "Run",
     # digests
     "file_digest",
     "bytes_digest",

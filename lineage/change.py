@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 from lineage.association import AssociationType
-from lineage.entity import JSON, Entity, Kind, stored_entity
+from lineage.column import ColumnEdge, ColumnLineage
+from lineage.entity import JSON, End, Entity, Facet, Kind, stored_entity, stored_facet
 from lineage.errors import InvalidEntity
+from lineage.run import Run
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-
-End: TypeAlias = Entity | str
-"""An end of an association: an entity, or the uid of one that exists."""
 
 Link: TypeAlias = tuple[str, str, str]
 """An association as plain values: source uid, destination uid, type."""
 
+# Form 1 has entities and associations alone; an event that needs no more is still written so.
 _FORM = 1
+_FULL_FORM = 2
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
@@ -44,6 +46,12 @@ class Draft:
     event_uid: str
     entities: tuple[Entity, ...]
     associations: tuple[tuple[End, End, AssociationType], ...]
+    columns: tuple[ColumnLineage, ...] = ()
+    runs: tuple[Run, ...] = ()
+    tags: tuple[tuple[End, str, str | None], ...] = ()
+    aliases: tuple[tuple[str, End], ...] = ()
+    retractions: tuple[tuple[End, End, AssociationType], ...] = ()
+    cycles: bool = False
 
 
 @final
@@ -65,14 +73,40 @@ class Recorded:
 class Change:
     """What an event adds to the graph, complete: no store is needed to read it.
 
+    Ends are uids here.
+
     Args:
-        entities: each with its uid and version, and the state and properties that
-            this event gives it. First those that the draft named, in its order.
+        entities: each with its uid and version, and the state, properties and facets
+            that this event gives it. First those that the draft named, in its order.
         associations: source uid, destination uid and type of each, none twice.
+        columns: as in the draft.
+        runs: as in the draft.
+        tags: uid, key and value.
+        aliases: another name, and the uid that it stands for.
+        retractions: associations that end, none twice.
     """
 
     entities: tuple[Entity, ...]
     associations: tuple[Link, ...]
+    columns: tuple[ColumnLineage, ...] = ()
+    runs: tuple[Run, ...] = ()
+    tags: tuple[tuple[str, str, str | None], ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    retractions: tuple[Link, ...] = ()
+
+    @property
+    def touched(self) -> set[str]:
+        """The uids of all that it needs to know to be projected."""
+        uids = {entity.uid for entity in self.entities}
+        for links in (self.associations, self.retractions):
+            uids.update(uid for link in links for uid in link[:2])
+        for lineage in self.columns:
+            uids.add(str(lineage.destination))
+            uids.update(str(edge.source) for edge in lineage.edges)
+        uids.update(str(run.entity) for run in self.runs)
+        uids.update(uid for uid, _, _ in self.tags)
+        uids.update(uid for _, uid in self.aliases)
+        return uids
 
     def encode(self) -> bytes:
         """The body of the event in the log.
@@ -80,13 +114,19 @@ class Change:
         Raises:
             InvalidEntity: the body is larger than 16 MiB.
         """
-        body = to_json(
-            {
-                "form": _FORM,
-                "entities": [_to_fields(entity) for entity in self.entities],
-                "associations": self.associations,
-            }
-        ).encode()
+        more: dict[str, JSON] = {
+            "columns": [_columns_to_fields(lineage) for lineage in self.columns],
+            "runs": [_run_to_fields(run) for run in self.runs],
+            "tags": self.tags,
+            "aliases": self.aliases,
+            "retractions": self.retractions,
+        }
+        fields: dict[str, JSON] = {name: values for name, values in more.items() if values}
+        is_full = bool(fields) or any(entity.facets for entity in self.entities)
+        fields["form"] = _FULL_FORM if is_full else _FORM
+        fields["entities"] = [_to_fields(entity) for entity in self.entities]
+        fields["associations"] = self.associations
+        body = to_json(fields).encode()
         if len(body) > MAX_BODY_BYTES:
             raise InvalidEntity(
                 f"event with {len(self.entities)} entities: expected at most {MAX_BODY_BYTES} "
@@ -102,18 +142,60 @@ class Change:
             ValueError: these are not the bytes of a body.
         """
         fields = json.loads(body)
-        if not isinstance(fields, dict) or fields.get("form") != _FORM:
-            raise ValueError(f"expected a lineage event of form {_FORM}")
-        links = fields["associations"]
+        if not isinstance(fields, dict) or fields.get("form") not in (_FORM, _FULL_FORM):
+            raise ValueError(f"expected a lineage event of form {_FORM} or {_FULL_FORM}")
+        entities = tuple(_from_fields(entity) for entity in fields["entities"])
+        associations = _links(fields["associations"])
+        if fields["form"] == _FORM:
+            return cls(entities, associations)
         return cls(
-            tuple(_from_fields(entity) for entity in fields["entities"]),
-            tuple((source, destination, link) for source, destination, link in links),
+            entities,
+            associations,
+            tuple(_columns_from_fields(columns) for columns in fields.get("columns", ())),
+            tuple(_run_from_fields(run) for run in fields.get("runs", ())),
+            tuple((uid, key, value) for uid, key, value in fields.get("tags", ())),
+            tuple((alias, uid) for alias, uid in fields.get("aliases", ())),
+            _links(fields.get("retractions", ())),
         )
 
 
 def to_json(value: JSON) -> str:
     """Compact JSON with sorted names, the same text for equal values."""
     return _ENCODER.encode(value)
+
+
+def columns_digest(said: ColumnLineage) -> str:
+    """SHA-256 of settled column edges, which orders what was said at the same time."""
+    return hashlib.sha256(to_json([edge_to_json(edge) for edge in said.edges]).encode()).hexdigest()
+
+
+def facets_to_json(facets: Mapping[str, Facet]) -> dict[str, JSON]:
+    """Facets as JSON: rank and value by name."""
+    return {name: [facet.rank, facet.value] for name, facet in facets.items()}
+
+
+def facets_from_json(fields: Mapping[str, Any]) -> dict[str, Facet]:
+    """The facets back from JSON."""
+    return {name: stored_facet(rank, value) for name, (rank, value) in fields.items()}
+
+
+def edge_to_json(edge: ColumnEdge) -> JSON:
+    """A settled edge between columns as JSON, without what is empty."""
+    fields: dict[str, JSON] = {
+        "source": str(edge.source),
+        "source_column": edge.source_column,
+        "column": edge.column,
+        "type": edge.type,
+    }
+    if edge.subtype:
+        fields["subtype"] = edge.subtype
+    if edge.description:
+        fields["description"] = edge.description
+    if edge.masking:
+        fields["masking"] = True
+    if edge.properties:
+        fields["properties"] = edge.properties
+    return fields
 
 
 def _to_fields(entity: Entity) -> Mapping[str, JSON]:
@@ -132,13 +214,19 @@ def _to_fields(entity: Entity) -> Mapping[str, JSON]:
         fields["state"] = entity.state
     if entity.properties:
         fields["properties"] = entity.properties
+    if entity.facets:
+        fields["facets"] = facets_to_json(entity.facets)
     return fields
 
 
 def _from_fields(fields: Mapping[str, JSON]) -> Entity:
-    properties = fields.get("properties", {})
+    properties, facets = fields.get("properties", {}), fields.get("facets")
     version = fields["version"]
-    if not isinstance(properties, dict) or not isinstance(version, int):
+    if (
+        not isinstance(properties, dict)
+        or not isinstance(version, int)
+        or not isinstance(facets, dict | None)
+    ):
         raise ValueError(f"expected an entity, got {fields!r}")
     return stored_entity(
         kind=Kind(str(fields["kind"])),
@@ -152,4 +240,59 @@ def _from_fields(fields: Mapping[str, JSON]) -> Entity:
         properties=properties,
         created=None,
         modified=None,
+        facets=facets_from_json(facets) if facets else None,
+    )
+
+
+def _links(links: Sequence[Sequence[str]]) -> tuple[Link, ...]:
+    return tuple((source, destination, link) for source, destination, link in links)
+
+
+def _columns_to_fields(lineage: ColumnLineage) -> JSON:
+    return {
+        "destination": str(lineage.destination),
+        "by": lineage.by,
+        "rank": lineage.rank,
+        "edges": [edge_to_json(edge) for edge in lineage.edges],
+    }
+
+
+def _columns_from_fields(fields: Mapping[str, Any]) -> ColumnLineage:
+    edges = tuple(
+        ColumnEdge(
+            edge["source"],
+            edge["source_column"],
+            edge["column"],
+            edge["type"],
+            edge.get("subtype", ""),
+            edge.get("description", ""),
+            edge.get("masking", False),
+            edge.get("properties", {}),
+        )
+        for edge in fields["edges"]
+    )
+    return ColumnLineage(fields["destination"], fields["by"], edges, fields["rank"])
+
+
+def _run_to_fields(run: Run) -> JSON:
+    fields: dict[str, JSON] = {"uid": run.uid, "entity": str(run.entity)}
+    if run.state:
+        fields["state"] = run.state
+    if run.started_us is not None:
+        fields["started_us"] = run.started_us
+    if run.ended_us is not None:
+        fields["ended_us"] = run.ended_us
+    if run.properties:
+        fields["properties"] = run.properties
+    return fields
+
+
+def _run_from_fields(fields: Mapping[str, Any]) -> Run:
+    return Run(
+        fields["uid"],
+        fields["entity"],
+        fields.get("state", ""),
+        fields.get("started_us"),
+        fields.get("ended_us"),
+        fields.get("properties", {}),
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 from types import TracebackType
-from typing import Any, Self, TypeVar, final
+from typing import Any, Literal, Self, TypeVar, final
 
 import grpc
 
 from lineage import convert
 from lineage.association import as_association_type
-from lineage.change import End, Recorded
+from lineage.change import Recorded
 from lineage.channel import ClientTls, Login
-from lineage.entity import Entity, Kind, as_kind, derived_uid
+from lineage.entity import End, Entity, Kind, as_kind, derived_uid
 from lineage.errors import (
     AccessDenied,
     LineageError,
@@ -21,6 +21,7 @@ from lineage.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from lineage.filter import Filter, as_filter
 from lineage.handshake import why_unreachable
 from lineage.log import LogReport, new_uid
 from lineage.query import Direction, Picked, Query, as_query, pick
@@ -103,6 +104,7 @@ class LineageClient:
         kind: str,
         event_uid: str | None = None,
         actor: str | None = None,
+        cycles: Literal["refuse", "allow"] = "refuse",
     ) -> Recorded:
         """Append one event; see `Graph.record`.
 
@@ -137,6 +139,7 @@ class LineageClient:
                 kind=kind,
                 entities=map(convert.entity_to_message, (*entities, *extra.values())),
                 associations=messages,
+                cycles=cycles == "allow",
             ),
         )
         stored = [convert.entity_from_reply(entity) for entity in reply.entities]
@@ -187,20 +190,19 @@ class LineageClient:
             start,
             direction,
             depth=depth,
-            types=types,
-            kinds=kinds,
+            wanted=as_filter(kinds=kinds, types=types),
             include_edges=include_edges,
             limit=limit,
         )
-        filtered = bool(query.types or query.kinds)
+        filtered = bool(query.wanted)
         reply: pb.QueryLineageResponse = self._call(
             self._stub.QueryLineage,
             pb.QueryLineageRequest(
                 start=query.start,
                 direction=convert.direction_to_message(query.direction),
                 depth=query.depth,
-                types=sorted(query.types),
-                kinds=sorted(map(convert.kind_to_message, query.kinds)),
+                types=sorted(query.wanted.types),
+                kinds=sorted(map(convert.kind_to_message, query.wanted.kinds)),
                 # The reply has no depths: they follow from the associations.
                 include_edges=True,
                 max_results=0 if filtered else query.limit or 0,
@@ -281,15 +283,8 @@ class _Answer:
         edges = self._upstream if upstream else self._downstream
         return list(chain.from_iterable(edges.get(node, ()) for node in nodes))
 
-    def _matching(
-        self, nodes: Sequence[int], *, types: Collection[str], kinds: Collection[Kind]
-    ) -> list[int]:
-        return [
-            node
-            for node in nodes
-            if (not types or self._entities[node].type in types)
-            and (not kinds or self._entities[node].kind in kinds)
-        ]
+    def _matching(self, nodes: Sequence[int], wanted: Filter) -> list[int]:
+        return [node for node in nodes if wanted.matches(self._entities[node])]
 
 
 def _to_error(error: Any, target: str, login: Login) -> LineageError:

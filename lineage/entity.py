@@ -45,6 +45,14 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~+,=()-]{1,160}")
 
 
+MAX_RANK = 2**63 - 1
+STATE = "state"
+"""The facet that gives an entity its state."""
+
+TERMINAL = 2**61
+"""Added to the rank of a state that ends a run, so that it outlasts every other."""
+
+
 class Kind(StrEnum):
     """What an entity is, in SageMaker's words."""
 
@@ -63,6 +71,33 @@ class Kind(StrEnum):
 
 _EXPERIMENT_KINDS = (Kind.TRIAL_COMPONENT, Kind.TRIAL, Kind.EXPERIMENT)
 _URN_KINDS = {kind: re.sub(r"(?<!^)(?=[A-Z])", "-", kind.value).lower() for kind in Kind}
+
+
+@final
+@dataclass(frozen=True)
+class Facet:
+    """A value that knows its place in time, so that it may be recorded in any order.
+
+    Of two under one name the one with the greater rank stays (and of equal ranks always
+    the same one), whichever was recorded first.
+
+    Args:
+        rank: time of the value, such as UTC microseconds; 0 to 2^63 - 1.
+        value: a JSON value; None says that there is none from then on.
+
+    Raises:
+        InvalidEntity: the rank is out of range, or the value is not JSON.
+    """
+
+    rank: int
+    value: JSON = field(hash=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rank, bool) or not isinstance(self.rank, int):
+            raise InvalidEntity(f"facet: rank: expected an int, got {self.rank!r}")
+        if not 0 <= self.rank <= MAX_RANK:
+            raise InvalidEntity(f"facet: rank: expected 0 to {MAX_RANK}, got {self.rank}")
+        object.__setattr__(self, "value", plain_json(self.value, "facet"))
 
 
 @final
@@ -87,6 +122,8 @@ class Entity:
         state: such as InProgress, Completed, Failed; empty when it has none.
         properties: JSON values by name: finite numbers, integers of at most 64 bits,
             nested at most 24 deep. Numbers of NumPy become plain ones.
+        facets: values by name that may be recorded in any order. The one named `state`
+            gives the entity its state.
         created: set by the store, UTC; ignored when recorded.
         modified: set by the store, UTC; ignored when recorded.
 
@@ -111,6 +148,7 @@ class Entity:
     properties: Mapping[str, JSON] = field(default_factory=dict, hash=False)
     created: datetime | None = None
     modified: datetime | None = None
+    facets: Mapping[str, Facet] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         where = f"{self.type} {self.name!r}"
@@ -137,6 +175,12 @@ class Entity:
             for key, value in self.properties.items()
         }
         object.__setattr__(self, "properties", plain)
+        if self.facets:
+            _check_facets(self.facets, where)
+
+
+End: TypeAlias = Entity | str
+"""An end of an association: an entity, or the uid of one that exists."""
 
 
 def artifact(
@@ -270,6 +314,7 @@ def stored_entity(
     properties: Mapping[str, JSON],
     created: datetime | None,
     modified: datetime | None,
+    facets: Mapping[str, Facet] | None = None,
 ) -> Entity:
     """An entity from fields that were checked when it was recorded.
 
@@ -288,7 +333,15 @@ def stored_entity(
     fields["properties"] = properties
     fields["created"] = created
     fields["modified"] = modified
+    fields["facets"] = {} if facets is None else facets
     return entity
+
+
+def stored_facet(rank: int, value: JSON) -> Facet:
+    """A facet from fields that were checked when it was recorded."""
+    facet = object.__new__(Facet)
+    facet.__dict__.update(rank=rank, value=value)
+    return facet
 
 
 def from_us(time_us: int) -> datetime:
@@ -374,6 +427,22 @@ def _entity(
     properties: Mapping[str, JSON] | None,
 ) -> Entity:
     return Entity(kind, type, name, source_uri=source_uri, state=state, properties=properties or {})
+
+
+def _check_facets(facets: object, where: str) -> None:
+    if not isinstance(facets, Mapping):
+        raise InvalidEntity(f"{where}: facets: expected a mapping, got {type(facets).__name__}")
+    for name, facet in facets.items():
+        _key(name, where)
+        if not isinstance(facet, Facet):
+            raise InvalidEntity(
+                f"{where}: facet {name!r}: expected a Facet, got {type(facet).__name__}"
+            )
+    state = facets.get(STATE)
+    if state is not None and state.value is not None:
+        if not isinstance(state.value, str):
+            raise InvalidEntity(f"{where}: facet 'state': expected text, got {state.value!r:.200}")
+        _check_text(state.value, "state", _MAX_CHARACTERS["state"], where)
 
 
 def _check_text(value: object, name: str, limit: int, where: str) -> None:

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self, final
+from typing import Literal, Self, final
 
-from lineage.association import as_association_type
-from lineage.change import Draft, End, Recorded
-from lineage.entity import Entity, Kind, as_kind
-from lineage.errors import EntityNotFound, InvalidEntity
+from lineage.association import AssociationType, as_association_type
+from lineage.change import Draft, Recorded
+from lineage.column import ColumnLineage, ColumnResult
+from lineage.column_walk import walk_columns
+from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid, to_us
+from lineage.errors import InvalidEntity, LineageError
+from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
-from lineage.query import Direction, as_query, run_query
+from lineage.query import (
+    Direction,
+    as_direction,
+    as_query,
+    check_as_of,
+    located,
+    run_query,
+    viewed,
+)
 from lineage.result import LineageResult
+from lineage.run import Run
 from lineage.store import LineageStore
 from lineage.store.sqlite import SQLiteStore
 
@@ -65,30 +78,43 @@ class Graph:
 
     def record(
         self,
-        entities: Sequence[Entity],
+        entities: Sequence[Entity] = (),
         associations: Sequence[tuple[End, End, str]] = (),
         *,
         kind: str,
         event_uid: str | None = None,
         actor: str | None = None,
+        columns: Sequence[ColumnLineage] = (),
+        runs: Sequence[Run] = (),
+        tags: Sequence[tuple[End, str, str | None]] = (),
+        aliases: Sequence[tuple[str, End]] = (),
+        retract: Sequence[tuple[End, End, str]] = (),
+        cycles: Literal["refuse", "allow"] = "refuse",
     ) -> Recorded:
         """Append one event: all of it or nothing, durable on return.
 
         Entities are merged into what is there: a later state replaces, later properties
-        are added to the earlier ones or replace them by name, and kind, type and name
-        stay. New content at a known source uri becomes the next version, with a
-        DerivedFrom association from the version before. An association that is there
-        already stays one.
+        are added to the earlier ones or replace them by name, of each facet the one of the
+        greater rank stays, and kind, type and name stay. New content at a known source uri
+        becomes the next version, with a DerivedFrom association from the version before. An
+        association that is there already stays one.
 
         Args:
             entities: to add or to merge.
             associations: (source, destination, type), the source upstream. An end is
-                an entity or a uid; an entity that only stands here is recorded when it is
-                new, and left as it is when known.
+                an entity, a uid or an alias; an entity that only stands here is recorded when
+                it is new, and left as it is when known.
             kind: what happened, such as `JobCompleted`; 1 to 256 characters.
             event_uid: names the event. The same one again changes nothing and returns
                 what the first returned, so a retry is safe. By default a new one.
             actor: who records; by default the user of the process.
+            columns: which columns went into which.
+            runs: executions of jobs.
+            tags: (what is tagged, key, value); None takes the tag off.
+            aliases: (another name, what it stands for); entities are found under it too.
+            retract: associations that are valid no more from now on.
+            cycles: whether an association may make something its own origin. A job that runs
+                several times may have to: its second run reads what the first one wrote.
 
         Returns:
             The place in the log, and the entities as stored, with uid and version, in
@@ -97,35 +123,57 @@ class Graph:
         Raises:
             InvalidEntity: `kind`, `actor` or `event_uid` is no short text, or the event is
                 too large.
-            InvalidAssociation: an unknown type, equal ends, or two experiment entities.
+            InvalidAssociation: an unknown type, equal ends, two experiment entities, a circle
+                of causes, or an association to retract that is not there.
             EntityNotFound: an end is a uid that does not exist.
-            EntityConflict: a uid stands for something else.
+            EntityConflict: a uid or alias stands for something else.
             StoreUnavailable: nothing was written.
         """
         return self._store.append(
-            Draft(
-                kind=_short_text(kind, "kind"),
-                actor=_short_text(_user() if actor is None else actor, "actor"),
-                event_uid=new_uid() if event_uid is None else _short_text(event_uid, "event_uid"),
-                entities=tuple(entities),
-                associations=tuple(
-                    (source, destination, as_association_type(link))
-                    for source, destination, link in associations
-                ),
+            as_draft(
+                entities,
+                associations,
+                kind=kind,
+                event_uid=event_uid,
+                actor=actor,
+                columns=columns,
+                runs=runs,
+                tags=tags,
+                aliases=aliases,
+                retract=retract,
+                cycles=cycles,
             )
         )
 
-    def entity(self, uid: str) -> Entity:
-        """The entity with this uid.
+    def record_all(self, drafts: Sequence[Draft]) -> list[Recorded | LineageError]:
+        """Append several events in one transaction, in order; durable on return.
+
+        Args:
+            drafts: made by `lineage.as_draft`.
+
+        Returns:
+            for each its answer, or the error for which that one was refused; the others
+            are in.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        return self._store.append_all(drafts)
+
+    def entity(self, uid: str, *, as_of: int | datetime | None = None) -> Entity:
+        """The entity with this uid or alias.
+
+        Args:
+            uid: of the entity, or another name of it.
+            as_of: as for `query`.
 
         Raises:
             EntityNotFound: there is none; the error names the nearest.
+            InvalidQuery: `as_of` is no point in time.
         """
-        with self._store.view() as view:
-            known = view.by_uid([uid])
-            if uid not in known:
-                raise EntityNotFound(uid, nearest=view.nearest(uid))
-            return known[uid]
+        with viewed(self._store, as_of) as view:
+            known, _ = located(view, uid)
+            return view.by_uid([known])[known]
 
     def find(
         self,
@@ -133,14 +181,17 @@ class Graph:
         type: str | None = None,
         name: str | None = None,
         source_uri: str | None = None,
+        *,
+        as_of: int | datetime | None = None,
     ) -> list[Entity]:
         """The entities equal in every field given, oldest first.
 
         Raises:
             InvalidEntity: there is no such kind.
+            InvalidQuery: `as_of` is no point in time.
         """
         wanted = None if kind is None else as_kind(kind)
-        with self._store.view() as view:
+        with viewed(self._store, as_of) as view:
             return view.find(kind=wanted, type=type, name=name, source_uri=source_uri)
 
     def query(
@@ -151,30 +202,51 @@ class Graph:
         depth: int | None = None,
         types: Collection[str] | None = None,
         kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        through: Collection[AssociationType | str] | None = None,
         include_edges: bool = True,
         limit: int | None = None,
+        max_walked: int | None = None,
+        as_of: int | datetime | None = None,
     ) -> LineageResult:
         """Walk from one entity, over one state of the graph.
 
         Filters restrict what is returned, not what is walked: the values of one filter
-        are alternatives, and both filters have to match. The start is in the answer when
+        are alternatives, and all filters have to match. The start is in the answer when
         it matches. Cycles end the walk where they meet it.
 
         Args:
-            start: the entity or its uid.
-            direction: ascendants, descendants or both; `both` walks both ways from every
-                visited entity.
+            start: the entity, its uid or an alias.
+            direction: ascendants, descendants, both or either; `both` walks both ways from
+                every visited entity, `either` joins ascendants and descendants.
             depth: most associations from the start; None for no limit.
             types: entity types to return; None for all.
             kinds: kinds to return; None for all.
+            states: states to return; None for all.
+            properties: pairs of which any has to be there; dots in a name look into nested
+                values, and facets count too.
+            created_after: created at or after this time.
+            created_before: created before or at this time.
+            modified_after: last modified at or after this time.
+            modified_before: last modified before or at this time.
+            through: association types to walk along; None for all.
             include_edges: whether to return the associations too; with filters those on
                 the paths to what matches, and the entities there.
             limit: most entities to return, nearest first; None for all.
+            max_walked: most entities to visit, nearest first; None for all.
+            as_of: the graph exactly as it was after the event of this sequence, or at this
+                time; None for the present.
 
         Raises:
             EntityNotFound: the start does not exist.
-            InvalidQuery: an unknown direction or a depth or limit out of range.
+            InvalidQuery: an unknown direction or a depth, limit or time out of range.
             InvalidEntity: an unknown kind.
+            InvalidAssociation: an unknown association type.
 
         Cost: grows with what is walked, not with the graph.
         """
@@ -184,12 +256,87 @@ class Graph:
                 start,
                 direction,
                 depth=depth,
-                types=types,
-                kinds=kinds,
+                wanted=as_filter(
+                    kinds=kinds,
+                    types=types,
+                    states=states,
+                    properties=properties,
+                    created_after=created_after,
+                    created_before=created_before,
+                    modified_after=modified_after,
+                    modified_before=modified_before,
+                ),
                 include_edges=include_edges,
                 limit=limit,
+                through=through,
+                max_walked=max_walked,
+                as_of=as_of,
             ),
         )
+
+    def columns(
+        self,
+        start: str | Entity,
+        column: str = "",
+        direction: Direction | str = Direction.ASCENDANTS,
+        *,
+        depth: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> ColumnResult:
+        """Walk from a column to the columns it comes from, or to those it goes into.
+
+        Args:
+            start: what has the column: an entity, its uid or an alias.
+            column: its name; empty for every column.
+            direction: ascendants, descendants, or either for the two together.
+            depth: most edges from the start; None for no limit.
+            as_of: as for `query`.
+
+        Raises:
+            EntityNotFound: the start does not exist.
+            InvalidQuery: a direction, depth or point in time that is none.
+        """
+        uid = (start.uid or derived_uid(start)) if isinstance(start, Entity) else start
+        with viewed(self._store, as_of) as view:
+            return walk_columns(view, uid, column, as_direction(direction), depth)
+
+    def runs(self, job: str | Entity, *, as_of: int | datetime | None = None) -> list[Run]:
+        """The executions of a job, in order of their start.
+
+        Raises:
+            EntityNotFound: the job does not exist.
+        """
+        uid = (job.uid or derived_uid(job)) if isinstance(job, Entity) else job
+        with viewed(self._store, as_of) as view:
+            return view.runs(located(view, uid)[1])
+
+    def tags(self, entity: str | Entity, *, as_of: int | datetime | None = None) -> dict[str, str]:
+        """The tags of an entity.
+
+        Raises:
+            EntityNotFound: it does not exist.
+        """
+        uid = (entity.uid or derived_uid(entity)) if isinstance(entity, Entity) else entity
+        with viewed(self._store, as_of) as view:
+            _, node = located(view, uid)
+            return view.tags([node]).get(node, {})
+
+    def tagged(
+        self, key: str, value: str | None = None, *, as_of: int | datetime | None = None
+    ) -> list[Entity]:
+        """The entities with a tag, of any value when none is given, oldest first."""
+        with viewed(self._store, as_of) as view:
+            return list(view.entities(view.tagged(key, value)))
+
+    def sequence_at(self, time: datetime) -> int:
+        """The sequence of the last event recorded at or before a time; 0 before the first.
+
+        Raises:
+            InvalidQuery: the time has no zone.
+        """
+        check_as_of(time)
+        with self._store.view() as view:
+            return view.sequence_at(to_us(time))
 
     def verify(self, *, projections: bool = False) -> LogReport:
         """Check the hash chain of the whole log, and name the first altered event.
@@ -234,6 +381,50 @@ class Graph:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def as_draft(
+    entities: Sequence[Entity] = (),
+    associations: Sequence[tuple[End, End, str]] = (),
+    *,
+    kind: str,
+    event_uid: str | None = None,
+    actor: str | None = None,
+    columns: Sequence[ColumnLineage] = (),
+    runs: Sequence[Run] = (),
+    tags: Sequence[tuple[End, str, str | None]] = (),
+    aliases: Sequence[tuple[str, End]] = (),
+    retract: Sequence[tuple[End, End, str]] = (),
+    cycles: Literal["refuse", "allow"] = "refuse",
+) -> Draft:
+    """An event to hand to `Graph.record_all`; the arguments are those of `Graph.record`.
+
+    Raises:
+        InvalidEntity: `kind`, `actor` or `event_uid` is no short text.
+        InvalidAssociation: an unknown type.
+    """
+    return Draft(
+        kind=_short_text(kind, "kind"),
+        actor=_short_text(_user() if actor is None else actor, "actor"),
+        event_uid=new_uid() if event_uid is None else _short_text(event_uid, "event_uid"),
+        entities=tuple(entities),
+        associations=_typed(associations),
+        columns=tuple(columns),
+        runs=tuple(runs),
+        tags=tuple(tags),
+        aliases=tuple(aliases),
+        retractions=_typed(retract),
+        cycles=cycles == "allow",
+    )
+
+
+def _typed(
+    associations: Sequence[tuple[End, End, str]],
+) -> tuple[tuple[End, End, AssociationType], ...]:
+    return tuple(
+        (source, destination, as_association_type(link))
+        for source, destination, link in associations
+    )
 
 
 def _short_text(value: str, name: str) -> str:

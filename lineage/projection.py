@@ -6,20 +6,34 @@ the graph never depends on which store kept it or when it was projected.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import final
 
 from lineage.association import Association, AssociationType, check_kinds
-from lineage.change import Change, Draft, End, Link
-from lineage.entity import MAX_VERSION, Entity, Kind, amended, derived_uid, from_us
-from lineage.errors import EntityConflict, EntityNotFound
-from lineage.store import Lookup
+from lineage.change import Change, Draft, Link, to_json
+from lineage.circle import refuse_circles
+from lineage.column import ColumnLineage
+from lineage.entity import (
+    MAX_VERSION,
+    STATE,
+    End,
+    Entity,
+    Facet,
+    Kind,
+    amended,
+    derived_uid,
+    from_us,
+)
+from lineage.errors import EntityConflict, EntityNotFound, InvalidAssociation, InvalidEntity
+from lineage.store import View
 
 _DERIVED_FROM = AssociationType.DERIVED_FROM.value
+_MAX_TAG_KEY, _MAX_TAG_VALUE, _MAX_ALIAS = 256, 1024, 4096
 
 
-def resolve(draft: Draft, graph: Lookup) -> tuple[Change, dict[str, Entity]]:
+def resolve(draft: Draft, graph: View) -> tuple[Change, dict[str, Entity]]:
     """Settle uids, versions and ends against the graph, and refuse what does not fit.
 
     New content at a known source uri gets the next version and a DerivedFrom
@@ -31,14 +45,20 @@ def resolve(draft: Draft, graph: Lookup) -> tuple[Change, dict[str, Entity]]:
     Raises:
         EntityNotFound: an end is a uid that does not exist.
         EntityConflict: a uid stands for something else.
-        InvalidAssociation: both ends are the same, or both are experiment entities.
+        InvalidAssociation: both ends are the same, both are experiment entities, it would
+            close a circle of causes, or an association to end is not there.
     """
     resolution = _Resolution(draft, graph)
     for entity in draft.entities:
         resolution.add(entity)
     for source, destination, link in draft.associations:
         resolution.associate(source, destination, link)
-    change = Change(tuple(resolution.recorded), tuple(resolution.associations))
+    if draft.columns or draft.runs or draft.tags or draft.aliases or draft.retractions:
+        change = resolution.whole(draft)
+    else:
+        change = Change(tuple(resolution.recorded), tuple(resolution.associations))
+    if not draft.cycles:
+        refuse_circles(change.associations, resolution.before, graph)
     return change, resolution.before
 
 
@@ -51,9 +71,34 @@ def project(change: Change, time_us: int, before: Mapping[str, Entity]) -> list[
         after[recorded.uid] = (
             _merge(known, recorded, modified=at)
             if known
-            else amended(recorded, created=at, modified=at)
+            else amended(recorded, created=at, modified=at, state=_state(recorded))
         )
     return list(after.values())
+
+
+def past(uid: str, events: Iterable[tuple[int, Change]]) -> Entity:
+    """An entity as it was after some of the events that touched it.
+
+    Args:
+        uid: of the entity.
+        events: time and change of each, from the one that made the entity on, in order.
+    """
+    known: dict[str, Entity] = {}
+    for time_us, change in events:
+        own = tuple(entity for entity in change.entities if entity.uid == uid)
+        for entity in project(Change(own, ()), time_us, known):
+            known[entity.uid] = entity
+    return known[uid]
+
+
+def later_facets(known: Mapping[str, Facet], recorded: Mapping[str, Facet]) -> dict[str, Facet]:
+    """Of each facet the one with the greater rank, and of equal ranks always the same."""
+    merged = dict(known)
+    for name, facet in recorded.items():
+        other = merged.get(name)
+        if other is None or _place(other) < _place(facet):
+            merged[name] = facet
+    return merged
 
 
 @final
@@ -63,7 +108,7 @@ class _Resolution:
     All that the draft names is read at once, before anything else.
     """
 
-    def __init__(self, draft: Draft, graph: Lookup) -> None:
+    def __init__(self, draft: Draft, graph: View) -> None:
         self.recorded: list[Entity] = []
         self.associations: dict[Link, None] = {}
         self._graph = graph
@@ -74,12 +119,11 @@ class _Resolution:
         self._settled: dict[int, Entity] = {}
         ends = [*draft.entities]
         uids = set()
-        for source, destination, _ in draft.associations:
-            for end in (source, destination):
-                if isinstance(end, str):
-                    uids.add(end)
-                else:
-                    ends.append(end)
+        for end in _ends(draft):
+            if isinstance(end, str):
+                uids.add(end)
+            else:
+                ends.append(end)
         for entity in ends:
             if id(entity) not in self._uids:
                 self._uids[id(entity)] = entity.uid or derived_uid(entity)
@@ -124,9 +168,64 @@ class _Resolution:
             Association(upstream.uid, downstream.uid, link)  # raises
         self.associations[upstream.uid, downstream.uid, link.value] = None
 
+    def whole(self, draft: Draft) -> Change:
+        """The change, with all that a draft says beyond entities and associations."""
+        retractions = {self._retracted(*association): None for association in draft.retractions}
+        columns = tuple(map(self._columns, draft.columns))
+        runs = tuple(replace(run, entity=self._end(run.entity).uid) for run in draft.runs)
+        tags = tuple((self._end(end).uid, *_tag(key, value)) for end, key, value in draft.tags)
+        aliases = tuple((alias, self._alias(alias, end)) for alias, end in draft.aliases)
+        return Change(
+            tuple(self.recorded),
+            tuple(self.associations),
+            columns,
+            runs,
+            tags,
+            aliases,
+            tuple(retractions),
+        )
+
+    def _columns(self, said: ColumnLineage) -> ColumnLineage:
+        edges = {}
+        for given in said.edges:
+            edge = replace(given, source=self._end(given.source).uid)
+            edges[edge.source, edge.source_column, edge.column, edge.type, edge.subtype] = edge
+        return replace(
+            said, destination=self._end(said.destination).uid, edges=tuple(edges.values())
+        )
+
+    def _retracted(self, source: End, destination: End, link: AssociationType) -> Link:
+        found = (self._end(source).uid, self._end(destination).uid, link.value)
+        if found in self.associations:
+            raise InvalidAssociation(
+                f"association {found[0]!r} {link} {found[1]!r}: added and ended by one event; "
+                f"record two"
+            )
+        if not self._graph.has_association(*found):
+            raise InvalidAssociation(
+                f"association {found[0]!r} {link} {found[1]!r}: there is none that could end"
+            )
+        return found
+
+    def _alias(self, alias: str, end: End) -> str:
+        uid = self._end(end).uid
+        if not isinstance(alias, str) or not alias.strip() or len(alias) > _MAX_ALIAS:
+            raise InvalidAssociation(
+                f"alias of {uid!r}: expected text of 1 to {_MAX_ALIAS} characters, "
+                f"got {alias!r:.200}"
+            )
+        known = self._graph.alias(alias)
+        if known is not None and known != uid:
+            raise EntityConflict(
+                known, f"has the alias {alias!r} already; it cannot name {uid!r} too"
+            )
+        if self._known(alias) is not None and alias != uid:
+            raise EntityConflict(alias, f"is the uid of an entity; it cannot name {uid!r} too")
+        return uid
+
     def _end(self, end: End) -> Entity:
         if isinstance(end, str):
-            named = self._known(end)
+            named = self._known(end) or self._aliased(end)
             if named is None:
                 raise EntityNotFound(end, nearest=self._graph.nearest(end))
             return named
@@ -138,6 +237,13 @@ class _Resolution:
             _check_same(known, end)
             self._settled[id(end)] = settled = known
         return settled
+
+    def _aliased(self, alias: str) -> Entity | None:
+        uid = self._graph.alias(alias)
+        if uid is None:
+            return None
+        self.before.update(self._graph.by_uid([uid]))
+        return self.before[uid]
 
     def _identified(self, entity: Entity) -> Entity | None:
         """The entity that is already there under the identity of this one."""
@@ -229,12 +335,56 @@ def _check_same(known: Entity, entity: Entity) -> None:
 
 
 def _merge(known: Entity, recorded: Entity, *, modified: datetime) -> Entity:
+    facets = known.facets
+    if recorded.facets:
+        facets = later_facets(facets, recorded.facets)
+    state = recorded.state or known.state
     return amended(
         known,
         source_uri=recorded.source_uri or known.source_uri,
         content_hash=recorded.content_hash or known.content_hash,
         version=recorded.version,
-        state=recorded.state or known.state,
+        state=_state(amended(recorded, state=state, facets=facets)) if facets else state,
         properties={**known.properties, **recorded.properties},
         modified=modified,
+        facets=facets,
     )
+
+
+def _state(entity: Entity) -> str:
+    facet = entity.facets.get(STATE)
+    return entity.state if facet is None or facet.value is None else str(facet.value)
+
+
+def _place(facet: Facet) -> tuple[int, str]:
+    return facet.rank, to_json(facet.value)
+
+
+def _ends(draft: Draft) -> Iterable[End]:
+    """Everything that a draft names beside its entities."""
+    for associations in (draft.associations, draft.retractions):
+        for source, destination, _ in associations:
+            yield source
+            yield destination
+    for said in draft.columns:
+        yield said.destination
+        for edge in said.edges:
+            yield edge.source
+    for run in draft.runs:
+        yield run.entity
+    for end, _, _ in draft.tags:
+        yield end
+    for _, end in draft.aliases:
+        yield end
+
+
+def _tag(key: str, value: str | None) -> tuple[str, str | None]:
+    if not isinstance(key, str) or not key.strip() or len(key) > _MAX_TAG_KEY:
+        raise InvalidEntity(
+            f"tag: expected a key of 1 to {_MAX_TAG_KEY} characters, got {key!r:.300}"
+        )
+    if value is not None and (not isinstance(value, str) or len(value) > _MAX_TAG_VALUE):
+        raise InvalidEntity(
+            f"tag {key!r}: expected text of at most {_MAX_TAG_VALUE} characters, got {value!r:.300}"
+        )
+    return key, value

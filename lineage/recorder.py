@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, SupportsFloat, final
+from typing import TYPE_CHECKING, Literal, Protocol, Self, SupportsFloat, final
 
 from lineage.association import Association, AssociationType, as_association_type, check_kinds
 from lineage.entity import JSON, Entity, Kind, amended, derived_uid, plain_json
@@ -18,7 +18,8 @@ from lineage.log import new_uid, now_us
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lineage.change import End, Recorded
+    from lineage.change import Recorded
+    from lineage.entity import End
 
 # As long as SageMaker's FailureReason.
 _MAX_REASON = 1024
@@ -54,6 +55,7 @@ class RecordsLineage(Protocol):
         kind: str,
         event_uid: str | None = None,
         actor: str | None = None,
+        cycles: Literal["refuse", "allow"] = "refuse",
     ) -> Recorded:
         """Append one event."""
 
@@ -338,6 +340,8 @@ class Recorder:
             kind=kind.partition("/")[0],
             event_uid=f"{self._run}/{kind}",
             actor=self._actor,
+            # A second run may read what the first one wrote: a checkpoint, a table.
+            cycles="allow",
         )
 
     def _stale_properties(self) -> dict[str, JSON]:

@@ -12,8 +12,7 @@ from typing import Any, TypeVar, final
 import grpc
 
 from lineage import convert
-from lineage.change import End
-from lineage.entity import Entity, derived_uid
+from lineage.entity import End, Entity, derived_uid
 from lineage.errors import InvalidQuery, LineageError
 from lineage.graph import Graph
 from lineage.trailer import fit_text
@@ -96,6 +95,7 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
             kind=request.kind,
             event_uid=request.event_uid or None,
             actor=request.actor or None,
+            cycles="allow" if request.cycles else "refuse",
         )
         return pb.RecordResponse(
             sequence=recorded.sequence,

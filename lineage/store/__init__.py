@@ -5,14 +5,42 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from lineage.change import Draft, Recorded
 from lineage.entity import Entity, Kind
+from lineage.errors import LineageError
+from lineage.filter import Filter
 from lineage.log import Event, Head
+from lineage.run import Run
 
 Edge: TypeAlias = tuple[int, int, str]
 """An association as nodes: (source, destination, type)."""
+
+
+class TimedEdge(NamedTuple):
+    """An association as nodes, with the events that began and ended it."""
+
+    source: int
+    destination: int
+    type: str
+    valid_from: int
+    valid_to: int | None
+
+
+class ColumnRow(NamedTuple):
+    """An edge between two columns, its ends as nodes; `properties` is JSON text."""
+
+    source: int
+    source_column: str
+    destination: int
+    column: str
+    by: str
+    type: str
+    subtype: str
+    description: str
+    masking: bool
+    properties: str
 
 
 class Lookup(ABC):
@@ -38,9 +66,19 @@ class Lookup(ABC):
     def nearest(self, uid: str) -> str | None:
         """The uid most similar to one that does not exist."""
 
+    @abstractmethod
+    def alias(self, alias: str) -> str | None:
+        """The uid of what has this other name."""
+
+    @abstractmethod
+    def has_association(self, source: str, destination: str, type: str) -> bool:
+        """Whether this association is valid."""
+
 
 class View(Lookup):
     """One consistent state of the graph, unmoved by what is recorded meanwhile.
+
+    It is the present, or the graph exactly as it was after an earlier event.
 
     Nodes are the numbers a store gives its entities, in the order of their
     creation. They make long walks cheap and never leave the package.
@@ -66,14 +104,42 @@ class View(Lookup):
         """The associations that end (upstream) or start (downstream) at any of `nodes`."""
 
     @abstractmethod
-    def matching(
-        self, nodes: Sequence[int], *, types: Collection[str], kinds: Collection[Kind]
-    ) -> list[int]:
-        """Those of `nodes` with any of the types and any of the kinds; empty means all."""
+    def matching(self, nodes: Sequence[int], wanted: Filter) -> list[int]:
+        """Those of `nodes` that pass, in the same order."""
 
     @abstractmethod
     def entities(self, nodes: Sequence[int]) -> Sequence[Entity]:
         """The entities of `nodes`, in that order, as they are in this state of the graph."""
+
+    @abstractmethod
+    def edges(self, after: int) -> Iterator[TimedEdge]:
+        """The associations that an event later than `after` began or ended, for one pass."""
+
+    @abstractmethod
+    def column_edges(
+        self, columns: Sequence[tuple[int, str]], *, upstream: bool
+    ) -> list[ColumnRow]:
+        """The edges that end (upstream) or start (downstream) at any of these columns.
+
+        A column is a node and a name. The empty name means every column of the node, and
+        an edge at a node's empty column is met from each of its columns.
+        """
+
+    @abstractmethod
+    def runs(self, node: int) -> list[Run]:
+        """The executions of a job, in order of their start."""
+
+    @abstractmethod
+    def tags(self, nodes: Sequence[int]) -> dict[int, dict[str, str]]:
+        """The tags of each of `nodes` that has any."""
+
+    @abstractmethod
+    def tagged(self, key: str, value: str | None) -> list[int]:
+        """The nodes with this tag, of any value when None, in order."""
+
+    @abstractmethod
+    def sequence_at(self, time_us: int) -> int:
+        """The sequence of the last event recorded at or before a time; 0 before the first."""
 
     @abstractmethod
     def counts(self) -> dict[str, int]:
@@ -98,12 +164,32 @@ class LineageStore(ABC):
         """
 
     @abstractmethod
-    def view(self) -> AbstractContextManager[View]:
-        """The graph as of now, for as long as the context lasts. Never waits for writers."""
+    def append_all(self, drafts: Sequence[Draft]) -> list[Recorded | LineageError]:
+        """Add several events in one transaction, in order; durable when this returns.
+
+        Returns:
+            for each draft its answer, or the error for which that one was refused; the
+            others are in.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
 
     @abstractmethod
-    def log(self) -> AbstractContextManager[tuple[Iterator[Event], Head]]:
-        """The whole log as of now, in sequence, and its head; for one pass."""
+    def view(self, as_of: int | None = None) -> AbstractContextManager[View]:
+        """The graph for as long as the context lasts. Never waits for writers.
+
+        Args:
+            as_of: sequence of the last event that counts; None for the present.
+        """
+
+    @abstractmethod
+    def log(self, after: int = 0) -> AbstractContextManager[tuple[Iterator[Event], Head]]:
+        """The log behind event `after` as of now, in sequence, and its head; for one pass."""
+
+    @abstractmethod
+    def head(self) -> Head:
+        """The end of the log; cheap, to ask whether anything was recorded since."""
 
     @abstractmethod
     def rebuild(self) -> int:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import chain
 from typing import final
 
-from lineage.change import Change, Draft, Link, Recorded
+from lineage.change import Change, Draft, Recorded, columns_digest, to_json
+from lineage.column import ColumnLineage
 from lineage.entity import Entity, Kind
-from lineage.errors import StoreClosed
+from lineage.errors import LineageError, StoreClosed
+from lineage.filter import Filter
 from lineage.log import Event, Head, append_event, now_us
 from lineage.projection import project, resolve
-from lineage.store import Edge, LineageStore, View
+from lineage.run import Run, merged_run
+from lineage.store import ColumnRow, Edge, LineageStore, TimedEdge, View
 
 
 @final
@@ -50,24 +54,44 @@ class MemoryStore(LineageStore):
                 event_uid=draft.event_uid,
                 body=change.encode(),
             )
-            self._graph.apply(event, project(change, event.time_us, before), change.associations)
+            self._graph.apply(event, change, project(change, event.time_us, before))
             self._events.append(event)
             self._recorded[event.event_uid] = event
             self._head = head
             return self._graph.recorded(event, len(draft.entities))
 
-    @contextmanager
-    def view(self) -> Iterator[View]:
-        """The graph as of now; writers of other threads wait until the context ends."""
+    def append_all(self, drafts: Sequence[Draft]) -> list[Recorded | LineageError]:
+        """Add several events; they last as long as the process."""
+        outcomes: list[Recorded | LineageError] = []
         with self._locked():
-            yield self._graph
+            for draft in drafts:
+                try:
+                    outcomes.append(self.append(draft))
+                except LineageError as error:
+                    outcomes.append(error)
+        return outcomes
 
     @contextmanager
-    def log(self) -> Iterator[tuple[Iterator[Event], Head]]:
+    def view(self, as_of: int | None = None) -> Iterator[View]:
+        """The graph; writers of other threads wait until the context ends.
+
+        One of the past is projected anew from the events.
+        """
+        with self._locked():
+            is_past = as_of is not None and as_of < self._head.sequence
+            yield self._replayed(as_of) if is_past else self._graph
+
+    @contextmanager
+    def log(self, after: int = 0) -> Iterator[tuple[Iterator[Event], Head]]:
         """The events so far, and the head."""
         with self._locked():
-            events, head = list(self._events), self._head
+            events, head = self._events[after:], self._head
         yield iter(events), head
+
+    def head(self) -> Head:
+        """The end of the log."""
+        with self._locked():
+            return self._head
 
     def rebuild(self) -> int:
         """Project the graph anew from the events."""
@@ -90,13 +114,12 @@ class MemoryStore(LineageStore):
             self._recorded.clear()
             self._graph = _Tables()
 
-    def _replayed(self) -> _Tables:
+    def _replayed(self, until: int | None = None) -> _Tables:
         tables = _Tables()
-        for event in self._events:
+        for event in self._events[:until]:
             change = Change.decode(event.body)
             before = tables.by_uid([entity.uid for entity in change.entities])
-            entities = project(change, event.time_us, before)
-            tables.apply(event, entities, change.associations)
+            tables.apply(event, change, project(change, event.time_us, before))
         return tables
 
     @contextmanager
@@ -113,20 +136,28 @@ class _Tables(View):
 
     def __init__(self) -> None:
         self._events = 0
+        self._times: list[int] = []
         self._entities: list[Entity] = []
         self._nodes: dict[str, int] = {}
         self._artifacts: dict[str, dict[str, int]] = {}
+        self._edges: dict[Edge, int] = {}
+        self._ended: list[TimedEdge] = []
         self._upstream: dict[int, dict[Edge, None]] = {}
         self._downstream: dict[int, dict[Edge, None]] = {}
+        self._columns: dict[tuple[int, str], tuple[tuple[int, str], list[ColumnRow]]] = {}
+        self._runs: dict[str, tuple[int, Run]] = {}
+        self._tags: dict[int, dict[str, str]] = {}
+        self._aliases: dict[str, int] = {}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Tables) and vars(self) == vars(other)
 
     __hash__ = None  # type: ignore[assignment]
 
-    def apply(self, event: Event, entities: Sequence[Entity], associations: Sequence[Link]) -> None:
+    def apply(self, event: Event, change: Change, entities: Sequence[Entity]) -> None:
         """Take in what an event projects to."""
         self._events = event.sequence
+        self._times.append(event.time_us)
         for entity in entities:
             node = self._nodes.get(entity.uid)
             if node is None:
@@ -137,11 +168,28 @@ class _Tables(View):
                     versions[entity.content_hash] = node
             else:
                 self._entities[node - 1] = entity
-        for upstream, downstream, link in associations:
-            source, destination = self._nodes[upstream], self._nodes[downstream]
-            edge = (source, destination, link)
-            self._upstream.setdefault(destination, {})[edge] = None
-            self._downstream.setdefault(source, {})[edge] = None
+        for link in change.associations:
+            edge = self._edge(*link)
+            if edge not in self._edges:
+                self._edges[edge] = event.sequence
+                self._upstream.setdefault(edge[1], {})[edge] = None
+                self._downstream.setdefault(edge[0], {})[edge] = None
+        for link in change.retractions:
+            edge = self._edge(*link)
+            self._ended.append(TimedEdge(*edge, self._edges.pop(edge), event.sequence))
+            del self._upstream[edge[1]][edge], self._downstream[edge[0]][edge]
+        for said in change.columns:
+            self._say_columns(said)
+        for run in change.runs:
+            node, known = self._runs.get(run.uid, (self._nodes[str(run.entity)], None))
+            self._runs[run.uid] = node, merged_run(known, run)
+        for uid, key, value in change.tags:
+            tags = self._tags.setdefault(self._nodes[uid], {})
+            tags.pop(key, None)
+            if value is not None:
+                tags[key] = value
+        for alias, uid in change.aliases:
+            self._aliases[alias] = self._nodes[uid]
 
     def recorded(self, event: Event, count: int) -> Recorded:
         """The answer to an event that is in."""
@@ -198,25 +246,92 @@ class _Tables(View):
         edges = self._upstream if upstream else self._downstream
         return list(chain.from_iterable(edges.get(node, ()) for node in nodes))
 
-    def matching(
-        self, nodes: Sequence[int], *, types: Collection[str], kinds: Collection[Kind]
-    ) -> list[int]:
-        return [
-            node
-            for node in nodes
-            if (not types or self._entities[node - 1].type in types)
-            and (not kinds or self._entities[node - 1].kind in kinds)
-        ]
+    def matching(self, nodes: Sequence[int], wanted: Filter) -> list[int]:
+        return [node for node in nodes if wanted.matches(self._entities[node - 1])]
 
     def entities(self, nodes: Sequence[int]) -> Sequence[Entity]:
         return [self._entities[node - 1] for node in nodes]
+
+    def alias(self, alias: str) -> str | None:
+        node = self._aliases.get(alias)
+        return None if node is None else self._entities[node - 1].uid
+
+    def has_association(self, source: str, destination: str, type: str) -> bool:
+        known = source in self._nodes and destination in self._nodes
+        return known and self._edge(source, destination, type) in self._edges
+
+    def edges(self, after: int) -> Iterator[TimedEdge]:
+        valid = (TimedEdge(*edge, since, None) for edge, since in self._edges.items())
+        for edge in (*self._ended, *valid):
+            if edge.valid_from > after or (edge.valid_to or 0) > after:
+                yield edge
+
+    def column_edges(
+        self, columns: Sequence[tuple[int, str]], *, upstream: bool
+    ) -> list[ColumnRow]:
+        wanted = set(columns)
+        whole = {node for node, column in columns if not column}
+        found = []
+        for _, rows in self._columns.values():
+            for row in rows:
+                at = row[2:4] if upstream else row[0:2]
+                node, column = at
+                is_met = at in wanted or node in whole
+                if is_met or (not column and any(node == other for other, _ in wanted)):
+                    found.append(row)
+        return found
+
+    def runs(self, node: int) -> list[Run]:
+        own = [run for entity, run in self._runs.values() if entity == node]
+        return sorted(
+            own, key=lambda run: (run.started_us is not None, run.started_us or 0, run.uid)
+        )
+
+    def tags(self, nodes: Sequence[int]) -> dict[int, dict[str, str]]:
+        return {node: dict(self._tags[node]) for node in nodes if self._tags.get(node)}
+
+    def tagged(self, key: str, value: str | None) -> list[int]:
+        return sorted(
+            node
+            for node, tags in self._tags.items()
+            if key in tags and (value is None or tags[key] == value)
+        )
+
+    def sequence_at(self, time_us: int) -> int:
+        return bisect_right(self._times, time_us)
 
     def counts(self) -> dict[str, int]:
         return {
             "events": self._events,
             "entities": len(self._entities),
-            "associations": sum(map(len, self._downstream.values())),
+            "associations": len(self._edges),
         }
+
+    def _edge(self, source: str, destination: str, type: str) -> Edge:
+        return self._nodes[source], self._nodes[destination], type
+
+    def _say_columns(self, said: ColumnLineage) -> None:
+        node = self._nodes[str(said.destination)]
+        place = said.rank, columns_digest(said)
+        known = self._columns.get((node, said.by))
+        if known is not None and known[0] >= place:
+            return
+        rows = [
+            ColumnRow(
+                self._nodes[str(edge.source)],
+                edge.source_column,
+                node,
+                edge.column,
+                said.by,
+                edge.type,
+                edge.subtype,
+                edge.description,
+                edge.masking,
+                to_json(edge.properties),
+            )
+            for edge in said.edges
+        ]
+        self._columns[node, said.by] = place, rows
 
     def _artifacts_at(self, source_uri: str) -> list[Entity]:
         nodes = self._artifacts.get(source_uri, {}).values()

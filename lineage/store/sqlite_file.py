@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import final
@@ -16,7 +16,8 @@ from lineage.errors import NotALineageFile, StoreClosed, StoreCorrupt, StoreUnav
 
 # "fLin" in the header says whose file it is; the form rises with the schema.
 _APPLICATION_ID = 0x664C696E
-_FORM = 1
+_FORM = 2
+_OLDEST_FORM = 1
 _MAGIC = b"SQLite format 3\0"
 
 _BUSY_TIMEOUT_S = 30.0
@@ -55,8 +56,15 @@ class SQLiteFile:
         self._inode = (0, 0)
 
     @classmethod
-    def open(cls, path: Path, schema: str) -> SQLiteFile:
+    def open(
+        cls, path: Path, schema: str, *, bring_up: Callable[[sqlite3.Connection], None]
+    ) -> SQLiteFile:
         """Open the lineage file at `path`, and make it with `schema` when there is none.
+
+        Args:
+            path: of the file.
+            schema: script that makes its tables.
+            bring_up: brings a file of an older form to the present one, in a transaction.
 
         Raises:
             NotALineageFile: the path holds something else; it is not touched.
@@ -69,7 +77,7 @@ class SQLiteFile:
             if path.is_dir():
                 raise NotALineageFile(str(path), "a folder", "name a file in it")
             with file._queued():
-                file._recognise(schema)
+                file._recognise(schema, bring_up)
             status = path.stat()
             file._inode = (status.st_dev, status.st_ino)
         _OPEN_FILES.add(file)
@@ -223,9 +231,9 @@ class SQLiteFile:
             connection.execute("PRAGMA query_only = ON")
         return connection
 
-    def _recognise(self, schema: str) -> None:
+    def _recognise(self, schema: str, bring_up: Callable[[sqlite3.Connection], None]) -> None:
         try:
-            self._prepare(schema)
+            self._prepare(schema, bring_up)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
                 raise
@@ -241,7 +249,7 @@ class SQLiteFile:
                 "choose another path, or restore the file from a backup; it was not touched",
             ) from error
 
-    def _prepare(self, schema: str) -> None:
+    def _prepare(self, schema: str, bring_up: Callable[[sqlite3.Connection], None]) -> None:
         """Recognise the file, or make it."""
         connection = self._connect(write=True)
         try:
@@ -261,6 +269,11 @@ class SQLiteFile:
                     "a SQLite database of another program",
                     "choose another path; the file was not touched",
                 )
+            elif _OLDEST_FORM <= form < _FORM:
+                connection.execute("BEGIN IMMEDIATE")
+                bring_up(connection)
+                connection.execute(f"PRAGMA user_version = {_FORM}")
+                connection.execute("COMMIT")
             elif form != _FORM:
                 raise NotALineageFile(
                     str(self.path),

@@ -76,18 +76,20 @@ class Association(_message.Message):
     def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
 
 class RecordRequest(_message.Message):
-    __slots__ = ("event_uid", "actor", "kind", "entities", "associations")
+    __slots__ = ("event_uid", "actor", "kind", "entities", "associations", "cycles")
     EVENT_UID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     ASSOCIATIONS_FIELD_NUMBER: _ClassVar[int]
+    CYCLES_FIELD_NUMBER: _ClassVar[int]
     event_uid: str
     actor: str
     kind: str
     entities: _containers.RepeatedCompositeFieldContainer[Entity]
     associations: _containers.RepeatedCompositeFieldContainer[Association]
-    def __init__(self, event_uid: _Optional[str] = ..., actor: _Optional[str] = ..., kind: _Optional[str] = ..., entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[Association, _Mapping]]] = ...) -> None: ...
+    cycles: bool
+    def __init__(self, event_uid: _Optional[str] = ..., actor: _Optional[str] = ..., kind: _Optional[str] = ..., entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[Association, _Mapping]]] = ..., cycles: bool = ...) -> None: ...
 
 class RecordResponse(_message.Message):
     __slots__ = ("sequence", "entities")

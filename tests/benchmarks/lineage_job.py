@@ -89,8 +89,9 @@ class PlainFile:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         if is_new:
-            schema = files("lineage.store").joinpath("schema.sql").read_text("utf-8")
-            self._connection.executescript(schema)
+            for script in ("log.sql", "graph.sql"):
+                schema = files("lineage.store").joinpath(script).read_text("utf-8")
+                self._connection.executescript(schema)
 
     def write(self, job: Job) -> None:
         """Put one job's rows in, in one transaction that is durable at the end."""
@@ -99,8 +100,8 @@ class PlainFile:
         nodes = [
             run(
                 "INSERT INTO entity (kind, type, name, uid, source_uri, content_hash, version, "
-                "state, properties, created_us, modified_us, created_seq, modified_seq) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1)",
+                "state, properties, facets, created_us, modified_us, created_seq, modified_seq) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '{}', ?, ?, 1, 1)",
                 row,
             ).lastrowid
             for row in job.rows

@@ -128,9 +128,29 @@ class TestRecord:
         after = graph.record([action("Put", "after")], kind="Test")
         assert after.sequence == before.sequence + 1
 
-    def test_cycles_are_possible(self, graph: Graph) -> None:
+    def test_a_circle_of_causes_is_refused(self, graph: Graph) -> None:
+        a, b, c = (artifact("DataSet", name) for name in "abc")
+        with pytest.raises(InvalidAssociation, match="closes a circle"):
+            graph.record([a, b], [(a, b, "DerivedFrom"), (b, a, "DerivedFrom")], kind="Test")
+        graph.record([a, b, c], [(a, b, "DerivedFrom"), (b, c, "ContributedTo")], kind="Test")
+        with pytest.raises(InvalidAssociation, match=r"closes a circle.*comes from"):
+            graph.record([], [(c, a, "Produced")], kind="Test")
+        d = artifact("DataSet", "d")
+        with pytest.raises(InvalidAssociation, match="closes a circle"):
+            graph.record([d], [(c, d, "Produced"), (d, a, "Produced")], kind="Test")
+        assert graph.stats() == {"events": 1, "entities": 3, "associations": 2}
+
+    @pytest.mark.parametrize("link", ["SameAs", "AssociatedWith"])
+    def test_what_says_no_cause_may_run_in_circles(self, graph: Graph, link: str) -> None:
         a, b = artifact("DataSet", "a"), artifact("DataSet", "b")
-        graph.record([a, b], [(a, b, "DerivedFrom"), (b, a, "DerivedFrom")], kind="Test")
+        graph.record([a, b], [(a, b, link), (b, a, link)], kind="Test")
+        graph.record([], [(b, a, "DerivedFrom")], kind="Test")
+
+    def test_a_circle_of_causes_is_possible_where_asked_for(self, graph: Graph) -> None:
+        a, b = artifact("DataSet", "a"), artifact("DataSet", "b")
+        graph.record(
+            [a, b], [(a, b, "DerivedFrom"), (b, a, "DerivedFrom")], kind="Test", cycles="allow"
+        )
         assert len(graph.query(a, "ascendants")) == 2
 
     @pytest.mark.parametrize("field", ["kind", "actor", "event_uid"])

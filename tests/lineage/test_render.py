@@ -92,7 +92,9 @@ class TestTree:
 
     def test_a_cycle_ends(self, graph: Graph) -> None:
         a, b = artifact("D", "a"), artifact("D", "b")
-        graph.record([a, b], [(a, b, "DerivedFrom"), (b, a, "DerivedFrom")], kind="T")
+        graph.record(
+            [a, b], [(a, b, "DerivedFrom"), (b, a, "DerivedFrom")], kind="T", cycles="allow"
+        )
         assert graph.query(a).to_tree() == (
             "D a v1\n└─◀ DerivedFrom D b v1\n   └─◀ DerivedFrom D a v1 (above)\n"
         )
