@@ -39,6 +39,22 @@ from lineage.errors import (
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.log import LogReport
 from lineage.query import Direction
+from lineage.questions import (
+    Cause,
+    CommonEntities,
+    CommonEntity,
+    DataChange,
+    DataChanges,
+    Difference,
+    EventSummary,
+    Explanation,
+    FeatureUse,
+    LineageDiff,
+    LineagePath,
+    Outcome,
+    Paths,
+    Source,
+)
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
@@ -57,6 +73,21 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "LineageResult",
     "Direction",
     "LogReport",
+    # questions
+    "Paths",
+    "LineagePath",
+    "CommonEntities",
+    "CommonEntity",
+    "LineageDiff",
+    "Difference",
+    "Cause",
+    "DataChange",
+    "DataChanges",
+    "Outcome",
+    "Explanation",
+    "Source",
+    "EventSummary",
+    "FeatureUse",
     # jobs
     "Recorder",
     "RecordsLineage",

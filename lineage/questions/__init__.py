@@ -6,11 +6,11 @@ from lineage.questions.columns import FeatureUse
 from lineage.questions.diff import LineageDiff, Outcome
 from lineage.questions.events import EventSummary
 from lineage.questions.explain import Explanation, Source
-from lineage.questions.paths import Path, Paths
+from lineage.questions.paths import LineagePath, Paths
 
 __all__ = [  # noqa: RUF022 - by question
     # paths
-    "Path",
+    "LineagePath",
     "Paths",
     # common ancestors and descendants
     "CommonEntities",

@@ -156,6 +156,8 @@ def entity_difference(
     cause = Cause.CODE if is_code(known) else Cause.DATA
     if is_environment(known):
         cause = Cause.ENVIRONMENT
+    elif known.kind in (Kind.TRIAL_COMPONENT, Kind.ACTION):
+        cause = Cause.OTHER
     share, details, facts = 0.5, [], None
     if a is None or b is None:
         share = 0.9
@@ -316,9 +318,7 @@ def _package_lines(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[s
             yield f"{name} {before} → {after}"
 
 
-def _changed(
-    left: Mapping[str, JSON], right: Mapping[str, JSON]
-) -> list[tuple[str, JSON, JSON]]:
+def _changed(left: Mapping[str, JSON], right: Mapping[str, JSON]) -> list[tuple[str, JSON, JSON]]:
     old, new = flat(left), flat(right)
     return [
         (name, old.get(name), new.get(name))
@@ -349,9 +349,7 @@ def _version(entity: Entity) -> JSON:
     if entity.kind is not Kind.ARTIFACT:
         return title(entity)
     found: dict[str, JSON] = {"version": entity.version, "content_hash": entity.content_hash}
-    found.update(
-        {name: entity.properties[name] for name in _MEASURES if name in entity.properties}
-    )
+    found.update({name: entity.properties[name] for name in _MEASURES if name in entity.properties})
     return found
 
 

@@ -73,9 +73,7 @@ def features_of(
         for (uid, column), depth in _ends(upstream, (link.source, link.source_column)):
             if uid not in entities:
                 continue
-            use = FeatureUse(
-                entities[uid], column, link.source_column, importance, user, depth + 1
-            )
+            use = FeatureUse(entities[uid], column, link.source_column, importance, user, depth + 1)
             key = (uid, column, link.source_column)
             known = found.get(key)
             if known is None or (known.importance or 0.0) < (importance or 0.0):
@@ -119,9 +117,7 @@ def users_of(
         known = found.get(key)
         if known is None or (known.importance or 0.0) < (importance or 0.0):
             depth = depths.get((link.source, link.source_column), 0) + 1
-            found[key] = FeatureUse(
-                feature, column, link.source_column, importance, user, depth
-            )
+            found[key] = FeatureUse(feature, column, link.source_column, importance, user, depth)
     return sorted(
         found.values(),
         key=lambda use: (-(use.importance or 0.0), use.user.name, use.user.version, use.input),

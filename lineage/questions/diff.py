@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from difflib import SequenceMatcher
 from typing import TypeAlias, final
 
 from lineage.association import AssociationType
+from lineage.change import to_json
 from lineage.entity import JSON, Entity, Kind
 from lineage.errors import InvalidQuery
+from lineage.query import viewed
 from lineage.questions.cause import (
     Cause,
     DataChanges,
@@ -22,7 +25,7 @@ from lineage.questions.cause import (
     unexplained,
 )
 from lineage.questions.words import entity_json, plural, title, value_text
-from lineage.store import View
+from lineage.store import LineageStore, View
 
 # AssociatedWith and SameAs tie things together and make nothing of anything.
 _CAUSAL = frozenset(
@@ -38,6 +41,7 @@ _PASSING = re.compile(r"[0-9a-f]{7,}|\d+")
 _MOST_COMPARED = 100
 
 Pair: TypeAlias = tuple[int, int]
+Alone: TypeAlias = tuple[Entity | None, Entity | None]
 
 
 @final
@@ -124,6 +128,34 @@ class LineageDiff:
         }
 
 
+@final
+class History:
+    """A store at other times.
+
+    Args:
+        store: which.
+    """
+
+    def __init__(self, store: LineageStore) -> None:
+        self._store = store
+        self._known: dict[tuple[int, datetime], tuple[Entity, set[int]]] = {}
+
+    def when_made(
+        self, job: Entity, node: int, made: Entity, through: frozenset[str]
+    ) -> tuple[Entity, set[int]]:
+        """A job as it was when something was first recorded, and the inputs it had had by then."""
+        if made.created is None:
+            return job, set()
+        key = (node, made.created)
+        if key not in self._known:
+            with viewed(self._store, made.created) as view:
+                then = view.by_uid([job.uid]).get(job.uid, job)
+                edges = view.neighbours([node], upstream=True)
+            inputs = {source for source, _, link in edges if link in through}
+            self._known[key] = (then, inputs)
+        return self._known[key]
+
+
 def find_difference(
     view: View,
     a: int,
@@ -131,7 +163,7 @@ def find_difference(
     *,
     through: frozenset[str],
     changes: DataChanges | None,
-    as_made: Callable[[Entity, Entity], Entity] = lambda job, made: job,
+    history: History,
 ) -> LineageDiff:
     """Hold the ascendants of two nodes against each other, pair by pair in the same role.
 
@@ -145,7 +177,7 @@ def find_difference(
         b: the second.
         through: association types to follow; empty: those that say what was made of what.
         changes: says what changed between two versions of data.
-        as_made: a job as it was when it made something: one that made both is another each time.
+        history: the graph at other times: a job that made both was another each time.
 
     Raises:
         InvalidQuery: one is an experiment or trial, which nothing is made of.
@@ -153,7 +185,7 @@ def find_difference(
     Cost: the ascendants that are not common are read once; a pair costs the product of the
     inputs that are not common.
     """
-    return _Comparison(view, through or _CAUSAL, changes, as_made).of(a, b)
+    return _Comparison(view, through or _CAUSAL, changes, history).of(a, b)
 
 
 @final
@@ -163,12 +195,12 @@ class _Comparison:
         view: View,
         through: frozenset[str],
         changes: DataChanges | None,
-        as_made: Callable[[Entity, Entity], Entity],
+        history: History,
     ) -> None:
         self._view = view
         self._through = through
         self._changes = changes
-        self._as_made = as_made
+        self._history = history
         self._entities: dict[int, Entity] = {}
         self._inputs: dict[int, list[int]] = {}
         self._explained: dict[Pair, bool] = {}
@@ -190,7 +222,7 @@ class _Comparison:
             if not self._causes and not is_equal:
                 self._causes.append(unexplained(first, second, self._why(a, b)))
             found = list(self._outcomes(a, b))
-        ranked = sorted(self._causes, key=lambda each: (-each.weight, each.name))
+        ranked = sorted(_distinct(self._causes), key=lambda each: (-each.weight, each.name))
         return LineageDiff(
             first, second, is_equal, tuple(ranked), tuple(found), len(self._explained)
         )
@@ -225,25 +257,39 @@ class _Comparison:
         inputs, alone = self._paired(
             [node for node in left if node not in common],
             [node for node in right if node not in common],
+            _ROLES,
         )
         for job in common:
-            found += self._twice(job, first, second)
+            if self._entities[job].kind in _JOBS and first.kind is second.kind is Kind.ARTIFACT:
+                more, others = self._twice(job, first, second, found)
+                inputs += more
+                alone += others
         for only_a, only_b in alone:
-            # One without inputs of its own is nothing: what makes it is unknown, or it is the top.
             one = entity_difference(only_a, only_b, changes=self._changes)
             self._causes.append(one)
             found.append(one)
         self._explained[pair] = bool(found)
         waiting.append((pair, inputs, list(inputs)))
 
-    def _twice(self, job: int, a: Entity, b: Entity) -> list[Difference]:
-        """What differs between two runs of one job, of which each made one of a pair."""
-        entity = self._entities[job]
-        if entity.kind not in _JOBS or a.kind is not Kind.ARTIFACT or b.kind is not Kind.ARTIFACT:
-            return []
-        found = job_differences(self._as_made(entity, a), self._as_made(entity, b))
-        self._causes += found
-        return found
+    def _twice(
+        self, job: int, a: Entity, b: Entity, found: list[Difference]
+    ) -> tuple[list[Pair], list[Alone]]:
+        """What differs between two runs of one job, of which each made one of a pair.
+
+        Inputs stay associated with a job, so only those that one run had and the other did not
+        yet are told apart.
+        """
+        first, inputs_a = self._history.when_made(self._entities[job], job, a, self._through)
+        second, inputs_b = self._history.when_made(self._entities[job], job, b, self._through)
+        mine = job_differences(first, second)
+        self._causes += mine
+        found += mine
+        self._load(sorted(inputs_a | inputs_b))
+        if inputs_a <= inputs_b:
+            pairs, alone = self._paired(sorted(inputs_a), sorted(inputs_b - inputs_a), _SURE_ROLES)
+            return pairs, [one for one in alone if one[0] is None]
+        pairs, alone = self._paired(sorted(inputs_a - inputs_b), sorted(inputs_b), _SURE_ROLES)
+        return pairs, [one for one in alone if one[1] is None]
 
     def _inputs_of(self, node: int) -> list[int]:
         """What a node was made of, without the versions before it at the same place."""
@@ -264,18 +310,21 @@ class _Comparison:
         return self._inputs[node]
 
     def _paired(
-        self, left: list[int], right: list[int]
-    ) -> tuple[list[Pair], list[tuple[Entity | None, Entity | None]]]:
+        self,
+        left: list[int],
+        right: list[int],
+        roles: Sequence[Callable[[Entity], object]],
+    ) -> tuple[list[Pair], list[Alone]]:
         """Pairs in the same role with other content, and those without a partner."""
         pairs: list[Pair] = []
-        for role in _ROLES:
+        for role in roles:
             for ours, theirs in _groups(role, left, right, self._entities):
                 for a, b in _nearest(ours, theirs, self._entities):
                     left.remove(a)
                     right.remove(b)
                     if not is_same_content(self._entities[a], self._entities[b]):
                         pairs.append((a, b))
-        alone: list[tuple[Entity | None, Entity | None]] = [
+        alone: list[Alone] = [
             *((self._entities[node], None) for node in left),
             *((None, self._entities[node]) for node in right),
         ]
@@ -291,8 +340,8 @@ class _Comparison:
         for left, right in zip(*makers, strict=False):
             first, second = self._entities[left], self._entities[right]
             if left == right:
-                first = self._as_made(first, self._entities[a])
-                second = self._as_made(second, self._entities[b])
+                first, _ = self._history.when_made(first, left, self._entities[a], self._through)
+                second, _ = self._history.when_made(second, left, self._entities[b], self._through)
             pairs.append((first, second))
         seen: dict[str, None] = {}
         for first, second in pairs:
@@ -318,6 +367,19 @@ class _Comparison:
             self._entities.update(zip(unknown, self._view.entities(unknown), strict=True))
 
 
+def _distinct(causes: Sequence[Difference]) -> list[Difference]:
+    """Each difference once, though several jobs may show it."""
+    found: dict[str, Difference] = {}
+    for each in causes:
+        is_of_job = each.a is not None and each.a.kind in _JOBS
+        ends = () if is_of_job else (each.a and each.a.uid, each.b and each.b.uid)
+        key = to_json([each.cause, each.name, each.old, each.new, *ends])
+        first = found.setdefault(key, each)
+        if first is not each and each.a is not None:
+            found[key] = replace(first, details=(*first.details, f"also {title(each.a)}"))
+    return list(found.values())
+
+
 def _where(entity: Entity) -> object:
     return (entity.kind, entity.source_uri) if entity.source_uri else None
 
@@ -336,7 +398,8 @@ def _typed(entity: Entity) -> object:
 
 # A job has its place in a folder of its own, so where it is says little; but where that is equal
 # it is the same one.
-_ROLES: tuple[Callable[[Entity], object], ...] = (_where, _named, _alike, _typed)
+_SURE_ROLES: tuple[Callable[[Entity], object], ...] = (_where, _named, _alike)
+_ROLES: tuple[Callable[[Entity], object], ...] = (*_SURE_ROLES, _typed)
 
 
 def _groups(
@@ -357,9 +420,7 @@ def _groups(
             yield ours, theirs
 
 
-def _nearest(
-    ours: list[int], theirs: list[int], entities: dict[int, Entity]
-) -> Iterator[Pair]:
+def _nearest(ours: list[int], theirs: list[int], entities: dict[int, Entity]) -> Iterator[Pair]:
     """Partners among several in one role: equal content, then the likest names, then order."""
     for a in list(ours):
         same = [b for b in theirs if is_same_content(entities[a], entities[b])]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import final
 
 from lineage.change import Change
-from lineage.entity import JSON, from_us
+from lineage.entity import JSON, Entity, from_us, to_us
 from lineage.log import Event
 from lineage.questions.words import moment, plural
 from lineage.store import LineageStore
 
 # Events are in the log in order: the newest are read from behind, a block at a time.
 _BLOCK = 1_000
+_SAME_TIME = 20
 
 
 @final
@@ -137,24 +138,21 @@ def summarised(event: Event) -> EventSummary:
     )
 
 
-def as_event_filter(
-    *,
-    entity: str,
-    kinds: Collection[str] | str | None,
-    actors: Collection[str] | str | None,
-    since_us: int | None,
-    until_us: int | None,
-    before: int | None,
-) -> EventFilter:
-    """The filter that the arguments of `Graph.events` ask for; one text stands for itself."""
-    return EventFilter(
-        entity,
-        frozenset((kinds,) if isinstance(kinds, str) else kinds or ()),
-        frozenset((actors,) if isinstance(actors, str) else actors or ()),
-        since_us,
-        until_us,
-        before,
-    )
+def recorded_by(store: LineageStore, entity: Entity) -> list[EventSummary]:
+    """The events that recorded an entity first and last; one where they are the same."""
+    found: list[EventSummary] = []
+    for time in dict.fromkeys((entity.created, entity.modified)):
+        if time is None:
+            continue
+        with store.view() as view:
+            end = view.sequence_at(to_us(time))
+        # Events of one microsecond are rare, and then few.
+        for event in reversed(list(_between(store, max(end - _SAME_TIME, 0), end))):
+            summary = summarised(event)
+            if entity.uid in summary.entities:
+                found.append(summary)
+                break
+    return found
 
 
 def _between(store: LineageStore, after: int, last: int) -> Iterator[Event]:

@@ -18,7 +18,14 @@ from lineage.store import View
 _JOBS = (Kind.TRIAL_COMPONENT, Kind.ACTION)
 _LOOSE = frozenset({AssociationType.ASSOCIATED_WITH.value, AssociationType.SAME_AS.value})
 _CODE = ("algorithm", "entry_point", "command", "function", "code_version", "code_digest")
-_ENVIRONMENT = ("python_version", "environment_digest", "libraries", "packages", "device", "threads")
+_ENVIRONMENT = (
+    "python_version",
+    "environment_digest",
+    "libraries",
+    "packages",
+    "device",
+    "threads",
+)
 _MEASURES = ("rows", "files", "bytes", "table_version")
 _SHOWN = 12
 
@@ -80,7 +87,7 @@ class Explanation:
     events: tuple[EventSummary, ...]
     used_by: Mapping[str, int]
     belongs_to: tuple[Entity, ...]
-    tags: Mapping[str, str | None]
+    tags: Mapping[str, str]
 
     def text(self) -> str:
         """The account for people, a section per subject; what is not recorded has none."""
@@ -101,8 +108,11 @@ class Explanation:
             ("environment", _values(self.environment)),
             ("metrics", _values(self.metrics)),
             ("belongs to", [title(entity) for entity in self.belongs_to]),
-            ("tags", [key if value is None else f"{key} = {value}" for key, value in self.tags.items()]),
-            ("used by", [f"{plural(count, name)}" for name, count in self.used_by.items()]),
+            (
+                "tags",
+                [f"{key} = {value}" for key, value in self.tags.items()],
+            ),
+            ("used by", [plural(count, name) for name, count in self.used_by.items()]),
         ]
         for name, body in sections:
             if body:
@@ -150,7 +160,7 @@ def explained(
     *,
     features: Sequence[FeatureUse],
     events: Sequence[EventSummary],
-    tags: Mapping[str, str | None],
+    tags: Mapping[str, str],
 ) -> Explanation:
     """Put an explanation together: what the jobs say of themselves is read off their properties."""
     parameters: dict[str, JSON] = {}
@@ -209,7 +219,9 @@ def find_account(view: View, start: int) -> Account:
             for source, link in steps.get(start, ())
             if link == AssociationType.PRODUCED and entities[source].kind in _JOBS
         ]
-    data, code, environments = [], [], []
+    data: list[Source] = []
+    code: list[Source] = []
+    environments: list[Entity] = []
     for node in nodes[1:]:
         known = entities[node]
         if known.kind is not Kind.ARTIFACT:

@@ -6,6 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias, final
 
 from lineage.association import Association, stored_association
@@ -19,7 +20,7 @@ Steps: TypeAlias = Mapping[int, Collection[int]]
 
 @final
 @dataclass(frozen=True)
-class Path:
+class LineagePath:
     """One way from an entity to another, on which no entity stands twice.
 
     Args:
@@ -39,7 +40,7 @@ class Path:
     def text(self) -> str:
         """One line per entity, each but the first with the arrow that leads to it."""
         lines = [title(self.entities[0])]
-        for before, after in zip(self.entities, self.entities[1:], strict=False):
+        for before, after in pairwise(self.entities):
             arrows = [
                 f"─{each.type}→" if each.source == before.uid else f"←{each.type}─"
                 for each in self.associations
@@ -74,16 +75,16 @@ class Paths:
 
     start: Entity
     end: Entity
-    paths: tuple[Path, ...]
+    paths: tuple[LineagePath, ...]
     truncated: bool
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __iter__(self) -> Iterator[Path]:
+    def __iter__(self) -> Iterator[LineagePath]:
         return iter(self.paths)
 
-    def __getitem__(self, place: int) -> Path:
+    def __getitem__(self, place: int) -> LineagePath:
         return self.paths[place]
 
     def text(self) -> str:
@@ -147,7 +148,7 @@ def find_paths(
 
 def find_shortest(
     view: View, start: int, end: int, *, direction: Direction, through: frozenset[str]
-) -> Path | None:
+) -> LineagePath | None:
     """Find one shortest path; of several always the same one.
 
     Cost: walks from both ends until they meet.
@@ -286,7 +287,7 @@ def _simple_paths(
     if start not in distance:
         return []
     has_circles = _has_circles(steps, distance)
-    waiting = [(distance[start], (start,))]
+    waiting: list[tuple[int, tuple[int, ...]]] = [(distance[start], (start,))]
     found: list[tuple[int, ...]] = []
     while waiting and len(found) < wanted:
         _, path = heapq.heappop(waiting)
@@ -353,18 +354,16 @@ def _as_paths(
     entities = dict(zip(nodes, view.entities(nodes), strict=True))
 
     def associations(path: tuple[int, ...]) -> Iterator[Association]:
-        for near, far in zip(path, path[1:], strict=False):
+        for near, far in pairwise(path):
             for source, destination in ((near, far), (far, near)):
                 for link in sorted(reader.types.get((source, destination), ())):
-                    yield stored_association(
-                        entities[source].uid, entities[destination].uid, link
-                    )
+                    yield stored_association(entities[source].uid, entities[destination].uid, link)
 
     return Paths(
         entities[start],
         entities[end],
         tuple(
-            Path(tuple(entities[node] for node in path), tuple(associations(path)))
+            LineagePath(tuple(entities[node] for node in path), tuple(associations(path)))
             for path in found
         ),
         truncated,

@@ -21,7 +21,7 @@ __all__ = ["columns", "features", "models"]
 @click.option("--column", default="", help="One column.  [default: all]")
 @click.option(
     "--direction",
-    type=click.Choice([each.value for each in Direction if each is not Direction.EITHER]),
+    type=click.Choice([each.value for each in Direction if each is not Direction.BOTH]),
     default="ascendants",
     show_default=True,
     help="What its columns are made of, or what is made of them.",

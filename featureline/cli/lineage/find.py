@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def find(
             "name": entity.name,
             "version": entity.version,
             "state": entity.state,
-            "modified": "" if entity.modified is None else f"{entity.modified:%Y-%m-%d %H:%M:%S}",
+            "modified": _time(entity.modified),
             "uid": entity.uid,
         }
         for entity in found
@@ -100,7 +101,7 @@ def runs(start: str, home: Path | None, connect: str | None, as_json: bool) -> N
         {
             "run": run.uid,
             "state": run.state,
-            "started": "" if run.started_us is None else f"{from_us(run.started_us):%F %T}",
+            "started": _time(None if run.started_us is None else from_us(run.started_us)),
             "seconds": ""
             if run.started_us is None or run.ended_us is None
             else f"{(run.ended_us - run.started_us) / 1e6:,.1f}",
@@ -125,6 +126,10 @@ def runs(start: str, home: Path | None, connect: str | None, as_json: bool) -> N
         )
         return
     emit_table(rows, ("run", "state", "started", "seconds"), as_json=False, empty="no runs")
+
+
+def _time(time: dt.datetime | None) -> str:
+    return "" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def _tag(text: str) -> tuple[str, str | None]:

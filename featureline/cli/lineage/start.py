@@ -47,12 +47,10 @@ def _by_digest(graph: Any, start: str) -> list[Entity]:
     """Find models and datasets whose digest begins like this."""
     if not _DIGEST.fullmatch(start):
         return []
-    digest = start.lower()
-    return [
-        entity
-        for type in ("Model", "DataSet")
-        for entity in graph.find(kind="Artifact", type=type, content_hash=digest)
-    ]
+    found: list[Entity] = graph.search(
+        kinds=["Artifact"], types=["Model", "DataSet"], content_hash=start.lower()
+    )
+    return found
 
 
 def _only(start: str, named: list[Entity]) -> Entity:
