@@ -615,7 +615,7 @@ class Graph:
         """
         return ask.features(self._store, entity, as_of=as_of)
 
-    def users(
+    def feature_users(
         self,
         entity: str | Entity,
         column: str = "",
@@ -635,7 +635,7 @@ class Graph:
             EntityNotFound: the entity does not exist.
             InvalidQuery: a point in time that is none.
         """
-        return ask.users(self._store, entity, column, types=types, as_of=as_of)
+        return ask.feature_users(self._store, entity, column, types=types, as_of=as_of)
 
     def events(
         self,
@@ -713,6 +713,10 @@ class Graph:
         check_as_of(time)
         with self._store.view() as view:
             return view.sequence_at(to_us(time))
+
+    def last_sequence(self) -> int:
+        """The sequence of the last event; 0 when there is none. Cheap."""
+        return self._store.head().sequence
 
     def verify(self, *, projections: bool = False) -> LogReport:
         """Check the hash chain of the whole log, and name the first altered event.

@@ -41,10 +41,10 @@ def paths(
     as_of: int | datetime | None,
 ) -> Paths:
     """See `Graph.paths`."""
-    way, links = as_direction(direction), _links(through)
-    _check("limit", limit, 1)
-    _check("max_length", max_length, 0)
-    _check("max_walked", max_walked, 2)
+    way, links = as_direction(direction), as_links(through)
+    check_count("limit", limit, 1)
+    check_count("max_length", max_length, 0)
+    check_count("max_walked", max_walked, 2)
     with viewed(store, as_of) as view:
         return find_paths(
             view,
@@ -68,7 +68,7 @@ def shortest_path(
     as_of: int | datetime | None,
 ) -> LineagePath | None:
     """See `Graph.shortest_path`."""
-    way, links = as_direction(direction), _links(through)
+    way, links = as_direction(direction), as_links(through)
     with viewed(store, as_of) as view:
         ends = [located(view, uid_of(one))[1] for one in (start, end)]
         return find_shortest(view, *ends, direction=way, through=links)
@@ -88,9 +88,9 @@ def common(
     """See `Graph.common_ancestors` and `Graph.common_descendants`."""
     if len(entities) < 2:
         raise InvalidQuery(f"expected two or more entities, got {len(entities)}")
-    _check("depth", depth, 0)
-    _check("limit", limit, 1)
-    links = _links(through)
+    check_count("depth", depth, 0)
+    check_count("limit", limit, 1)
+    links = as_links(through)
     with viewed(store, as_of) as view:
         return find_common(
             view,
@@ -113,7 +113,7 @@ def diff(
     as_of: int | datetime | None,
 ) -> LineageDiff:
     """See `Graph.diff`."""
-    links = _links(through)
+    links = as_links(through)
     with viewed(store, as_of) as view:
         return find_difference(
             view,
@@ -146,7 +146,7 @@ def features(
         return _features(view, view.by_uid([uid])[uid])
 
 
-def users(
+def feature_users(
     store: LineageStore,
     entity: str | Entity,
     column: str,
@@ -154,7 +154,7 @@ def users(
     types: Collection[str] | None,
     as_of: int | datetime | None,
 ) -> list[FeatureUse]:
-    """See `Graph.users`."""
+    """See `Graph.feature_users`."""
     wanted = frozenset((types,) if isinstance(types, str) else types or ())
     found: list[FeatureUse] = []
     with viewed(store, as_of) as view:
@@ -191,15 +191,14 @@ def events(
     limit: int,
 ) -> list[EventSummary]:
     """See `Graph.events`."""
-    _check("limit", limit, 1)
-    _check("before", before, 1)
+    check_count("limit", limit, 1)
+    check_count("before", before, 1)
     uid = ""
     if entity is not None:
         with store.view() as view:
             uid, _ = located(view, uid_of(entity))
-    for name, time in (("since", since), ("until", until)):
-        if time is not None and (not isinstance(time, datetime) or time.tzinfo is None):
-            raise InvalidQuery(f"{name}: expected a datetime with a zone, got {time!r}")
+    check_time("since", since)
+    check_time("until", until)
     wanted = EventFilter(
         uid,
         frozenset((kinds,) if isinstance(kinds, str) else kinds or ()),
@@ -223,7 +222,7 @@ def search(
     as_of: int | datetime | None,
 ) -> list[Entity]:
     """See `Graph.search`."""
-    _check("limit", limit, 1)
+    check_count("limit", limit, 1)
     with viewed(store, as_of) as view:
         found = list(_named(view, name, source_uri, tags or {}, wanted))
     found = [
@@ -268,13 +267,33 @@ def _features(view: View, user: Entity) -> list[FeatureUse]:
     return features_of(result, user, known)
 
 
-def _links(through: Collection[AssociationType | str] | None) -> frozenset[str]:
+def as_links(through: Collection[AssociationType | str] | None) -> frozenset[str]:
+    """The association types to walk along; empty for all.
+
+    Raises:
+        InvalidAssociation: an unknown one.
+    """
     values = (through,) if isinstance(through, str) else through or ()
     return frozenset(as_association_type(link).value for link in values)
 
 
-def _check(name: str, value: int | None, least: int) -> None:
+def check_count(name: str, value: int | None, least: int) -> None:
+    """Refuse what is no number of at least so many; None is.
+
+    Raises:
+        InvalidQuery: it is none, or too small.
+    """
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidQuery(f"{name}: expected an int of at least {least}, got {value!r}")
+
+
+def check_time(name: str, time: datetime | None) -> None:
+    """Refuse what is no time with a zone; None is.
+
+    Raises:
+        InvalidQuery: it is none.
+    """
+    if time is not None and (not isinstance(time, datetime) or time.tzinfo is None):
+        raise InvalidQuery(f"{name}: expected a datetime with a zone, got {time!r}")

@@ -80,9 +80,9 @@ class Difference:
     def text(self) -> str:
         """The difference for people: a line, and more where more is known."""
         if self.a is None and self.b is not None:
-            line = f"{self.name}: only the second has {value_text(self.new)}"
+            line = f"{self.name}: only the second has {_side(self.new)}"
         elif self.b is None and self.a is not None:
-            line = f"{self.name}: only the first has {value_text(self.old)}"
+            line = f"{self.name}: only the first has {_side(self.old)}"
         else:
             line = f"{self.name}: {_side(self.old)} → {_side(self.new)}"
         shown = [f"  {detail}" for detail in self.details[:_MOST_LINES]]
@@ -174,9 +174,11 @@ def entity_difference(
                 for name in _MEASURES
                 if a.properties.get(name) != b.properties.get(name)
             ]
+    # Where the names say it already, such as weather@3 and weather@5, the type is enough.
+    renamed = a is not None and b is not None and a.name != b.name
     return Difference(
         cause,
-        _name(known),
+        known.type if renamed else _name(known),
         None if a is None else _version(a),
         None if b is None else _version(b),
         a,
@@ -348,7 +350,11 @@ def _version(entity: Entity) -> JSON:
     """What tells the versions of one thing apart."""
     if entity.kind is not Kind.ARTIFACT:
         return title(entity)
-    found: dict[str, JSON] = {"version": entity.version, "content_hash": entity.content_hash}
+    found: dict[str, JSON] = {
+        "name": entity.name,
+        "version": entity.version,
+        "content_hash": entity.content_hash,
+    }
     found.update({name: entity.properties[name] for name in _MEASURES if name in entity.properties})
     return found
 
@@ -356,7 +362,7 @@ def _version(entity: Entity) -> JSON:
 def _side(value: JSON) -> str:
     if isinstance(value, Mapping) and "version" in value and "content_hash" in value:
         digest = str(value["content_hash"])[:12]
-        return f"v{value['version']}{f' ({digest})' if digest else ''}"
+        return f"{value['name']} v{value['version']}{f' ({digest})' if digest else ''}"
     return "none" if value is None else value_text(value)
 
 

@@ -193,7 +193,7 @@ def explained(
         tuple(events),
         account.used_by,
         account.belongs_to,
-        tags,
+        dict(sorted(tags.items())),
     )
 
 

@@ -120,11 +120,18 @@ def test_what_is_recorded_over_the_network_is_in_the_graph(
     assert client.verify() == server.graph.verify()
 
 
-def test_the_largest_integers_arrive_as_text(server: Server, client: LineageClient) -> None:
-    stored = server.graph.record(
-        [context("C", "large", properties={"seed": 2**63 + 1, "fine": 2**53})], kind="T"
-    ).entities[0]
-    assert client.entity(stored.uid).properties == {"seed": str(2**63 + 1), "fine": 2**53}
+def test_numbers_that_a_struct_rounds_arrive_exactly(
+    server: Server, client: LineageClient, stub: Any
+) -> None:
+    properties: dict[str, Any] = {"seed": 2**63 + 1, "fine": 2**53, "deep": [{"x": -(2**60)}]}
+    stored = client.record([context("C", "large", properties=properties)], kind="T").entities[0]
+    assert client.entity(stored.uid) == server.graph.entity(stored.uid) == stored
+    assert stored.properties == properties
+    # A client that knows the Struct alone gets those beyond 2^53 as text.
+    old = stub.DescribeEntity(pb.DescribeEntityRequest(uid=stored.uid)).entity.properties
+    assert (old["seed"], old["fine"]) == (str(2**63 + 1), float(2**53))
+    whole = client.record([context("C", "whole", properties={"x": 2.0})], kind="T").entities[0]
+    assert type(client.entity(whole.uid).properties["x"]) is float
 
 
 def test_a_retried_call_is_recorded_once(client: LineageClient) -> None:

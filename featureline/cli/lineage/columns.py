@@ -113,7 +113,7 @@ def models(
     """List the models that use a feature, COLUMN of the feature group START."""
     with open_any(home, connect) as store:
         graph = store.graph
-        found = graph.users(find_start(graph, start), column, types=list(types), **options)
+        found = graph.feature_users(find_start(graph, start), column, types=list(types), **options)
     rows = [
         {
             "importance": "" if use.importance is None else f"{use.importance:.3f}",

@@ -134,7 +134,9 @@ through_option = click.option(
 )
 
 
-def limit_option(text: str, default: int | None = None) -> Any:
+def limit_option(
+    text: str, default: int | None = None
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Make the option --limit.
 
     Args:
