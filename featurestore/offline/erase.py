@@ -142,7 +142,7 @@ def look(table: DeltaOfflineTable, target: Target) -> OfflinePlan:
                 files.append(name)
                 if name in active:
                     rows = [a + b for a, b in zip(rows, counts, strict=True)]
-        held = _held(system, int(opened.version()), set(files)) if files else ()
+        held = held_versions(system, int(opened.version()), set(files)) if files else ()
         return OfflinePlan(tuple(rows), tuple(files), held, unreadable + len(_leftovers(table)))
     except (DeltaError, OSError, pa.ArrowInvalid) as error:
         raise table.failure(error) from error
@@ -268,7 +268,7 @@ def _counts(system: Any, name: str, target: Target) -> list[int]:
         )
         for group in range(file.num_row_groups):
             statistics = file.metadata.row_group(group).column(place).statistics
-            if not _may_have(statistics, target.values):
+            if not may_have(statistics, target.values):
                 continue
             rows = file.read_row_group(group, columns=names)
             # delta-rs writes texts of a kind (string_view) that Arrow cannot compare.
@@ -282,7 +282,7 @@ def _counts(system: Any, name: str, target: Target) -> list[int]:
     return totals
 
 
-def _may_have(statistics: Any, values: Sequence[Any]) -> bool:
+def may_have(statistics: Any, values: Sequence[Any]) -> bool:
     """Whether a part of a file may have one of the values, by its smallest and largest."""
     if statistics is None or not statistics.has_min_max:
         return True
@@ -312,7 +312,7 @@ def _log_files(system: Any) -> list[str]:
     return sorted(info.path for info in found if info.type == pa_fs.FileType.File)
 
 
-def _held(system: Any, newest: int, files: set[str]) -> tuple[tuple[int, int], ...]:
+def held_versions(system: Any, newest: int, files: set[str]) -> tuple[tuple[int, int], ...]:
     """Return the versions that have any of the files, as the log tells it."""
     since: dict[str, int] = {}
     held: set[int] = set()

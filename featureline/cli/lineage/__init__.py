@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from featureline.cli.lineage import ask, columns, export, find, log, mark, walk
+from featureline.cli.lineage import ask, columns, export, find, impact, log, mark, walk
 
 __all__ = ["lineage_commands"]
 
@@ -33,6 +33,9 @@ for command in (
     find.find,
     find.runs,
     mark.tag,
+    impact.impact,
+    impact.records,
+    impact.replay,
     log.log,
     log.stats,
     log.verify,
