@@ -15,6 +15,9 @@ from lineage.query import Direction
 from lineage.questions.words import entity_json, plural, title
 from lineage.store import Edge, View
 
+# Hubs are met on the way down: the walk up may be so many associations ahead.
+_HEAD_START = 1_000
+
 Steps: TypeAlias = Mapping[int, Collection[int]]
 
 
@@ -268,7 +271,9 @@ def _search(
                 return _Search(paths, cut)
         elif is_all:
             return _Search([], cut)
-        min(ahead, behind, key=lambda side: (len(side.steps), side.level)).widen()
+        ahead_cost = len(ahead.steps) - (0 if way.along else _HEAD_START)
+        behind_cost = len(behind.steps) - (0 if way.against else _HEAD_START)
+        (ahead if ahead_cost < behind_cost else behind).widen()
 
 
 def _simple_paths(
