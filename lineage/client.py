@@ -379,7 +379,7 @@ class LineageClient:
         as_of: int | datetime | None = None,
     ) -> Paths:
         """The ways from one entity to another, shortest first; see `Graph.paths`."""
-        check_count("limit", limit, 1)
+        check_count("limit", limit, 1, is_optional=False)
         check_count("max_length", max_length, 0)
         check_count("max_walked", max_walked, 2)
         reply: pb.FindPathsResponse = self._call(
@@ -544,7 +544,7 @@ class LineageClient:
         limit: int = 100,
     ) -> list[EventSummary]:
         """The newest events of the log; see `Graph.events`."""
-        check_count("limit", limit, 1)
+        check_count("limit", limit, 1, is_optional=False)
         check_count("before", before, 1)
         check_time("since", since)
         check_time("until", until)

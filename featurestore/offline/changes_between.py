@@ -168,10 +168,13 @@ def changes_between(
         if opened is None:
             raise InvalidRequest(f"{uri}: expected an offline table, found none")
         commits = _commits(opened, old, new)
-        before, old_columns = _files(table, opened, old)
-        after, new_columns = _files(table, opened, new)
+        # The newer first: an open table knows of no version after the one it was turned to.
+        known = {
+            version: _files(table, opened, version) for version in (max(old, new), min(old, new))
+        }
     except (DeltaError, OSError) as error:
         raise table.failure(error) from error
+    (before, old_columns), (after, new_columns) = known[old], known[new]
     added = sorted(after.keys() - before.keys())
     removed = sorted(before.keys() - after.keys())
     changed = [after[name] for name in added] + [before[name] for name in removed]
@@ -185,8 +188,8 @@ def changes_between(
         tuple(removed),
         _rows(after[name] for name in added),
         _rows(before[name] for name in removed),
-        _time(min, [known.earliest_us for known in changed]),
-        _time(max, [known.latest_us for known in changed]),
+        _time(min, [file.earliest_us for file in changed]),
+        _time(max, [file.latest_us for file in changed]),
         tuple(name for name in new_columns if name not in old_columns),
         tuple(name for name in old_columns if name not in new_columns),
         commits,

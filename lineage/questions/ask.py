@@ -42,7 +42,7 @@ def paths(
 ) -> Paths:
     """See `Graph.paths`."""
     way, links = as_direction(direction), as_links(through)
-    check_count("limit", limit, 1)
+    check_count("limit", limit, 1, is_optional=False)
     check_count("max_length", max_length, 0)
     check_count("max_walked", max_walked, 2)
     with viewed(store, as_of) as view:
@@ -191,7 +191,7 @@ def events(
     limit: int,
 ) -> list[EventSummary]:
     """See `Graph.events`."""
-    check_count("limit", limit, 1)
+    check_count("limit", limit, 1, is_optional=False)
     check_count("before", before, 1)
     uid = ""
     if entity is not None:
@@ -277,16 +277,17 @@ def as_links(through: Collection[AssociationType | str] | None) -> frozenset[str
     return frozenset(as_association_type(link).value for link in values)
 
 
-def check_count(name: str, value: int | None, least: int) -> None:
-    """Refuse what is no number of at least so many; None is.
+def check_count(name: str, value: int | None, least: int, *, is_optional: bool = True) -> None:
+    """Refuse what is no number of at least so many.
 
     Raises:
         InvalidQuery: it is none, or too small.
     """
-    if value is None:
+    if value is None and is_optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidQuery(f"{name}: expected an int of at least {least}, got {value!r}")
+        none = ", or None" if is_optional else ""
+        raise InvalidQuery(f"{name}: expected an int of at least {least}{none}; got {value!r}")
 
 
 def check_time(name: str, time: datetime | None) -> None:

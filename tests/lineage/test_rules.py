@@ -80,7 +80,7 @@ def test_an_end_that_does_not_exist(graph: Graph, place: int) -> None:
 
 
 def test_an_unknown_type_names_the_nearest(graph: Graph) -> None:
-    with pytest.raises(InvalidAssociation, match="ContributedTo, .*did you mean 'Produced'"):
+    with pytest.raises(InvalidAssociation, match=r"ContributedTo, .*did you mean 'Produced'"):
         graph.record([], [(OTHERS[Kind.ARTIFACT], OTHERS[Kind.ACTION], "Produces")], kind="T")
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_its_own_origin(graph: Graph) -> None:
 
 
 def test_an_unknown_kind_and_a_uid_of_another_kind(graph: Graph) -> None:
-    with pytest.raises(InvalidEntity, match="kind: expected one of TrialComponent, .*'Job'"):
+    with pytest.raises(InvalidEntity, match=r"kind: expected one of TrialComponent, .*'Job'"):
         Entity("Job", "T", "x")  # type: ignore[arg-type]
     graph.record([Entity(Kind.ACTION, "A", "a", uid="mine")], kind="T")
     with pytest.raises(EntityConflict, match="is of kind Action, not Context"):
@@ -105,7 +105,8 @@ def test_a_refusal_leaves_nothing_of_its_event(graph: Graph) -> None:
     good = context("Endpoint", "live")
     with pytest.raises(InvalidAssociation):
         graph.record(
-            [good], [(good, EXPERIMENTS[Kind.TRIAL], "AssociatedWith"), (good, good, "SameAs")],
+            [good],
+            [(good, EXPERIMENTS[Kind.TRIAL], "AssociatedWith"), (good, good, "SameAs")],
             kind="T",
         )
     assert graph.stats() == {"events": 0, "entities": 0, "associations": 0}

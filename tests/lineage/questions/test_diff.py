@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -204,8 +205,8 @@ def test_a_difference_that_many_jobs_show_is_one(graph: Graph) -> None:
     a, b = train(graph, "a"), train(graph, "b", version=5)
     for name, python in (("dataset-00000003", "3.11"), ("a-job", "3.11")):
         kind = Kind.ACTION if "dataset" in name else Kind.TRIAL_COMPONENT
-        type = "DatasetBuild" if "dataset" in name else "TrainingJob"
-        entity = Entity(kind, type, name, properties={"python_version": python})
+        what = "DatasetBuild" if "dataset" in name else "TrainingJob"
+        entity = Entity(kind, what, name, properties={"python_version": python})
         graph.record([entity], kind="T")
     found = graph.diff(a, b).of("environment")
     assert [(each.name, each.old) for each in found] == [("python_version", "3.11")]
@@ -216,7 +217,7 @@ def test_long_chains_and_circles(graph: Graph) -> None:
     ends = []
     for side in "ab":
         chain = [artifact("D", f"{side}/{n}", content_hash=f"{side}{n}") for n in range(1200)]
-        links = [(a, b, "DerivedFrom") for a, b in zip(chain, chain[1:], strict=False)]
+        links = [(a, b, "DerivedFrom") for a, b in itertools.pairwise(chain)]
         graph.record(chain, [*links, (chain[5], chain[3], "DerivedFrom")], kind="T", cycles="allow")
         ends.append(chain[-1])
     found = graph.diff(*ends)

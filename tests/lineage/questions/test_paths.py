@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import networkx
@@ -24,9 +24,7 @@ from lineage import (
 
 def chain(graph: Graph, *names: str, link: str = "DerivedFrom") -> None:
     entities = [artifact("D", name) for name in names]
-    graph.record(
-        entities, [(a, b, link) for a, b in zip(entities, entities[1:], strict=False)], kind="T"
-    )
+    graph.record(entities, [(a, b, link) for a, b in pairwise(entities)], kind="T")
 
 
 def at(graph: Graph, name: str) -> Any:
@@ -111,9 +109,9 @@ def test_what_makes_no_sense_is_refused(diamond: Graph) -> None:
     a, b = at(diamond, "a"), at(diamond, "b")
     with pytest.raises(EntityNotFound, match="'nobody'"):
         diamond.paths(a, "nobody")
-    for given in ({"limit": 0}, {"max_length": -1}, {"max_walked": 1}, {"limit": True}):
-        with pytest.raises(InvalidQuery, match=next(iter(given))):
-            diamond.paths(a, b, **given)
+    for wrong in ({"limit": 0}, {"max_length": -1}, {"max_walked": 1}, {"limit": True}):
+        with pytest.raises(InvalidQuery, match=next(iter(wrong))):
+            diamond.paths(a, b, **wrong)
     with pytest.raises(InvalidQuery, match="direction"):
         diamond.paths(a, b, direction="sideways")
     with pytest.raises(InvalidAssociation, match="did you mean 'Produced'"):
@@ -142,8 +140,10 @@ def test_many_paths_cost_no_more_than_are_asked_for() -> None:
             chain(graph, f"{stage}", f"{stage}{side}", f"{stage + 1}")
         graph.record(
             [],
-            [(artifact("D", f"{stage}x"), artifact("D", f"{stage}y"), "SameAs")]
-            + [(artifact("D", f"{stage}y"), artifact("D", f"{stage}x"), "SameAs")],
+            [
+                (artifact("D", f"{stage}x"), artifact("D", f"{stage}y"), "SameAs"),
+                (artifact("D", f"{stage}y"), artifact("D", f"{stage}x"), "SameAs"),
+            ],
             kind="T",
         )
     found = graph.paths(at(graph, "0"), at(graph, "40"), limit=5)
@@ -179,9 +179,7 @@ def test_they_are_those_of_networkx(
         ),
         key=lambda path: (len(path), path),
     )
-    found = graph.paths(
-        nodes[0], nodes[6], direction=direction, limit=limit, max_length=max_length
-    )
+    found = graph.paths(nodes[0], nodes[6], direction=direction, limit=limit, max_length=max_length)
     assert [[numbers[e.uid] for e in path.entities] for path in found] == list(
         islice(everything, limit)
     )
