@@ -721,10 +721,15 @@ class RemoteStore(FeatureStore):
         )
 
     def impact(
-        self, group: str, identifier: object, event_time: dt.datetime | None = None
+        self,
+        group: str,
+        identifier: object,
+        event_time: dt.datetime | None = None,
+        *,
+        until: dt.datetime | None = None,
     ) -> ImpactReport:
         """See FeatureStore.impact."""
-        request = wire_impact.tracing_message(group, identifier, event_time)
+        request = wire_impact.tracing_message(group, identifier, event_time, until)
         return wire_impact.report_of(
             self._call(self._control.TraceRecord, request, timeout_s=LONG_TIMEOUT_S)
         )

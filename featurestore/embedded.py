@@ -1011,10 +1011,15 @@ class EmbeddedStore(FeatureStore):
         )
 
     def impact(
-        self, group: str, identifier: object, event_time: dt.datetime | None = None
+        self,
+        group: str,
+        identifier: object,
+        event_time: dt.datetime | None = None,
+        *,
+        until: dt.datetime | None = None,
     ) -> ImpactReport:
         """See FeatureStore.impact."""
-        return self._tracer.impact(group, identifier, event_time)
+        return self._tracer.impact(group, identifier, event_time, until=until)
 
     def records_behind(self, start: str) -> Iterator[pa.Table]:
         """See FeatureStore.records_behind."""

@@ -715,7 +715,12 @@ class FeatureStore(ABC):
 
     @abstractmethod
     def impact(
-        self, group: str, identifier: object, event_time: dt.datetime | None = None
+        self,
+        group: str,
+        identifier: object,
+        event_time: dt.datetime | None = None,
+        *,
+        until: dt.datetime | None = None,
     ) -> ImpactReport:
         """Say where a record is kept, which datasets have it, and what was made of those.
 
@@ -726,11 +731,13 @@ class FeatureStore(ABC):
             group: a feature group with an offline store.
             identifier: of the record.
             event_time: of the record; None: every record of the identifier.
+            until: of the last record, the first being of `event_time`; None: one record.
 
         Raises:
             FeatureGroupNotFound: no such group.
             InvalidRecord: the identifier is null or has another type.
-            InvalidRequest: the group has no offline store, or the time has no zone.
+            InvalidRequest: the group has no offline store, a time has no zone, or the last comes
+                before the first.
 
         Cost: the statistics of the table's files; each table version of a saved dataset with
         features of the group, once.

@@ -20,33 +20,39 @@ __all__ = ["report_of", "rows_behind", "table_of", "traced", "tracing_message"]
 
 
 def tracing_message(
-    group: str, identifier: object, event_time: dt.datetime | None
+    group: str, identifier: object, event_time: dt.datetime | None, until: dt.datetime | None
 ) -> impact_pb2.TraceRecordRequest:
-    """Write the request for a record.
+    """Write the request for records.
 
     Raises:
-        InvalidRequest: the time has no zone.
+        InvalidRequest: a time has no zone.
     """
     request = impact_pb2.TraceRecordRequest(
         feature_group_name=group, record_identifier_value_as_string=wire.text(identifier)
     )
-    if event_time is not None:
-        if event_time.tzinfo is None:
-            raise InvalidRequest(f"{group}: event_time: expected a zone, got {event_time}")
-        request.event_time = event_time.isoformat()
+    for name, time in (("event_time", event_time), ("until", until)):
+        if time is None:
+            continue
+        if time.tzinfo is None:
+            raise InvalidRequest(f"{group}: {name}: expected a zone, got {time}")
+        setattr(request, name, time.isoformat())
     return request
 
 
 def traced(store: FeatureStore, request: Any) -> impact_pb2.TraceRecordResponse:
     """Answer a request from a store."""
-    time = None
-    if request.event_time:
-        try:
-            time = eventtime.to_datetime(eventtime.parse_iso(request.event_time))
-        except ValueError as error:
-            raise InvalidRequest(f"{request.feature_group_name}: event_time: {error}") from None
+    times: dict[str, dt.datetime | None] = {"event_time": None, "until": None}
+    for name in times:
+        if text := getattr(request, name):
+            try:
+                times[name] = eventtime.to_datetime(eventtime.parse_iso(text))
+            except ValueError as error:
+                raise InvalidRequest(f"{request.feature_group_name}: {name}: {error}") from None
     report = store.impact(
-        request.feature_group_name, request.record_identifier_value_as_string, time
+        request.feature_group_name,
+        request.record_identifier_value_as_string,
+        times["event_time"],
+        until=times["until"],
     )
     return impact_pb2.TraceRecordResponse(report_json=json.dumps(report.to_json()))
 

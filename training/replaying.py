@@ -57,8 +57,8 @@ class ReplayStep:
     """One thing that the model depends on, then and now.
 
     Args:
-        name: `dataset CHANNEL`, `data CHANNEL`, `parameters`, `code`, `libraries`,
-            `environment`, `device`, or `model`.
+        name: `dataset CHANNEL`, `dataset CHANNEL was cut from`, `data CHANNEL`, `parameters`,
+            `code`, `libraries`, `environment`, `threads`, `device`, or `model`.
         verdict: `equal`, `differs`, or `unknown` where one of the two is not known.
         expected: what the lineage says; "" when it does not.
         got: what it is now.
@@ -183,10 +183,9 @@ def replay(
             data = graph.entity(_channels(component)[channel.channel_name])
             run.input(data)
             kept = folder.channel(channel.channel_name)
-            again, step = _channel(store, channel, data, kept, scratch)
+            again, said = _channel(store, channel, data, kept, scratch)
             channels.append(again)
-            if step is not None:
-                steps.append(step)
+            steps += said
         job = replace(
             described.job,
             training_job_name=f"replay-{made.content_hash[:12]}",
@@ -250,20 +249,35 @@ def _channels(component: lineage.Entity) -> dict[str, str]:
 
 def _channel(
     store: Replayable, channel: Channel, data: lineage.Entity, kept: Path, scratch: Path
-) -> tuple[Channel, ReplayStep | None]:
+) -> tuple[Channel, list[ReplayStep]]:
     """Where a channel's data comes from this time, and what is to be said about that."""
+    what = f"dataset {channel.channel_name}"
     fingerprint = data.properties.get("fingerprint")
     if isinstance(fingerprint, str):
-        what = f"dataset {channel.channel_name}"
         path = scratch / f"{channel.channel_name}.parquet"
-        try:
-            store.rebuild_dataset(fingerprint).write(path)
-        except (DatasetChanged, DatasetNotFound) as error:
-            again = replace(channel, dataset=None, path=str(_source(store, channel, kept)))
-            return again, ReplayStep(what, _UNKNOWN, fingerprint, "", str(error))
-        step = ReplayStep(what, _EQUAL, fingerprint, fingerprint, "built again")
-        return replace(channel, dataset=None, path=str(path)), step
-    return replace(channel, dataset=None, path=str(_source(store, channel, kept))), None
+        dataset, step = _rebuilt(store, what, fingerprint)
+        if dataset is None:
+            path = _source(store, channel, kept)
+        else:
+            dataset.write(path)
+        return replace(channel, dataset=None, path=str(path)), [step]
+    again = replace(channel, dataset=None, path=str(_source(store, channel, kept)))
+    # A file that was cut from a dataset cannot be cut again, but the dataset can be built.
+    origins = store.graph.query(
+        data, "ascendants", depth=1, types=["DataSet"], through=["DerivedFrom"]
+    )
+    fingerprints = {
+        str(one.properties["fingerprint"]) for one in origins if "fingerprint" in one.properties
+    }
+    return again, [_rebuilt(store, f"{what} was cut from", one)[1] for one in sorted(fingerprints)]
+
+
+def _rebuilt(store: Replayable, what: str, fingerprint: str) -> tuple[Dataset | None, ReplayStep]:
+    try:
+        dataset = store.rebuild_dataset(fingerprint)
+    except (DatasetChanged, DatasetNotFound) as error:
+        return None, ReplayStep(what, _UNKNOWN, fingerprint, "", str(error))
+    return dataset, ReplayStep(what, _EQUAL, fingerprint, dataset.fingerprint, "built again")
 
 
 def _source(store: Replayable, channel: Channel, kept: Path) -> Path:
@@ -289,7 +303,8 @@ def _report(
         [again] = fresh.find(type="TrainingJob")
         now = _facts(fresh, again)
     then = _facts(graph, component)
-    built = {step.name.partition(" ")[2] for step in steps}
+    # What a dataset built again holds is said by its fingerprint, not by its file.
+    built = {step.name.removeprefix("dataset ") for step in steps}
     for what, expected in then.items():
         kind, _, channel = what.partition(" ")
         if kind == "data" and channel in built:

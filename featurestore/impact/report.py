@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
+
+_SHOWN: Final = 10
 
 __all__ = ["DatasetHit", "Downstream", "HeldRow", "ImpactReport"]
 
@@ -96,12 +98,13 @@ class Downstream:
 @final
 @dataclass(frozen=True)
 class ImpactReport:
-    """What a record, or every record of an identifier, reached.
+    """What records of an identifier reached.
 
     Args:
         group: the feature group.
         identifier: of the record, as text.
-        event_time: of the record; None: every record of the identifier.
+        event_time: of the record, or of the first; None: every record of the identifier.
+        until: of the last; None: there is one, or all.
         rows: of the group's table; none where it was never flushed, or vacuumed away.
         datasets: that have it, or may have it: the certain ones first.
         downstream: what comes from them, jobs and models and all else.
@@ -110,6 +113,7 @@ class ImpactReport:
     group: str
     identifier: str
     event_time: dt.datetime | None
+    until: dt.datetime | None
     rows: tuple[HeldRow, ...]
     datasets: tuple[DatasetHit, ...]
     downstream: tuple[Downstream, ...]
@@ -125,6 +129,7 @@ class ImpactReport:
             "group": self.group,
             "identifier": self.identifier,
             "event_time": None if self.event_time is None else self.event_time.isoformat(),
+            "until": None if self.until is None else self.until.isoformat(),
             "rows": [row.to_json() for row in self.rows],
             "datasets": [dict(vars(hit), certain=hit.is_certain) for hit in self.datasets],
             "downstream": [dict(vars(one)) for one in self.downstream],
@@ -133,11 +138,15 @@ class ImpactReport:
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> ImpactReport:
         """Read what `to_json` wrote."""
-        time = body["event_time"]
+        first, last = (
+            None if body[name] is None else dt.datetime.fromisoformat(body[name])
+            for name in ("event_time", "until")
+        )
         return cls(
             body["group"],
             body["identifier"],
-            None if time is None else dt.datetime.fromisoformat(time),
+            first,
+            last,
             tuple(map(HeldRow.from_json, body["rows"])),
             tuple(DatasetHit(one["uid"], one["name"], one["rows"]) for one in body["datasets"]),
             tuple(Downstream(**one) for one in body["downstream"]),
@@ -148,8 +157,10 @@ class ImpactReport:
         what = f"{self.group} {self.identifier}"
         if self.event_time is not None:
             what += f" of {self.event_time.isoformat()}"
+        if self.until is not None:
+            what += f" to {self.until.isoformat()}"
         lines = [f"{what}: {len(self.rows)} row(s) in the table"]
-        for row in self.rows:
+        for row in self.rows[:_SHOWN]:
             held = ", ".join(
                 str(first) if first == last else f"{first} to {last}"
                 for first, last in row.versions
@@ -159,6 +170,8 @@ class ImpactReport:
                 f"  event time {row.event_time.isoformat()}, written {row.write_time.isoformat()}"
                 f"{mark}: versions {held or 'none'} in {row.files[-1]}"
             )
+        if len(self.rows) > _SHOWN:
+            lines.append(f"  and {len(self.rows) - _SHOWN:,} more")
         lines.append(f"datasets: {len(self.datasets)}")
         for hit in self.datasets:
             rows = "may have it" if hit.rows is None else f"{hit.rows:,} row(s) of it"

@@ -71,7 +71,12 @@ class Tracer:
         self._graph = graph
 
     def impact(
-        self, group: str, identifier: object, event_time: dt.datetime | None = None
+        self,
+        group: str,
+        identifier: object,
+        event_time: dt.datetime | None = None,
+        *,
+        until: dt.datetime | None = None,
     ) -> ImpactReport:
         """Say where a record is kept, which datasets have it, and what was made of those.
 
@@ -82,11 +87,12 @@ class Tracer:
             group: the feature group.
             identifier: of the record, or its text.
             event_time: of the record; None: every record of the identifier.
+            until: of the last record, the first being of `event_time`; None: one record.
 
         Raises:
             FeatureGroupNotFound: no such group.
-            InvalidRequest: it has no offline store, the identifier is none, or the time has no
-                zone.
+            InvalidRequest: it has no offline store, the identifier is none, a time has no zone,
+                or the last comes before the first.
             StoreUnavailable: the table cannot be read.
         """
         entry = self._group(group)
@@ -103,22 +109,29 @@ class Tracer:
                     f"{identifier!r}"
                 ) from None
         text = identifier_text(entry.group, identifier)
-        try:
-            wanted = None if event_time is None else eventtime.to_us(event_time)
-        except ValueError as error:
-            raise InvalidRequest(f"{group}: event_time: {error}") from None
+        first = _moment(group, "event_time", event_time)
+        last = first if until is None else _moment(group, "until", until)
+        if until is not None and (first is None or last is None or last < first):
+            raise InvalidRequest(
+                f"{group}: until: expected a time at or after event_time, got {until} and "
+                f"{event_time}"
+            )
         key = parse(text)
         table = self._table(entry)
-        rows = [
-            row
-            for row in rows_held(table, entry.group.record_identifier, ARROW_TYPES[kind], key)
-            if wanted in (None, row.event_time_us)
-        ]
+        rows = rows_held(
+            table,
+            entry.group.record_identifier,
+            ARROW_TYPES[kind],
+            key,
+            first_us=first,
+            last_us=last,
+        )
         datasets = self._datasets(entry, table.uri, key, {row.event_time_us for row in rows}, rows)
         return ImpactReport(
             group,
             text,
             event_time,
+            until,
             tuple(
                 HeldRow(
                     eventtime.to_datetime(row.event_time_us),
@@ -283,6 +296,13 @@ class Tracer:
         return tuple(
             sorted(found.values(), key=lambda one: (not one.is_certain, one.type, one.name))
         )
+
+
+def _moment(group: str, name: str, time: dt.datetime | None) -> int | None:
+    try:
+        return None if time is None else eventtime.to_us(time)
+    except ValueError as error:
+        raise InvalidRequest(f"{group}: {name}: {error}") from None
 
 
 def _reads(selection: Mapping[str, Any], entry: Registered) -> bool:

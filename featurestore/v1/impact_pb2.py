@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x61turestore/v1/impact.proto\x12\x0f\x66\x65\x61turestore.v1\"o\n\x12TraceRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\x12\n\nevent_time\x18\x03 \x01(\t\"*\n\x13TraceRecordResponse\x12\x13\n\x0breport_json\x18\x01 \x01(\t\")\n\x18ListRecordsBehindRequest\x12\r\n\x05start\x18\x01 \x01(\t\")\n\x19ListRecordsBehindResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x61turestore/v1/impact.proto\x12\x0f\x66\x65\x61turestore.v1\"~\n\x12TraceRecordRequest\x12\x1a\n\x12\x66\x65\x61ture_group_name\x18\x01 \x01(\t\x12)\n!record_identifier_value_as_string\x18\x02 \x01(\t\x12\x12\n\nevent_time\x18\x03 \x01(\t\x12\r\n\x05until\x18\x04 \x01(\t\"*\n\x13TraceRecordResponse\x12\x13\n\x0breport_json\x18\x01 \x01(\t\")\n\x18ListRecordsBehindRequest\x12\r\n\x05start\x18\x01 \x01(\t\")\n\x19ListRecordsBehindResponse\x12\x0c\n\x04rows\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,11 +32,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featurestore.v1.impact_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRACERECORDREQUEST']._serialized_start=49
-  _globals['_TRACERECORDREQUEST']._serialized_end=160
-  _globals['_TRACERECORDRESPONSE']._serialized_start=162
-  _globals['_TRACERECORDRESPONSE']._serialized_end=204
-  _globals['_LISTRECORDSBEHINDREQUEST']._serialized_start=206
-  _globals['_LISTRECORDSBEHINDREQUEST']._serialized_end=247
-  _globals['_LISTRECORDSBEHINDRESPONSE']._serialized_start=249
-  _globals['_LISTRECORDSBEHINDRESPONSE']._serialized_end=290
+  _globals['_TRACERECORDREQUEST']._serialized_end=175
+  _globals['_TRACERECORDRESPONSE']._serialized_start=177
+  _globals['_TRACERECORDRESPONSE']._serialized_end=219
+  _globals['_LISTRECORDSBEHINDREQUEST']._serialized_start=221
+  _globals['_LISTRECORDSBEHINDREQUEST']._serialized_end=262
+  _globals['_LISTRECORDSBEHINDRESPONSE']._serialized_start=264
+  _globals['_LISTRECORDSBEHINDRESPONSE']._serialized_end=305
 # @@protoc_insertion_point(module_scope)

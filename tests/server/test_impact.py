@@ -78,6 +78,11 @@ def test_a_record_is_followed_to_its_models(filled):
     assert "2 row(s) of it" in text
     assert "Model with" in text
 
+    some = filled.impact("weather", "JFK", at(5), until=at(7))
+    assert [row.event_time for row in some.rows] == [at(6)]
+    assert some.datasets == report.datasets
+    with pytest.raises(InvalidRequest, match="until: expected a time at or after"):
+        filled.impact("weather", "JFK", at(7), until=at(5))
     every = filled.impact("weather", "JFK")
     assert [row.event_time for row in every.rows] == [at(6), at(8)]
     assert {hit.name: hit.rows for hit in every.datasets} == {

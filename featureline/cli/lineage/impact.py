@@ -27,22 +27,29 @@ _COLUMNS = ("dataset", "feature_group", "record_identifier", "event_time", "rows
 @click.argument("group")
 @click.argument("identifier")
 @click.option("--event-time", help="ISO 8601 with a zone.  [default: every record of IDENTIFIER]")
+@click.option("--until", help="Event time of the last record, the first being of --event-time.")
 @common_options
 def impact(
     group: str,
     identifier: str,
     event_time: str | None,
+    until: str | None,
     home: Path | None,
     connect: str | None,
     as_json: bool,
 ) -> None:
-    """Say where a record is kept, which datasets have it, and what was made of those.
+    """Say where records of IDENTIFIER are kept, which datasets have it, and what was made of those.
 
     Saved datasets are looked into row by row. Of others it is known only that they read a version
     of the table that has the record.
     """
     with open_any(home, connect) as store:
-        report = store.impact(group, identifier, _time(event_time))
+        report = store.impact(
+            group,
+            identifier,
+            _time(event_time, "--event-time"),
+            until=_time(until, "--until"),
+        )
     emit(report.to_json(), as_json=as_json, text=report.to_text())
 
 
@@ -108,15 +115,15 @@ def replay(
         sys.exit(1)
 
 
-def _time(text: str | None) -> dt.datetime | None:
+def _time(text: str | None, option: str) -> dt.datetime | None:
     if text is None:
         return None
     try:
         time = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise click.UsageError(f"--event-time: expected ISO 8601, got {text!r}") from None
+        raise click.UsageError(f"{option}: expected ISO 8601, got {text!r}") from None
     if time.tzinfo is None:
-        raise click.UsageError(f"--event-time: expected a zone, as in {text}Z, got {text!r}")
+        raise click.UsageError(f"{option}: expected a zone, as in {text}Z, got {text!r}")
     return time
 
 
