@@ -24,11 +24,14 @@ _PACKAGES = ("packages", "libraries")
 _ENVIRONMENT = frozenset(
     {"python_version", "environment_digest", "device", "threads", "platform", "image", "cuda"}
 )
+# What came of a run: never a cause.
 _OUTCOMES = ("metrics",)
+_RESULTS = ("rounds", "rows", "refused", "stop_reason", "failure_reason")
 # What every run has of its own, and what says again what is compared by itself.
 _OWN = frozenset(
-    {"started_us", "ended_us", "metric_summaries", "failure_reason", "job", "tags", "proof"}
-    | {"rebuilt", "run", "run_id", "attempt", "resumed", "host", "pid", "user", "working_folder"}
+    {"started_us", "ended_us", "metric_summaries", "job", "tags", "proof", "rebuilt", "channels"}
+    | {"run", "run_id", "attempt", "resumed", "host", "pid", "user", "working_folder"}
+    | {"feature_importance", "verdict", "report", "partitions", "stretches"}
 )
 _MEASURES = ("rows", "files", "bytes", "table_version")
 _MOST_LINES = 12
@@ -208,7 +211,7 @@ def job_differences(a: Entity, b: Entity) -> list[Difference]:
     ]
     found += _environment(a, b, left, right)
     found += _code(a, b, left, right)
-    for name in (*_OWN, *_OUTCOMES, *_PACKAGES, *_CODE_DIFFS, *_CODE, *_ENVIRONMENT):
+    for name in (*_OWN, *_OUTCOMES, *_RESULTS, *_PACKAGES, *_CODE_DIFFS, *_CODE, *_ENVIRONMENT):
         left.pop(name, None)
         right.pop(name, None)
     for name, old, new in _changed(left, right):
@@ -224,12 +227,12 @@ def outcomes(a: Entity, b: Entity) -> list[tuple[str, JSON, JSON]]:
         found += _changed(
             _mapping(a.properties.get(group, {})), _mapping(b.properties.get(group, {}))
         )
-    for name, old, new in (
-        ("state", a.state, b.state),
-        ("failure_reason", a.properties.get("failure_reason"), b.properties.get("failure_reason")),
-    ):
+    if a.state != b.state:
+        found.append(("state", a.state or None, b.state or None))
+    for name in _RESULTS:
+        old, new = a.properties.get(name), b.properties.get(name)
         if old != new:
-            found.append((name, old or None, new or None))
+            found.append((name, old, new))
     return found
 
 

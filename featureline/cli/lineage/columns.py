@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from featureline.cli.lineage.listing import listing
 from featureline.cli.lineage.options import as_of_option
 from featureline.cli.lineage.start import find_start
-from featureline.cli.output import emit, emit_table
+from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any
 from lineage import Direction
 
@@ -64,12 +65,8 @@ def columns(
         }
         emit(body, as_json=True, text="")
         return
-    emit_table(
-        rows,
-        ("from", "to", "kind", "importance", "description"),
-        as_json=False,
-        empty="no columns are recorded there",
-    )
+    shown = ("from", "to", "kind", "importance", "description")
+    click.echo(listing(rows, shown, empty="no columns are recorded there"))
 
 
 @click.command()
@@ -124,12 +121,6 @@ def models(
         }
         for use in found
     ]
-    if as_json:
-        emit([use.to_json() for use in found], as_json=True, text="")
-        return
-    emit_table(
-        rows,
-        ("importance", "type", "name", "version", "as"),
-        as_json=False,
-        empty="nothing is recorded to use it",
-    )
+    shown = ("importance", "type", "name", "version", "as")
+    text = listing(rows, shown, empty="nothing is recorded to use it")
+    emit([use.to_json() for use in found], as_json=as_json, text=text)

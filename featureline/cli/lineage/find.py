@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from featureline.cli.lineage.listing import listing
 from featureline.cli.lineage.options import as_of_option, filter_options, limit_option
 from featureline.cli.lineage.start import find_start
-from featureline.cli.output import emit, emit_table
+from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any
 from lineage import Entity
 from lineage.entity import from_us
@@ -61,30 +62,20 @@ def find(
         }
         for entity in found
     ]
-    if as_json:
-        emit(
-            [
-                row
-                | {
-                    "kind": entity.kind.value,
-                    "source_uri": entity.source_uri,
-                    "content_hash": entity.content_hash,
-                    "created": entity.created,
-                    "modified": entity.modified,
-                    "properties": entity.properties,
-                }
-                for row, entity in zip(rows, found, strict=True)
-            ],
-            as_json=True,
-            text="",
-        )
-    else:
-        emit_table(
-            rows,
-            ("type", "name", "version", "state", "modified", "uid"),
-            as_json=False,
-            empty="nothing fits",
-        )
+    body = [
+        row
+        | {
+            "kind": entity.kind.value,
+            "source_uri": entity.source_uri,
+            "content_hash": entity.content_hash,
+            "created": entity.created,
+            "modified": entity.modified,
+            "properties": entity.properties,
+        }
+        for row, entity in zip(rows, found, strict=True)
+    ]
+    shown = ("type", "name", "version", "state", "modified", "uid")
+    emit(body, as_json=as_json, text=listing(rows, shown, empty="nothing fits"))
     if not found:
         click.get_current_context().exit(1)
 
@@ -108,24 +99,19 @@ def runs(start: str, home: Path | None, connect: str | None, as_json: bool) -> N
         }
         for run in found
     ]
-    if as_json:
-        emit(
-            [
-                {
-                    "run": run.uid,
-                    "entity": run.entity,
-                    "state": run.state,
-                    "started_us": run.started_us,
-                    "ended_us": run.ended_us,
-                    "properties": run.properties,
-                }
-                for run in found
-            ],
-            as_json=True,
-            text="",
-        )
-        return
-    emit_table(rows, ("run", "state", "started", "seconds"), as_json=False, empty="no runs")
+    body = [
+        {
+            "run": run.uid,
+            "entity": run.entity,
+            "state": run.state,
+            "started_us": run.started_us,
+            "ended_us": run.ended_us,
+            "properties": run.properties,
+        }
+        for run in found
+    ]
+    text = listing(rows, ("run", "state", "started", "seconds"), empty="no runs")
+    emit(body, as_json=as_json, text=text)
 
 
 def _time(time: dt.datetime | None) -> str:

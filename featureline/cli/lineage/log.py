@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from featureline.cli.lineage.listing import listing
 from featureline.cli.lineage.options import limit_option, moment
 from featureline.cli.lineage.start import find_start
-from featureline.cli.output import emit, emit_table
+from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any
 
 __all__ = ["log", "stats", "verify"]
+
+_NAMED = 2
 
 
 @click.command()
@@ -50,22 +54,25 @@ def log(
             **times,
             **options,
         )
-    if as_json:
-        emit([event.to_json() for event in found], as_json=True, text="")
-        return
     rows = [
         {
             "sequence": event.sequence,
             "time": f"{event.time:%Y-%m-%d %H:%M:%S}",
             "actor": event.actor,
             "kind": event.kind,
-            "entities": len(event.entities),
-            "associations": event.associations,
+            "recorded": _recorded(event.entities),
         }
         for event in found
     ]
-    columns = ("sequence", "time", "actor", "kind", "entities", "associations")
-    emit_table(rows, columns, as_json=False, empty="no events")
+    text = listing(rows, ("sequence", "time", "actor", "kind", "recorded"), empty="no events")
+    emit([event.to_json() for event in found], as_json=as_json, text=text)
+
+
+def _recorded(uids: Sequence[str]) -> str:
+    """Name the first entities of an event, and count the others."""
+    named = [uid.removeprefix("urn:fs:") for uid in uids[:_NAMED]]
+    more = len(uids) - len(named)
+    return ", ".join([*named, *([f"{more} more"] if more > 0 else [])])
 
 
 @click.command()
