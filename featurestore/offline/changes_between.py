@@ -100,7 +100,7 @@ class TableChange:
         'version 3 → 5: 1 file added (20 rows), 100 → 120 rows'
         """
         parts = [
-            f"{_plural(len(files), 'file')} {verb}{'' if rows is None else f' ({rows:,} rows)'}"
+            f"{_plural(len(files), 'file')} {verb}{_in_brackets(rows)}"
             for files, rows, verb in (
                 (self.files_added, self.rows_added, "added"),
                 (self.files_removed, self.rows_removed, "removed"),
@@ -112,7 +112,8 @@ class TableChange:
         if self.has_same_rows and (self.files_added or self.files_removed):
             parts.append("only rewritten: the same rows")
         if self.earliest is not None and self.latest is not None:
-            parts.append(f"event times {self.earliest:%Y-%m-%d} to {self.latest:%Y-%m-%d}")
+            days = dict.fromkeys((f"{self.earliest:%Y-%m-%d}", f"{self.latest:%Y-%m-%d}"))
+            parts.append(f"event times {' to '.join(days)}")
         for names, verb in ((self.columns_added, "new"), (self.columns_removed, "gone")):
             if names:
                 parts.append(f"{verb}: {', '.join(names)}")
@@ -234,6 +235,10 @@ def _time(
     if not known or len(known) < len(times_us):
         return None
     return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=choose(known))
+
+
+def _in_brackets(rows: int | None) -> str:
+    return "" if rows is None else f" ({_plural(rows, 'row')})"
 
 
 def _plural(count: int, noun: str) -> str:
