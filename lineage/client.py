@@ -248,13 +248,13 @@ class LineageClient:
         request = pb.QueryLineageRequest(
             start=query.start,
             direction=convert.direction_to_message(query.direction),
-            depth=query.depth,
+            depth=convert.count_to_message(query.depth),
             filter=convert.filter_to_message(query.wanted),
             include_edges=query.include_edges,
             max_results=_PAGE,
             through=sorted(query.through),
-            limit=query.limit,
-            max_walked=query.max_walked,
+            limit=convert.count_to_message(query.limit),
+            max_walked=convert.count_to_message(query.max_walked),
             as_of=convert.as_of_to_message(query.as_of),
         )
         first: pb.QueryLineageResponse = self._call(self._stub.QueryLineage, request)
@@ -291,7 +291,7 @@ class LineageClient:
                 start=uid_of(start),
                 column=column,
                 direction=convert.direction_to_message(as_direction(direction)),
-                depth=depth,
+                depth=convert.count_to_message(depth),
                 as_of=convert.as_of_to_message(as_of),
             ),
         )
@@ -360,7 +360,7 @@ class LineageClient:
                 source_uri=source_uri,
                 content_hash=content_hash,
                 tags=[pb.Tag(key=key, value=value) for key, value in (tags or {}).items()],
-                limit=limit,
+                limit=convert.count_to_message(limit),
                 as_of=convert.as_of_to_message(as_of),
             ),
         )
@@ -388,10 +388,10 @@ class LineageClient:
                 start=uid_of(start),
                 end=uid_of(end),
                 direction=convert.direction_to_message(as_direction(direction)),
-                limit=limit,
-                max_length=max_length,
+                limit=convert.count_to_message(limit),
+                max_length=convert.count_to_message(max_length),
                 through=sorted(as_links(through)),
-                max_walked=max_walked,
+                max_walked=convert.count_to_message(max_walked),
                 as_of=convert.as_of_to_message(as_of),
             ),
         )
@@ -556,8 +556,8 @@ class LineageClient:
                 actors=(actors,) if isinstance(actors, str) else actors,
                 since=convert.timestamp(since),
                 until=convert.timestamp(until),
-                before=before,
-                limit=limit,
+                before=None if before is None else min(before, convert.MAX_SEQUENCE),
+                limit=convert.count_to_message(limit),
             ),
         )
         return [convert_answer.event_from_message(event) for event in reply.events]
@@ -652,10 +652,10 @@ def _common(
     check_count("limit", limit, 1)
     return pb.CommonEntitiesRequest(
         entities=map(uid_of, entities),
-        depth=depth,
+        depth=convert.count_to_message(depth),
         filter=convert.filter_to_message(wanted),
         through=sorted(as_links(through)),
-        limit=limit,
+        limit=convert.count_to_message(limit),
         as_of=convert.as_of_to_message(as_of),
     )
 

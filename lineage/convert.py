@@ -41,7 +41,8 @@ _FACTS: Final = ("uid", "nearest", "path", "principal", "action", "resource", "s
 # What a double, the only number of a Struct, holds exactly.
 _EXACT: Final = 2**53
 
-_MAX_SEQUENCE: Final = 2**63 - 1
+MAX_SEQUENCE: Final = 2**63 - 1
+_MAX_COUNT: Final = 2**31 - 1
 _TIMES: Final = ("created_after", "created_before", "modified_after", "modified_before")
 
 _KINDS: Final = {
@@ -213,7 +214,7 @@ def as_of_to_message(as_of: int | datetime | None) -> pb.AsOf | None:
         return None
     if isinstance(as_of, datetime):
         return pb.AsOf(time=timestamp(as_of))
-    if as_of > _MAX_SEQUENCE:
+    if as_of > MAX_SEQUENCE:
         raise InvalidQuery(f"as_of: expected a sequence of at most 2^63 - 1, got {as_of}")
     return pb.AsOf(sequence=as_of)
 
@@ -227,6 +228,11 @@ def as_of_from_message(message: pb.AsOf) -> int | datetime | None:
             return from_us(message.time.ToMicroseconds())
         case _:
             return None
+
+
+def count_to_message(count: int | None) -> int | None:
+    """A limit as a message: what is more than it can say is as good as all it can say."""
+    return None if count is None else min(count, _MAX_COUNT)
 
 
 def filter_to_message(wanted: Filter) -> pb.EntityFilter:

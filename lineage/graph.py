@@ -375,7 +375,7 @@ class Graph:
             properties: any of these pairs.
             tags: all of these, of any value where it is None.
             source_uri: exactly this.
-            content_hash: begins like this.
+            content_hash: of artifacts, begins like this.
             created_after: created at or after this time.
             created_before: created before or at this time.
             modified_after: last modified at or after this time.
@@ -387,8 +387,8 @@ class Graph:
             InvalidEntity: an unknown kind.
             InvalidQuery: a limit or point in time that is none.
 
-        Cost: by name, uri, types or tags an index is used; by anything else alone the whole
-        graph is read.
+        Cost: by name, uri, types or tags an index is used; the content hash alone is looked for
+        in all artifacts, and by anything else alone the whole graph is read.
         """
         return ask.search(
             self._store,

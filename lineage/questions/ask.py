@@ -224,13 +224,13 @@ def search(
     """See `Graph.search`."""
     check_count("limit", limit, 1)
     with viewed(store, as_of) as view:
-        found = list(_named(view, name, source_uri, tags or {}, wanted))
+        found = _named(view, name, source_uri, content_hash or "", tags or {}, wanted)
     found = [
         entity
         for entity in found
         if (name is None or entity.name == name)
         and (source_uri is None or entity.source_uri == source_uri)
-        and (not content_hash or entity.content_hash.startswith(content_hash))
+        and (not content_hash or _begins(entity, content_hash))
         and wanted.matches(entity)
     ]
     found.reverse()
@@ -241,6 +241,7 @@ def _named(
     view: View,
     name: str | None,
     source_uri: str | None,
+    content_hash: str,
     tags: Mapping[str, str | None],
     wanted: Filter,
 ) -> list[Entity]:
@@ -248,6 +249,8 @@ def _named(
     if tags:
         nodes = set.intersection(*(set(view.tagged(key, value)) for key, value in tags.items()))
         return list(view.entities(sorted(nodes)))
+    if content_hash and name is None and source_uri is None:
+        return list(view.entities(view.beginning(content_hash)))
     kinds: list[Kind | None] = [*wanted.kinds] if len(wanted.kinds) == 1 else [None]
     if name is not None or source_uri is not None or not wanted.types:
         return view.find(kind=kinds[0], type=None, name=name, source_uri=source_uri)
@@ -259,6 +262,10 @@ def _named(
     if len(wanted.types) > 1:
         found.sort(key=lambda entity: (to_us(entity.created) if entity.created else 0, entity.uid))
     return found
+
+
+def _begins(entity: Entity, content_hash: str) -> bool:
+    return entity.kind is Kind.ARTIFACT and entity.content_hash.startswith(content_hash)
 
 
 def _features(view: View, user: Entity) -> list[FeatureUse]:

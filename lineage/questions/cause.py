@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias, final
+from typing import Protocol, final
 
 from lineage.entity import JSON, Entity, Kind
 from lineage.questions.words import entity_json, flat, plural, title, value_text
@@ -127,8 +127,11 @@ class DataChange:
     details: tuple[str, ...] = ()
 
 
-DataChanges: TypeAlias = Callable[[Entity, Entity], DataChange | None]
-"""Says what changed between two versions of data; None where it cannot say."""
+class DataChanges(Protocol):
+    """Says what changed between two versions of data; None where it cannot say."""
+
+    def __call__(self, a: Entity, b: Entity, /) -> DataChange | None:
+        """Compare them; what it cannot read it says in the summary, and raises nothing."""
 
 
 def is_code(entity: Entity) -> bool:

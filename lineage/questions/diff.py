@@ -204,6 +204,8 @@ class _Comparison:
         self._entities: dict[int, Entity] = {}
         self._inputs: dict[int, list[int]] = {}
         self._explained: dict[Pair, bool] = {}
+        # Of each side, the partner on the other: a thing plays one role.
+        self._partners: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self._causes: list[Difference] = []
 
     def of(self, a: int, b: int) -> LineageDiff:
@@ -218,6 +220,7 @@ class _Comparison:
         is_equal = a == b or is_same_content(first, second)
         found: list[Outcome] = []
         if a != b:
+            self._partners[0][a], self._partners[1][b] = b, a
             self._explain((a, b))
             if not self._causes and not is_equal:
                 self._causes.append(unexplained(first, second, self._why(a, b)))
@@ -316,14 +319,22 @@ class _Comparison:
         roles: Sequence[Callable[[Entity], object]],
     ) -> tuple[list[Pair], list[Alone]]:
         """Pairs in the same role with other content, and those without a partner."""
-        pairs: list[Pair] = []
+        ours_to, theirs_to = self._partners
+        known = {(a, ours_to[a]) for a in left if a in ours_to}
+        known |= {(theirs_to[b], b) for b in right if b in theirs_to}
+        found = sorted(known)
+        left = [a for a in left if a not in ours_to]
+        right = [b for b in right if b not in theirs_to]
         for role in roles:
             for ours, theirs in _groups(role, left, right, self._entities):
                 for a, b in _nearest(ours, theirs, self._entities):
                     left.remove(a)
                     right.remove(b)
-                    if not is_same_content(self._entities[a], self._entities[b]):
-                        pairs.append((a, b))
+                    ours_to[a], theirs_to[b] = b, a
+                    found.append((a, b))
+        pairs = [
+            (a, b) for a, b in found if not is_same_content(self._entities[a], self._entities[b])
+        ]
         alone: list[Alone] = [
             *((self._entities[node], None) for node in left),
             *((None, self._entities[node]) for node in right),
@@ -428,7 +439,7 @@ def _nearest(ours: list[int], theirs: list[int], entities: dict[int, Entity]) ->
             ours.remove(a)
             theirs.remove(same[0])
             yield a, same[0]
-    if len(ours) * len(theirs) > _MOST_COMPARED**2:
+    if len(ours) * len(theirs) == 1 or len(ours) * len(theirs) > _MOST_COMPARED**2:
         yield from zip(ours, theirs, strict=False)
         return
     scored = sorted(
