@@ -61,6 +61,7 @@ from lineage.run import Run
 from lineage.service import LineageService
 from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
+from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
@@ -121,6 +122,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "LineageStore",
     "MemoryStore",
     "SQLiteStore",
+    "PostgresStore",
     # over the network
     "connect",
     "ClientTls",

@@ -42,6 +42,7 @@ from lineage.questions import (
 from lineage.result import LineageResult
 from lineage.run import Run
 from lineage.store import LineageStore
+from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 
 _MAX_CHARACTERS = 256
@@ -53,7 +54,8 @@ def open(  # noqa: A001 - `lineage.open` is the front door
     """Open the lineage graph in the file at `path`, made when absent.
 
     Any number of threads and processes may have it open. The file has to lie on
-    a local disk.
+    a local disk. A `postgresql://` URL opens a graph that many machines share instead; see
+    `PostgresStore.open`.
 
     Args:
         path: of the file.
@@ -64,6 +66,8 @@ def open(  # noqa: A001 - `lineage.open` is the front door
         StoreUnavailable: the path cannot be read or written.
         StoreCorrupt: the file is damaged.
     """
+    if isinstance(path, str) and path.startswith(("postgresql://", "postgres://")):
+        return Graph(PostgresStore.open(path), changes=changes)
     return Graph(SQLiteStore.open(path), changes=changes)
 
 
@@ -94,6 +98,11 @@ class Graph:
     def __init__(self, store: LineageStore, *, changes: DataChanges | None = None) -> None:
         self._store = store
         self._changes = changes
+
+    @property
+    def store(self) -> LineageStore:
+        """Where the graph is kept, for those who follow its log."""
+        return self._store
 
     def record(
         self,

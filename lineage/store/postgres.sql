@@ -55,13 +55,13 @@ CREATE TABLE entity (
     modified_seq BIGINT NOT NULL
 );
 
-CREATE INDEX entity_type_name ON entity (type, name);
-CREATE INDEX entity_name ON entity (name);
-CREATE UNIQUE INDEX artifact_identity ON entity (source_uri, content_hash) WHERE kind = 'Artifact';
-CREATE UNIQUE INDEX artifact_version ON entity (source_uri, version) WHERE kind = 'Artifact';
-CREATE INDEX artifact_content ON entity (content_hash)
+-- Texts may be longer than a B-tree takes, so these are hash indexes; what is unique is seen to
+-- by the appender, which is alone.
+CREATE INDEX entity_type ON entity (type);
+CREATE INDEX entity_name ON entity USING hash (name);
+CREATE INDEX entity_source ON entity USING hash (source_uri);
+CREATE INDEX artifact_content ON entity USING hash (content_hash)
     WHERE kind = 'Artifact' AND content_hash <> '';
-CREATE INDEX source ON entity (source_uri) WHERE kind <> 'Artifact' AND source_uri <> '';
 
 -- An index by destination and one by source: each direction of a walk reads one of the two
 -- and nothing else.
@@ -107,11 +107,11 @@ CREATE TABLE column_edge (
     valid_to_seq   BIGINT,
     description    TEXT COLLATE "C" NOT NULL,
     masking        INTEGER NOT NULL,
-    properties     TEXT COLLATE "C" NOT NULL,
-    PRIMARY KEY (dst, dst_column, src, src_column, by, type, subtype, valid_from_seq)
+    properties     TEXT COLLATE "C" NOT NULL
 );
 
-CREATE INDEX column_downstream ON column_edge (src, src_column);
+CREATE INDEX column_upstream ON column_edge (dst);
+CREATE INDEX column_downstream ON column_edge (src);
 
 CREATE TABLE run (
     uid            TEXT COLLATE "C" NOT NULL,
@@ -136,10 +136,12 @@ CREATE TABLE tag (
     PRIMARY KEY (entity, key, valid_from_seq)
 );
 
-CREATE INDEX tag_value ON tag (key, value);
+CREATE INDEX tag_key ON tag (key);
 
 CREATE TABLE alias (
-    alias          TEXT COLLATE "C" PRIMARY KEY,
+    alias          TEXT COLLATE "C" NOT NULL,
     entity         BIGINT NOT NULL,
     valid_from_seq BIGINT NOT NULL
 );
+
+CREATE INDEX alias_name ON alias USING hash (alias);

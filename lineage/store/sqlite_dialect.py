@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 from lineage.store.tables import Dialect
@@ -16,6 +16,7 @@ SQLITE = Dialect(
     "FROM json_each(?)) AS wanted",
     join="CROSS JOIN",  # keeps the order of the list, where a plain join may be turned around
     array=json.dumps,
+    pairs=lambda pairs: (json.dumps(pairs),),
     in_order="",
 )
 

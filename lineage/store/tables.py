@@ -54,6 +54,7 @@ class Dialect:
         columns: the same of pairs, as the columns `node` and `name`.
         join: joins such a table with another one, beginning with its rows.
         array: makes the parameter.
+        pairs: makes the parameters of pairs.
         in_order: SQL that sorts by the place in the list, where the join does not keep it.
     """
 
@@ -62,6 +63,7 @@ class Dialect:
     columns: str
     join: str
     array: Callable[[Sequence[Any]], Any]
+    pairs: Callable[[Sequence[tuple[int, str]]], tuple[Any, ...]]
     in_order: str
 
 
@@ -147,11 +149,12 @@ class Tables(View):
             self._put_run(sequence, run)
         for uid, key, value in change.tags:
             self._put_tag(sequence, self._nodes[uid], key, value)
-        self.connection.many(
-            "INSERT INTO alias (alias, entity, valid_from_seq) VALUES (?, ?, ?) "
-            "ON CONFLICT DO NOTHING",
-            [(alias, self._nodes[uid], sequence) for alias, uid in change.aliases],
-        )
+        for alias, uid in change.aliases:
+            if self.alias(alias) is None:
+                self.connection.many(
+                    "INSERT INTO alias (alias, entity, valid_from_seq) VALUES (?, ?, ?)",
+                    [(alias, self._nodes[uid], sequence)],
+                )
 
     def by_uid(self, uids: Collection[str]) -> dict[str, Entity]:
         """Those of these uids that exist."""
@@ -348,7 +351,7 @@ class Tables(View):
             f"{self._sql.join} column_edge AS edge ON edge.{at} = wanted.node "
             f"WHERE (edge.{at}_column = wanted.name OR edge.{at}_column = '' OR wanted.name = '') "
             f"AND {self._is_valid}",
-            self._sql.array(columns),
+            *self._sql.pairs(columns),
         )
         return [ColumnRow(*(*row[:8], bool(row[8]), row[9])) for row in rows]
 

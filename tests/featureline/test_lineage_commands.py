@@ -138,11 +138,17 @@ def test_filters_limits_and_times_of_a_query(run: Callable[..., Result]) -> None
 
 
 def test_what_start_stands_for(run: Callable[..., Result]) -> None:
-    for start in ("arn:model/0", "0", "abcdef00", "urn:fs:trial-component:TrainingJob:job0"):
+    for start in (
+        "arn:model/0",
+        "0",
+        "Model:0",
+        "abcdef00",
+        "urn:fs:trial-component:TrainingJob:job0",
+    ):
         assert run("query", start, "--depth", "0").exit_code == 0, start
     several = run("query", "abcdef")
     assert several.exit_code == 2
-    assert "'abcdef' stands for 2 things; give a uid:" in several.output
+    assert "'abcdef' stands for 2 things; give TYPE:NAME or a uid:" in several.output
     twins = run("explain", "twin.csv")
     assert twins.exit_code == 2
     assert twins.output.count("urn:fs:artifact:s3:twin.csv@") == 2

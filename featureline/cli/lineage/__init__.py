@@ -14,8 +14,8 @@ def lineage_commands() -> None:
     """Ask where something comes from and what it reaches.
 
     START, and A and B, are an entity's uid, another name of it, its name, a feature group, a
-    training job, the digest of a model or the fingerprint of a dataset, or the first 6 or more
-    characters of one. A name that stands for several is refused, and they are listed.
+    training job, TYPE:NAME, the digest of a model or the fingerprint of a dataset, or the first 6
+    or more characters of one. A name that stands for several is refused, and they are listed.
     """
 
 

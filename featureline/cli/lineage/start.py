@@ -36,10 +36,20 @@ def find_start(graph: Any, start: str) -> Entity:
             with contextlib.suppress(lineage.EntityNotFound):
                 entity: Entity = graph.entity(lineage.derived_uid(candidate))
                 return entity
-        named: list[Entity] = graph.find(name=start) or _by_digest(graph, start)
+        named: list[Entity] = graph.find(name=start) or _by_type(graph, start)
+        named = named or _by_digest(graph, start)
         if not named:
             raise missing from None
         return _only(start, named)
+    return found
+
+
+def _by_type(graph: Any, start: str) -> list[Entity]:
+    """Find what is meant by TYPE:NAME."""
+    what, colon, name = start.partition(":")
+    if not (what and colon and name):
+        return []
+    found: list[Entity] = graph.search(name=name, types=[what])
     return found
 
 
@@ -66,8 +76,13 @@ def _only(start: str, named: list[Entity]) -> Entity:
             places[place] = entity
     if len(places) == 1:
         return next(iter(places.values()))
-    lines = [f"{entity.type} {entity.uid}" for entity in list(places.values())[:_MOST_LISTED]]
+    lines = [
+        f"{entity.type}:{entity.name}  {entity.uid}"
+        for entity in list(places.values())[:_MOST_LISTED]
+    ]
     if len(places) > _MOST_LISTED:
         lines.append(f"… and {len(places) - _MOST_LISTED:,} more")
     listed = "\n  ".join(lines)
-    raise click.UsageError(f"{start!r} stands for {len(places):,} things; give a uid:\n  {listed}")
+    raise click.UsageError(
+        f"{start!r} stands for {len(places):,} things; give TYPE:NAME or a uid:\n  {listed}"
+    )
