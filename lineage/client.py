@@ -36,7 +36,7 @@ from lineage.questions import (
     LineagePath,
     Paths,
 )
-from lineage.questions.ask import as_links, check_count, check_time, uid_of
+from lineage.questions.ask import as_links, check_count, check_paths, check_time, uid_of
 from lineage.result import Content, LineageResult
 from lineage.run import Run
 from lineage.v1 import lineage_pb2 as pb
@@ -379,7 +379,7 @@ class LineageClient:
         as_of: int | datetime | None = None,
     ) -> Paths:
         """The ways from one entity to another, shortest first; see `Graph.paths`."""
-        check_count("limit", limit, 1, is_optional=False)
+        check_paths(limit)
         check_count("max_length", max_length, 0)
         check_count("max_walked", max_walked, 2)
         reply: pb.FindPathsResponse = self._call(

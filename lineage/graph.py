@@ -442,7 +442,7 @@ class Graph:
             direction: descendants follows associations forwards, ascendants backwards,
                 either takes the paths that do one of the two throughout, and both turns
                 wherever it may.
-            limit: most paths.
+            limit: most paths, from 1 to 10,000.
             max_length: most associations on a path.
             through: association types to walk along; None for all.
             max_walked: most entities to visit; the paths found by then may not be the shortest.

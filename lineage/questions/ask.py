@@ -20,6 +20,8 @@ from lineage.questions.explain import Explanation, explained, find_account
 from lineage.questions.paths import LineagePath, Paths, find_paths, find_shortest
 from lineage.store import LineageStore, View
 
+MAX_PATHS = 10_000
+
 _FEATURES_SHOWN = 50
 
 
@@ -42,7 +44,7 @@ def paths(
 ) -> Paths:
     """See `Graph.paths`."""
     way, links = as_direction(direction), as_links(through)
-    check_count("limit", limit, 1, is_optional=False)
+    check_paths(limit)
     check_count("max_length", max_length, 0)
     check_count("max_walked", max_walked, 2)
     with viewed(store, as_of) as view:
@@ -295,6 +297,16 @@ def check_count(name: str, value: int | None, least: int, *, is_optional: bool =
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         none = ", or None" if is_optional else ""
         raise InvalidQuery(f"{name}: expected an int of at least {least}{none}; got {value!r}")
+
+
+def check_paths(limit: int) -> None:
+    """Refuse a number of paths that is none, or that nobody reads.
+
+    Raises:
+        InvalidQuery: it is not from 1 to `MAX_PATHS`.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PATHS:
+        raise InvalidQuery(f"limit: expected 1 to {MAX_PATHS} paths, got {limit!r}")
 
 
 def check_time(name: str, time: datetime | None) -> None:

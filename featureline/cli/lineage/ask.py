@@ -31,7 +31,7 @@ __all__ = ["ancestors", "diff", "explain", "paths"]
     show_default=True,
     help="From A with the arrows (descendants), against them, either, or regardless of them.",
 )
-@limit_option("Show at most so many paths, shortest first.", default=10)
+@limit_option("Show at most so many paths, shortest first.", default=10, most=10_000)
 @click.option("--max-length", type=click.IntRange(min=0), help="Most associations on a path.")
 @click.option("--max-walked", type=click.IntRange(min=2), help="Visit at most so many entities.")
 @through_option

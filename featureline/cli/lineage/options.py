@@ -135,17 +135,18 @@ through_option = click.option(
 
 
 def limit_option(
-    text: str, default: int | None = None
+    text: str, default: int | None = None, most: int | None = None
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Make the option --limit.
 
     Args:
         text: its help.
         default: how many when it is not given; None: all.
+        most: that may be asked for.
     """
     return click.option(
         "--limit",
-        type=click.IntRange(min=1),
+        type=click.IntRange(min=1, max=most),
         default=default,
         show_default=default is not None,
         help=text,
