@@ -1036,7 +1036,7 @@ class EmbeddedStore(FeatureStore):
     @cached_property
     def graph(self) -> lineage.Graph:
         """The lineage graph of the home."""
-        return lineage.open(self.home / "lineage.db", changes=table_change)
+        return lineage.open_home(self.home, changes=table_change)
 
     def sweep(self, *, pause: Callable[[int], bool] | None = None) -> int:
         """Give back the space of expired records; gets never return them, swept or not.

@@ -5,6 +5,7 @@ from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
 from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
+from lineage.copying import copy_log
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
     JSON,
@@ -26,6 +27,7 @@ from lineage.errors import (
     EntityNotFound,
     InvalidAssociation,
     InvalidEntity,
+    InvalidLog,
     InvalidLogin,
     InvalidQuery,
     LineageError,
@@ -37,6 +39,7 @@ from lineage.errors import (
     Unauthenticated,
 )
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
+from lineage.home import open_home
 from lineage.log import LogReport
 from lineage.query import Direction
 from lineage.questions import (
@@ -67,6 +70,8 @@ from lineage.store.sqlite import SQLiteStore
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
     "open",
+    "open_home",
+    "copy_log",
     "Graph",
     "Draft",
     "as_draft",
@@ -133,6 +138,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidEntity",
     "InvalidAssociation",
     "InvalidQuery",
+    "InvalidLog",
     "InvalidLogin",
     "Unauthenticated",
     "AccessDenied",

@@ -299,7 +299,7 @@ def _report(
     home: Path,
     steps: list[ReplayStep],
 ) -> ReplayReport:
-    with lineage.open(home / "lineage.db") as fresh:
+    with lineage.open_home(home) as fresh:
         [again] = fresh.find(type="TrainingJob")
         now = _facts(fresh, again)
     then = _facts(graph, component)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from lineage.change import Change, Draft, Recorded
 from lineage.errors import LineageError
-from lineage.log import Event, Head, append_event, now_us
+from lineage.log import Event, Head, append_event, check_follows, now_us
 from lineage.projection import project, resolve
 from lineage.store.tables import Connection, Tables
 
@@ -31,6 +31,10 @@ TABLES = {
     "alias": ("valid_from_seq", "alias"),
 }
 
+_INSERT = (
+    "INSERT INTO log (seq, time_us, actor, kind, event_uid, body, prev, hash) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _EVENT = "SELECT seq, time_us, actor, kind, event_uid, body, prev, hash FROM log"
 
 
@@ -56,21 +60,28 @@ def commit_all(groups: Sequence[Sequence[Draft]], head: Head, tables: Tables) ->
                 outcomes.append(outcome)
         answers.append(outcomes)
     if head != start:
-        tables.connection.many(
-            "UPDATE head SET seq = ?, time_us = ?, hash = ?",
-            [(head.sequence, head.time_us, head.hash)],
-        )
+        _move_head(head, tables)
     return answers
+
+
+def adopt(events: Sequence[Event], head: Head, tables: Tables) -> None:
+    """Add events of another log as they are, and move the head; the caller commits.
+
+    Raises:
+        InvalidLog: one does not follow; nothing was written.
+    """
+    after = check_follows(head, events)
+    tables.connection.many(_INSERT, list(map(astuple, events)))
+    for event in events:
+        _project(event, Change.decode(event.body), tables)
+    _move_head(after, tables)
 
 
 def replay(events: Iterator[Event], tables: Callable[[], Tables]) -> int:
     """Project events into empty tables; returns how many there were."""
     read = 0
     for event in events:
-        into = tables()
-        change = Change.decode(event.body)
-        before = into.by_uid(change.touched)
-        into.write(event.sequence, change, project(change, event.time_us, before), before)
+        _project(event, Change.decode(event.body), tables())
         read += 1
     return read
 
@@ -135,16 +146,23 @@ def _append(draft: Draft, head: Head, tables: Tables) -> tuple[Recorded, Head]:
         event_uid=draft.event_uid,
         body=change.encode(),
     )
-    tables.connection.many(
-        "INSERT INTO log (seq, time_us, actor, kind, event_uid, body, prev, hash) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [astuple(event)],
-    )
+    tables.connection.many(_INSERT, [astuple(event)])
     entities = project(change, event.time_us, before)
     tables.write(event.sequence, change, entities, before)
     stored = {entity.uid: entity for entity in entities}
     wanted = change.entities[: len(draft.entities)]
     return Recorded(event.sequence, tuple(stored[entity.uid] for entity in wanted)), head
+
+
+def _project(event: Event, change: Change, tables: Tables) -> None:
+    before = tables.by_uid(change.touched)
+    tables.write(event.sequence, change, project(change, event.time_us, before), before)
+
+
+def _move_head(head: Head, tables: Tables) -> None:
+    tables.connection.many(
+        "UPDATE head SET seq = ?, time_us = ?, hash = ?", [(head.sequence, head.time_us, head.hash)]
+    )
 
 
 def _named(table: str) -> str:

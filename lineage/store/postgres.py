@@ -17,6 +17,7 @@ from lineage.store.commit import GroupCommit
 from lineage.store.ledger import (
     TABLES,
     Outcomes,
+    adopt,
     commit_all,
     events_of,
     first_difference,
@@ -77,6 +78,11 @@ class PostgresStore(LineageStore):
         taken = [draft for place, draft in enumerate(drafts) if place not in refused]
         outcomes = iter(self._commits.submit(taken) if taken else [])
         return [refused.get(place) or next(outcomes) for place in range(len(drafts))]
+
+    def adopt(self, events: Sequence[Event]) -> None:
+        """Take over events of another log in one transaction; synced on return."""
+        with self._link.writing() as connection:
+            adopt(events, head_of(connection, held=True), Tables(connection, POSTGRES))
 
     @contextmanager
     def view(self, as_of: int | None = None) -> Iterator[View]:

@@ -88,7 +88,7 @@ class PostgresLink:
     """
 
     def __init__(self, url: str, schema: str) -> None:
-        self.place = _without_password(url)
+        self.place = without_password(url)
         self._url = url
         self._schema = schema
         self._lock = threading.Lock()
@@ -305,14 +305,15 @@ def _schema_of(url: str) -> tuple[str, str]:
     schema = dict(options).get("schema", _DEFAULT_SCHEMA)
     if not _SCHEMA.fullmatch(schema):
         raise StoreUnavailable(
-            f"{_without_password(url)}: schema: expected lower-case letters, digits and _, got "
+            f"{without_password(url)}: schema: expected lower-case letters, digits and _, got "
             f"{schema!r}"
         )
     rest = urlencode([(k, v) for k, v in options if k != "schema"], quote_via=quote)
     return urlunsplit(parts._replace(query=rest)), schema
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
     parts = urlsplit(url)
     _, at, host = parts.netloc.rpartition("@")
     user = parts.username or ""

@@ -18,6 +18,7 @@ from lineage.store.commit import GroupCommit
 from lineage.store.ledger import (
     TABLES,
     Outcomes,
+    adopt,
     commit_all,
     events_of,
     first_difference,
@@ -68,6 +69,12 @@ class SQLiteStore(LineageStore):
     def append_all(self, drafts: Sequence[Draft]) -> list[Recorded | LineageError]:
         """Add several events in one transaction; synced on return."""
         return self._commits.submit(drafts) if drafts else []
+
+    def adopt(self, events: Sequence[Event]) -> None:
+        """Take over events of another log in one transaction; synced on return."""
+        with self._file.writing() as connection:
+            tables = _tables(connection)
+            adopt(events, head_of(tables.connection), tables)
 
     @contextmanager
     def view(self, as_of: int | None = None) -> Iterator[View]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from featureline.cli.lineage import ask, columns, export, find, impact, log, mark, walk
+from featureline.cli.lineage import ask, columns, copying, export, find, impact, log, mark, walk
 
 __all__ = ["lineage_commands"]
 
@@ -36,6 +36,8 @@ for command in (
     impact.impact,
     impact.records,
     impact.replay,
+    copying.copy,
+    copying.use,
     log.log,
     log.stats,
     log.verify,
