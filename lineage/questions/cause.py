@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, final
 
+from lineage.change import to_json
 from lineage.entity import JSON, Entity, Kind
 from lineage.questions.words import entity_json, flat, plural, title, value_text
 
@@ -296,7 +297,18 @@ def _code(
 
 
 def _named(cause: Cause, name: str, old: JSON, new: JSON, a: Entity, b: Entity) -> Difference:
-    return Difference(cause, name, old, new, a, b, _weight(cause, _share(old, new)))
+    weight = _weight(cause, _share(old, new))
+    return Difference(cause, name, old, new, a, b, weight, tuple(_list_lines(old, new)))
+
+
+def _list_lines(old: JSON, new: JSON) -> Iterator[str]:
+    """What only one of two lists has; nothing for other values."""
+    if not (isinstance(old, list) and isinstance(new, list)):
+        return
+    for side, values, others in (("first", old, new), ("second", new, old)):
+        for value in values:
+            if value not in others:
+                yield f"only the {side}: {to_json(value)}"
 
 
 def _packages(properties: Mapping[str, JSON]) -> dict[str, str]:

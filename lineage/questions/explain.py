@@ -231,7 +231,8 @@ def find_account(view: View, start: int) -> Account:
             continue
         belongs = tuple(others[far] for far in groups[node] if others[far].kind is Kind.CONTEXT)
         (code if is_code(known) else data).append(Source(known, depths[node], belongs))
-    below, _, ties = _walk(view, start, upstream=False)
+    # A group is used by whoever uses what is loosely tied to it, such as its table's versions.
+    below, _, ties = _walk(view, start, upstream=False, through_ties=entity.kind is Kind.CONTEXT)
     found = view.entities(sorted(set(below) - {start}))
     used_by: dict[str, int] = {}
     for known in found:
@@ -249,9 +250,16 @@ def find_account(view: View, start: int) -> Account:
 
 
 def _walk(
-    view: View, start: int, *, upstream: bool
+    view: View, start: int, *, upstream: bool, through_ties: bool = False
 ) -> tuple[dict[int, int], dict[int, list[tuple[int, str]]], dict[int, list[int]]]:
-    """Depths, what each node was reached from by causes, and its loose ties."""
+    """Depths, what each node was reached from by causes, and its loose ties.
+
+    Args:
+        view: the graph.
+        start: where to begin.
+        upstream: which way.
+        through_ties: whether the walk follows the loose ties of the start, too.
+    """
     depths = {start: 0}
     steps: dict[int, list[tuple[int, str]]] = {}
     loose: dict[int, list[int]] = {}
@@ -262,6 +270,8 @@ def _walk(
             near, far = (destination, source) if upstream else (source, destination)
             if link in _LOOSE:
                 loose.setdefault(near, []).append(far)
+                if through_ties and near == start:
+                    reached.add(far)
             else:
                 steps.setdefault(near, []).append((far, link))
                 reached.add(far)

@@ -14,6 +14,7 @@ from lineage import (
     InvalidAssociation,
     InvalidEntity,
     Kind,
+    MemoryStore,
     action,
     artifact,
     context,
@@ -21,6 +22,13 @@ from lineage import (
     trial,
     trial_component,
 )
+
+
+@pytest.fixture
+def graph() -> Graph:
+    """What is refused is settled before any store is asked."""
+    return Graph(MemoryStore())
+
 
 EXPERIMENTS = {
     Kind.EXPERIMENT: experiment("Experiment", "e"),

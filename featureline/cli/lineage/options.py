@@ -107,6 +107,7 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
             "--kind",
             "kinds",
             multiple=True,
+            metavar=f"[{'|'.join(Kind)}]",
             type=click.Choice([each.value for each in Kind], case_sensitive=False),
             help="Return only these kinds.",
         ),
@@ -128,6 +129,7 @@ as_of_option = click.option(
 through_option = click.option(
     "--through",
     multiple=True,
+    metavar=f"[{'|'.join(AssociationType)}]",
     type=click.Choice([each.value for each in AssociationType], case_sensitive=False),
     callback=lambda context, parameter, values: list(values) or None,
     help="Walk along these associations only.",

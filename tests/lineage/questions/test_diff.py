@@ -122,6 +122,13 @@ def test_causes_are_ranked_data_code_parameters_seed_environment(graph: Graph) -
     assert "eta: none → 0.1" in found.text()
 
 
+def test_of_lists_what_only_one_has_is_shown(graph: Graph) -> None:
+    a = train(graph, "a", parameters={"features": ["wind", {"x": 1}], "seed": 1})
+    b = train(graph, "b", parameters={"features": ["wind", "temp"], "seed": 1})
+    (cause,) = graph.diff(a, b).causes
+    assert cause.details == ('only the first: {"x":1}', 'only the second: "temp"')
+
+
 def test_uncommitted_changes_are_shown_as_text(graph: Graph) -> None:
     a = train(graph, "a", properties={"code_diff": "+x = 1\n+y = 1"})
     b = train(graph, "b", properties={"code_diff": "+x = 2\n+y = 1"})

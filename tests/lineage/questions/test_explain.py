@@ -120,6 +120,12 @@ def test_its_text_has_a_section_per_subject_and_none_that_is_empty(trained: Grap
     assert "ran\n  TrainingJob flights (Completed), began 20" in job.text()
 
 
+def test_a_group_is_used_by_whoever_uses_the_versions_of_its_table(trained: Graph) -> None:
+    told = trained.explain(WEATHER)
+    assert [entity.name for entity in told.belongs_to] == ["weather@3"]
+    assert told.used_by["Model"] == told.used_by["ModelDeployment"] == 1
+
+
 def test_an_account_of_something_alone(graph: Graph) -> None:
     graph.record([artifact("DataSet", "x")], kind="Seen", actor="ada")
     told = graph.explain(artifact("DataSet", "x"))
