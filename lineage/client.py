@@ -126,11 +126,7 @@ class LineageClient:
         retract: Sequence[tuple[End, End, str]] = (),
         cycles: Literal["refuse", "allow"] = "refuse",
     ) -> Recorded:
-        """Append one event; see `Graph.record`.
-
-        An entity that only stands in an association is sent along as one to record,
-        unless it came from the graph.
-        """
+        """Append one event; see `Graph.record`. An end that came from a graph is sent as its uid."""
         given = {entity.uid or derived_uid(entity) for entity in entities}
         extra: dict[str, Entity] = {}
 
@@ -157,6 +153,7 @@ class LineageClient:
             event_uid=new_uid() if event_uid is None else event_uid,
             actor=actor or "",
             kind=kind,
+            entities=map(convert.entity_to_message, entities),
             associations=linked(associations),
             columns=[convert.columns_to_message(one, end) for one in columns],
             runs=[convert.run_to_message(replace(run, entity=end(run.entity))) for run in runs],
@@ -165,11 +162,10 @@ class LineageClient:
             retract=linked(retract),
             cycles=cycles == "allow",
         )
-        # Last: the ends above may have named more.
-        request.entities.extend(map(convert.entity_to_message, (*entities, *extra.values())))
+        # Last: the ends above have named them.
+        request.ends.extend(map(convert.entity_to_message, extra.values()))
         reply: pb.RecordResponse = self._call(self._stub.Record, request)
-        stored = [convert.entity_from_reply(entity) for entity in reply.entities]
-        return Recorded(reply.sequence, tuple(stored[: len(entities)]))
+        return Recorded(reply.sequence, tuple(map(convert.entity_from_reply, reply.entities)))
 
     def entity(self, uid: str, *, as_of: int | datetime | None = None) -> Entity:
         """The entity with this uid or alias; see `Graph.entity`."""

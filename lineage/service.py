@@ -164,8 +164,8 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         # An end may be the uid of an entity of the same request, whose identity the graph
         # may know under another uid.
         ends: dict[str, Entity] = {}
-        for entity in entities:
-            ends[entity.uid or derived_uid(entity)] = entity
+        for entity in (*entities, *map(convert.entity_from_request, request.ends)):
+            ends.setdefault(entity.uid or derived_uid(entity), entity)
 
         def end(uid: str) -> End:
             return ends.get(uid, uid)

@@ -63,7 +63,7 @@ BOTH: _entity_pb2.Direction
 EITHER: _entity_pb2.Direction
 
 class RecordRequest(_message.Message):
-    __slots__ = ("event_uid", "actor", "kind", "entities", "associations", "cycles", "columns", "runs", "tags", "aliases", "retract")
+    __slots__ = ("event_uid", "actor", "kind", "entities", "associations", "cycles", "columns", "runs", "tags", "aliases", "retract", "ends")
     EVENT_UID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class RecordRequest(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     RETRACT_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
     event_uid: str
     actor: str
     kind: str
@@ -86,7 +87,8 @@ class RecordRequest(_message.Message):
     tags: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Tag]
     aliases: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Alias]
     retract: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Association]
-    def __init__(self, event_uid: _Optional[str] = ..., actor: _Optional[str] = ..., kind: _Optional[str] = ..., entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ..., cycles: bool = ..., columns: _Optional[_Iterable[_Union[_entity_pb2.ColumnLineage, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[_entity_pb2.Run, _Mapping]]] = ..., tags: _Optional[_Iterable[_Union[_entity_pb2.Tag, _Mapping]]] = ..., aliases: _Optional[_Iterable[_Union[_entity_pb2.Alias, _Mapping]]] = ..., retract: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ...) -> None: ...
+    ends: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Entity]
+    def __init__(self, event_uid: _Optional[str] = ..., actor: _Optional[str] = ..., kind: _Optional[str] = ..., entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ..., cycles: bool = ..., columns: _Optional[_Iterable[_Union[_entity_pb2.ColumnLineage, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[_entity_pb2.Run, _Mapping]]] = ..., tags: _Optional[_Iterable[_Union[_entity_pb2.Tag, _Mapping]]] = ..., aliases: _Optional[_Iterable[_Union[_entity_pb2.Alias, _Mapping]]] = ..., retract: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ..., ends: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ...) -> None: ...
 
 class RecordResponse(_message.Message):
     __slots__ = ("sequence", "entities")

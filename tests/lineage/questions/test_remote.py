@@ -246,6 +246,18 @@ def test_every_verb_of_a_graph_is_one_of_the_client_with_the_same_arguments() ->
         assert list(ours.items()) == list(inspect.signature(theirs).parameters.items()), name
 
 
+def test_what_only_stands_at_an_end_is_left_as_it_is(local: Graph, remote: LineageClient) -> None:
+    old = Entity(Kind.CONTEXT, "C", "end", state="Old", properties={"a": 1})
+    known = local.record([old], kind="T").entities[0]
+    new = Entity(Kind.CONTEXT, "C", "end", state="New", properties={"a": 2})
+    fresh = context("C", "fresh")
+    recorded = remote.record([], [(new, fresh, "AssociatedWith")], kind="T", tags=[(new, "x", "y")])
+    assert recorded.entities == ()
+    assert local.entity(known.uid) == known
+    assert local.query(fresh, "ascendants").entities[1] == known
+    assert local.tags(known) == {"x": "y"}
+
+
 def test_what_is_retracted_and_tagged_over_the_network(local: Graph, remote: LineageClient) -> None:
     one, two = context("C", "one"), context("C", "two")
     remote.record([], [(one, two, "AssociatedWith")], kind="T", tags=[(one, "a", "1")])
