@@ -126,7 +126,10 @@ class LineageClient:
         retract: Sequence[tuple[End, End, str]] = (),
         cycles: Literal["refuse", "allow"] = "refuse",
     ) -> Recorded:
-        """Append one event; see `Graph.record`. An end that came from a graph is sent as its uid."""
+        """Append one event; see `Graph.record`.
+
+        An end that came from a graph is sent as its uid.
+        """
         given = {entity.uid or derived_uid(entity) for entity in entities}
         extra: dict[str, Entity] = {}
 
