@@ -198,9 +198,28 @@ def timestamp(time: datetime | None) -> Timestamp | None:
 
 
 def time_of(message: Timestamp) -> datetime | None:
-    """A time from a message; None when it was not set."""
-    time_us = message.ToMicroseconds()
-    return from_us(time_us) if time_us else None
+    """A time from a message; None when it was not set.
+
+    Raises:
+        InvalidQuery: it is out of range.
+    """
+    return moment_of(message) if message.seconds or message.nanos else None
+
+
+def moment_of(message: Timestamp) -> datetime:
+    """A time from a message that was set.
+
+    Raises:
+        InvalidQuery: it is out of range.
+    """
+    if not 0 <= message.nanos < 1_000_000_000:
+        raise InvalidQuery(f"time: expected 0 to 999,999,999 nanoseconds, got {message.nanos}")
+    try:
+        return from_us(message.seconds * 1_000_000 + message.nanos // 1_000)
+    except OverflowError as error:
+        raise InvalidQuery(
+            f"time: expected one in the years 1 to 9999, got {message.seconds} seconds since 1970"
+        ) from error
 
 
 def as_of_to_message(as_of: int | datetime | None) -> pb.AsOf | None:
@@ -225,7 +244,7 @@ def as_of_from_message(message: pb.AsOf) -> int | datetime | None:
         case "sequence":
             return message.sequence
         case "time":
-            return from_us(message.time.ToMicroseconds())
+            return moment_of(message.time)
         case _:
             return None
 
@@ -269,7 +288,7 @@ def filter_arguments(message: pb.EntityFilter) -> dict[str, Any]:
             raise InvalidQuery(str(error)) from error
     for name in _TIMES:
         if message.HasField(name):
-            found[name] = from_us(getattr(message, name).ToMicroseconds())
+            found[name] = moment_of(getattr(message, name))
     return found
 
 

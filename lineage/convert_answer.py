@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lineage import convert
 from lineage.change import to_json
 from lineage.column import ColumnLink, ColumnNode, ColumnResult
-from lineage.entity import JSON, Entity, from_us
+from lineage.entity import JSON, Entity
 from lineage.questions.ancestors import CommonEntities, CommonEntity
 from lineage.questions.cause import Cause, Difference
 from lineage.questions.columns import FeatureUse
@@ -276,7 +276,7 @@ def event_from_message(message: pb.EventSummary) -> EventSummary:
     """An event."""
     return EventSummary(
         message.sequence,
-        from_us(message.time.ToMicroseconds()),
+        convert.moment_of(message.time),
         message.actor,
         message.kind,
         message.event_uid,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, final
 import grpc
 
 from lineage import convert, convert_answer
-from lineage.entity import End, Entity, derived_uid, from_us
+from lineage.entity import End, Entity, derived_uid
 from lineage.errors import InvalidQuery, LineageError
 from lineage.graph import Graph
 from lineage.pages import Pages
@@ -358,7 +358,7 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
 
     def _describe_graph(self, request: pb.DescribeGraphRequest) -> pb.DescribeGraphResponse:
         if request.HasField("time"):
-            time = from_us(request.time.ToMicroseconds())
+            time = convert.moment_of(request.time)
             return pb.DescribeGraphResponse(sequence=self._graph.sequence_at(time))
         return pb.DescribeGraphResponse(
             counts=self._graph.stats(), sequence=self._graph.last_sequence()
