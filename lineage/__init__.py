@@ -27,6 +27,7 @@ from lineage.errors import (
     EntityNotFound,
     InvalidAssociation,
     InvalidEntity,
+    InvalidImport,
     InvalidLog,
     InvalidLogin,
     InvalidQuery,
@@ -62,6 +63,7 @@ from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
 from lineage.service import LineageService
+from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
@@ -124,6 +126,8 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "bytes_digest",
     "folder_digest",
     # stores
+    "Spool",
+    "Replayed",
     "LineageStore",
     "MemoryStore",
     "SQLiteStore",
@@ -138,6 +142,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidEntity",
     "InvalidAssociation",
     "InvalidQuery",
+    "InvalidImport",
     "InvalidLog",
     "InvalidLogin",
     "Unauthenticated",

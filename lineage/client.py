@@ -669,16 +669,8 @@ def _content(pages: Sequence[pb.QueryLineageResponse]) -> Content:
             entity = convert.entity_from_reply(message)
             (found if matches else on_paths).append(entity)
             depths[entity.uid] = depth
-    return Content(
-        tuple(found),
-        tuple(on_paths),
-        tuple(
-            convert.association_from_message(association)
-            for page in pages
-            for association in page.associations
-        ),
-        depths,
-    )
+    links = [(one.source, one.destination, one.type) for page in pages for one in page.associations]
+    return Content(found, on_paths, depths, lambda: links)
 
 
 def _to_error(error: Any, target: str, login: Login) -> LineageError:

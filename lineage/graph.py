@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -15,10 +17,12 @@ from lineage.association import AssociationType, as_association_type
 from lineage.change import Draft, Recorded
 from lineage.column import ColumnLineage, ColumnResult
 from lineage.column_walk import walk_columns
-from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid, to_us
-from lineage.errors import InvalidEntity, LineageError
+from lineage.entity import JSON, End, Entity, Kind, amended, as_kind, derived_uid, to_us
+from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
+from lineage.exports import Part, as_format, export_part, export_text
 from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
+from lineage.mirror import Mirroring
 from lineage.query import (
     Direction,
     as_direction,
@@ -41,11 +45,13 @@ from lineage.questions import (
 )
 from lineage.result import LineageResult
 from lineage.run import Run
+from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 
 _MAX_CHARACTERS = 256
+_LOOK_AGAIN_S = 5.0
 
 
 def open(  # noqa: A001 - `lineage.open` is the front door
@@ -80,6 +86,7 @@ class Graph:
     Args:
         store: where the graph is kept.
         changes: says what changed between two versions of data, for `diff`.
+        spool: where events wait while the store is away; None: they are refused then.
 
     >>> from lineage import MemoryStore, artifact, trial_component
     >>> graph = Graph(MemoryStore())
@@ -95,14 +102,41 @@ class Graph:
     ['model.tar.gz', 'flights-1', 'flights.parquet']
     """
 
-    def __init__(self, store: LineageStore, *, changes: DataChanges | None = None) -> None:
+    def __init__(
+        self,
+        store: LineageStore,
+        *,
+        changes: DataChanges | None = None,
+        spool: Spool | None = None,
+    ) -> None:
         self._store = store
         self._changes = changes
+        self._spool = spool
+        self._away_until = 0.0
+        self._mirroring = Mirroring(store)
 
     @property
     def store(self) -> LineageStore:
         """Where the graph is kept, for those who follow its log."""
         return self._store
+
+    @property
+    def mirroring(self) -> Mirroring:
+        """The associations in memory, when that is worth it."""
+        return self._mirroring
+
+    @property
+    def spool(self) -> Spool | None:
+        """Where events wait while the store is away."""
+        return self._spool
+
+    def replay_spool(self) -> Replayed:
+        """Record the events that waited while the store was away.
+
+        Raises:
+            StoreUnavailable: it still is.
+        """
+        return Replayed(0, 0) if self._spool is None else self._spool.replay(self._store)
 
     def record(
         self,
@@ -146,7 +180,8 @@ class Graph:
 
         Returns:
             The place in the log, and the entities as stored, with uid and version, in
-            the order given.
+            the order given. While the store is away and there is a spool: place 0, and the
+            entities with the uid they will have.
 
         Raises:
             InvalidEntity: `kind`, `actor` or `event_uid` is no short text, or the event is
@@ -157,7 +192,7 @@ class Graph:
             EntityConflict: a uid or alias stands for something else.
             StoreUnavailable: nothing was written.
         """
-        return self._store.append(
+        return self._append(
             as_draft(
                 entities,
                 associations,
@@ -300,6 +335,7 @@ class Graph:
                 max_walked=max_walked,
                 as_of=as_of,
             ),
+            self._mirroring,
         )
 
     def columns(
@@ -727,6 +763,65 @@ class Graph:
         """The sequence of the last event; 0 when there is none. Cheap."""
         return self._store.head().sequence
 
+    def export(
+        self,
+        path: str | Path,
+        format: str | None = None,
+        *,
+        of: LineageResult | None = None,
+        as_of: int | datetime | None = None,
+    ) -> str:
+        """Write the graph, or what a query found, as a file of another tool's form.
+
+        Args:
+            path: of the file, or of the folder for `parquet`; replaced when it is whole.
+            format: `html`, `tree`, `mermaid`, `dot`, `prov-json`, `prov-n`, `graphml`, `gexf`,
+                `ndjson`, `json` or `parquet`; by default the ending of the path decides.
+            of: the answer to a query on this graph; None for all of it.
+            as_of: as for `query`; of columns, runs and tags too.
+
+        Returns:
+            The format.
+
+        Raises:
+            InvalidQuery: no such format, or more than a page or picture can show.
+            OSError: the path cannot be written.
+
+        Cost: reads the graph in pieces; all but pictures need no more memory for more.
+        """
+        form = as_format(format, Path(path))
+        failed = None
+        with self._part(of, as_of) as part:
+            try:
+                export_part(part, Path(path), form)
+            except OSError as error:
+                # Of the file written: a store would take it for its own.
+                failed = error
+        if failed is not None:
+            raise failed
+        return form
+
+    def export_text(
+        self,
+        format: str,
+        *,
+        of: LineageResult | None = None,
+        as_of: int | datetime | None = None,
+    ) -> str:
+        """The graph, or what a query found, as one text: see `export`.
+
+        Raises:
+            InvalidQuery: no such format, or one that is no text (`parquet`).
+        """
+        with self._part(of, as_of) as part:
+            return export_text(part, format)
+
+    @contextmanager
+    def _part(self, of: LineageResult | None, as_of: int | datetime | None) -> Iterator[Part]:
+        with viewed(self._store, as_of) as view:
+            sequence = view.counts()["events"]
+            yield Part(of, view=view, log=self._store.log, sequence=sequence)
+
     def verify(self, *, projections: bool = False) -> LogReport:
         """Check the hash chain of the whole log, and name the first altered event.
 
@@ -756,8 +851,28 @@ class Graph:
         with self._store.view() as view:
             return view.counts()
 
+    def _append(self, draft: Draft) -> Recorded:
+        """Append an event behind those that wait, or let it wait with them."""
+        if self._spool is None:
+            return self._store.append(draft)
+        try:
+            # A store that was away a moment ago is not waited for with every event.
+            if time.monotonic() < self._away_until:
+                raise StoreUnavailable("the store was away a moment ago")
+            if self._spool:
+                self._spool.replay(self._store)
+            return self._store.append(draft)
+        except StoreUnavailable:
+            self._away_until = time.monotonic() + _LOOK_AGAIN_S
+            self._spool.put(draft)
+        entities = (
+            amended(entity, uid=entity.uid or derived_uid(entity)) for entity in draft.entities
+        )
+        return Recorded(0, tuple(entities))
+
     def close(self) -> None:
         """Close the store; idempotent. What was recorded is durable already."""
+        self._mirroring.close()
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from lineage import graph as graphs
-from lineage.errors import InvalidLog, NotALineageFile
+from lineage.errors import InvalidLog, NotALineageFile, StoreUnavailable
 from lineage.graph import Graph
 from lineage.questions import DataChanges
+from lineage.spool import Spool
+from lineage.store.postgres import PostgresStore
 from lineage.store.postgres_link import without_password
+from lineage.store.sqlite import SQLiteStore
 
 _CHOSEN = "lineage.json"
 _FILE = "lineage.db"
+_SPOOL = "lineage.spool.ndjson"
 
 
 def open_home(home: Path, url: str | None = None, *, changes: DataChanges | None = None) -> Graph:
     """Open the lineage graph of a home.
 
     Without a URL it is the file `home/lineage.db`. A URL given once is remembered in
-    `home/lineage.json`, which only its user may read, for every later process.
+    `home/lineage.json`, which only its user may read, for every later process. While the
+    store is away, events wait in `home/lineage.spool.ndjson`; they are recorded by the next
+    process that reaches it.
 
     Args:
         home: the folder.
@@ -34,17 +41,15 @@ def open_home(home: Path, url: str | None = None, *, changes: DataChanges | None
     """
     known = chosen(home)
     url = url or os.environ.get("FEATURELINE_LINEAGE") or None
-    if url is None:
-        return graphs.open(known or home / _FILE, changes=changes)
-    graph = graphs.open(url, changes=changes)
+    if url is None or url == known:
+        return _spooled(home, known, changes)
+    graph = graphs.open(url)
     try:
-        if known != url:
-            _check_same_log(home, graph, known)
-            _remember(home, url)
-    except BaseException:
+        _check_same_log(home, graph, known)
+        _remember(home, url)
+    finally:
         graph.close()
-        raise
-    return graph
+    return _spooled(home, url, changes)
 
 
 def chosen(home: Path) -> str | None:
@@ -62,6 +67,19 @@ def chosen(home: Path) -> str | None:
         raise NotALineageFile(
             str(path), f"something else ({error!r})", "give the URL of the lineage again"
         ) from error
+
+
+def _spooled(home: Path, url: str | None, changes: DataChanges | None) -> Graph:
+    """The graph of a home, whose events wait in a spool while the store is away."""
+    spool = Spool(home / _SPOOL)
+    if url is None:
+        graph = Graph(SQLiteStore.open(home / _FILE), changes=changes, spool=spool)
+    else:
+        graph = Graph(PostgresStore.open(url, wait=True), changes=changes, spool=spool)
+    if spool:
+        with suppress(StoreUnavailable):
+            graph.replay_spool()
+    return graph
 
 
 def _check_same_log(home: Path, graph: Graph, known: str | None) -> None:

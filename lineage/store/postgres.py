@@ -52,18 +52,20 @@ class PostgresStore(LineageStore):
         self._commits: GroupCommit[Sequence[Draft], Outcomes] = GroupCommit(self._commit)
 
     @classmethod
-    def open(cls, url: str) -> PostgresStore:
+    def open(cls, url: str, *, wait: bool = False) -> PostgresStore:
         """Open the store that a URL names; its schema and tables are made when absent.
 
         Args:
             url: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME`, with whatever else
                 libpq takes; the schema is `featureline_lineage` by default.
+            wait: whether the server may be away for now: the first call reaches it then.
 
         Raises:
             NotALineageFile: the schema holds something else; it is not touched.
             StoreUnavailable: the server is away, or refuses the login.
         """
-        return cls(PostgresLink.open(url, files("lineage.store").joinpath("postgres.sql")))
+        script = files("lineage.store").joinpath("postgres.sql")
+        return cls(PostgresLink.open(url, script, wait=wait))
 
     def append(self, draft: Draft) -> Recorded:
         """Add one event in a transaction shared with other threads; synced on return."""

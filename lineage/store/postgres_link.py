@@ -85,12 +85,15 @@ class PostgresLink:
     Args:
         url: as `PostgresStore.open` takes it, without the schema.
         schema: that holds the tables.
+        script: makes the tables.
     """
 
-    def __init__(self, url: str, schema: str) -> None:
+    def __init__(self, url: str, schema: str, script: Traversable) -> None:
         self.place = without_password(url)
         self._url = url
         self._schema = schema
+        self._script = script
+        self._is_prepared = False
         self._lock = threading.Lock()
         self._readers: list[psycopg.Connection[Any]] = []
         self._writer: psycopg.Connection[Any] | None = None
@@ -98,26 +101,42 @@ class PostgresLink:
         _LINKS.add(self)
 
     @classmethod
-    def open(cls, url: str, script: Traversable) -> PostgresLink:
+    def open(cls, url: str, script: Traversable, *, wait: bool = False) -> PostgresLink:
         """Reach the database, and make the tables when there are none.
+
+        Args:
+            url: as `PostgresStore.open` takes it.
+            script: makes the tables.
+            wait: whether the database may be away for now: it is reached by the first call then.
 
         Raises:
             NotALineageFile: the schema holds something else, or another form.
             StoreUnavailable: the server is away, refuses the login, or psycopg is not installed.
         """
         rest, schema = _schema_of(url)
-        link = cls(rest, schema)
+        link = cls(rest, schema, script)
         try:
-            with link.writing() as connection:
-                link._prepare(connection, script)
+            link.prepare()
+        except ConnectionLost:
+            if not wait:
+                link.close()
+                raise
         except BaseException:
             link.close()
             raise
         return link
 
+    def prepare(self) -> None:
+        """Make sure that the tables are there; errors as for `open`."""
+        if not self._is_prepared:
+            with self._transaction() as connection:
+                self._prepare(connection)
+            self._is_prepared = True
+
     @contextmanager
     def reading(self) -> Iterator[PostgresConnection]:
         """A connection in a read transaction: one state of the database."""
+        self.prepare()
         connection = self._reader()
         broken = True
         try:
@@ -139,6 +158,13 @@ class PostgresLink:
 
     @contextmanager
     def writing(self) -> Iterator[PostgresConnection]:
+        """The writing connection in a transaction: see `_transaction`."""
+        self.prepare()
+        with self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[PostgresConnection]:
         """The writing connection in a transaction, durable when the context ends well.
 
         The caller lets one thread at a time in here.
@@ -246,7 +272,7 @@ class PostgresLink:
             connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ
         return connection
 
-    def _prepare(self, connection: PostgresConnection, script: Traversable) -> None:
+    def _prepare(self, connection: PostgresConnection) -> None:
         """Recognise the schema, or make it; one process at a time."""
         connection.one("SELECT pg_advisory_xact_lock(?)", _MAKING)
         tables = {
@@ -259,7 +285,7 @@ class PostgresLink:
         where = f"{self.place} schema {self._schema}"
         if not tables:
             connection.many(f"CREATE SCHEMA IF NOT EXISTS {self._schema}", [()])
-            connection.many(script.read_text("utf-8"), [()])
+            connection.many(self._script.read_text("utf-8"), [()])
             connection.many(f"CREATE TABLE {_MARK} (form INTEGER NOT NULL)", [()])
             connection.many(f"INSERT INTO {_MARK} VALUES (?)", [(_FORM,)])
         elif _MARK not in tables:

@@ -23,6 +23,7 @@ for command in (
     walk.query,
     walk.show,
     export.export,
+    export.imports,
     ask.paths,
     ask.ancestors,
     ask.diff,

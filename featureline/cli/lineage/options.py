@@ -29,11 +29,16 @@ R = TypeVar("R")
 _TIMES: Final = ("created_after", "created_before", "modified_after", "modified_before")
 
 
-def walk_options(command: Callable[..., R]) -> Callable[..., R]:
-    """Add START and the options of a walk; the command gets `start` and `options` for `query`."""
+def walk_options(command: Callable[..., R], *, is_optional: bool = False) -> Callable[..., R]:
+    """Add START and the options of a walk; the command gets `start` and `options` for `query`.
+
+    Args:
+        command: to add them to.
+        is_optional: whether START may be left out.
+    """
 
     @functools.wraps(command)
-    def walked(start: str, **given: Any) -> R:
+    def walked(start: str | None, **given: Any) -> R:
         names = ("direction", "depth", "through", "limit", "max_walked", "as_of")
         options = {name: given.pop(name) for name in names}
         return command(start=start, options={**options, **given.pop("wanted")}, **given)
@@ -57,7 +62,7 @@ def walk_options(command: Callable[..., R]) -> Callable[..., R]:
             help="What it comes from, what it reaches, both ways from everything on the way, "
             "or either of the two.",
         ),
-        click.argument("start"),
+        click.argument("start", required=not is_optional),
     ):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
