@@ -17,8 +17,9 @@ from typing import Any
 
 import lineage
 from featurestore.dataset import Resolved
-from featurestore.errors import StoreFull, StoreUnavailable
+from featurestore.errors import FeatureStoreError, StoreFull, StoreUnavailable
 from featurestore.offline.base import Snapshot
+from featurestore.offline.changes_between import changes_between
 from featurestore.registry import Registered, is_disk_full
 from featurestore.window import WindowedGroup
 
@@ -30,6 +31,7 @@ __all__ = [
     "record_feature_group",
     "record_windowed_group",
     "recorded_load",
+    "table_change",
 ]
 
 
@@ -55,6 +57,33 @@ def dataset_entity(manifest: Mapping[str, Any]) -> lineage.Entity:
                 name: origin for name, origin in manifest["columns"].items() if origin != "spine"
             },
         },
+    )
+
+
+def table_change(a: lineage.Entity, b: lineage.Entity) -> lineage.DataChange | None:
+    """Say which files and how many rows differ between two versions of a group's table.
+
+    What `lineage.Graph.diff` asks of its `changes`; None for any other entities.
+    """
+    old, new = (entity.properties.get("table_version") for entity in (a, b))
+    if {a.type, b.type} != {"FeatureGroupVersion"} or a.source_uri != b.source_uri:
+        return None
+    if not isinstance(old, int) or not isinstance(new, int):
+        return None
+    try:
+        change = changes_between(a.source_uri, old, new)
+    except FeatureStoreError as error:
+        # The graph outlives tables and their logs.
+        return lineage.DataChange(f"version {old} → {new}; {error}", 0.5)
+    return lineage.DataChange(
+        change.summary(),
+        change.share,
+        change.to_json(),
+        tuple(
+            f"version {commit.version}: {commit.operation}"
+            f"{'' if commit.time is None else f', {commit.time:%Y-%m-%d %H:%M:%S} UTC'}"
+            for commit in change.commits
+        ),
     )
 
 

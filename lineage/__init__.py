@@ -43,6 +43,22 @@ from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` i
 from lineage.home import open_home
 from lineage.log import LogReport
 from lineage.query import Direction
+from lineage.questions import (
+    Cause,
+    CommonEntities,
+    CommonEntity,
+    DataChange,
+    DataChanges,
+    Difference,
+    EventSummary,
+    Explanation,
+    FeatureUse,
+    LineageDiff,
+    LineagePath,
+    Outcome,
+    Paths,
+    Source,
+)
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
@@ -65,6 +81,21 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "LineageResult",
     "Direction",
     "LogReport",
+    # questions
+    "Paths",
+    "LineagePath",
+    "CommonEntities",
+    "CommonEntity",
+    "LineageDiff",
+    "Difference",
+    "Cause",
+    "DataChange",
+    "DataChanges",
+    "Outcome",
+    "Explanation",
+    "Source",
+    "EventSummary",
+    "FeatureUse",
     # jobs
     "Recorder",
     "RecordsLineage",

@@ -143,6 +143,10 @@ class View(Lookup):
         """The nodes with this tag, of any value when None, in order."""
 
     @abstractmethod
+    def beginning(self, content_hash: str) -> list[int]:
+        """The artifacts whose content hash begins like this, in order."""
+
+    @abstractmethod
     def sequence_at(self, time_us: int) -> int:
         """The sequence of the last event recorded at or before a time; 0 before the first."""
 

@@ -311,6 +311,13 @@ class _Tables(View):
             if key in tags and (value is None or tags[key] == value)
         )
 
+    def beginning(self, content_hash: str) -> list[int]:
+        return [
+            node
+            for node, entity in enumerate(self._entities, 1)
+            if entity.kind is Kind.ARTIFACT and entity.content_hash.startswith(content_hash)
+        ]
+
     def sequence_at(self, time_us: int) -> int:
         return bisect_right(self._times, time_us)
 

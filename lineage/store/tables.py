@@ -394,6 +394,16 @@ class Tables(View):
         )
         return [row[0] for row in rows]
 
+    def beginning(self, content_hash: str) -> list[int]:
+        """The artifacts whose content hash begins like this; no index knows."""
+        rows = self.connection.all(
+            f"SELECT id FROM entity WHERE kind = 'Artifact' AND substr(content_hash, 1, ?) = ? "
+            f"AND {self._exists} ORDER BY id",
+            len(content_hash),
+            content_hash,
+        )
+        return [row[0] for row in rows]
+
     def sequence_at(self, time_us: int) -> int:
         """Found by halving: times rise with the sequence, and the log has no index by time."""
         low, high = 0, (self.connection.one("SELECT seq FROM head") or (0,))[0]
