@@ -14,6 +14,7 @@ from typing import Any, Final, final
 from featureline.erasing import finish_erasures, reach_everything
 from featureline.probe import Probe
 from featureline.server.flushing import Flushing
+from featureline.server.http import HttpServer
 from featureline.server.listener import choose_front, raise_file_limit
 from featureline.server.maintaining import Maintaining
 from featureline.server.rounds import Rounds
@@ -110,7 +111,19 @@ async def _run(
         workers=settings.workers,
         dataset_memory_bytes=settings.dataset_memory_bytes,
     )
+    http = None
+    if settings.http is not None:
+        http = HttpServer(
+            store,
+            settings.http,
+            tls=settings.tls,
+            reuse_port=shares_port,
+            guard=guard,
+            metrics=metrics,
+        )
     await server.start()
+    if http is not None:
+        await http.start()
     monitor.start()
     if probe is not None:
         probe.start()
@@ -142,7 +155,7 @@ async def _run(
     on_ready(
         {
             "grpc": server.address,
-            "http": None,
+            "http": None if http is None else http.address,
             "front": server.front,
             "metrics": None if probe is None else probe.address,
         }
@@ -155,7 +168,9 @@ async def _run(
     erasing.stop()
     sweeping.stop()
     flushing.stop()
-    await server.stop(settings.drain_s)
+    await asyncio.gather(
+        server.stop(settings.drain_s), *([] if http is None else [http.stop(settings.drain_s)])
+    )
     await background
     await asyncio.to_thread(monitor.stop)
     if probe is not None:

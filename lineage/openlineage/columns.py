@@ -93,19 +93,17 @@ def explicit_inputs(
 
 def transformations(said: Mapping[str, Any]) -> list[_Transformation]:
     """The transformations of an input field; none when it names none."""
-    found = []
     listed = said.get("transformations")
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict):
-            found.append(
-                _Transformation(
-                    _text(one.get("type"), 64) or "DIRECT",
-                    _text(one.get("subtype"), 256),
-                    _text(one.get("description"), _MAX_DESCRIPTION),
-                    one.get("masking") is True,
-                )
-            )
-    return found
+    return [
+        _Transformation(
+            _text(one.get("type"), 64) or "DIRECT",
+            _text(one.get("subtype"), 256),
+            _text(one.get("description"), _MAX_DESCRIPTION),
+            one.get("masking") is True,
+        )
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict)
+    ]
 
 
 _DIRECT: Final = _Transformation("DIRECT", "", "", False)

@@ -15,7 +15,15 @@ from lineage.errors import InvalidEvent
 from lineage.openlineage.moment import read_time
 from lineage.openlineage.plain import kept, shown
 
-__all__ = ["EVENT_TYPES", "TERMINAL_TYPES", "Event", "Notes", "SaidDataset", "SaidJob", "read_event"]
+__all__ = [
+    "EVENT_TYPES",
+    "TERMINAL_TYPES",
+    "Event",
+    "Notes",
+    "SaidDataset",
+    "SaidJob",
+    "read_event",
+]
 
 EVENT_TYPES: Final = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
 TERMINAL_TYPES: Final = ("COMPLETE", "ABORT", "FAIL")
@@ -317,9 +325,7 @@ class _Reader:
                 continue
             for required in ("_producer", "_schemaURL"):
                 if not isinstance(facet.get(required), str):
-                    self._notes.problem(
-                        f"{where}.{name}.{required}", "a uri", facet.get(required)
-                    )
+                    self._notes.problem(f"{where}.{name}.{required}", "a uri", facet.get(required))
         return {name: facet for name, facet in facets.items() if facet is not None}
 
     def _object(self, said: Any, where: str, *, missing: bool = True) -> Mapping[str, Any]:

@@ -40,9 +40,7 @@ _VERSION: Final = "#version="
 _AUTHORITY: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)/*(.*)", re.DOTALL)
 # What must not stand in a uri: what no terminal shows, the mark of a version, and a percent sign
 # that would read as one of ours.
-_ESCAPED: Final = re.compile(
-    "[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069#]|%(?=[0-9A-Fa-f]{2})"
-)
+_ESCAPED: Final = re.compile("[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069#]|%(?=[0-9A-Fa-f]{2})")
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 

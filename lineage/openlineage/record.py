@@ -44,11 +44,11 @@ class RefusedEvent(NamedTuple):
     """An event that was not taken.
 
     Args:
-        index: its place among those handed in, from 0; of a file its line, from 1.
+        place: its place among those handed in, from 0; of a file its line, from 1.
         error: why.
     """
 
-    index: int
+    place: int
     error: LineageError
 
 
@@ -140,7 +140,7 @@ def record_events(
     for place, outcome in zip(places, graph.record_all(drafts), strict=True) if drafts else ():
         if isinstance(outcome, LineageError):
             refused.append(RefusedEvent(place, outcome))
-    return sorted(refused)
+    return sorted(refused, key=lambda one: one.place)
 
 
 def import_file(
@@ -271,14 +271,14 @@ def _import_batch(
             imported.refused.append(RefusedEvent(number, outcome))
         else:
             imported.events += 1
-    imported.refused.sort(key=lambda refused: refused.index)
+    imported.refused.sort(key=lambda refused: refused.place)
 
 
 def _batches(file: Any) -> Iterator[list[bytes]]:
     batch: list[bytes] = []
     size = 0
     while line := file.readline(MAX_EVENT_BYTES + 1):
-        if len(line) > MAX_EVENT_BYTES:
+        if len(line) > MAX_EVENT_BYTES and not line.endswith(b"\n"):
             # One byte too long stands for it; the rest is read over.
             while (rest := file.readline(MAX_EVENT_BYTES)) and not rest.endswith(b"\n"):
                 pass
