@@ -76,6 +76,11 @@ class Graph:
     def __init__(self, store: LineageStore) -> None:
         self._store = store
 
+    @property
+    def store(self) -> LineageStore:
+        """Where the graph is kept, for what follows the log."""
+        return self._store
+
     def record(
         self,
         entities: Sequence[Entity] = (),

@@ -16,7 +16,7 @@ from featurestore.server.gate import shutting_down
 from lineage.errors import LineageError
 from lineage.requestid import REQUEST_ID_KEY, new_request_id, request_id
 
-__all__ = ["Answer", "Door", "HttpRefusal", "refusal", "reply"]
+__all__ = ["Answer", "Door", "InvalidHttpRequest", "refusal", "reply"]
 
 Answer: TypeAlias = Callable[[Any, str | None], Awaitable[Any]]
 """Answers a request of a principal, None where nobody is asked who they are."""
@@ -40,7 +40,7 @@ _PERMISSION: Final = "Record"
 _log = logging.getLogger(__name__)
 
 
-class HttpRefusal(FeatureStoreError):
+class InvalidHttpRequest(FeatureStoreError):
     """A request that is refused for its form.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, final
 
-from featureline.server.httpcall import HttpRefusal, reply
+from featureline.server.httpcall import InvalidHttpRequest, reply
 from lineage import Graph
 from lineage.errors import InvalidEvent
 from lineage.openlineage import read_event, record_events, to_draft
@@ -70,7 +70,7 @@ class OpenLineageRoutes:
         def hold(size: int) -> None:
             nonlocal held
             if self._held + size > _MAX_HELD_BYTES:
-                raise HttpRefusal(
+                raise InvalidHttpRequest(
                     _TOO_BUSY,
                     "body",
                     "a smaller one while many are read",
@@ -114,7 +114,7 @@ class OpenLineageRoutes:
             )
         if len(events) > MAX_BATCH_EVENTS:
             expected = f"at most {MAX_BATCH_EVENTS} events"
-            raise HttpRefusal(_TOO_LARGE, "body", expected, str(len(events)))
+            raise InvalidHttpRequest(_TOO_LARGE, "body", expected, str(len(events)))
         refused = record_events(self._graph, events, strict=strict, actor=principal)
         if not refused:
             return reply(204)
@@ -156,10 +156,10 @@ class _Body:
         headers = request.headers
         kind = headers.get("content-type", _JSON).partition(";")[0].strip().lower()
         if kind != _JSON and not kind.endswith("+json"):
-            raise HttpRefusal(_OTHER_FORM, "Content-Type", _JSON, ascii(kind))
+            raise InvalidHttpRequest(_OTHER_FORM, "Content-Type", _JSON, ascii(kind))
         self._packing = headers.get("content-encoding", "").strip().lower()
         if self._packing not in (*_GZIP, "identity", ""):
-            raise HttpRefusal(_OTHER_FORM, "Content-Encoding", "gzip or none", ascii(self._packing))
+            raise InvalidHttpRequest(_OTHER_FORM, "Content-Encoding", "gzip or none", ascii(self._packing))
         said = headers.get("content-length", "")
         if said.isdecimal() and int(said) > limit:
             raise self._too_large(said)
@@ -176,11 +176,11 @@ class _Body:
                     if len(self._data) > self._limit:
                         raise self._too_large("more")
         except TimeoutError:
-            raise HttpRefusal(
+            raise InvalidHttpRequest(
                 _TOO_SLOW, "body", f"all of it within {_READ_S:g} s", f"{len(self._data)} bytes"
             ) from None
         except ClientDisconnect:
-            raise HttpRefusal(400, "body", "all of it", "its beginning only") from None
+            raise InvalidHttpRequest(400, "body", "all of it", "its beginning only") from None
 
     def whole(self) -> bytes:
         """The bytes, unpacked."""
@@ -193,18 +193,18 @@ class _Body:
             try:
                 part = unpack.decompress(data, self._limit - size + 1)
             except zlib.error as error:
-                raise HttpRefusal(400, "body", "gzip", f"something else ({error})") from None
+                raise InvalidHttpRequest(400, "body", "gzip", f"something else ({error})") from None
             parts.append(part)
             size += len(part)
             if size > self._limit:
                 raise self._too_large("more, unpacked")
             if not unpack.eof:
-                raise HttpRefusal(400, "body", "gzip", "its beginning only")
+                raise InvalidHttpRequest(400, "body", "gzip", "its beginning only")
             data = unpack.unused_data
         return b"".join(parts)
 
-    def _too_large(self, got: str) -> HttpRefusal:
-        return HttpRefusal(_TOO_LARGE, "body", f"at most {self._limit} bytes", got)
+    def _too_large(self, got: str) -> InvalidHttpRequest:
+        return InvalidHttpRequest(_TOO_LARGE, "body", f"at most {self._limit} bytes", got)
 
 
 def _is_strict(request: Any) -> bool:

@@ -1,8 +1,10 @@
 """OpenLineage: events read into the graph, and jobs of the graph written as events."""
 
+from lineage.openlineage.emit import Emitted, Emitter
 from lineage.openlineage.event import Event, read_event
 from lineage.openlineage.merge import to_draft
 from lineage.openlineage.naming import dataset_uri
+from lineage.openlineage.outward import Outward, run_event
 from lineage.openlineage.record import (
     Cursor,
     Imported,
@@ -11,6 +13,7 @@ from lineage.openlineage.record import (
     record_event,
     record_events,
 )
+from lineage.openlineage.sink import FileSink, HttpSink, Sink, open_sink
 
 __all__ = [  # noqa: RUF022 - by topic
     # in
@@ -24,4 +27,13 @@ __all__ = [  # noqa: RUF022 - by topic
     "Imported",
     "Cursor",
     "dataset_uri",
+    # out
+    "run_event",
+    "Emitter",
+    "Emitted",
+    "Outward",
+    "open_sink",
+    "Sink",
+    "FileSink",
+    "HttpSink",
 ]

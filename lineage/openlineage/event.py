@@ -175,7 +175,7 @@ def read_event(said: bytes | str | Mapping[str, Any], *, strict: bool = False) -
     """
     notes = Notes(strict=strict)
     try:
-        parsed = said if isinstance(said, Mapping) else _parsed(said)
+        parsed = _parsed(said) if isinstance(said, bytes | str) else said
         if not isinstance(parsed, dict):
             raise InvalidEvent("", "an event, which is a JSON object", shown(parsed))
         raw: dict[str, Any] = kept(parsed, "", notes.change)

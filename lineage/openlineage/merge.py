@@ -15,6 +15,7 @@ Everything that events say over and over is a facet, of which the latest stays; 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, final
 
@@ -62,6 +63,7 @@ _MAX_RAW: Final = 16 * 1024
 # Beyond, facets are not copied to the version and the dataset beside the run.
 _MAX_COPIED: Final = 1024 * 1024
 _MAX_ALIAS: Final = 4096
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CONTRIBUTED: Final = AssociationType.CONTRIBUTED_TO
 _PRODUCED: Final = AssociationType.PRODUCED
 _DERIVED: Final = AssociationType.DERIVED_FROM
@@ -188,7 +190,8 @@ class _Merge:
     def _run(self, run_id: str, job: SaidJob | None, *, rank: int) -> str:
         uid = self._add(naming.run_entity(run_id))
         self._own(uid, "openlineage", {"runId": run_id}, 0)
-        self._alias(run_id, uid)
+        if _UUID.fullmatch(run_id):  # any other text could be the short name of a job
+            self._alias(run_id, uid)
         if job is not None:
             self._own(uid, "job", {"namespace": job.namespace, "name": job.name}, rank)
             self._link(self._job(job), uid, _ASSOCIATED)
