@@ -22,6 +22,7 @@ from featureline.cli import (
     ingestion,
     jobs,
     migrate,
+    openlineage,
     origins,
     preview,
     records,
@@ -84,6 +85,7 @@ datasets.dataset.add_command(origins.sources)
 for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
 ingestion.ingest.add_command(auditing.audit)
+openlineage.register(graph.lineage_commands)
 
 
 def main() -> None:

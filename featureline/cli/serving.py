@@ -48,6 +48,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "one.  [default: nowhere]",
 )
 @click.option(
+    "--emit-lineage",
+    "emit",
+    metavar="URL|FILE",
+    help="Send every job as events of OpenLineage there; the token of an endpoint is taken from "
+    "$OPENLINEAGE_API_KEY.  [default: nowhere]",
+)
+@click.option(
     "--front",
     type=click.Choice(["auto", "grpc", "native"]),
     default="auto",
@@ -152,6 +159,7 @@ def serve(
     online: str | None,
     address: str,
     http: str | None,
+    emit: str | None,
     front: str,
     flush_seconds: float,
     flush_records: int,
@@ -187,6 +195,7 @@ def serve(
             log_format,
             slow_ms,
             http=http,
+            emit=emit,
             online=online,
             flush_records=flush_records,
             flush_bytes=flush_bytes,

@@ -159,7 +159,9 @@ class _Body:
             raise InvalidHttpRequest(_OTHER_FORM, "Content-Type", _JSON, ascii(kind))
         self._packing = headers.get("content-encoding", "").strip().lower()
         if self._packing not in (*_GZIP, "identity", ""):
-            raise InvalidHttpRequest(_OTHER_FORM, "Content-Encoding", "gzip or none", ascii(self._packing))
+            raise InvalidHttpRequest(
+                _OTHER_FORM, "Content-Encoding", "gzip or none", ascii(self._packing)
+            )
         said = headers.get("content-length", "")
         if said.isdecimal() and int(said) > limit:
             raise self._too_large(said)

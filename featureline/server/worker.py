@@ -13,6 +13,7 @@ from typing import Any, Final, final
 
 from featureline.erasing import finish_erasures, reach_everything
 from featureline.probe import Probe
+from featureline.server.emitting import Emitting
 from featureline.server.flushing import Flushing
 from featureline.server.http import HttpServer
 from featureline.server.listener import choose_front, raise_file_limit
@@ -145,7 +146,11 @@ async def _run(
         every_s=ERASING_S,
         rest=0,
     )
+    emitting = None
+    if settings.emit is not None:
+        emitting = Emitting(store.graph, settings.home, settings.emit, lambda: flushing.is_elected)
     background = asyncio.gather(
+        *([] if emitting is None else [emitting.run()]),
         flushing.run(),
         sweeping.run(),
         maintaining.run(),
@@ -164,6 +169,8 @@ async def _run(
     _end_within(settings.drain_s + END_S)
     if probe is not None:
         probe.drain()
+    if emitting is not None:
+        emitting.stop()
     maintaining.stop()
     erasing.stop()
     sweeping.stop()

@@ -73,7 +73,10 @@ class Emitter:
     >>> with Emitter(graph, FileSink(folder / "events.jsonl"), folder / "cursor.json") as emitter:
     ...     emitter.step().sent
     2
-    >>> [json.loads(line)["eventType"] for line in (folder / "events.jsonl").open()]
+    >>> [
+    ...     json.loads(line)["eventType"]
+    ...     for line in (folder / "events.jsonl").read_text().splitlines()
+    ... ]
     ['START', 'COMPLETE']
     """
 
@@ -99,7 +102,8 @@ class Emitter:
             before = self.done.sequence
             try:
                 for told in self._slice():
-                    self._send(told)
+                    if not self._send(told):
+                        break
                     self.done.sequence = told.sequence
             finally:
                 if self.done.sequence != before:
@@ -147,20 +151,18 @@ class Emitter:
         try:
             change = Change.decode(logged.body)
         except ValueError as error:
-            raise StoreCorrupt(
-                f"event {logged.sequence} of the log cannot be read: {error}; run `featureline "
-                f"lineage verify`"
-            ) from error
+            raise StoreCorrupt("lineage log", f"event {logged.sequence}: {error}") from error
         yield from run_events(logged, change, self._graph.entity, self._outward)
         yield from dataset_events(logged, change, self._outward)
 
-    def _send(self, told: _Told) -> None:
+    def _send(self, told: _Told) -> bool:
+        """Send what one event of the log is told as; whether that was all of it."""
         sequence, sent = self._within
         for place, event in enumerate(told.events):
             if sequence == told.sequence and place < sent:
                 continue
             if self._stop.is_set():
-                raise StoreUnavailable("stopped")
+                return False
             try:
                 self._sink.send(event)
                 self.done.sent += 1
@@ -168,6 +170,7 @@ class Emitter:
                 self.done.refused += 1
                 _log.warning("event %d of the log is left out: %s", told.sequence, error)
             self._within = (told.sequence, place + 1)
+        return True
 
     def _place(self) -> int:
         try:
@@ -178,13 +181,13 @@ class Emitter:
             said = None
         place = said.get("sequence") if isinstance(said, Mapping) else None
         if not isinstance(place, int) or isinstance(place, bool) or place < 0:
-            raise StoreCorrupt(
-                f"{self._cursor}: expected the place in the log as JSON, got something else; delete "
-                f"it to send everything again"
+            raise StoreUnavailable(
+                f"{self._cursor}: expected the place in the log as JSON, got something else; "
+                f"delete it to send everything again"
             )
         head = self._graph.store.head().sequence
         if place > head:
-            raise StoreCorrupt(
+            raise StoreUnavailable(
                 f"{self._cursor}: says that event {place} was sent, and the log ends with {head}; "
                 f"it is of another graph: choose another file, or delete it to send everything"
             )

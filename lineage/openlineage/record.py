@@ -217,6 +217,10 @@ class Cursor:
             return 0, 0
         return (offset, lines) if _witness(path, offset) == place.get("witness") else (0, 0)
 
+    def forget(self, path: Path) -> None:
+        """Read a file from its start the next time."""
+        self._places.pop(str(path.resolve()), None)
+
     def move(self, path: Path, offset: int, lines: int) -> None:
         """Remember that so much of a file is in the graph."""
         self._places[str(path.resolve())] = {
