@@ -82,7 +82,7 @@ _PARENT = st.builds(
     lambda run, root: facet(
         run={"runId": run},
         job={"namespace": "airflow", "name": "dag"},
-        **({"root": {"run": {"runId": root}, "job": {"namespace": "airflow", "name": "all"}}}),
+        root={"run": {"runId": root}, "job": {"namespace": "airflow", "name": "all"}},
     ),
     st.sampled_from(_RUNS),
     st.sampled_from(_RUNS),
@@ -111,13 +111,13 @@ _EVENT = st.one_of(
     _RUN_EVENT,
     _RUN_EVENT,
     st.builds(
-        lambda event, entries: {
-            name: value for name, value in event.items() if name not in ("run", "eventType")
-        }
-        | {
-            "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/JobEvent",
-            "job": {**event["job"], "facets": {"lineage": facet(entries=entries)}},
-        },
+        lambda event, entries: (
+            {name: value for name, value in event.items() if name not in ("run", "eventType")}
+            | {
+                "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/JobEvent",
+                "job": {**event["job"], "facets": {"lineage": facet(entries=entries)}},
+            }
+        ),
         _RUN_EVENT,
         st.sampled_from(
             [
