@@ -148,7 +148,7 @@ async def _run(
     )
     emitting = None
     if settings.emit is not None:
-        emitting = Emitting(store.graph, settings.home, settings.emit, lambda: flushing.is_elected)
+        emitting = Emitting(store.graph, settings.home, settings.emit)
     background = asyncio.gather(
         *([] if emitting is None else [emitting.run()]),
         flushing.run(),
