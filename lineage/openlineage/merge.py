@@ -22,7 +22,7 @@ from typing import Any, Final, final
 from lineage.association import AssociationType
 from lineage.change import Draft
 from lineage.column import ColumnEdge, ColumnLineage
-from lineage.entity import STATE, TERMINAL, Entity, Facet, Kind, amended, derived_uid
+from lineage.entity import STATE, TERMINAL, Entity, Facet, Kind, amended, derived_uid, stored_facet
 from lineage.graph import as_draft
 from lineage.openlineage import naming
 from lineage.openlineage.columns import SaidEdge, Source, column_edges, explicit_inputs
@@ -124,6 +124,8 @@ class _Merge:
         self._links: dict[tuple[str, str, AssociationType], None] = {}
         self._edges: dict[tuple[str, str], dict[SaidEdge, None]] = {}
         self._aliases: dict[str, str] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._versions: dict[tuple[str, str, str], str] = {}
         self._copies = len(event.text) <= _MAX_COPIED
         self._job_uid = ""
         self._doer_uid = ""
@@ -281,8 +283,11 @@ class _Merge:
         return uid
 
     def _named(self, namespace: str, name: str) -> str:
+        known = self._names.get((namespace, name))
+        if known is not None:
+            return known
         entity = naming.dataset_entity(namespace, name)
-        uid = self._add(entity)
+        self._names[namespace, name] = uid = self._add(entity)
         self._own(uid, "openlineage", {"namespace": namespace, "name": name}, 0)
         self._alias(entity.source_uri, uid)
         return uid
@@ -296,7 +301,11 @@ class _Merge:
             where = f"{said.where}.facets.version.datasetVersion"
             self._event.notes.problem(where, "text", version)
             return None
-        uid = self._add(naming.version_entity(said.namespace, said.name, str(version)))
+        key = (said.namespace, said.name, str(version))
+        known = self._versions.get(key)
+        if known is not None:
+            return known
+        self._versions[key] = uid = self._add(naming.version_entity(*key))
         of = {
             "namespace": said.namespace,
             "name": said.name,
@@ -424,8 +433,14 @@ class _Merge:
             self._own(uid, facet_name(name), _value(facet), self._rank)
 
     def _own(self, uid: str, name: str, value: Any, rank: int) -> None:
+        # Reading the event has made plain JSON of it, and its time is in range.
+        facet = stored_facet(rank, value)
         known = self._facets.setdefault(uid, {})
-        self._facets[uid] = later_facets(known, {name: Facet(rank, value)})
+        other = known.get(name)
+        if other is None:
+            known[name] = facet
+        elif other != facet:  # one dataset may be named twice
+            known[name] = later_facets({name: other}, {name: facet})[name]
 
     def _link(self, source: str, destination: str, link: AssociationType) -> None:
         if source == destination:
