@@ -328,6 +328,7 @@ class _Demo:
             began = time.monotonic()
             dataset = store.dataset(spine, FEATURES, spine_name="flights", threads=self._threads)
             rate = len(dataset) / (time.monotonic() - began)
+            dataset.save()  # so that it can be built again, and traced to its records
             path = dataset.write(self._out / "flights.parquet")
             versions = ", ".join(f"{name}@{v}" for name, v in dataset.versions.items())
             _say(f"{len(dataset):,} rows × {len(dataset.features)} features of {versions}")

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, Self, final
 import grpc
 import pyarrow as pa
 
-from featurestore import convert, wire, wire_asof, wire_control, wire_window
+from featurestore import convert, wire, wire_asof, wire_control, wire_impact, wire_window
 from featurestore.awaited_datasets import AwaitedDatasets
 from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
@@ -22,6 +22,7 @@ from featurestore.client import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
 from featurestore.feature import Value
+from featurestore.impact.report import ImpactReport
 from featurestore.offline.flusher import Flushed
 from featurestore.offline.history import TableVersion
 from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceReport
@@ -252,6 +253,20 @@ class AsyncStore:
                 await self._call(self._control.GetRecordsAsOf, request, timeout_s=LONG_TIMEOUT_S)
                 for request in requests
             ]
+        )
+
+    async def impact(
+        self,
+        group: str,
+        identifier: object,
+        event_time: dt.datetime | None = None,
+        *,
+        until: dt.datetime | None = None,
+    ) -> ImpactReport:
+        """See FeatureStore.impact."""
+        request = wire_impact.tracing_message(group, identifier, event_time, until)
+        return wire_impact.report_of(
+            await self._call(self._control.TraceRecord, request, timeout_s=LONG_TIMEOUT_S)
         )
 
     # -- datasets and offline tables ----------------------------------------------------------

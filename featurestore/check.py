@@ -102,8 +102,8 @@ def check_dataset(
                                 f"row {chosen[row]}, {output}: expected {expected!r}, got {value!r}"
                             )
             continue
-        history = _history(entry, selection["features"], as_of)
-        found = _find(history, keys, times, selection["lookback_us"])
+        history = history_of(entry, selection["features"], as_of)
+        found = find_rows(history, keys, times, selection["lookback_us"])
         for feature, output in selection["features"].items():
             expected = _expected(history, feature, found, part[output].type)
             got = part[output].combine_chunks()
@@ -121,10 +121,16 @@ def check_dataset(
     return CheckReport(n, len(chosen), values, future, wrong, tuple(examples))
 
 
-def _history(
+def history_of(
     entry: Resolved, features: Mapping[str, str], as_of: str | None
 ) -> dict[str, Any] | None:
-    """Read a table version, sorted by identifier and order of versions, oldest first."""
+    """Read a table version, sorted by identifier and order of versions, oldest first.
+
+    Args:
+        entry: what is read.
+        features: the columns to read beside those that order the rows.
+        as_of: only what was written by then counts; None: all.
+    """
     if entry.snapshot is None or not entry.snapshot.files:
         return None
     identifier = entry.group.record_identifier
@@ -194,13 +200,20 @@ def _windows(
     }
 
 
-def _find(
+def find_rows(
     history: dict[str, Any] | None,
     keys: pa.Array,
     times: Any,
     lookback_us: int | None,
 ) -> Any:
-    """Return the history row each spine row sees, -1 for none."""
+    """Return the history row each spine row sees, -1 for none.
+
+    Args:
+        history: of `history_of`.
+        keys: the spine's identifiers.
+        times: its times, µs.
+        lookback_us: how old a value may be; None: any age.
+    """
     found = np.full(len(keys), -1, np.int64)
     if history is None:
         return found

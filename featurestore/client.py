@@ -21,6 +21,7 @@ from featurestore import (
     wire,
     wire_asof,
     wire_control,
+    wire_impact,
     wire_transfer,
     wire_window,
 )
@@ -44,6 +45,7 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.impact.report import ImpactReport
 from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
@@ -73,6 +75,7 @@ from featurestore.streamed import WrittenDataset
 from featurestore.v1 import (
     control_pb2,
     control_pb2_grpc,
+    impact_pb2,
     runtime_pb2,
     runtime_pb2_grpc,
     transfer_pb2,
@@ -716,6 +719,26 @@ class RemoteStore(FeatureStore):
             self._call(self._control.GetRecordsAsOf, request, timeout_s=LONG_TIMEOUT_S)
             for request in wire_asof.requests(group, identifiers, times, features, lookback)
         )
+
+    def impact(
+        self,
+        group: str,
+        identifier: object,
+        event_time: dt.datetime | None = None,
+        *,
+        until: dt.datetime | None = None,
+    ) -> ImpactReport:
+        """See FeatureStore.impact."""
+        request = wire_impact.tracing_message(group, identifier, event_time, until)
+        return wire_impact.report_of(
+            self._call(self._control.TraceRecord, request, timeout_s=LONG_TIMEOUT_S)
+        )
+
+    def records_behind(self, start: str) -> Iterator[pa.Table]:
+        """See FeatureStore.records_behind."""
+        request = impact_pb2.ListRecordsBehindRequest(start=start)
+        for response in self._stream("ListRecordsBehind", request):
+            yield wire_impact.table_of(response)
 
     # -- lineage and end ----------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ from featurestore.errors import (
     StoreUnavailable,
 )
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.impact import ImpactReport, Tracer
 from featurestore.load import expiries, load
 from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
@@ -1008,12 +1009,33 @@ class EmbeddedStore(FeatureStore):
             self._now,
         )
 
+    def impact(
+        self,
+        group: str,
+        identifier: object,
+        event_time: dt.datetime | None = None,
+        *,
+        until: dt.datetime | None = None,
+    ) -> ImpactReport:
+        """See FeatureStore.impact."""
+        return self._tracer.impact(group, identifier, event_time, until=until)
+
+    def records_behind(self, start: str) -> Iterator[pa.Table]:
+        """See FeatureStore.records_behind."""
+        return self._tracer.records_behind(start)
+
+    @property
+    def _tracer(self) -> Tracer:
+        return Tracer(
+            self.registry.get, self.offline_table, self.saved, self.resolve_manifest, self.graph
+        )
+
     # -- lineage and end ----------------------------------------------------------------------
 
     @cached_property
     def graph(self) -> lineage.Graph:
         """The lineage graph of the home."""
-        return lineage.open(self.home / "lineage.db")
+        return lineage.open_home(self.home)
 
     def sweep(self, *, pause: Callable[[int], bool] | None = None) -> int:
         """Give back the space of expired records; gets never return them, swept or not.

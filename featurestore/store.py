@@ -19,6 +19,7 @@ from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.erasure.report import ErasureReport
 from featurestore.errors import FeatureGroupNotFound, InvalidRequest
 from featurestore.feature import FeatureDefinition, Value
+from featurestore.impact.report import ImpactReport
 from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline.flusher import Flushed
@@ -710,6 +711,54 @@ class FeatureStore(ABC):
                 store.
 
         Cost: one read of the online store; a join with the history when that does not answer.
+        """
+
+    @abstractmethod
+    def impact(
+        self,
+        group: str,
+        identifier: object,
+        event_time: dt.datetime | None = None,
+        *,
+        until: dt.datetime | None = None,
+    ) -> ImpactReport:
+        """Say where a record is kept, which datasets have it, and what was made of those.
+
+        Saved datasets are looked into row by row, at the table versions they were built from. Of
+        others it is known only that they read a version with the record: they may have it.
+
+        Args:
+            group: a feature group with an offline store.
+            identifier: of the record.
+            event_time: of the record; None: every record of the identifier.
+            until: of the last record, the first being of `event_time`; None: one record.
+
+        Raises:
+            FeatureGroupNotFound: no such group.
+            InvalidRecord: the identifier is null or has another type.
+            InvalidRequest: the group has no offline store, a time has no zone, or the last comes
+                before the first.
+
+        Cost: the statistics of the table's files; each table version of a saved dataset with
+        features of the group, once.
+        """
+
+    @abstractmethod
+    def records_behind(self, start: str) -> Iterator[pa.Table]:
+        """Name the records whose values are in what comes from saved datasets.
+
+        Args:
+            start: uid, in the lineage graph, of a model, a job, a dataset.
+
+        Yields:
+            for each dataset and group a table of `dataset` (its fingerprint), `feature_group`,
+            `record_identifier`, `event_time`, and in how many `rows` it is. Windowed features are
+            left out: they are made of every event in their window.
+
+        Raises:
+            InvalidRequest: the graph has no such entity.
+
+        Cost: reads each table version once.
         """
 
     @abstractmethod

@@ -5,6 +5,7 @@ from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
 from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
+from lineage.copying import copy_log
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
     JSON,
@@ -27,6 +28,7 @@ from lineage.errors import (
     InvalidAssociation,
     InvalidEntity,
     InvalidEvent,
+    InvalidLog,
     InvalidLogin,
     InvalidQuery,
     LineageError,
@@ -38,19 +40,24 @@ from lineage.errors import (
     Unauthenticated,
 )
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
+from lineage.home import open_home
 from lineage.log import LogReport
 from lineage.query import Direction
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
 from lineage.service import LineageService
+from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
+from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
     "open",
+    "open_home",
+    "copy_log",
     "Graph",
     "Draft",
     "as_draft",
@@ -88,9 +95,12 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "bytes_digest",
     "folder_digest",
     # stores
+    "Spool",
+    "Replayed",
     "LineageStore",
     "MemoryStore",
     "SQLiteStore",
+    "PostgresStore",
     # over the network
     "connect",
     "ClientTls",
@@ -102,6 +112,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidAssociation",
     "InvalidQuery",
     "InvalidEvent",
+    "InvalidLog",
     "InvalidLogin",
     "Unauthenticated",
     "AccessDenied",

@@ -124,7 +124,7 @@ class Change:
         fields: dict[str, JSON] = {name: values for name, values in more.items() if values}
         is_full = bool(fields) or any(entity.facets for entity in self.entities)
         fields["form"] = _FULL_FORM if is_full else _FORM
-        fields["entities"] = [_to_fields(entity) for entity in self.entities]
+        fields["entities"] = [entity_to_json(entity) for entity in self.entities]
         fields["associations"] = self.associations
         body = to_json(fields).encode()
         if len(body) > MAX_BODY_BYTES:
@@ -144,7 +144,7 @@ class Change:
         fields = json.loads(body)
         if not isinstance(fields, dict) or fields.get("form") not in (_FORM, _FULL_FORM):
             raise ValueError(f"expected a lineage event of form {_FORM} or {_FULL_FORM}")
-        entities = tuple(_from_fields(entity) for entity in fields["entities"])
+        entities = tuple(entity_from_json(entity) for entity in fields["entities"])
         associations = _links(fields["associations"])
         if fields["form"] == _FORM:
             return cls(entities, associations)
@@ -179,7 +179,7 @@ def facets_from_json(fields: Mapping[str, Any]) -> dict[str, Facet]:
     return {name: stored_facet(rank, value) for name, (rank, value) in fields.items()}
 
 
-def edge_to_json(edge: ColumnEdge) -> JSON:
+def edge_to_json(edge: ColumnEdge) -> dict[str, JSON]:
     """A settled edge between columns as JSON, without what is empty."""
     fields: dict[str, JSON] = {
         "source": str(edge.source),
@@ -198,7 +198,8 @@ def edge_to_json(edge: ColumnEdge) -> JSON:
     return fields
 
 
-def _to_fields(entity: Entity) -> Mapping[str, JSON]:
+def entity_to_json(entity: Entity) -> Mapping[str, JSON]:
+    """An entity as JSON, without what is empty and without its times."""
     fields: dict[str, JSON] = {
         "kind": entity.kind.value,
         "type": entity.type,
@@ -219,7 +220,12 @@ def _to_fields(entity: Entity) -> Mapping[str, JSON]:
     return fields
 
 
-def _from_fields(fields: Mapping[str, JSON]) -> Entity:
+def entity_from_json(fields: Mapping[str, JSON]) -> Entity:
+    """The entity back from JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
     properties, facets = fields.get("properties", {}), fields.get("facets")
     version = fields["version"]
     if (

@@ -7,6 +7,7 @@ LineageError
 ├── InvalidEvent         INVALID_ARGUMENT     (also a ValueError) no event of OpenLineage
 ├── EntityNotFound       NOT_FOUND            (also a LookupError)
 ├── EntityConflict       FAILED_PRECONDITION  the uid stands for something else
+├── InvalidLog           FAILED_PRECONDITION  events do not follow each other
 ├── NotALineageFile      FAILED_PRECONDITION  the path holds another kind of file
 ├── InvalidLogin         INVALID_ARGUMENT     (also a ValueError)
 ├── Unauthenticated      UNAUTHENTICATED      show a token that the server knows
@@ -116,6 +117,12 @@ class EntityConflict(LineageError):
     def __init__(self, uid: str, reason: str) -> None:
         super().__init__(f"entity {uid!r}: {reason}")
         self.uid = uid
+
+
+class InvalidLog(LineageError):
+    """Events do not follow the log that is to take them; the text names the first."""
+
+    code = "FAILED_PRECONDITION"
 
 
 class NotALineageFile(LineageError):

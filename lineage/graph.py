@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -15,8 +16,8 @@ from lineage.association import AssociationType, as_association_type
 from lineage.change import Draft, Recorded
 from lineage.column import ColumnLineage, ColumnResult
 from lineage.column_walk import walk_columns
-from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid, to_us
-from lineage.errors import InvalidEntity, LineageError
+from lineage.entity import JSON, End, Entity, Kind, amended, as_kind, derived_uid, to_us
+from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
 from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
 from lineage.query import (
@@ -30,23 +31,29 @@ from lineage.query import (
 )
 from lineage.result import LineageResult
 from lineage.run import Run
+from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
+from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 
 _MAX_CHARACTERS = 256
+_LOOK_AGAIN_S = 5.0
 
 
 def open(path: str | Path) -> Graph:  # noqa: A001 - `lineage.open` is the front door
     """Open the lineage graph in the file at `path`, made when absent.
 
     Any number of threads and processes may have it open. The file has to lie on
-    a local disk.
+    a local disk. A `postgresql://` URL opens a graph that many machines share instead; see
+    `PostgresStore.open`.
 
     Raises:
         NotALineageFile: the path holds something else; it is not touched.
         StoreUnavailable: the path cannot be read or written.
         StoreCorrupt: the file is damaged.
     """
+    if isinstance(path, str) and path.startswith(("postgresql://", "postgres://")):
+        return Graph(PostgresStore.open(path))
     return Graph(SQLiteStore.open(path))
 
 
@@ -58,6 +65,7 @@ class Graph:
 
     Args:
         store: where the graph is kept.
+        spool: where events wait while the store is away; None: they are refused then.
 
     >>> from lineage import MemoryStore, artifact, trial_component
     >>> graph = Graph(MemoryStore())
@@ -73,8 +81,28 @@ class Graph:
     ['model.tar.gz', 'flights-1', 'flights.parquet']
     """
 
-    def __init__(self, store: LineageStore) -> None:
+    def __init__(self, store: LineageStore, *, spool: Spool | None = None) -> None:
         self._store = store
+        self._spool = spool
+        self._away_until = 0.0
+
+    @property
+    def store(self) -> LineageStore:
+        """Where the graph is kept, for those who follow its log."""
+        return self._store
+
+    @property
+    def spool(self) -> Spool | None:
+        """Where events wait while the store is away."""
+        return self._spool
+
+    def replay_spool(self) -> Replayed:
+        """Record the events that waited while the store was away.
+
+        Raises:
+            StoreUnavailable: it still is.
+        """
+        return Replayed(0, 0) if self._spool is None else self._spool.replay(self._store)
 
     @property
     def store(self) -> LineageStore:
@@ -123,7 +151,8 @@ class Graph:
 
         Returns:
             The place in the log, and the entities as stored, with uid and version, in
-            the order given.
+            the order given. While the store is away and there is a spool: place 0, and the
+            entities with the uid they will have.
 
         Raises:
             InvalidEntity: `kind`, `actor` or `event_uid` is no short text, or the event is
@@ -134,7 +163,7 @@ class Graph:
             EntityConflict: a uid or alias stands for something else.
             StoreUnavailable: nothing was written.
         """
-        return self._store.append(
+        return self._append(
             as_draft(
                 entities,
                 associations,
@@ -371,6 +400,25 @@ class Graph:
         """How many `events`, `entities` and `associations` there are."""
         with self._store.view() as view:
             return view.counts()
+
+    def _append(self, draft: Draft) -> Recorded:
+        """Append an event behind those that wait, or let it wait with them."""
+        if self._spool is None:
+            return self._store.append(draft)
+        try:
+            # A store that was away a moment ago is not waited for with every event.
+            if time.monotonic() < self._away_until:
+                raise StoreUnavailable("the store was away a moment ago")
+            if self._spool:
+                self._spool.replay(self._store)
+            return self._store.append(draft)
+        except StoreUnavailable:
+            self._away_until = time.monotonic() + _LOOK_AGAIN_S
+            self._spool.put(draft)
+        entities = (
+            amended(entity, uid=entity.uid or derived_uid(entity)) for entity in draft.entities
+        )
+        return Recorded(0, tuple(entities))
 
     def close(self) -> None:
         """Close the store; idempotent. What was recorded is durable already."""

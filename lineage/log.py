@@ -6,10 +6,12 @@ import hashlib
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 from uuid import UUID
+
+from lineage.errors import InvalidLog
 
 GENESIS = bytes(32)
 """What the first event has in place of its predecessor's hash."""
@@ -102,6 +104,33 @@ def append_event(
     link = chain_hash(head.hash, sequence, time_us, actor, kind, event_uid, body)
     event = Event(sequence, time_us, actor, kind, event_uid, body, head.hash, link)
     return event, Head(sequence, time_us, link)
+
+
+def check_follows(head: Head, events: Sequence[Event]) -> Head:
+    """The head after events of another log, each of which has to follow the one before.
+
+    Raises:
+        InvalidLog: one does not, or is not what its hash says.
+    """
+    for event in events:
+        expected = chain_hash(
+            head.hash,
+            event.sequence,
+            event.time_us,
+            event.actor,
+            event.kind,
+            event.event_uid,
+            event.body,
+        )
+        if event.sequence != head.sequence + 1 or event.previous != head.hash:
+            raise InvalidLog(
+                f"event {event.sequence} does not follow event {head.sequence}, the end of the "
+                f"log that is to take it; it is of another log"
+            )
+        if event.hash != expected:
+            raise InvalidLog(f"event {event.sequence} was altered: its hash does not match")
+        head = Head(event.sequence, event.time_us, event.hash)
+    return head
 
 
 def verify_chain(events: Iterator[Event], head: Head) -> LogReport:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, SupportsFloat, final
 from lineage.association import Association, AssociationType, as_association_type, check_kinds
 from lineage.entity import JSON, Entity, Kind, amended, derived_uid, plain_json
 from lineage.environment import environment_properties
-from lineage.errors import EntityNotFound, InvalidEntity, LineageError, RecordingFailed
+from lineage.errors import (
+    EntityNotFound,
+    InvalidEntity,
+    LineageError,
+    RecordingFailed,
+    StoreUnavailable,
+)
 from lineage.log import new_uid, now_us
 
 if TYPE_CHECKING:
@@ -348,7 +354,8 @@ class Recorder:
         """What an earlier run of the same job left, emptied: merging would keep it."""
         try:
             known = self._graph.entity(self._entity.uid)
-        except EntityNotFound:
+        except (EntityNotFound, StoreUnavailable):
+            # Away: what is recorded waits in the spool, or the next step fails.
             return {}
         return {
             name: {} if name.startswith("metric") else None

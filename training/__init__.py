@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     )
     from training.predict import load_model, predict_file, replies
     from training.registry import TrainingJobs
+    from training.replaying import ReplayReport, ReplayStep, replay
     from training.result import JobResult, Progress
     from training.run import MemorySink, Run, Sink
     from training.runner import RunningJob, submit, train
@@ -86,6 +87,10 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "TrainingJobStatus",
     "SecondaryStatus",
     "Transition",
+    # training a model again
+    "replay",
+    "ReplayReport",
+    "ReplayStep",
     # the jobs of a home
     "TrainingJobs",
     "TrainingJobDescription",
@@ -165,6 +170,7 @@ _MODULES = {
     ),
     "predict": ("load_model", "predict_file", "replies"),
     "registry": ("TrainingJobs",),
+    "replaying": ("ReplayReport", "ReplayStep", "replay"),
     "result": ("JobResult", "Progress"),
     "run": ("MemorySink", "Run", "Sink"),
     "runner": ("RunningJob", "submit", "train"),

@@ -325,7 +325,7 @@ class TrainingJobs:
                 return
         self.move(name, SecondaryStatus.FAILED, message=_ABANDONED, failure_reason=_ABANDONED)
         try:
-            with lineage.open(self.home / "lineage.db") as graph:
+            with lineage.open_home(self.home) as graph:
                 record_abandoned(graph, name, _ABANDONED)
         except lineage.LineageError:
             # The job is Failed either way; its lineage stays InProgress.

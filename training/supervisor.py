@@ -129,7 +129,7 @@ class Supervisor:
     def _recorded(self) -> Artifact | None:
         """Run the job inside its lineage recorder."""
         order = self._order
-        graph = order.store.graph if order.store else lineage.open(order.jobs.home / "lineage.db")
+        graph = order.store.graph if order.store else lineage.open_home(order.jobs.home)
         artifact: Artifact | None = None
         try:
             with provenance.recorder(

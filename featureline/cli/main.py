@@ -21,6 +21,8 @@ from featureline.cli import (
     groups,
     ingestion,
     jobs,
+    lineage_copy,
+    lineage_impact,
     migrate,
     openlineage,
     origins,
@@ -86,6 +88,14 @@ for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
 ingestion.ingest.add_command(auditing.audit)
 openlineage.register(graph.lineage_commands)
+for command in (
+    lineage_impact.impact,
+    lineage_impact.records,
+    lineage_impact.replay,
+    lineage_copy.copy,
+    lineage_copy.use,
+):
+    graph.lineage_commands.add_command(command)
 
 
 def main() -> None:

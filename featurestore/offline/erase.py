@@ -103,7 +103,7 @@ class OfflinePlan:
             self,
             rows=tuple(map(max, self.rows or (0,) * len(earlier.rows), earlier.rows)),
             files=tuple(sorted({*self.files, *earlier.files})),
-            held=_stretches(
+            held=stretches(
                 {
                     version
                     for first, last in (*self.held, *earlier.held)
@@ -268,7 +268,7 @@ def _counts(system: Any, name: str, target: Target) -> list[int]:
         )
         for group in range(file.num_row_groups):
             statistics = file.metadata.row_group(group).column(place).statistics
-            if not _may_have(statistics, target.values):
+            if not may_have(statistics, target.values):
                 continue
             rows = file.read_row_group(group, columns=names)
             # delta-rs writes texts of a kind (string_view) that Arrow cannot compare.
@@ -282,7 +282,7 @@ def _counts(system: Any, name: str, target: Target) -> list[int]:
     return totals
 
 
-def _may_have(statistics: Any, values: Sequence[Any]) -> bool:
+def may_have(statistics: Any, values: Sequence[Any]) -> bool:
     """Whether a part of a file may have one of the values, by its smallest and largest."""
     if statistics is None or not statistics.has_min_max:
         return True
@@ -312,10 +312,13 @@ def _log_files(system: Any) -> list[str]:
     return sorted(info.path for info in found if info.type == pa_fs.FileType.File)
 
 
-def _held(system: Any, newest: int, files: set[str]) -> tuple[tuple[int, int], ...]:
-    """Return the versions that have any of the files, as the log tells it."""
+def versions_by_file(system: Any, newest: int, files: set[str]) -> dict[str, set[int]]:
+    """Return the versions that have each of the files, as the log tells it.
+
+    Cost: reads the log once.
+    """
     since: dict[str, int] = {}
-    held: set[int] = set()
+    held: dict[str, set[int]] = {name: set() for name in files}
     first = newest
     for name in _log_files(system):  # in order of versions, a checkpoint before its commit
         base = name.rpartition("/")[2]
@@ -334,12 +337,17 @@ def _held(system: Any, newest: int, files: set[str]) -> tuple[tuple[int, int], .
             if kind == "add":
                 since.setdefault(path, version)
             elif path in since:
-                held.update(range(since.pop(path), version))
+                held[path].update(range(since.pop(path), version))
             elif commit:
-                held.update(range(first, version))  # it was there before the log begins
-    for version in since.values():
-        held.update(range(version, newest + 1))
-    return _stretches(held)
+                held[path].update(range(first, version))  # it was there before the log begins
+    for path, version in since.items():
+        held[path].update(range(version, newest + 1))
+    return held
+
+
+def _held(system: Any, newest: int, files: set[str]) -> tuple[tuple[int, int], ...]:
+    """Return the versions that have any of the files."""
+    return stretches(set().union(*versions_by_file(system, newest, files).values()))
 
 
 def _actions(data: bytes) -> Iterable[tuple[str, str]]:
@@ -357,10 +365,10 @@ def _checkpoint_actions(data: bytes) -> Iterable[tuple[str, str]]:
     return [("add", unquote(path)) for path in paths]
 
 
-def _stretches(versions: Iterable[int]) -> tuple[tuple[int, int], ...]:
+def stretches(versions: Iterable[int]) -> tuple[tuple[int, int], ...]:
     """Put numbers together into stretches.
 
-    >>> _stretches([1, 2, 3, 7])
+    >>> stretches([1, 2, 3, 7])
     ((1, 3), (7, 7))
     """
     found: list[tuple[int, int]] = []

@@ -90,6 +90,7 @@ class Access:
             "BatchWriteRecord": self._batch_write,
             "ListRecords": self._identifiers("sagemaker:ListRecords"),
             "Verify": self._identifiers("featureline:Verify"),
+            "TraceRecord": self._identifiers("featureline:TraceRecord"),
             "CreateFeatureGroup": self._create,
             "CreateWindowedGroup": self._create_windows,
             "GetWindows": self._windows,
@@ -745,6 +746,8 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
         "featureline:BuildDataset", request.spec.selections
     ),
     "EraseRecords": _on_group("featureline:EraseRecords"),
+    "TraceRecord": _on_group("featureline:TraceRecord"),
+    "ListRecordsBehind": _on("featureline:ListRecordsBehind", _ALL_GROUPS),
     "MoveSource": lambda request: [("featureline:MoveSource", arn("source", request.source))],
     "WriteDataset": lambda request: _each_group(
         "featureline:BuildDataset", request.spec.selections
@@ -816,6 +819,7 @@ ACTIONS: Final = frozenset(
         "featureline:Flush",
         "featureline:GetSourcePosition",
         "featureline:ListDatasets",
+        "featureline:ListRecordsBehind",
         "featureline:ListTableVersions",
         "featureline:ListWindowedGroups",
         "featureline:LoadRows",
@@ -830,6 +834,7 @@ ACTIONS: Final = frozenset(
         "featureline:RecordLineage",
         "featureline:Restore",
         "featureline:SaveDataset",
+        "featureline:TraceRecord",
         "featureline:Verify",
         "featureline:VerifyLog",
         "sagemaker:BatchGetRecord",

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final, final
 
-from featurestore import wire, wire_asof, wire_control
+from featurestore import wire, wire_asof, wire_control, wire_impact
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest, InvalidSpine
 from featurestore.record import shown
@@ -354,6 +354,15 @@ class ControlService(control_pb2_grpc.FeatureStoreServicer):
         """Return features of identifiers, each as of a time of its own."""
         work = partial(wire_asof.answered, self._store, request)
         return await _in_thread(context, work, "GetRecordsAsOf")
+
+    async def TraceRecord(self, request: Any, context: Any) -> Any:
+        """Say where a record is kept and what it reached."""
+        work = partial(wire_impact.traced, self._store, request)
+        return await _in_thread(context, work, "TraceRecord")
+
+    def ListRecordsBehind(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Send the records whose values are in what comes from saved datasets."""
+        return self._tables.behind(request)
 
     async def LoadRows(
         self, request_iterator: AsyncIterator[Any], context: Any

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import aclosing
 from typing import Any, final
 
 import pyarrow as pa
 
-from featurestore import wire, wire_dataset
+from featurestore import wire, wire_dataset, wire_impact
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest
 from featurestore.offline.maintenance import DEFAULT_RETENTION
 from featurestore.server.heavy import Heavy, stepwise
-from featurestore.v1 import offline_pb2
+from featurestore.v1 import impact_pb2, offline_pb2
 
 __all__ = ["TableCalls"]
 
@@ -71,6 +71,20 @@ class TableCalls:
             async for chunk in replies:
                 yield offline_pb2.ReadHistoryResponse(rows=chunk)
 
+    async def behind(self, request: Any) -> AsyncGenerator[Any, None]:
+        """Send the records behind something."""
+
+        def work() -> tuple[Generator[bytes, None, None], bytes | None]:
+            steps = _parts(wire_impact.rows_behind(self._store.records_behind(request.start)))
+            return steps, next(steps, None)  # the first one reads a table
+
+        steps, first = await self._heavy.begin(work)
+        if first is not None:
+            yield impact_pb2.ListRecordsBehindResponse(rows=first)
+        async with aclosing(stepwise(steps)) as replies:
+            async for part in replies:
+                yield impact_pb2.ListRecordsBehindResponse(rows=part)
+
     async def versions(self, request: Any) -> Any:
         """List the versions of a table."""
         limit = request.limit if request.HasField("limit") else None
@@ -98,6 +112,10 @@ def _retention(request: Any) -> dt.timedelta:
     if not request.HasField("retention_us"):
         return DEFAULT_RETENTION
     return dt.timedelta(microseconds=request.retention_us)
+
+
+def _parts(parts: Iterator[bytes]) -> Generator[bytes, None, None]:
+    yield from parts
 
 
 def _chunks(reader: pa.RecordBatchReader) -> Generator[bytes, None, None]:

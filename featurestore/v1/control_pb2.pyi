@@ -4,6 +4,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from featurestore.v1 import asof_pb2 as _asof_pb2
 from featurestore.v1 import dataset_pb2 as _dataset_pb2
 from featurestore.v1 import erasure_pb2 as _erasure_pb2
+from featurestore.v1 import impact_pb2 as _impact_pb2
 from featurestore.v1 import offline_pb2 as _offline_pb2
 from featurestore.v1 import record_pb2 as _record_pb2
 from featurestore.v1 import source_pb2 as _source_pb2

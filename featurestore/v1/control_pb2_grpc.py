@@ -7,6 +7,7 @@ from featurestore.v1 import asof_pb2 as featurestore_dot_v1_dot_asof__pb2
 from featurestore.v1 import control_pb2 as featurestore_dot_v1_dot_control__pb2
 from featurestore.v1 import dataset_pb2 as featurestore_dot_v1_dot_dataset__pb2
 from featurestore.v1 import erasure_pb2 as featurestore_dot_v1_dot_erasure__pb2
+from featurestore.v1 import impact_pb2 as featurestore_dot_v1_dot_impact__pb2
 from featurestore.v1 import offline_pb2 as featurestore_dot_v1_dot_offline__pb2
 from featurestore.v1 import source_pb2 as featurestore_dot_v1_dot_source__pb2
 from featurestore.v1 import transfer_pb2 as featurestore_dot_v1_dot_transfer__pb2
@@ -184,6 +185,16 @@ class FeatureStoreStub(object):
                 '/featurestore.v1.FeatureStore/GetRecordsAsOf',
                 request_serializer=featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfResponse.FromString,
+                _registered_method=True)
+        self.TraceRecord = channel.unary_unary(
+                '/featurestore.v1.FeatureStore/TraceRecord',
+                request_serializer=featurestore_dot_v1_dot_impact__pb2.TraceRecordRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_impact__pb2.TraceRecordResponse.FromString,
+                _registered_method=True)
+        self.ListRecordsBehind = channel.unary_stream(
+                '/featurestore.v1.FeatureStore/ListRecordsBehind',
+                request_serializer=featurestore_dot_v1_dot_impact__pb2.ListRecordsBehindRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_impact__pb2.ListRecordsBehindResponse.FromString,
                 _registered_method=True)
 
 
@@ -383,6 +394,20 @@ class FeatureStoreServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TraceRecord(self, request, context):
+        """Where a record is kept, which datasets have it, and what was made of those.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRecordsBehind(self, request, context):
+        """The records whose values are in what comes from saved datasets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeatureStoreServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -530,6 +555,16 @@ def add_FeatureStoreServicer_to_server(servicer, server):
                     servicer.GetRecordsAsOf,
                     request_deserializer=featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfResponse.SerializeToString,
+            ),
+            'TraceRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.TraceRecord,
+                    request_deserializer=featurestore_dot_v1_dot_impact__pb2.TraceRecordRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_impact__pb2.TraceRecordResponse.SerializeToString,
+            ),
+            'ListRecordsBehind': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListRecordsBehind,
+                    request_deserializer=featurestore_dot_v1_dot_impact__pb2.ListRecordsBehindRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_impact__pb2.ListRecordsBehindResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1315,6 +1350,60 @@ class FeatureStore(object):
             '/featurestore.v1.FeatureStore/GetRecordsAsOf',
             featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfRequest.SerializeToString,
             featurestore_dot_v1_dot_asof__pb2.GetRecordsAsOfResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TraceRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/TraceRecord',
+            featurestore_dot_v1_dot_impact__pb2.TraceRecordRequest.SerializeToString,
+            featurestore_dot_v1_dot_impact__pb2.TraceRecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRecordsBehind(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.FeatureStore/ListRecordsBehind',
+            featurestore_dot_v1_dot_impact__pb2.ListRecordsBehindRequest.SerializeToString,
+            featurestore_dot_v1_dot_impact__pb2.ListRecordsBehindResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -176,6 +176,18 @@ class LineageStore(ABC):
         """
 
     @abstractmethod
+    def adopt(self, events: Sequence[Event]) -> None:
+        """Take over events of another log as they are, hashes and all; durable on return.
+
+        Args:
+            events: each has to follow the one before, and the first the end of this log.
+
+        Raises:
+            InvalidLog: one does not; nothing was written.
+            StoreUnavailable: nothing was written.
+        """
+
+    @abstractmethod
     def view(self, as_of: int | None = None) -> AbstractContextManager[View]:
         """The graph for as long as the context lasts. Never waits for writers.
 

@@ -15,7 +15,7 @@ from lineage.column import ColumnLineage
 from lineage.entity import Entity, Kind
 from lineage.errors import LineageError, StoreClosed
 from lineage.filter import Filter
-from lineage.log import Event, Head, append_event, now_us
+from lineage.log import Event, Head, append_event, check_follows, now_us
 from lineage.projection import project, resolve
 from lineage.run import Run, merged_run
 from lineage.store import ColumnRow, Edge, LineageStore, TimedEdge, View
@@ -70,6 +70,17 @@ class MemoryStore(LineageStore):
                 except LineageError as error:
                     outcomes.append(error)
         return outcomes
+
+    def adopt(self, events: Sequence[Event]) -> None:
+        """Take over events of another log; they last as long as the process."""
+        with self._locked():
+            self._head = check_follows(self._head, events)
+            for event in events:
+                change = Change.decode(event.body)
+                before = self._graph.by_uid([entity.uid for entity in change.entities])
+                self._graph.apply(event, change, project(change, event.time_us, before))
+                self._recorded[event.event_uid] = event
+            self._events += events
 
     @contextmanager
     def view(self, as_of: int | None = None) -> Iterator[View]:

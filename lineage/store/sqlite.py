@@ -5,43 +5,32 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
-from itertools import zip_longest
 from pathlib import Path
-from typing import TypeAlias, final
+from typing import final
 
-from lineage.change import Change, Draft, Recorded
+from lineage.change import Draft, Recorded
 from lineage.errors import LineageError
-from lineage.log import Event, Head, append_event, now_us
-from lineage.projection import project, resolve
+from lineage.log import Event, Head
 from lineage.store import LineageStore, View
 from lineage.store.commit import GroupCommit
+from lineage.store.ledger import (
+    TABLES,
+    Outcomes,
+    adopt,
+    commit_all,
+    events_of,
+    first_difference,
+    head_of,
+    replay,
+)
+from lineage.store.sqlite_dialect import SQLITE, SQLiteConnection
 from lineage.store.sqlite_file import SQLiteFile
-from lineage.store.sqlite_tables import SQLiteTables
+from lineage.store.tables import Tables
 
 _LOG = files("lineage.store").joinpath("log.sql").read_text("utf-8")
 _GRAPH = files("lineage.store").joinpath("graph.sql").read_text("utf-8")
-
-# The tables of the graph, with the columns that tell a row apart and the sequence to blame.
-_TABLES = {
-    "entity": ("created_seq", "id, uid"),
-    "edge": ("valid_from_seq", "dst, src, type, valid_from_seq"),
-    "amendment": ("seq", "entity, seq"),
-    "column_set": ("NULL", "dst, by"),
-    "column_edge": (
-        "valid_from_seq",
-        "dst, dst_column, src, src_column, by, type, subtype, valid_from_seq",
-    ),
-    "run": ("valid_from_seq", "uid, valid_from_seq"),
-    "tag": ("valid_from_seq", "entity, key, valid_from_seq"),
-    "alias": ("valid_from_seq", "alias"),
-}
-
-_EVENT = "SELECT seq, time_us, actor, kind, event_uid, body, prev, hash FROM log"
-
-
-Outcomes: TypeAlias = list[Recorded | LineageError]
-"""What became of each of several drafts."""
 
 
 @final
@@ -81,12 +70,19 @@ class SQLiteStore(LineageStore):
         """Add several events in one transaction; synced on return."""
         return self._commits.submit(drafts) if drafts else []
 
+    def adopt(self, events: Sequence[Event]) -> None:
+        """Take over events of another log in one transaction; synced on return."""
+        with self._file.writing() as connection:
+            tables = _tables(connection)
+            adopt(events, head_of(tables.connection), tables)
+
     @contextmanager
     def view(self, as_of: int | None = None) -> Iterator[View]:
         """The graph, in a read transaction."""
         with self._file.reading() as connection:
-            is_past = as_of is not None and as_of < _head(connection).sequence
-            yield SQLiteTables(connection, as_of if is_past else None)
+            if as_of is not None and as_of >= head_of(SQLiteConnection(connection)).sequence:
+                as_of = None
+            yield _tables(connection, as_of)
 
     @contextmanager
     def log(self, after: int = 0) -> Iterator[tuple[Iterator[Event], Head]]:
@@ -94,21 +90,22 @@ class SQLiteStore(LineageStore):
         with self._file.reading() as connection:
             connection.text_factory = _any_text
             try:
-                yield _events(connection, after), _head(connection)
+                log = SQLiteConnection(connection)
+                yield events_of(log, after), head_of(log)
             finally:
                 connection.text_factory = str
 
     def head(self) -> Head:
         """The end of the log, from its one row."""
         with self._file.reading() as connection:
-            return _head(connection)
+            return head_of(SQLiteConnection(connection))
 
     def rebuild(self) -> int:
         """Project the tables anew in one transaction; readers see the old ones until then."""
         with self._file.writing() as connection:
-            for table in _TABLES:
+            for table in TABLES:
                 connection.execute(f"DELETE FROM {table}")
-            return _replay(_events(connection), connection)
+            return replay(events_of(SQLiteConnection(connection)), partial(_tables, connection))
 
     def stale(self) -> tuple[int, str] | None:
         """Project the log into a temporary database and compare row by row."""
@@ -116,8 +113,9 @@ class SQLiteStore(LineageStore):
         try:
             fresh.executescript(f"PRAGMA journal_mode = OFF; {_LOG}; {_GRAPH}; BEGIN")
             with self._file.reading() as connection:
-                _replay(_events(connection), fresh)
-                return _first_difference(connection, fresh)
+                stored = SQLiteConnection(connection)
+                replay(events_of(stored), partial(_tables, fresh))
+                return first_difference(stored, SQLiteConnection(fresh))
         finally:
             fresh.close()
 
@@ -127,78 +125,12 @@ class SQLiteStore(LineageStore):
 
     def _commit(self, groups: Sequence[Sequence[Draft]]) -> list[Outcomes]:
         with self._file.writing() as connection:
-            tables = SQLiteTables(connection)
-            head = start = _head(connection)
-            answers: list[Outcomes] = []
-            for drafts in groups:
-                outcomes: Outcomes = []
-                for draft in drafts:
-                    try:
-                        outcome, head = _append(draft, head, tables)
-                    except LineageError as error:
-                        # `_append` refuses before it writes, so the others are not touched.
-                        outcomes.append(error)
-                    else:
-                        outcomes.append(outcome)
-                answers.append(outcomes)
-            if head != start:
-                connection.execute(
-                    "UPDATE head SET seq = ?, time_us = ?, hash = ?",
-                    (head.sequence, head.time_us, head.hash),
-                )
-            return answers
+            tables = _tables(connection)
+            return commit_all(groups, head_of(tables.connection), tables)
 
 
-def _append(draft: Draft, head: Head, tables: SQLiteTables) -> tuple[Recorded, Head]:
-    known = tables.connection.execute(
-        "SELECT seq, body FROM log WHERE event_uid = ?", (draft.event_uid,)
-    ).fetchone()
-    if known is not None:
-        sequence, body = known
-        uids = [entity.uid for entity in Change.decode(body).entities[: len(draft.entities)]]
-        stored = tables.by_uid(uids)
-        return Recorded(sequence, tuple(stored[uid] for uid in uids)), head
-    change, before = resolve(draft, tables)
-    event, head = append_event(
-        head,
-        now_us=now_us(),
-        actor=draft.actor,
-        kind=draft.kind,
-        event_uid=draft.event_uid,
-        body=change.encode(),
-    )
-    tables.connection.execute(
-        "INSERT INTO log (seq, time_us, actor, kind, event_uid, body, prev, hash) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            event.sequence,
-            event.time_us,
-            event.actor,
-            event.kind,
-            event.event_uid,
-            event.body,
-            event.previous,
-            event.hash,
-        ),
-    )
-    entities = project(change, event.time_us, before)
-    tables.write(event.sequence, change, entities, before)
-    stored = {entity.uid: entity for entity in entities}
-    wanted = change.entities[: len(draft.entities)]
-    return Recorded(event.sequence, tuple(stored[entity.uid] for entity in wanted)), head
-
-
-def _replay(events: Iterator[Event], into: sqlite3.Connection) -> int:
-    """Project events into empty tables."""
-    read = 0
-    for event in events:
-        tables = SQLiteTables(into)
-        change = Change.decode(event.body)
-        before = tables.by_uid(change.touched)
-        entities = project(change, event.time_us, before)
-        tables.write(event.sequence, change, entities, before)
-        read += 1
-    return read
+def _tables(connection: sqlite3.Connection, as_of: int | None = None) -> Tables:
+    return Tables(SQLiteConnection(connection), SQLITE, as_of)
 
 
 def _bring_up(connection: sqlite3.Connection) -> None:
@@ -207,7 +139,7 @@ def _bring_up(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE entity")
     for statement in _statements(_GRAPH):
         connection.execute(statement)
-    _replay(_events(connection), connection)
+    replay(events_of(SQLiteConnection(connection)), partial(_tables, connection))
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -218,46 +150,6 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-
-
-def _first_difference(
-    stored: sqlite3.Connection, fresh: sqlite3.Connection
-) -> tuple[int, str] | None:
-    """The first row that is not what the log says."""
-    for table, (sequence, key) in _TABLES.items():
-        select = f"SELECT {sequence}, {_named(table)}, {table}.* FROM {table} ORDER BY {key}"
-        for found, expected in zip_longest(stored.execute(select), fresh.execute(select)):
-            if found != expected:
-                blamed, name = (expected or found)[:2]
-                state = "missing" if found is None else "not in the log"
-                state = "not as recorded" if found and expected else state
-                what = {"edge": "association", "column_edge": "column lineage"}.get(table, table)
-                return blamed or _head(stored).sequence, f"{what} {name} is {state}"
-    return None
-
-
-def _named(table: str) -> str:
-    """SQL for how to call a row of a table."""
-    uid = "(SELECT uid FROM entity AS e WHERE e.id = {})"
-    return {
-        "entity": "uid",
-        "edge": f"{uid.format('src')} || ' → ' || {uid.format('dst')}",
-        "column_set": f"{uid.format('dst')} || ' by ' || by",
-        "column_edge": f"{uid.format('src')} || '.' || src_column || ' → ' || "
-        f"{uid.format('dst')} || '.' || dst_column",
-        "run": "uid",
-        "alias": "alias",
-    }.get(table, uid.format("entity"))
-
-
-def _events(connection: sqlite3.Connection, after: int | None = None) -> Iterator[Event]:
-    """The events in sequence; also those of no sensible sequence, where none is given."""
-    behind = "" if not after else f"WHERE seq > {int(after)} "
-    return (Event(*row) for row in connection.execute(f"{_EVENT} {behind}ORDER BY seq"))
-
-
-def _head(connection: sqlite3.Connection) -> Head:
-    return Head(*connection.execute("SELECT seq, time_us, hash FROM head").fetchone())
 
 
 def _any_text(value: bytes) -> str:

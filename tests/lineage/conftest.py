@@ -7,9 +7,19 @@ import pytest
 
 import lineage
 from lineage import Graph, MemoryStore
+from tests.lineage.postgres import PostgresServer
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for all graphs of the session, each in a schema of its own."""
+    # What is tested on it is not whether a disk keeps what it is given.
+    server = PostgresServer("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Graph]]:
     """Opens a new, empty graph each time."""
     graphs: list[Graph] = []
@@ -17,6 +27,8 @@ def open_graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
     def open_one() -> Graph:
         if request.param == "memory":
             graph = Graph(MemoryStore())
+        elif request.param == "postgres":
+            graph = lineage.open(request.getfixturevalue("postgres").new_url())
         else:
             graph = lineage.open(tmp_path / f"{len(graphs)}.db")
         graphs.append(graph)
@@ -29,7 +41,7 @@ def open_graph(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
 
 @pytest.fixture
 def graph(open_graph: Callable[[], Graph]) -> Graph:
-    """An empty graph, once in memory and once in SQLite."""
+    """An empty graph, once in each store."""
     return open_graph()
 
 

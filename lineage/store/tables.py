@@ -1,13 +1,13 @@
-"""The graph as tables of a SQLite database: read for queries, written event by event."""
+"""The graph as tables of a database: read for queries, written event by event."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain
-from typing import Any, final, overload
+from typing import Any, Protocol, final, overload
 
 from lineage.change import Change, columns_digest, facets_from_json, facets_to_json, to_json
 from lineage.column import ColumnLineage
@@ -27,17 +27,59 @@ _ENTITY = f"SELECT {_FIELDS} FROM entity"
 _KINDS = {kind.value: kind for kind in Kind}
 
 
+class Connection(Protocol):
+    """A connection in a transaction; parameters stand as `?`."""
+
+    def all(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows that a statement answers."""
+
+    def one(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
+        """The first row that a statement answers."""
+
+    def each(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows that a statement answers, read as they are taken."""
+
+    def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for each of several rows."""
+
+
 @final
-class SQLiteTables(View):
+@dataclass(frozen=True)
+class Dialect:
+    """How a database takes a list as one parameter, so that a statement stays prepared.
+
+    Args:
+        integers: SQL of a table `wanted` with the column `value`, made of a list of integers.
+        texts: the same of texts.
+        columns: the same of pairs, as the columns `node` and `name`.
+        join: joins such a table with another one, beginning with its rows.
+        array: makes the parameter.
+        pairs: makes the parameters of pairs.
+        in_order: SQL that sorts by the place in the list, where the join does not keep it.
+    """
+
+    integers: str
+    texts: str
+    columns: str
+    join: str
+    array: Callable[[Sequence[Any]], Any]
+    pairs: Callable[[Sequence[tuple[int, str]]], tuple[Any, ...]]
+    in_order: str
+
+
+@final
+class Tables(View):
     """The tables of the graph over one connection; node n is the row n.
 
     Args:
         connection: in a transaction, for as long as this is used.
+        dialect: of its database.
         as_of: sequence of the last event that counts; None for the present.
     """
 
-    def __init__(self, connection: sqlite3.Connection, as_of: int | None = None) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, as_of: int | None = None) -> None:
         self.connection = connection
+        self._sql = dialect
         self._as_of = as_of
         self._exists = "TRUE" if as_of is None else f"created_seq <= {int(as_of)}"
         self._is_valid = (
@@ -68,7 +110,7 @@ class SQLiteTables(View):
         new = [entity for entity in entities if entity.uid not in before]
         first = self._next_node(len(new))
         self._nodes.update({entity.uid: first + place for place, entity in enumerate(new)})
-        self.connection.executemany(
+        self.connection.many(
             "INSERT INTO entity (kind, type, name, uid, source_uri, content_hash, version, state, "
             "properties, created_us, modified_us, facets, id, created_seq, modified_seq) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -84,16 +126,16 @@ class SQLiteTables(View):
             row = (self._nodes[destination], self._nodes[source], link, sequence)
             is_known = source in before and destination in before
             (known if is_known else unknown).append(row)
-        self.connection.executemany(
+        self.connection.many(
             "INSERT INTO edge (dst, src, type, valid_from_seq) VALUES (?, ?, ?, ?)", unknown
         )
-        self.connection.executemany(
-            "INSERT INTO edge (dst, src, type, valid_from_seq) SELECT ?1, ?2, ?3, ?4 "
-            "WHERE NOT EXISTS (SELECT 1 FROM edge WHERE dst = ?1 AND src = ?2 AND type = ?3 "
-            "AND valid_to_seq IS NULL)",
-            known,
+        self.connection.many(
+            "INSERT INTO edge (dst, src, type, valid_from_seq) SELECT CAST(? AS BIGINT), "
+            "CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE NOT EXISTS (SELECT 1 "
+            "FROM edge WHERE dst = ? AND src = ? AND type = ? AND valid_to_seq IS NULL)",
+            [(*row, *row[:3]) for row in known],
         )
-        self.connection.executemany(
+        self.connection.many(
             "UPDATE edge SET valid_to_seq = ? WHERE dst = ? AND src = ? AND type = ? "
             "AND valid_to_seq IS NULL",
             [
@@ -107,29 +149,31 @@ class SQLiteTables(View):
             self._put_run(sequence, run)
         for uid, key, value in change.tags:
             self._put_tag(sequence, self._nodes[uid], key, value)
-        self.connection.executemany(
-            "INSERT OR IGNORE INTO alias (alias, entity, valid_from_seq) VALUES (?, ?, ?)",
-            [(alias, self._nodes[uid], sequence) for alias, uid in change.aliases],
-        )
+        for alias, uid in change.aliases:
+            if self.alias(alias) is None:
+                self.connection.many(
+                    "INSERT INTO alias (alias, entity, valid_from_seq) VALUES (?, ?, ?)",
+                    [(alias, self._nodes[uid], sequence)],
+                )
 
     def by_uid(self, uids: Collection[str]) -> dict[str, Entity]:
         """Those of these uids that exist."""
-        rows = self.connection.execute(
-            f"SELECT {_FIELDS} FROM json_each(?) AS wanted CROSS JOIN entity "
+        rows = self.connection.all(
+            f"SELECT {_FIELDS} FROM {self._sql.texts} {self._sql.join} entity "
             f"ON entity.uid = wanted.value AND {self._exists}",
-            (json.dumps(list(uids)),),
+            self._sql.array(list(uids)),
         )
-        return {row[3]: self._met(row) for row in rows.fetchall()}
+        return {row[3]: self._met(row) for row in rows}
 
     def latest(self, source_uris: Collection[str]) -> dict[str, Entity]:
         """The highest version at each of these uris."""
-        rows = self.connection.execute(
-            f"SELECT {_FIELDS} FROM json_each(?) AS wanted CROSS JOIN entity ON entity.id = "
+        rows = self.connection.all(
+            f"SELECT {_FIELDS} FROM {self._sql.texts} {self._sql.join} entity ON entity.id = "
             f"(SELECT id FROM entity WHERE kind = 'Artifact' AND source_uri = wanted.value "
             f"ORDER BY version DESC LIMIT 1)",
-            (json.dumps(list(source_uris)),),
+            self._sql.array(list(source_uris)),
         )
-        return {row[4]: self._met(row) for row in rows.fetchall()}
+        return {row[4]: self._met(row) for row in rows}
 
     def artifact(self, source_uri: str, content_hash: str) -> Entity | None:
         """The artifact with this identity."""
@@ -150,19 +194,17 @@ class SQLiteTables(View):
 
     def nearest(self, uid: str) -> str | None:
         """The newest entity of this name, else the most similar of the uids that stand near."""
-        row = self.connection.execute(
-            "SELECT uid FROM entity WHERE name = ? ORDER BY id DESC LIMIT 1", (uid,)
-        ).fetchone()
+        row = self.connection.one(
+            "SELECT uid FROM entity WHERE name = ? ORDER BY id DESC LIMIT 1", uid
+        )
         if row is not None:
             return str(row[0])
         # Uids that share a beginning stand together in the index.
         rows = chain(
-            self.connection.execute(
-                "SELECT uid FROM entity WHERE uid < ? ORDER BY uid DESC LIMIT 16", (uid,)
+            self.connection.all(
+                "SELECT uid FROM entity WHERE uid < ? ORDER BY uid DESC LIMIT 16", uid
             ),
-            self.connection.execute(
-                "SELECT uid FROM entity WHERE uid > ? ORDER BY uid LIMIT 16", (uid,)
-            ),
+            self.connection.all("SELECT uid FROM entity WHERE uid > ? ORDER BY uid LIMIT 16", uid),
         )
         scored = [(SequenceMatcher(None, uid, near).ratio(), near) for (near,) in rows]
         ratio, near = max(scored, default=(0.0, ""))
@@ -194,29 +236,31 @@ class SQLiteTables(View):
             others = "kind <> 'Artifact' AND source_uri <> ''"
             wanted = f"{wanted} AND kind = 'Artifact' OR {wanted} AND {others}"
             values = values * 2
-        rows = self.connection.execute(
-            f"{_ENTITY} WHERE ({wanted}) AND {self._exists} ORDER BY id", values
+        rows = self.connection.all(
+            f"{_ENTITY} WHERE ({wanted}) AND {self._exists} ORDER BY id", *values
         )
-        found = map(self._entity, rows.fetchall())
+        found = map(self._entity, rows)
         # A uri may have been given to an entity only later.
         return [entity for entity in found if source_uri in (None, entity.source_uri)]
 
     def alias(self, alias: str) -> str | None:
         """The uid of what has this other name."""
         until = "" if self._as_of is None else f" AND valid_from_seq <= {int(self._as_of)}"
-        row = self.connection.execute(
-            f"SELECT uid FROM alias JOIN entity ON entity.id = entity WHERE alias = ?{until}",
-            (alias,),
-        ).fetchone()
+        row = self.connection.one(
+            f"SELECT uid FROM alias JOIN entity ON entity.id = alias.entity WHERE alias = ?{until}",
+            alias,
+        )
         return None if row is None else str(row[0])
 
     def has_association(self, source: str, destination: str, type: str) -> bool:
         """Whether this association is valid."""
-        row = self.connection.execute(
+        row = self.connection.one(
             f"SELECT 1 FROM edge WHERE dst = (SELECT id FROM entity WHERE uid = ?) AND "
             f"src = (SELECT id FROM entity WHERE uid = ?) AND type = ? AND {self._is_valid}",
-            (destination, source, type),
-        ).fetchone()
+            destination,
+            source,
+            type,
+        )
         return row is not None
 
     def node(self, uid: str) -> int | None:
@@ -224,20 +268,19 @@ class SQLiteTables(View):
         known = self._nodes.get(uid)
         if known is not None:
             return known
-        row = self.connection.execute(
-            f"SELECT id FROM entity WHERE uid = ? AND {self._exists}", (uid,)
-        ).fetchone()
+        row = self.connection.one(f"SELECT id FROM entity WHERE uid = ? AND {self._exists}", uid)
         return None if row is None else int(row[0])
 
     def neighbours(self, nodes: Sequence[int], *, upstream: bool) -> list[Edge]:
         """The associations at any of `nodes`, from a covering index."""
         at = "dst" if upstream else "src"
-        # CROSS JOIN keeps the order: for each node of the frontier, its part of the index.
-        return self.connection.execute(
-            f"SELECT src, dst, edge.type FROM json_each(?) AS frontier CROSS JOIN edge "
-            f"ON edge.{at} = frontier.value WHERE {self._is_valid}",
-            (json.dumps(nodes),),
-        ).fetchall()
+        # For each node of the frontier its part of the index.
+        found: list[Any] = self.connection.all(
+            f"SELECT src, dst, edge.type FROM {self._sql.integers} {self._sql.join} edge "
+            f"ON edge.{at} = wanted.value WHERE {self._is_valid}",
+            self._sql.array(nodes),
+        )
+        return found
 
     def matching(self, nodes: Sequence[int], wanted: Filter) -> list[int]:
         """Those of `nodes` that pass."""
@@ -248,15 +291,15 @@ class SQLiteTables(View):
                 if wanted.matches(entity)
             ]
         conditions = ["TRUE"]
-        values: list[str | int] = [json.dumps(nodes)]
+        values: list[Any] = [self._sql.array(nodes)]
         for field, several in (
             ("type", wanted.types),
             ("kind", wanted.kinds),
             ("state", wanted.states),
         ):
             if several:
-                conditions.append(f"entity.{field} IN (SELECT value FROM json_each(?))")
-                values.append(json.dumps(sorted(several)))
+                conditions.append(f"entity.{field} IN (SELECT value FROM {self._sql.texts})")
+                values.append(self._sql.array(sorted(several)))
         for condition, time in (
             ("created_us >= ?", wanted.created_after),
             ("created_us <= ?", wanted.created_before),
@@ -267,10 +310,10 @@ class SQLiteTables(View):
                 conditions.append(condition)
                 values.append(time)
         fields = _FIELDS if wanted.properties else "entity.id"
-        rows = self.connection.execute(
-            f"SELECT {fields} FROM json_each(?) AS wanted CROSS JOIN entity "
-            f"ON entity.id = wanted.value WHERE {' AND '.join(conditions)}",
-            values,
+        rows = self.connection.all(
+            f"SELECT {fields} FROM {self._sql.integers} {self._sql.join} entity "
+            f"ON entity.id = wanted.value WHERE {' AND '.join(conditions)} {self._sql.in_order}",
+            *values,
         )
         if not wanted.properties:
             return [row[0] for row in rows]
@@ -278,20 +321,22 @@ class SQLiteTables(View):
 
     def entities(self, nodes: Sequence[int]) -> Sequence[Entity]:
         """The entities of `nodes`; each is built when it is looked at."""
-        rows = self.connection.execute(
-            f"SELECT {_FIELDS} FROM json_each(?) AS wanted CROSS JOIN entity "
-            f"ON entity.id = wanted.value",
-            (json.dumps(nodes),),
-        ).fetchall()
+        rows = self.connection.all(
+            f"SELECT {_FIELDS} FROM {self._sql.integers} {self._sql.join} entity "
+            f"ON entity.id = wanted.value {self._sql.in_order}",
+            self._sql.array(nodes),
+        )
         return _Rows(rows) if self._as_of is None else [self._entity(row) for row in rows]
 
     def edges(self, after: int) -> Iterator[TimedEdge]:
         """The associations that a later event began or ended."""
         select = "SELECT src, dst, type, valid_from_seq, valid_to_seq FROM edge WHERE"
-        rows = self.connection.execute(
-            f"{select} valid_from_seq > ?1 UNION ALL {select} valid_to_seq > ?1 "
-            f"AND valid_from_seq <= ?1",
-            (after,),
+        rows = self.connection.each(
+            f"{select} valid_from_seq > ? UNION ALL {select} valid_to_seq > ? "
+            f"AND valid_from_seq <= ?",
+            after,
+            after,
+            after,
         )
         return (TimedEdge(*row) for row in rows)
 
@@ -300,33 +345,32 @@ class SQLiteTables(View):
     ) -> list[ColumnRow]:
         """The edges at any of these columns."""
         at = "dst" if upstream else "src"
-        rows = self.connection.execute(
+        rows = self.connection.all(
             f"SELECT DISTINCT src, src_column, dst, dst_column, by, edge.type, subtype, "
-            f"description, masking, properties FROM json_each(?) AS wanted "
-            f"CROSS JOIN column_edge AS edge ON edge.{at} = json_extract(wanted.value, '$[0]') "
-            f"WHERE (edge.{at}_column = json_extract(wanted.value, '$[1]') "
-            f"OR edge.{at}_column = '' OR json_extract(wanted.value, '$[1]') = '') "
+            f"description, masking, properties FROM {self._sql.columns} "
+            f"{self._sql.join} column_edge AS edge ON edge.{at} = wanted.node "
+            f"WHERE (edge.{at}_column = wanted.name OR edge.{at}_column = '' OR wanted.name = '') "
             f"AND {self._is_valid}",
-            (json.dumps(columns),),
+            *self._sql.pairs(columns),
         )
         return [ColumnRow(*(*row[:8], bool(row[8]), row[9])) for row in rows]
 
     def runs(self, node: int) -> list[Run]:
         """The executions of a job."""
-        rows = self.connection.execute(
+        rows = self.connection.all(
             f"SELECT run.uid, entity.uid, run.state, started_us, ended_us, run.properties "
             f"FROM run JOIN entity ON entity.id = run.entity WHERE run.entity = ? "
-            f"AND {self._is_valid} ORDER BY started_us, run.uid",
-            (node,),
+            f"AND {self._is_valid} ORDER BY started_us NULLS FIRST, run.uid",
+            node,
         )
         return [Run(*(*row[:5], json.loads(row[5]))) for row in rows]
 
     def tags(self, nodes: Sequence[int]) -> dict[int, dict[str, str]]:
         """The tags of `nodes`."""
-        rows = self.connection.execute(
-            f"SELECT entity, tag.key, tag.value FROM json_each(?) AS wanted CROSS JOIN tag "
-            f"ON entity = wanted.value WHERE {self._is_valid} ORDER BY valid_from_seq",
-            (json.dumps(nodes),),
+        rows = self.connection.all(
+            f"SELECT tag.entity, tag.key, tag.value FROM {self._sql.integers} {self._sql.join} tag "
+            f"ON tag.entity = wanted.value WHERE {self._is_valid} ORDER BY valid_from_seq",
+            self._sql.array(nodes),
         )
         found: dict[int, dict[str, str]] = {}
         for node, key, value in rows:
@@ -335,21 +379,20 @@ class SQLiteTables(View):
 
     def tagged(self, key: str, value: str | None) -> list[int]:
         """The nodes with this tag."""
-        rows = self.connection.execute(
-            f"SELECT DISTINCT entity FROM tag WHERE key = ?1 AND (?2 IS NULL OR value = ?2) "
+        of_value = "" if value is None else "AND value = ? "
+        rows = self.connection.all(
+            f"SELECT DISTINCT entity FROM tag WHERE key = ? {of_value}"
             f"AND {self._is_valid} ORDER BY entity",
-            (key, value),
+            *((key,) if value is None else (key, value)),
         )
         return [row[0] for row in rows]
 
     def sequence_at(self, time_us: int) -> int:
         """Found by halving: times rise with the sequence, and the log has no index by time."""
-        low, high = 0, self.connection.execute("SELECT seq FROM head").fetchone()[0]
+        low, high = 0, (self.connection.one("SELECT seq FROM head") or (0,))[0]
         while low < high:
             middle = (low + high + 1) // 2
-            row = self.connection.execute(
-                "SELECT time_us FROM log WHERE seq = ?", (middle,)
-            ).fetchone()
+            row = self.connection.one("SELECT time_us FROM log WHERE seq = ?", middle)
             if row is not None and row[0] <= time_us:
                 low = middle
             else:
@@ -358,17 +401,17 @@ class SQLiteTables(View):
 
     def counts(self) -> dict[str, int]:
         """Counted anew: reads an index from end to end."""
-        row = self.connection.execute(
+        [row] = self.connection.all(
             f"SELECT (SELECT seq FROM head), (SELECT count(*) FROM entity WHERE {self._exists}), "
             f"(SELECT count(*) FROM edge WHERE {self._is_valid})"
-        ).fetchone()
+        )
         counted = dict(zip(("events", "entities", "associations"), row, strict=True))
         if self._as_of is not None:
             counted["events"] = self._as_of
         return counted
 
     def _amend(self, sequence: int, entities: Sequence[Entity]) -> None:
-        self.connection.executemany(
+        self.connection.many(
             "UPDATE entity SET source_uri = ?, content_hash = ?, version = ?, state = ?, "
             "properties = ?, facets = ?, modified_us = ?, modified_seq = ? WHERE id = ?",
             [
@@ -376,7 +419,7 @@ class SQLiteTables(View):
                 for row in map(_to_row, entities)
             ],
         )
-        self.connection.executemany(
+        self.connection.many(
             "INSERT INTO amendment (entity, seq) VALUES (?, ?)",
             [(self._nodes[entity.uid], sequence) for entity in entities],
         )
@@ -385,18 +428,19 @@ class SQLiteTables(View):
         """Put in what is said of the columns, unless something later is known."""
         node, by = self._nodes[str(said.destination)], said.by
         place = said.rank, columns_digest(said)
-        known = self.connection.execute(
-            "SELECT rank, digest FROM column_set WHERE dst = ? AND by = ?", (node, by)
-        ).fetchone()
+        known = self.connection.one(
+            "SELECT rank, digest FROM column_set WHERE dst = ? AND by = ?", node, by
+        )
         if known is not None:
             if known >= place:
                 return
             self._end("column_edge", sequence, "dst = ? AND by = ?", node, by)
-        self.connection.execute(
-            "INSERT OR REPLACE INTO column_set (dst, by, rank, digest) VALUES (?, ?, ?, ?)",
-            (node, by, *place),
+        self.connection.many(
+            "INSERT INTO column_set (dst, by, rank, digest) VALUES (?, ?, ?, ?) ON CONFLICT "
+            "(dst, by) DO UPDATE SET rank = excluded.rank, digest = excluded.digest",
+            [(node, by, *place)],
         )
-        self.connection.executemany(
+        self.connection.many(
             "INSERT INTO column_edge (dst, dst_column, src, src_column, by, type, subtype, "
             "description, masking, properties, valid_from_seq) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -410,7 +454,7 @@ class SQLiteTables(View):
                     edge.type,
                     edge.subtype,
                     edge.description,
-                    edge.masking,
+                    int(edge.masking),
                     to_json(edge.properties),
                     sequence,
                 )
@@ -419,51 +463,45 @@ class SQLiteTables(View):
         )
 
     def _put_run(self, sequence: int, run: Run) -> None:
-        row = self.connection.execute(
+        row = self.connection.one(
             "SELECT entity, state, started_us, ended_us, properties FROM run "
             "WHERE uid = ? AND valid_to_seq IS NULL",
-            (run.uid,),
-        ).fetchone()
+            run.uid,
+        )
         node, known = self._nodes[str(run.entity)], None
         if row is not None:
             node = row[0]
             known = Run(*(run.uid, run.entity, *row[1:4], json.loads(row[4])))
             self._end("run", sequence, "uid = ?", run.uid)
         merged = merged_run(known, run)
-        self.connection.execute(
+        properties = to_json(merged.properties)
+        times = merged.started_us, merged.ended_us
+        self.connection.many(
             "INSERT INTO run (uid, valid_from_seq, entity, state, started_us, ended_us, "
             "properties) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                run.uid,
-                sequence,
-                node,
-                merged.state,
-                merged.started_us,
-                merged.ended_us,
-                to_json(merged.properties),
-            ),
+            [(run.uid, sequence, node, merged.state, *times, properties)],
         )
 
     def _put_tag(self, sequence: int, node: int, key: str, value: str | None) -> None:
         self._end("tag", sequence, "entity = ? AND key = ?", node, key)
         if value is not None:
-            self.connection.execute(
+            self.connection.many(
                 "INSERT INTO tag (entity, key, valid_from_seq, value) VALUES (?, ?, ?, ?)",
-                (node, key, sequence, value),
+                [(node, key, sequence, value)],
             )
 
     def _end(self, table: str, sequence: int, condition: str, *values: int | str) -> None:
         """End what is valid; what began with the same event never was."""
         valid = f"{condition} AND valid_to_seq IS NULL"
-        self.connection.execute(
-            f"DELETE FROM {table} WHERE {valid} AND valid_from_seq = ?", (*values, sequence)
+        self.connection.many(
+            f"DELETE FROM {table} WHERE {valid} AND valid_from_seq = ?", [(*values, sequence)]
         )
-        self.connection.execute(
-            f"UPDATE {table} SET valid_to_seq = ? WHERE {valid}", (sequence, *values)
+        self.connection.many(
+            f"UPDATE {table} SET valid_to_seq = ? WHERE {valid}", [(sequence, *values)]
         )
 
     def _one(self, select: str, *values: str | int) -> Entity | None:
-        row = self.connection.execute(select, values).fetchone()
+        row = self.connection.one(select, *values)
         return None if row is None else self._met(row)
 
     def _met(self, row: tuple[Any, ...]) -> Entity:
@@ -474,17 +512,19 @@ class SQLiteTables(View):
         """The entity of a row, as it was then."""
         if self._as_of is None or row[14] <= self._as_of:
             return _to_entity(row)
-        events = self.connection.execute(
-            "SELECT time_us, body FROM log WHERE seq = ?1 OR seq IN (SELECT seq FROM amendment "
-            "WHERE entity = ?2 AND seq <= ?3) ORDER BY seq",
-            (row[13], row[12], self._as_of),
+        events = self.connection.all(
+            "SELECT time_us, body FROM log WHERE seq = ? OR seq IN (SELECT seq FROM amendment "
+            "WHERE entity = ? AND seq <= ?) ORDER BY seq",
+            row[13],
+            row[12],
+            self._as_of,
         )
         return past(row[3], ((time_us, Change.decode(body)) for time_us, body in events))
 
     def _next_node(self, count: int) -> int:
         """The first of `count` free nodes: in a write transaction they are ours to give."""
         if self._last is None:
-            self._last = self.connection.execute("SELECT max(id) FROM entity").fetchone()[0] or 0
+            self._last = (self.connection.one("SELECT max(id) FROM entity") or (0,))[0] or 0
         first = self._last + 1
         self._last += count
         return first

@@ -1,0 +1,180 @@
+"""What every database does alike: append to the log, project it anew, and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
+from itertools import zip_longest
+from typing import Any, TypeAlias
+
+from lineage.change import Change, Draft, Recorded
+from lineage.errors import LineageError
+from lineage.log import Event, Head, append_event, check_follows, now_us
+from lineage.projection import project, resolve
+from lineage.store.tables import Connection, Tables
+
+Outcomes: TypeAlias = list[Recorded | LineageError]
+"""What became of each of several drafts."""
+
+# The tables of the graph: the sequence to blame for a row, and the columns that tell it apart.
+TABLES = {
+    "entity": ("created_seq", "id, uid"),
+    "edge": ("valid_from_seq", "dst, src, type, valid_from_seq"),
+    "amendment": ("seq", "entity, seq"),
+    "column_set": ("NULL", "dst, by"),
+    "column_edge": (
+        "valid_from_seq",
+        "dst, dst_column, src, src_column, by, type, subtype, valid_from_seq",
+    ),
+    "run": ("valid_from_seq", "uid, valid_from_seq"),
+    "tag": ("valid_from_seq", "entity, key, valid_from_seq"),
+    "alias": ("valid_from_seq", "alias"),
+}
+
+_INSERT = (
+    "INSERT INTO log (seq, time_us, actor, kind, event_uid, body, prev, hash) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_EVENT = "SELECT seq, time_us, actor, kind, event_uid, body, prev, hash FROM log"
+
+
+def commit_all(groups: Sequence[Sequence[Draft]], head: Head, tables: Tables) -> list[Outcomes]:
+    """Add events to the log and the graph, and move the head; the caller commits.
+
+    Args:
+        groups: the drafts of each caller, in order.
+        head: of the log, held so that nobody else appends.
+        tables: of the graph, in a write transaction.
+    """
+    answers: list[Outcomes] = []
+    start = head
+    for drafts in groups:
+        outcomes: Outcomes = []
+        for draft in drafts:
+            try:
+                outcome, head = _append(draft, head, tables)
+            except LineageError as error:
+                # `_append` refuses before it writes, so the others are not touched.
+                outcomes.append(error)
+            else:
+                outcomes.append(outcome)
+        answers.append(outcomes)
+    if head != start:
+        _move_head(head, tables)
+    return answers
+
+
+def adopt(events: Sequence[Event], head: Head, tables: Tables) -> None:
+    """Add events of another log as they are, and move the head; the caller commits.
+
+    Raises:
+        InvalidLog: one does not follow; nothing was written.
+    """
+    after = check_follows(head, events)
+    tables.connection.many(_INSERT, list(map(astuple, events)))
+    for event in events:
+        _project(event, Change.decode(event.body), tables)
+    _move_head(after, tables)
+
+
+def replay(events: Iterator[Event], tables: Callable[[], Tables]) -> int:
+    """Project events into empty tables; returns how many there were."""
+    read = 0
+    for event in events:
+        _project(event, Change.decode(event.body), tables())
+        read += 1
+    return read
+
+
+def first_difference(stored: Connection, fresh: Connection) -> tuple[int, str] | None:
+    """The first row of the graph that is not what the log says.
+
+    Args:
+        stored: the graph as it is.
+        fresh: the graph as the log has it.
+
+    Returns:
+        None when they agree, else the sequence of an event that is projected wrongly, and
+        what is wrong.
+    """
+    for table, (sequence, key) in TABLES.items():
+        select = f"SELECT {sequence}, {_named(table)}, {table}.* FROM {table} ORDER BY {key}"
+        for found, expected in zip_longest(stored.each(select), fresh.each(select)):
+            if found != expected:
+                row = expected or found
+                assert row is not None
+                state = "missing" if found is None else "not in the log"
+                state = "not as recorded" if found and expected else state
+                what = {"edge": "association", "column_edge": "column lineage"}.get(table, table)
+                return row[0] or head_of(stored).sequence, f"{what} {row[1]} is {state}"
+    return None
+
+
+def events_of(connection: Connection, after: int = 0) -> Iterator[Event]:
+    """The events behind one, in sequence; without one also those of no sensible sequence."""
+    if not after:
+        return (Event(*row) for row in connection.each(f"{_EVENT} ORDER BY seq"))
+    return (Event(*row) for row in connection.each(f"{_EVENT} WHERE seq > ? ORDER BY seq", after))
+
+
+def head_of(connection: Connection, *, held: bool = False) -> Head:
+    """The end of the log.
+
+    Args:
+        connection: to the log.
+        held: whether nobody else may append until the transaction ends, where rows are locked
+            one by one.
+    """
+    row = connection.one(f"SELECT seq, time_us, hash FROM head{' FOR UPDATE' if held else ''}")
+    assert row is not None
+    return Head(*row)
+
+
+def _append(draft: Draft, head: Head, tables: Tables) -> tuple[Recorded, Head]:
+    known = tables.connection.one("SELECT seq, body FROM log WHERE event_uid = ?", draft.event_uid)
+    if known is not None:
+        sequence, body = known
+        uids = [entity.uid for entity in Change.decode(body).entities[: len(draft.entities)]]
+        stored = tables.by_uid(uids)
+        return Recorded(sequence, tuple(stored[uid] for uid in uids)), head
+    change, before = resolve(draft, tables)
+    event, head = append_event(
+        head,
+        now_us=now_us(),
+        actor=draft.actor,
+        kind=draft.kind,
+        event_uid=draft.event_uid,
+        body=change.encode(),
+    )
+    tables.connection.many(_INSERT, [astuple(event)])
+    entities = project(change, event.time_us, before)
+    tables.write(event.sequence, change, entities, before)
+    stored = {entity.uid: entity for entity in entities}
+    wanted = change.entities[: len(draft.entities)]
+    return Recorded(event.sequence, tuple(stored[entity.uid] for entity in wanted)), head
+
+
+def _project(event: Event, change: Change, tables: Tables) -> None:
+    before = tables.by_uid(change.touched)
+    tables.write(event.sequence, change, project(change, event.time_us, before), before)
+
+
+def _move_head(head: Head, tables: Tables) -> None:
+    tables.connection.many(
+        "UPDATE head SET seq = ?, time_us = ?, hash = ?", [(head.sequence, head.time_us, head.hash)]
+    )
+
+
+def _named(table: str) -> str:
+    """SQL for how to call a row of a table."""
+    uid = "(SELECT uid FROM entity AS e WHERE e.id = {})"
+    named: dict[str, Any] = {
+        "entity": "uid",
+        "edge": f"{uid.format('src')} || ' → ' || {uid.format('dst')}",
+        "column_set": f"{uid.format('dst')} || ' by ' || by",
+        "column_edge": f"{uid.format('src')} || '.' || src_column || ' → ' || "
+        f"{uid.format('dst')} || '.' || dst_column",
+        "run": "uid",
+        "alias": "alias",
+    }
+    return str(named.get(table, uid.format("entity")))

@@ -1,0 +1,370 @@
+"""Connections to PostgreSQL: opened, kept for the next, lost, and explained."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Any, final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from lineage.errors import NotALineageFile, StoreClosed, StoreCorrupt, StoreUnavailable
+from lineage.store.tables import Dialect
+
+if TYPE_CHECKING:
+    import psycopg
+
+_FORM = 2
+_DEFAULT_SCHEMA = "featureline_lineage"
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_MARK = "featureline_lineage_form"
+_MAKING = 0x664C696E  # the advisory lock of who makes the tables
+_CONNECT_TIMEOUT_S = 10
+_IDLE_READERS = 8
+_ROWS_AT_ONCE = 2_000
+
+POSTGRES = Dialect(
+    integers="unnest(?::bigint[]) WITH ORDINALITY AS wanted (value, place)",
+    texts="unnest(?::text[]) WITH ORDINALITY AS wanted (value, place)",
+    columns="unnest(?::bigint[], ?::text[]) AS wanted (node, name)",
+    join="JOIN",
+    array=list,
+    pairs=lambda pairs: tuple(map(list, zip(*pairs, strict=True))) or ([], []),
+    in_order="ORDER BY wanted.place",
+)
+
+
+@final
+class ConnectionLost(StoreUnavailable):
+    """The connection broke; what was under way may or may not have happened."""
+
+
+@final
+class PostgresConnection:
+    """A connection in a transaction, in the form that the tables take."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def all(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows that a statement answers."""
+        return self._connection.execute(*_translated(statement, parameters)).fetchall()
+
+    def one(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
+        """The first row that a statement answers."""
+        row: tuple[Any, ...] | None
+        row = self._connection.execute(*_translated(statement, parameters)).fetchone()
+        return row
+
+    def each(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows that a statement answers, read in parts as they are taken."""
+        with self._connection.cursor(name=f"each_{os.urandom(6).hex()}") as cursor:
+            cursor.itersize = _ROWS_AT_ONCE
+            cursor.execute(*_translated(statement, parameters))
+            yield from cursor
+
+    def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for each of several rows."""
+        if len(rows) == 1:
+            self._connection.execute(*_translated(statement, rows[0]))
+        elif rows:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(statement.replace("?", "%s"), rows)
+
+
+@final
+class PostgresLink:
+    """The connections of one process to one schema.
+
+    A child of a fork opens its own: connections do not survive a fork.
+
+    Args:
+        url: as `PostgresStore.open` takes it, without the schema.
+        schema: that holds the tables.
+        script: makes the tables.
+    """
+
+    def __init__(self, url: str, schema: str, script: Traversable) -> None:
+        self.place = without_password(url)
+        self._url = url
+        self._schema = schema
+        self._script = script
+        self._is_prepared = False
+        self._lock = threading.Lock()
+        self._readers: list[psycopg.Connection[Any]] = []
+        self._writer: psycopg.Connection[Any] | None = None
+        self._closed = False
+        _LINKS.add(self)
+
+    @classmethod
+    def open(cls, url: str, script: Traversable, *, wait: bool = False) -> PostgresLink:
+        """Reach the database, and make the tables when there are none.
+
+        Args:
+            url: as `PostgresStore.open` takes it.
+            script: makes the tables.
+            wait: whether the database may be away for now: it is reached by the first call then.
+
+        Raises:
+            NotALineageFile: the schema holds something else, or another form.
+            StoreUnavailable: the server is away, refuses the login, or psycopg is not installed.
+        """
+        rest, schema = _schema_of(url)
+        link = cls(rest, schema, script)
+        try:
+            link.prepare()
+        except ConnectionLost:
+            if not wait:
+                link.close()
+                raise
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def prepare(self) -> None:
+        """Make sure that the tables are there; errors as for `open`."""
+        if not self._is_prepared:
+            with self._transaction() as connection:
+                self._prepare(connection)
+            self._is_prepared = True
+
+    @contextmanager
+    def reading(self) -> Iterator[PostgresConnection]:
+        """A connection in a read transaction: one state of the database."""
+        self.prepare()
+        connection = self._reader()
+        broken = True
+        try:
+            with self.explained():
+                yield PostgresConnection(connection)
+            broken = connection.broken
+        finally:
+            # A query that failed leaves a usable connection; a broken one goes.
+            if not connection.closed and not connection.broken:
+                with suppress(self._errors()):
+                    connection.rollback()
+                    broken = connection.broken
+            with self._lock:
+                keep = not broken and not self._closed and len(self._readers) < _IDLE_READERS
+                if keep:
+                    self._readers.append(connection)
+            if not keep:
+                connection.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[PostgresConnection]:
+        """The writing connection in a transaction: see `_transaction`."""
+        self.prepare()
+        with self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[PostgresConnection]:
+        """The writing connection in a transaction, durable when the context ends well.
+
+        The caller lets one thread at a time in here.
+
+        Raises:
+            ConnectionLost: it broke; the transaction may or may not have been committed.
+        """
+        with self._lock:
+            self._check_open()
+            connection, self._writer = self._writer, None
+        if connection is None or connection.broken or connection.closed:
+            connection = self._connect(read_only=False)
+        try:
+            with self.explained():
+                yield PostgresConnection(connection)
+                connection.commit()
+        except BaseException:
+            with suppress(self._errors()):
+                connection.rollback()
+            raise
+        finally:
+            with self._lock:
+                if connection.broken or self._closed:
+                    connection.close()
+                else:
+                    self._writer = connection
+
+    def close(self) -> None:
+        """Close every connection, those in use as they come back."""
+        with self._lock:
+            self._closed = True
+            waiting = [*self._readers, *([self._writer] if self._writer else [])]
+            self._readers, self._writer = [], None
+        for connection in waiting:
+            connection.close()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what PostgreSQL raises into this package's errors."""
+        import psycopg
+        from psycopg import errors
+
+        try:
+            yield
+        except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+            raise StoreCorrupt(self.place, _first_line(error)) from error
+        except (
+            errors.DiskFull,
+            errors.InsufficientPrivilege,
+            errors.ReadOnlySqlTransaction,
+        ) as error:
+            raise StoreUnavailable(
+                f"{self.place}: PostgreSQL cannot go on: {_first_line(error)}; check its disk and "
+                f"the rights of the role, then try again"
+            ) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise ConnectionLost(
+                f"{self.place}: the connection to PostgreSQL was lost: {_first_line(error)}"
+            ) from error
+        except psycopg.DataError as error:
+            raise StoreUnavailable(
+                f"{self.place}: PostgreSQL does not take a value: {_first_line(error)}"
+            ) from error
+
+    def forget(self) -> None:
+        """In the child of a fork: leave the connections to the parent."""
+        _ABANDONED.extend([*self._readers, *([self._writer] if self._writer else [])])
+        self._lock = threading.Lock()
+        self._readers, self._writer = [], None
+
+    def _reader(self) -> psycopg.Connection[Any]:
+        """A connection that answers: one kept from before may be dead by now."""
+        while True:
+            with self._lock:
+                self._check_open()
+                connection = self._readers.pop() if self._readers else None
+            if connection is None:
+                return self._connect(read_only=True)
+            with suppress(self._errors()):
+                connection.execute("SELECT 1")
+                return connection
+            connection.close()
+
+    def _connect(self, *, read_only: bool) -> psycopg.Connection[Any]:
+        driver = _psycopg()
+        try:
+            connection: psycopg.Connection[Any] = driver.connect(
+                self._url,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                options=f"-c search_path={self._schema}",
+                prepare_threshold=2,
+                application_name="featureline lineage",
+            )
+        except driver.OperationalError as error:
+            raise ConnectionLost(
+                f"{self.place}: PostgreSQL cannot be reached: {_first_line(error)}; check host, "
+                f"port, database, user and password"
+            ) from error
+        except driver.ProgrammingError as error:
+            raise StoreUnavailable(
+                f"{self.place}: not a URL of PostgreSQL: {_first_line(error)}"
+            ) from error
+        if read_only:
+            connection.read_only = True
+            connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ
+        return connection
+
+    def _prepare(self, connection: PostgresConnection) -> None:
+        """Recognise the schema, or make it; one process at a time."""
+        connection.one("SELECT pg_advisory_xact_lock(?)", _MAKING)
+        tables = {
+            name
+            for (name,) in connection.all(
+                "SELECT table_name::text FROM information_schema.tables WHERE table_schema = ?",
+                self._schema,
+            )
+        }
+        where = f"{self.place} schema {self._schema}"
+        if not tables:
+            connection.many(f"CREATE SCHEMA IF NOT EXISTS {self._schema}", [()])
+            connection.many(self._script.read_text("utf-8"), [()])
+            connection.many(f"CREATE TABLE {_MARK} (form INTEGER NOT NULL)", [()])
+            connection.many(f"INSERT INTO {_MARK} VALUES (?)", [(_FORM,)])
+        elif _MARK not in tables:
+            raise NotALineageFile(
+                where,
+                f"tables of another program ({', '.join(sorted(tables)[:5])})",
+                "name another schema in the URL: ?schema=NAME",
+            )
+        else:
+            row = connection.one(f"SELECT form FROM {_MARK}")
+            if row is None or row[0] != _FORM:
+                raise NotALineageFile(
+                    where,
+                    f"form {row and row[0]} where this version writes form {_FORM}",
+                    "open it with the version of featureline that wrote it",
+                )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosed()
+
+    @staticmethod
+    def _errors() -> type[Exception]:
+        import psycopg
+
+        return psycopg.Error
+
+
+def _psycopg() -> Any:
+    try:
+        import psycopg
+    except ImportError as error:
+        raise StoreUnavailable(
+            "lineage in PostgreSQL needs the package psycopg: pip install 'featureline[postgres]'"
+        ) from error
+    return psycopg
+
+
+def _schema_of(url: str) -> tuple[str, str]:
+    """The URL without its parameter `schema`, and the schema."""
+    parts = urlsplit(url)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    schema = dict(options).get("schema", _DEFAULT_SCHEMA)
+    if not _SCHEMA.fullmatch(schema):
+        raise StoreUnavailable(
+            f"{without_password(url)}: schema: expected lower-case letters, digits and _, got "
+            f"{schema!r}"
+        )
+    rest = urlencode([(k, v) for k, v in options if k != "schema"], quote_via=quote)
+    return urlunsplit(parts._replace(query=rest)), schema
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    user = parts.username or ""
+    options = [(k, v) for k, v in parse_qsl(parts.query) if "password" not in k.lower()]
+    return urlunsplit(
+        parts._replace(netloc=f"{user}{at}{host}", query=urlencode(options, quote_via=quote))
+    )
+
+
+def _translated(statement: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
+    """A statement in psycopg's form."""
+    return statement.replace("?", "%s"), parameters or None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+_LINKS: weakref.WeakSet[PostgresLink] = weakref.WeakSet()
+_ABANDONED: list[Any] = []
+
+
+def _after_fork_in_child() -> None:
+    for link in list(_LINKS):
+        link.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
