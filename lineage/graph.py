@@ -104,11 +104,6 @@ class Graph:
         """
         return Replayed(0, 0) if self._spool is None else self._spool.replay(self._store)
 
-    @property
-    def store(self) -> LineageStore:
-        """Where the graph is kept, for what follows the log."""
-        return self._store
-
     def record(
         self,
         entities: Sequence[Entity] = (),
