@@ -101,6 +101,19 @@ async def _run(
         slow_s=None if settings.slow_ms is None else settings.slow_ms / 1000,
     )
     monitor, probe = _observed(settings, store, metrics)
+    emitting = None
+    if settings.emit is not None:
+        emitting = Emitting(store.graph, settings.home, settings.emit)
+    http = None
+    if settings.http is not None:
+        http = HttpServer(
+            store,
+            settings.http,
+            tls=settings.tls,
+            reuse_port=shares_port,
+            guard=guard,
+            metrics=metrics,
+        )
     server = Server(
         store,
         settings.grpc,
@@ -112,16 +125,6 @@ async def _run(
         workers=settings.workers,
         dataset_memory_bytes=settings.dataset_memory_bytes,
     )
-    http = None
-    if settings.http is not None:
-        http = HttpServer(
-            store,
-            settings.http,
-            tls=settings.tls,
-            reuse_port=shares_port,
-            guard=guard,
-            metrics=metrics,
-        )
     await server.start()
     if http is not None:
         await http.start()
@@ -146,9 +149,6 @@ async def _run(
         every_s=ERASING_S,
         rest=0,
     )
-    emitting = None
-    if settings.emit is not None:
-        emitting = Emitting(store.graph, settings.home, settings.emit)
     background = asyncio.gather(
         *([] if emitting is None else [emitting.run()]),
         flushing.run(),

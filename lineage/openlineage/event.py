@@ -49,15 +49,16 @@ class Notes:
         self._texts: dict[str, None] = {}
         self._more = 0
 
-    def problem(self, where: str, expected: str, got: Any) -> None:
-        """Note something that the schema does not allow.
+    def problem(self, where: str, expected: str, got: Any, *, taken: str = "") -> None:
+        """Note something that the schema does not allow, and what it is taken as.
 
         Raises:
             InvalidEvent: when strict.
         """
         if self.strict:
-            raise InvalidEvent(where, expected, shown(got), "or let it be taken leniently")
-        self.change(where, f"expected {expected}, got {shown(got)}")
+            advice = "leave strict out to have it taken with a note"
+            raise InvalidEvent(where, expected, shown(got), advice)
+        self.change(where, f"expected {expected}, got {shown(got)}{f'; {taken}' if taken else ''}")
 
     def change(self, where: str, text: str) -> None:
         """Note something that is valid and kept in another form."""
@@ -206,8 +207,9 @@ class _Reader:
     def event(self) -> Event:
         raw, kind = self._raw, self._kind()
         time = read_time(raw.get("eventTime"))
-        if time.problem:
-            self._notes.problem("eventTime", time.problem, raw.get("eventTime"))
+        if time.expected:
+            said = raw.get("eventTime")
+            self._notes.problem("eventTime", time.expected, said, taken=time.taken)
         for name in ("producer", "schemaURL"):
             if not isinstance(raw.get(name), str) or not _URI.fullmatch(raw[name]):
                 self._notes.problem(name, "a uri", raw.get(name))
