@@ -146,7 +146,7 @@ class HttpServer:
         self._server.config.timeout_graceful_shutdown = 1
         self._server.should_exit = True
         await asyncio.to_thread(self._thread.join, drain_s + 2)
-        self._openlineage.close()
+        await asyncio.to_thread(self._openlineage.close)
         with contextlib.suppress(OSError):
             self._socket.close()
 

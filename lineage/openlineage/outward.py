@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from lineage.association import AssociationType
 from lineage.change import Change
 from lineage.column import ColumnLineage, ColumnLink
-from lineage.entity import Entity, Kind
+from lineage.entity import Entity, Kind, amended
 from lineage.errors import EntityNotFound
 from lineage.graph import Graph
 from lineage.log import Event as LogEvent
@@ -320,6 +320,9 @@ def _own_run_event(
     outward: Outward,
 ) -> dict[str, Any]:
     known = {entity.uid: entity for entity in change.entities}
+    for run in change.runs:
+        if str(run.entity) == doing.uid:  # it may say more of itself than the job does
+            doing = amended(doing, properties={**run.properties, **doing.properties})
 
     def end(uid: str) -> Entity:
         if uid not in known:

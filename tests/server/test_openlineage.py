@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
 import signal
 import ssl
+import threading
 import time
 import urllib.request
 import zlib
@@ -36,12 +38,13 @@ from featureline.server.http import HttpServer
 from featurestore.auth import AccessDatabase, Guard
 from featurestore.embedded import EmbeddedStore, open_store
 from featurestore.server.metrics import Metrics
-from lineage.openlineage import import_file
+from lineage.openlineage import Emitter, import_file, open_sink
 from tests.server.certificates import Authority
 from tests.server.conftest import Loop
 from tests.soak.server import ServerProcess
 
 RUN = "01890a5d-ac96-774b-bcce-b302099a8057"
+JSON = {"content-type": "application/json"}
 MAY_RECORD = json.dumps(
     {"Statement": [{"Effect": "Allow", "Action": "featureline:RecordLineage", "Resource": "*"}]}
 )
@@ -194,6 +197,21 @@ def test_the_client_over_http_and_into_a_file_gives_the_same_graph(
             assert [link.source_column for link in links] == ["late"]
     counted = listening.metrics.snapshot().numbers["featureline_calls_total"]
     assert counted["OpenLineage", "OK"] >= 8
+
+
+def test_our_jobs_arrive_at_another_installation(listening: Listening, tmp_path: Path) -> None:
+    with lineage.open(tmp_path / "lineage.db") as graph:
+        with lineage.Recorder(
+            graph, "TrainingJob", "sent-1", parameters={"text": "x" * 2000}
+        ) as job:
+            job.input(lineage.artifact("DataSet", "s3://bucket/sent"))
+        sink = open_sink(f"http://{listening.address}")
+        with Emitter(graph, sink, tmp_path / "cursor.json") as emitter:
+            assert emitter.step().sent == 2
+    there = listening.store.graph
+    (run,) = there.query("s3://bucket/sent", "descendants", types=["Run"], include_edges=False)
+    assert run.state == "Completed"
+    assert there.entity("featureline/TrainingJob/sent-1").type == "Job"
 
 
 # -- requests -------------------------------------------------------------------------------------
@@ -416,8 +434,32 @@ def test_several_workers_take_events_and_send_ours_and_lose_none_when_ended(
         while not (out.exists() and out.read_text().count("\n") == 2):
             assert server.is_up
             time.sleep(0.02)
+        acknowledged: list[str] = []
+
+        def post() -> None:
+            with (
+                closing(http.client.HTTPConnection(address, timeout=30)) as connection,
+                contextlib.suppress(OSError, http.client.HTTPException),
+            ):
+                while True:
+                    run_id = str(generate_new_uuid())
+                    body = _event(run={"runId": run_id})
+                    connection.request("POST", "/api/v1/lineage", body, JSON)
+                    response = connection.getresponse()
+                    response.read()
+                    if response.status != 200:
+                        return
+                    acknowledged.append(run_id)
+
+        posting = [threading.Thread(target=post) for _ in range(4)]
+        for thread in posting:
+            thread.start()
+        while len(acknowledged) < 20:
+            time.sleep(0.01)
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
+        for thread in posting:
+            thread.join()
     finally:
         server.kill()
     told = [json.loads(line) for line in out.read_text().splitlines()]
@@ -425,4 +467,5 @@ def test_several_workers_take_events_and_send_ours_and_lose_none_when_ended(
     assert "Traceback" not in (tmp_path / "server.log").read_text()
     with lineage.open(home / "lineage.db") as graph:
         assert {graph.entity(run_id).state for run_id in run_ids} == {"Completed"}
+        assert {graph.entity(run_id).state for run_id in acknowledged} == {"InProgress"}
         assert graph.verify(projections=True).intact

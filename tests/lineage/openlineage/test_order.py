@@ -135,7 +135,7 @@ _EVENT = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(st.data())
 def test_any_order_and_any_duplication_give_the_same_graph(data: st.DataObject) -> None:
     events = data.draw(st.lists(_EVENT, min_size=2, max_size=7))

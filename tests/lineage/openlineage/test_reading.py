@@ -6,9 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lineage import InvalidEvent
 from lineage.openlineage import read_event, record_event
+from lineage.openlineage import run_event as told
 from lineage.openlineage.moment import read_time
 from tests.lineage.openlineage.events import (
     RUN_A,
@@ -18,6 +21,34 @@ from tests.lineage.openlineage.events import (
     facet,
     graph_of,
     run_event,
+)
+
+_KNOWN = (
+    "parent",
+    "jobDependencies",
+    "lineage",
+    "columnLineage",
+    "symlinks",
+    "version",
+    "lifecycleStateChange",
+    "state",
+    "schema",
+)
+_FIELDS = (
+    *(
+        "run",
+        "runId",
+        "job",
+        "root",
+        "name",
+        "namespace",
+        "upstream",
+        "entries",
+        "inputs",
+        "fields",
+    ),
+    *("dataset", "inputFields", "field", "transformations", "type", "identifiers", "_deleted"),
+    *("datasetVersion", "previousIdentifier", "lifecycleStateChange", "transformationType"),
 )
 
 
@@ -117,6 +148,51 @@ def test_what_real_emitters_get_wrong_is_taken_and_noted(change: dict[str, Any],
 )
 def test_times_are_read_in_every_usual_form(text: object, us: int) -> None:
     assert read_time(text).us == us
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(_FIELDS) | st.text(max_size=2), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+_FACETS = st.dictionaries(st.sampled_from(_KNOWN) | st.text(max_size=3), _JSON, max_size=4)
+_DATASETS = st.lists(
+    st.builds(
+        lambda name, facets, own: dataset(f"d{name}", facets=facets, inputFacets=own),
+        st.text(max_size=3),
+        _FACETS,
+        _FACETS,
+    ),
+    max_size=2,
+)
+
+
+@settings(max_examples=15)
+@given(_FACETS, _FACETS, _DATASETS, _DATASETS, st.text(max_size=3), st.sampled_from([True, False]))
+def test_facets_of_any_form_are_taken(
+    run_facets: Any, job_facets: Any, inputs: Any, outputs: Any, name: str, is_run: bool
+) -> None:
+    event = run_event(
+        "COMPLETE",
+        job=f"j{name}",
+        inputs=inputs,
+        outputs=outputs,
+        run_facets=run_facets,
+        job_facets=job_facets,
+    )
+    if not is_run:
+        del event["run"], event["eventType"], event["schemaURL"]
+    events = [event]
+    if outputs:
+        only = {"namespace", "name", "facets"}
+        events.append({"dataset": {key: outputs[0][key] for key in only}})
+    with graph_of(events) as graph:
+        assert graph.entity(f"airflow/j{name}").type == "Job"
+        if is_run:
+            assert read_event(told(graph, RUN_A)).run_id == RUN_A
 
 
 def test_odd_names_and_unknown_facets_are_kept() -> None:
