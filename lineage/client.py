@@ -272,7 +272,7 @@ class _Answer:
         """Walk again: what the server found, cut to depth and limit, with its depths."""
         start = self._nodes.get(query.start)
         if start is None:  # nothing matched
-            return Picked([], [], [], {}, False)
+            return Picked([], [], {}, False, list)
         return pick(query, start, self._neighbours, self._matching)
 
     def entities_of(self, nodes: Sequence[int]) -> list[Entity]:

@@ -9,6 +9,7 @@ LineageError
 ├── EntityConflict       FAILED_PRECONDITION  the uid stands for something else
 ├── InvalidLog           FAILED_PRECONDITION  events do not follow each other
 ├── NotALineageFile      FAILED_PRECONDITION  the path holds another kind of file
+├── InvalidImport        INVALID_ARGUMENT     (also a ValueError)
 ├── InvalidLogin         INVALID_ARGUMENT     (also a ValueError)
 ├── Unauthenticated      UNAUTHENTICATED      show a token that the server knows
 ├── AccessDenied         PERMISSION_DENIED    a policy must allow it
@@ -69,6 +70,12 @@ class InvalidEvent(LineageError, ValueError):
         self.where = where
         self.expected = expected
         self.got = got
+
+
+class InvalidImport(LineageError, ValueError):
+    """A file or store to import from holds something else; the text says where and what."""
+
+    code = "INVALID_ARGUMENT"
 
 
 class InvalidLogin(LineageError, ValueError):

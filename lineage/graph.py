@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -18,8 +19,10 @@ from lineage.column import ColumnLineage, ColumnResult
 from lineage.column_walk import walk_columns
 from lineage.entity import JSON, End, Entity, Kind, amended, as_kind, derived_uid, to_us
 from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
+from lineage.exports import Part, as_format, export_part, export_text
 from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
+from lineage.mirror import Mirroring
 from lineage.query import (
     Direction,
     as_direction,
@@ -85,11 +88,17 @@ class Graph:
         self._store = store
         self._spool = spool
         self._away_until = 0.0
+        self._mirroring = Mirroring(store)
 
     @property
     def store(self) -> LineageStore:
         """Where the graph is kept, for those who follow its log."""
         return self._store
+
+    @property
+    def mirroring(self) -> Mirroring:
+        """The associations in memory, when that is worth it."""
+        return self._mirroring
 
     @property
     def spool(self) -> Spool | None:
@@ -301,6 +310,7 @@ class Graph:
                 max_walked=max_walked,
                 as_of=as_of,
             ),
+            self._mirroring,
         )
 
     def columns(
@@ -367,6 +377,65 @@ class Graph:
         with self._store.view() as view:
             return view.sequence_at(to_us(time))
 
+    def export(
+        self,
+        path: str | Path,
+        format: str | None = None,
+        *,
+        of: LineageResult | None = None,
+        as_of: int | datetime | None = None,
+    ) -> str:
+        """Write the graph, or what a query found, as a file of another tool's form.
+
+        Args:
+            path: of the file, or of the folder for `parquet`; replaced when it is whole.
+            format: `html`, `tree`, `mermaid`, `dot`, `prov-json`, `prov-n`, `graphml`, `gexf`,
+                `ndjson`, `json` or `parquet`; by default the ending of the path decides.
+            of: the answer to a query on this graph; None for all of it.
+            as_of: as for `query`; of columns, runs and tags too.
+
+        Returns:
+            The format.
+
+        Raises:
+            InvalidQuery: no such format, or more than a page or picture can show.
+            OSError: the path cannot be written.
+
+        Cost: reads the graph in pieces; all but pictures need no more memory for more.
+        """
+        form = as_format(format, Path(path))
+        failed = None
+        with self._part(of, as_of) as part:
+            try:
+                export_part(part, Path(path), form)
+            except OSError as error:
+                # Of the file written: a store would take it for its own.
+                failed = error
+        if failed is not None:
+            raise failed
+        return form
+
+    def export_text(
+        self,
+        format: str,
+        *,
+        of: LineageResult | None = None,
+        as_of: int | datetime | None = None,
+    ) -> str:
+        """The graph, or what a query found, as one text: see `export`.
+
+        Raises:
+            InvalidQuery: no such format, or one that is no text (`parquet`).
+        """
+        with self._part(of, as_of) as part:
+            return export_text(part, format)
+
+    @contextmanager
+    def _part(self, of: LineageResult | None, as_of: int | datetime | None) -> Iterator[Part]:
+        with viewed(self._store, as_of) as view:
+            sequence = view.counts()["events"]
+            yield Part(of, view=view, log=self._store.log, sequence=sequence)
+
     def verify(self, *, projections: bool = False) -> LogReport:
         """Check the hash chain of the whole log, and name the first altered event.
 
@@ -417,6 +486,7 @@ class Graph:
 
     def close(self) -> None:
         """Close the store; idempotent. What was recorded is durable already."""
+        self._mirroring.close()
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -189,6 +189,15 @@ def cluster_url(redis_cluster: list[RedisServer]) -> Callable[[], str]:
 
 
 @pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium that all tests share; without one the test skips."""
+    from tests.lineage.browser import browsing
+
+    with browsing(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
     """A Spark session on this machine, the active one; without Spark or Java the test skips."""
     missing = []

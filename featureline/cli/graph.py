@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any
 from lineage import Entity, LineageResult
 
-__all__ = ["lineage_commands"]
+__all__ = ["find_start", "lineage_commands"]
 
 
 @click.group(name="lineage")
@@ -83,48 +82,6 @@ def show(
     """Draw the graph around START in the terminal."""
     result = _query(start, direction, depth, types, home, connect)
     emit(_to_json(result), as_json=as_json, text=result.to_tree())
-
-
-@lineage_commands.command()
-@_walk_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["html", "mermaid", "dot", "json"]),
-    help="By default the ending of --out decides.",
-)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Default: stdout.")
-@common_options
-def export(
-    start: str,
-    direction: str,
-    depth: int | None,
-    types: tuple[str, ...],
-    form: str | None,
-    out: Path | None,
-    home: Path | None,
-    connect: str | None,
-    as_json: bool,
-) -> None:
-    """Write the graph around START as an HTML page, Mermaid, DOT or JSON."""
-    endings = {".html": "html", ".htm": "html", ".mmd": "mermaid", ".md": "mermaid", ".dot": "dot"}
-    form = form or (endings.get(out.suffix.lower(), "json") if out is not None else "mermaid")
-    result = _query(start, direction, depth, types, home, connect)
-    if form == "html":
-        text = result.to_html(title=f"Lineage of {start}")
-    elif form == "mermaid":
-        text = result.to_mermaid()
-    elif form == "dot":
-        text = result.to_dot()
-    else:
-        text = json.dumps(_to_json(result), indent=2, default=str)
-    if out is None:
-        click.echo(text)
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
-    body = {"out": str(out), "format": form, "entities": len(result)}
-    emit(body, as_json=as_json, text=f"{len(result)} entities as {form}: {out}")
 
 
 @lineage_commands.command()

@@ -22,6 +22,7 @@ from featureline.cli import (
     ingestion,
     jobs,
     lineage_copy,
+    lineage_export,
     lineage_impact,
     migrate,
     openlineage,
@@ -95,6 +96,8 @@ for command in (
     lineage_copy.copy,
     lineage_copy.use,
 ):
+    graph.lineage_commands.add_command(command)
+for command in (lineage_export.export, lineage_export.imports):
     graph.lineage_commands.add_command(command)
 
 

@@ -271,6 +271,9 @@ class _Tables(View):
         known = source in self._nodes and destination in self._nodes
         return known and self._edge(source, destination, type) in self._edges
 
+    def sequence(self) -> int:
+        return self._events
+
     def edges(self, after: int) -> Iterator[TimedEdge]:
         valid = (TimedEdge(*edge, since, None) for edge, since in self._edges.items())
         for edge in (*self._ended, *valid):

@@ -448,7 +448,14 @@ class TestLineage:
 
     @pytest.mark.parametrize(
         ("name", "words"),
-        [("l.html", "<html"), ("l.mmd", "flowchart"), ("l.dot", "digraph"), ("l.json", "entities")],
+        [
+            ("l.html", "<html"),
+            ("l.mmd", "flowchart"),
+            ("l.dot", "digraph"),
+            ("l.json", "entities"),
+            ("l.prov.json", "wasGeneratedBy"),
+            ("l.graphml", "</graphml>"),
+        ],
     )
     def test_export(self, command, loaded, place, tmp_path, name, words):
         out = tmp_path / name
@@ -460,6 +467,37 @@ class TestLineage:
         form = one_document(ended)["format"]
         stdout = command("lineage", "export", loaded, "--format", form, *place).out
         assert words in stdout
+
+    def test_the_whole_goes_into_another_home(self, command, loaded, place, tmp_path):
+        out, other = tmp_path / "g.ndjson", ("--home", tmp_path / "other")
+
+        ended = command("lineage", "export", "--all", "--out", out, *place, "--json")
+
+        if place[0] == "--connect":
+            assert "--all reads the files of a home" in ended.err
+            assert not out.exists()
+            return
+        count = one_document(ended)["entities"]
+        for _ in range(2):
+            read = one_document(command("lineage", "import", "ndjson", out, *other, "--json"))
+            assert (read["entities"], read["notes"]) == (count, [])
+        again = command("lineage", "export", "--all", "--format", "tree", *other).out
+        assert loaded in again
+
+    def test_export_and_import_say_what_is_wrong(self, command, loaded, place, tmp_path):
+        for arguments, error in (
+            (("export",), "give START, or --all"),
+            (("export", loaded, "--all"), "give START, or --all"),
+            (("export", loaded, "--format", "parquet"), "give --out FOLDER"),
+            (("export", loaded, "--out", tmp_path / "x.what"), "none of the known endings"),
+            (
+                ("import", "mlflow", tmp_path / "none"),
+                "expected a folder of an MLflow" if place[0] == "--home" else "use --home",
+            ),
+        ):
+            ended = command("lineage", *arguments, *place)
+            assert ended.code in (1, 2)
+            assert error in ended.err
 
     def test_verify(self, command, loaded, place):
         ended = command("lineage", "verify", *place, "--json")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lineage import Graph, InvalidQuery, LineageResult, MemoryStore, action, artifact, context
+from lineage import Graph, InvalidQuery, LineageResult, MemoryStore, action, artifact
+from lineage.render import Drawing, to_html
 
 EVIL = "</script><img src=x onerror=alert(1)>\"'`&amp;<!--@@DATA@@@@SCRIPT@@]]>"
 
@@ -61,33 +62,24 @@ def test_a_page_holds_everything_itself() -> None:
         assert not [name for name in attributes if name.startswith("on")]
     assert not re.search(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z]", text.replace("s3://", ""))
     assert "@import" not in text
-    assert re.findall(r"url\((.*?)\)", text) == ["#tip", "#tip-up", "#tip-down"]
+    assert "url(" not in text
     assert page.texts["title"][0] == page.texts["h1"][0] == "Where it comes from"
 
 
-def test_every_entity_and_association_is_drawn() -> None:
+def test_every_entity_and_association_is_there() -> None:
     result = drawn(["a", "b", "c"])
     page = Page(result.to_html())
-    classes = [(tag, (attributes.get("class") or "").split()) for tag, attributes in page.tags]
-    assert sum("node" in names for tag, names in classes if tag == "g") == 3
-    assert sum("edge" in names for tag, names in classes if tag == "g") == 2
     assert [entity["name"] for entity in page.data["entities"]] == ["c", "b", "a"]
     assert page.data["start"] == 0
-    assert page.data["associations"] == [[1, 0, "DerivedFrom"], [2, 1, "DerivedFrom"]]
-    assert sum("start" in names for _, names in classes) == 1
+    assert page.data["types"] == ["DerivedFrom"]
+    assert page.data["associations"] == [[1, 0, 0], [2, 1, 0]]
 
 
-@pytest.mark.parametrize("many", [False, True], ids=["cards", "strips"])
-def test_any_name_is_harmless(many: bool) -> None:
+def test_any_name_is_harmless() -> None:
     graph = Graph(MemoryStore())
     a = artifact(EVIL, f"s3://{EVIL}", name=EVIL, properties={EVIL: [EVIL], "n": {"x": EVIL}})
     b = action("Job", EVIL, state=EVIL[:60])
-    others = [context("C", str(n)) for n in range(80 if many else 1)]
-    graph.record(
-        [a, b, *others],
-        [(a, b, "ContributedTo"), *((b, c, "AssociatedWith") for c in others)],
-        kind="T",
-    )
+    graph.record([a, b], [(a, b, "ContributedTo")], kind="T")
     text = graph.query(a, "descendants").to_html(title=EVIL)
     page = Page(text)
     assert "img" not in [tag for tag, _ in page.tags]
@@ -97,9 +89,6 @@ def test_any_name_is_harmless(many: bool) -> None:
     entity = page.data["entities"][0]
     assert (entity["name"], entity["type"]) == (EVIL, EVIL)
     assert entity["properties"] == {EVIL: [EVIL], "n": {"x": EVIL}}
-    assert [attributes["data-what"] for _, attributes in page.tags if "data-what" in attributes][
-        1
-    ] == f"Artifact {EVIL}"
 
 
 def test_the_policy_allows_the_pages_own_script_and_style_alone() -> None:
@@ -129,16 +118,20 @@ def test_the_title_says_what_was_asked() -> None:
 
 
 def test_too_much_to_draw_is_refused_with_what_to_do() -> None:
-    result = drawn([f"n{n}" for n in range(3_001)])
-    with pytest.raises(InvalidQuery, match=r"at most 3000 entities, got 3001.*limit"):
-        result.to_html()
+    one = artifact("DataSet", "s3://b/1")
+    drawing = Drawing("", "both", (one,) * 20_001, ())
+    with pytest.raises(InvalidQuery, match=r"at most 20000 entities, got 20001.*limit"):
+        to_html(drawing)
 
 
-def test_wide_letters_and_long_names_fit_their_card() -> None:
-    names = ["天気予報データセット" * 5, "a" * 300, "short", "flights-1-aws-training-job"]
-    page = Page(drawn(names).to_html())
-    shown = page.texts["text"]
-    assert "short" in shown
-    assert "flights-1-aws-" in shown
-    assert "training-job" in shown
-    assert max(len(text) for text in shown) <= 24
+def test_a_value_of_megabytes_is_cut() -> None:
+    graph = Graph(MemoryStore())
+    log, table = "x" * 2_000_000, [[0.5] * 100] * 100
+    a = action("Job", "a", properties={"log": log, "table": table, "short": [1, 2]})
+    graph.record([a], kind="T")
+    text = graph.query(a).to_html()
+    assert len(text) < 150_000
+    properties = Page(text).data["entities"][0]["properties"]
+    assert properties["short"] == [1, 2]
+    assert properties["log"].endswith("x… (2,000,000 characters)")
+    assert properties["table"].startswith("[[0.5,0.5,")
