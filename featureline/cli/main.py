@@ -88,7 +88,6 @@ datasets.dataset.add_command(origins.sources)
 for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
 ingestion.ingest.add_command(auditing.audit)
-openlineage.register(graph.lineage_commands)
 for command in (
     lineage_impact.impact,
     lineage_impact.records,
@@ -99,6 +98,7 @@ for command in (
     graph.lineage_commands.add_command(command)
 for command in (lineage_export.export, lineage_export.imports):
     graph.lineage_commands.add_command(command)
+openlineage.register(graph.lineage_commands)
 
 
 def main() -> None:
