@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NamedTuple, final
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -35,6 +35,7 @@ _URLS: Final = {
     "errorMessage": "1-0-1/ErrorMessageRunFacet",
     "executionParameters": "1-0-0/ExecutionParametersRunFacet",
     "parent": "1-2-0/ParentRunFacet",
+    "lineage": "1-0-0/LineageFacet",
 }
 _STATES: Final = {
     "InProgress": "RUNNING",
@@ -47,6 +48,7 @@ _STARTED: Final = "JobStarted"
 _DOINGS: Final = (Kind.TRIAL_COMPONENT, Kind.ACTION)
 _CONTRIBUTED: Final = AssociationType.CONTRIBUTED_TO.value
 _PRODUCED: Final = AssociationType.PRODUCED.value
+_DERIVED: Final = AssociationType.DERIVED_FROM.value
 _ASSOCIATED: Final = AssociationType.ASSOCIATED_WITH.value
 _OPAQUE: Final = re.compile(r"(?!file:|bigquery:)([A-Za-z][A-Za-z0-9+.-]*):(?!//)(.+)", re.DOTALL)
 
@@ -340,6 +342,9 @@ def _own_run_event(
             continue
         if other.kind in (Kind.ARTIFACT, Kind.CONTEXT):
             ends[other.uid] = other
+    job_facets = _job_facets(doing, outward)
+    if entries := _between(change, end, {doing.uid, *outputs}, outward):
+        job_facets["lineage"] = outward.facet("lineage", entries=entries)
     said_outputs = []
     for uid, entity in outputs.items():
         dataset = outward.dataset(entity, "output")
@@ -359,11 +364,57 @@ def _own_run_event(
         "job": {
             "namespace": outward.namespace,
             "name": f"{doing.type}/{doing.name}",
-            "facets": _job_facets(doing, outward),
+            "facets": job_facets,
         },
         "inputs": [outward.dataset(entity, "input") for entity in inputs.values()],
         "outputs": said_outputs,
     }
+
+
+def _between(
+    change: Change,
+    entity_of: Callable[[str], Entity],
+    others: Collection[str],
+    outward: Outward,
+) -> list[dict[str, Any]]:
+    """What a job says of datasets beside its outputs: which come from which, and columns.
+
+    Args:
+        change: of the event.
+        entity_of: the entity of a uid.
+        others: uids of what has its lineage elsewhere in the event.
+        outward: names.
+
+    Returns:
+        entries of a LineageFacet.
+    """
+    entries: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def entry(uid: str) -> dict[str, Any]:
+        name = outward.name(entity_of(uid))
+        return entries.setdefault(tuple(name.values()), {"type": "DATASET", **name})
+
+    for source, destination, link in change.associations:
+        ends = (entity_of(source), entity_of(destination))
+        if link != _DERIVED or any(end.kind in _DOINGS for end in ends):
+            continue
+        names = [outward.name(end) for end in ends]
+        if names[0] != names[1]:  # two versions of one dataset
+            inputs = entry(destination).setdefault("inputs", [])
+            inputs.append({"type": "DATASET", **names[0]})
+    for uid in dict.fromkeys(str(said.destination) for said in change.columns):
+        if uid in others:
+            continue
+        for edge in _columns_of(change.columns, uid, entity_of, outward):
+            how = {"type": edge.type} | ({"subtype": edge.subtype} if edge.subtype else {})
+            said: dict[str, Any] = {"type": "DATASET", **edge.source, "transformations": [how]}
+            said["field"] = edge.source_column
+            if edge.column:
+                fields = entry(uid).setdefault("fields", {})
+                fields.setdefault(edge.column, {"inputs": []})["inputs"].append(said)
+            else:
+                entry(uid).setdefault("inputs", []).append(said)
+    return list(entries.values())
 
 
 def _state_of(logged: LogEvent, doing: Entity, change: Change) -> str:

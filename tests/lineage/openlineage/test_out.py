@@ -106,6 +106,33 @@ def test_a_job_is_told_from_its_start_to_its_end(graph: Graph, tmp_path: Path) -
     assert parameters == [{"key": "eta", "value": "0.1"}]
 
 
+def test_what_a_job_says_of_its_inputs_is_told_as_explicit_lineage(
+    graph: Graph, tmp_path: Path
+) -> None:
+    built = lineage.artifact("DataSet", "dataset:9f", content_hash="9f")
+    file = lineage.artifact("DataSet", "file:///data/train.parquet", content_hash="51")
+    job = lineage.trial_component("TrainingJob", "flights-1", state="Completed")
+    edge = ColumnEdge(built, "late", "delay", subtype="IDENTITY")
+    graph.record(
+        [built, file, job],
+        [(file, job, "ContributedTo"), (built, file, "DerivedFrom")],
+        kind="JobCompleted",
+        columns=[ColumnLineage(file, "train", (edge,))],
+    )
+    path = tmp_path / "events.jsonl"
+    with Emitter(graph, FileSink(path), tmp_path / "cursor") as emitter:
+        emitter.step()
+    (event,) = _sent(path)
+    (entry,) = event["job"]["facets"]["lineage"]["entries"]
+    assert (entry["name"], entry["inputs"][0]["name"]) == ("/data/train.parquet", "dataset/9f")
+    assert entry["fields"]["delay"]["inputs"][0]["field"] == "late"
+    with graph_of([event]) as there:
+        found = there.query("file:///data/train.parquet", through=["DerivedFrom"])
+        assert [entity.name for entity in found] == ["/data/train.parquet", "dataset/9f"]
+        links = there.columns("file:///data/train.parquet", "delay").links
+        assert [link.source_column for link in links] == ["late"]
+
+
 def test_a_job_that_fails_says_why(graph: Graph, tmp_path: Path) -> None:
     _train(graph, fails=True)
     path = tmp_path / "events.jsonl"
