@@ -147,6 +147,11 @@ def listening(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     started.stop()
 
 
+def _wait_for(acknowledged: list[str], count: int) -> None:
+    while len(acknowledged) < count:
+        time.sleep(0.01)
+
+
 def _event(**changes: Any) -> bytes:
     event = {
         "eventType": "START",
@@ -406,7 +411,7 @@ def test_tokens_are_those_of_grpc_and_calls_are_audited(loop: Loop, tmp_path: Pa
 # -- the server as a process -----------------------------------------------------------------------
 
 
-def test_several_workers_take_events_and_send_ours_and_lose_none_when_ended(
+def test_several_workers_take_events_and_send_ours_and_lose_none_when_killed(
     tmp_path: Path,
 ) -> None:
     home, out = tmp_path / "home", tmp_path / "out.jsonl"
@@ -416,6 +421,7 @@ def test_several_workers_take_events_and_send_ours_and_lose_none_when_ended(
         *("--workers", 2, "--http", "127.0.0.1:0", "--emit-lineage", out),
     )
     run_ids = [str(generate_new_uuid()) for _ in range(8)]
+    ending = threading.Event()
     try:
         address = str(server.ready["http"])
 
@@ -437,30 +443,36 @@ def test_several_workers_take_events_and_send_ours_and_lose_none_when_ended(
         acknowledged: list[str] = []
 
         def post() -> None:
-            with (
-                closing(http.client.HTTPConnection(address, timeout=30)) as connection,
-                contextlib.suppress(OSError, http.client.HTTPException),
-            ):
-                while True:
-                    run_id = str(generate_new_uuid())
-                    body = _event(run={"runId": run_id})
-                    connection.request("POST", "/api/v1/lineage", body, JSON)
-                    response = connection.getresponse()
-                    response.read()
-                    if response.status != 200:
-                        return
-                    acknowledged.append(run_id)
+            """Post events over connections that may break, until the server ends."""
+            while not ending.is_set():
+                with (
+                    closing(http.client.HTTPConnection(address, timeout=30)) as connection,
+                    contextlib.suppress(OSError, http.client.HTTPException),
+                ):
+                    status = 200
+                    while status == 200:
+                        run_id = str(generate_new_uuid())
+                        body = _event(run={"runId": run_id})
+                        connection.request("POST", "/api/v1/lineage", body, JSON)
+                        response = connection.getresponse()
+                        response.read()
+                        status = response.status
+                        if status == 200:
+                            acknowledged.append(run_id)
 
         posting = [threading.Thread(target=post) for _ in range(4)]
         for thread in posting:
             thread.start()
-        while len(acknowledged) < 20:
-            time.sleep(0.01)
+        _wait_for(acknowledged, 20)
+        assert server.kill_one(0)  # with -9, while it answers
+        _wait_for(acknowledged, len(acknowledged) + 40)
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
+        ending.set()
         for thread in posting:
             thread.join()
     finally:
+        ending.set()
         server.kill()
     told = [json.loads(line) for line in out.read_text().splitlines()]
     assert [event["eventType"] for event in told] == ["START", "COMPLETE"]
