@@ -9,6 +9,7 @@ what was used, and the Delta log has the rest.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,6 +118,24 @@ def record_windowed_group(graph: lineage.Graph, group: WindowedGroup) -> None:
             [entity],
             [(group_entity(group.source), entity, "DerivedFrom")],
             kind="WindowedGroupCreated",
+            columns=[
+                lineage.ColumnLineage(
+                    entity, "definition", tuple(_windowed(group)), time.time_ns() // 1_000
+                )
+            ],
+        )
+
+
+def _windowed(group: WindowedGroup) -> Iterator[lineage.ColumnEdge]:
+    """Which feature of its source each windowed feature aggregates."""
+    source = group_entity(group.source)
+    for feature in group.features:
+        yield lineage.ColumnEdge(
+            source,
+            feature.of or group.by,
+            feature.name,
+            subtype="AGGREGATION",
+            description=f"{feature.aggregation} over {feature.over}",
         )
 
 
@@ -163,7 +182,9 @@ def record_dataset(
         job.input(spine)
         _read(job, resolved)
         job.property("proof", manifest["proof"])
-        return job.output(dataset_entity(manifest)).uid
+        made = job.output(dataset_entity(manifest))
+        job.columns(made, _columns(manifest, spine))
+        return made.uid
 
 
 def record_builder(
@@ -205,6 +226,22 @@ def record_builder(
             },
         )
         return job.output(made).uid
+
+
+def _columns(manifest: Mapping[str, Any], spine: lineage.Entity) -> Iterator[lineage.ColumnEdge]:
+    """Which column of what each column of a dataset is, as the join had it."""
+    for output, origin in manifest["columns"].items():
+        if origin == "spine":
+            yield lineage.ColumnEdge(spine, output, output, subtype="IDENTITY")
+    for selection in manifest["selections"]:
+        group = group_entity(selection["group"])
+        for feature, output in selection["features"].items():
+            yield lineage.ColumnEdge(group, feature, output, subtype="IDENTITY")
+        # Key and time say which value is seen in which row, of every column.
+        key = selection["key"]
+        if key:
+            yield lineage.ColumnEdge(spine, key, "", "INDIRECT", "JOIN", f"key of {group.name}")
+    yield lineage.ColumnEdge(spine, manifest["time"], "", "INDIRECT", "JOIN", "as of this time")
 
 
 def _read(job: lineage.Recorder, resolved: Sequence[Resolved]) -> None:
