@@ -468,8 +468,15 @@ def _job_facets(doing: Entity, outward: Outward) -> dict[str, Any]:
     }
     commit = doing.properties.get("code_version")
     if isinstance(commit, str) and commit:
+        repository = doing.properties.get("code_repository")
+        cloned = repository if isinstance(repository, str) and repository else None
         facets["sourceCodeLocation"] = outward.facet(
-            "sourceCodeLocation", type="git", url=f"urn:git:{commit}", version=commit
+            "sourceCodeLocation",
+            type="git",
+            # A url is asked for; git's short form of an address is none.
+            url=cloned if cloned and "://" in cloned else f"urn:git:{commit}",
+            repoUrl=cloned,
+            version=commit,
         )
     return facets
 

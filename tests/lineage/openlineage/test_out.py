@@ -160,7 +160,8 @@ def test_what_is_recorded_without_a_job_is_told_as_a_dataset(graph: Graph, tmp_p
 def test_columns_of_our_jobs_are_told(graph: Graph, tmp_path: Path) -> None:
     raw = lineage.artifact("DataSet", "s3://bucket/raw")
     out = lineage.artifact("DataSet", "s3://bucket/out")
-    job = lineage.action("Transform", "clean", state="Completed")
+    code = {"code_version": "51b2", "code_repository": "https://example.org/code.git"}
+    job = lineage.action("Transform", "clean", state="Completed", properties=code)
     edges = (ColumnEdge(raw, "late", "delay", subtype="SUM"), ColumnEdge(raw, "key", ""))
     graph.record(
         [raw, out, job],
@@ -177,6 +178,8 @@ def test_columns_of_our_jobs_are_told(graph: Graph, tmp_path: Path) -> None:
     assert delay["field"] == "late"
     assert delay["transformations"] == [{"type": "DIRECT", "subtype": "SUM"}]
     assert columns["dataset"][0]["field"] == "key"
+    location = event["job"]["facets"]["sourceCodeLocation"]
+    assert (location["url"], location["version"]) == ("https://example.org/code.git", "51b2")
 
 
 class _Endpoint:
