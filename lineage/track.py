@@ -7,7 +7,7 @@ import functools
 import hashlib
 import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
@@ -183,7 +183,7 @@ class Tracker:
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)
-            def items(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            def items(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
                 with call.begun(args, kwargs) as block:
                     return block.returned((yield from function(*args, **kwargs)))
 
@@ -240,10 +240,9 @@ def track(
     >>> graph.find(type="Function")[0].properties["parameters"]
     {'factor': 2}
     """
-    if isinstance(function, str):
-        function, name = None, function
-    tracker = Tracker(name, type, graph, inputs, outputs, ignore)
-    return tracker if function is None else tracker(function)
+    title = function if isinstance(function, str) else name
+    tracker = Tracker(title, type, graph, inputs, outputs, ignore)
+    return tracker(function) if callable(function) else tracker
 
 
 @final

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import click
 
-from featureline.cli.lineage import ask, columns, copying, export, find, impact, log, mark, walk
+from featureline.cli.lineage import (
+    ask,
+    columns,
+    copying,
+    export,
+    find,
+    impact,
+    log,
+    mark,
+    openlineage,
+    walk,
+)
 
 __all__ = ["lineage_commands"]
 
@@ -39,8 +50,11 @@ for command in (
     impact.replay,
     copying.copy,
     copying.use,
+    openlineage.emit_command,
     log.log,
     log.stats,
     log.verify,
 ):
     lineage_commands.add_command(command)
+
+export.imports.add_command(openlineage.import_command)
