@@ -5,6 +5,7 @@ from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
 from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
+from lineage.content import as_artifact
 from lineage.copying import copy_log
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
@@ -40,6 +41,7 @@ from lineage.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from lineage.experiment import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.home import open_home
 from lineage.log import LogReport
@@ -69,6 +71,7 @@ from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
+from lineage.track import Input, Output, TrackedRun, current_run, default_graph, track
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
@@ -115,6 +118,20 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "derived_uid",
     "Association",
     "AssociationType",
+    # functions and experiments of one's own
+    "track",
+    "Input",
+    "Output",
+    "TrackedRun",
+    "current_run",
+    "default_graph",
+    "as_artifact",
+    "start_run",
+    "ActiveRun",
+    "metric_history",
+    "compare",
+    "runs_of",
+    "mark_run",
     # columns and runs
     "ColumnLineage",
     "ColumnEdge",
