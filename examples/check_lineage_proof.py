@@ -18,7 +18,7 @@ def beside(place, start, end):
 
 
 def main(proof_file, kept=None):
-    """Check a proof, against a root that was kept elsewhere if there is one, and say what it says."""
+    """Check a proof, against a root that was kept elsewhere if there is one; say what it says."""
     proof = json.loads(pathlib.Path(proof_file).read_text("utf-8"))
     event, size, root = proof["event"], proof["checkpoint"]["sequence"], proof["checkpoint"]["root"]
     if kept and pathlib.Path(kept).exists():

@@ -4,8 +4,9 @@ from lineage.association import Association, AssociationType
 from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
 from lineage.checkpoint import Checkpoint, read_checkpoints
-from lineage.client import LineageClient, RemoteSubscription, connect
+from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
+from lineage.content import as_artifact
 from lineage.copying import copy_log
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
@@ -28,6 +29,7 @@ from lineage.errors import (
     EntityNotFound,
     InvalidAssociation,
     InvalidEntity,
+    InvalidEvent,
     InvalidImport,
     InvalidLog,
     InvalidLogin,
@@ -41,11 +43,28 @@ from lineage.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from lineage.experiment import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.home import open_home
 from lineage.log import LogReport
 from lineage.proof import GrowthProof, Proof
 from lineage.query import Direction
+from lineage.questions import (
+    Cause,
+    CommonEntities,
+    CommonEntity,
+    DataChange,
+    DataChanges,
+    Difference,
+    EventSummary,
+    Explanation,
+    FeatureUse,
+    LineageDiff,
+    LineagePath,
+    Outcome,
+    Paths,
+    Source,
+)
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
@@ -57,6 +76,8 @@ from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 from lineage.subscription import Match, Subscription
+from lineage.subscription_remote import RemoteSubscription
+from lineage.track import Input, Output, TrackedRun, current_run, default_graph, track
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
@@ -83,6 +104,21 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "Damage",
     "salvage",
     "Salvaged",
+    # questions
+    "Paths",
+    "LineagePath",
+    "CommonEntities",
+    "CommonEntity",
+    "LineageDiff",
+    "Difference",
+    "Cause",
+    "DataChange",
+    "DataChanges",
+    "Outcome",
+    "Explanation",
+    "Source",
+    "EventSummary",
+    "FeatureUse",
     # jobs
     "Recorder",
     "RecordsLineage",
@@ -101,6 +137,20 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "derived_uid",
     "Association",
     "AssociationType",
+    # functions and experiments of one's own
+    "track",
+    "Input",
+    "Output",
+    "TrackedRun",
+    "current_run",
+    "default_graph",
+    "as_artifact",
+    "start_run",
+    "ActiveRun",
+    "metric_history",
+    "compare",
+    "runs_of",
+    "mark_run",
     # columns and runs
     "ColumnLineage",
     "ColumnEdge",
@@ -129,6 +179,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidEntity",
     "InvalidAssociation",
     "InvalidQuery",
+    "InvalidEvent",
     "InvalidImport",
     "InvalidLog",
     "InvalidProof",

@@ -10,6 +10,7 @@ from pathlib import Path
 from lineage import graph as graphs
 from lineage.errors import InvalidLog, NotALineageFile, StoreUnavailable
 from lineage.graph import Graph
+from lineage.questions import DataChanges
 from lineage.spool import Spool
 from lineage.store.postgres import PostgresStore
 from lineage.store.postgres_link import without_password
@@ -20,7 +21,7 @@ _FILE = "lineage.db"
 _SPOOL = "lineage.spool.ndjson"
 
 
-def open_home(home: Path, url: str | None = None) -> Graph:
+def open_home(home: Path, url: str | None = None, *, changes: DataChanges | None = None) -> Graph:
     """Open the lineage graph of a home.
 
     Without a URL it is the file `home/lineage.db`. A URL given once is remembered in
@@ -31,6 +32,7 @@ def open_home(home: Path, url: str | None = None) -> Graph:
     Args:
         home: the folder.
         url: `postgresql://...`; None: `$FEATURELINE_LINEAGE`, else what the home remembers.
+        changes: as for `Graph`.
 
     Raises:
         InvalidLog: the home has events already that are not in the database.
@@ -40,14 +42,14 @@ def open_home(home: Path, url: str | None = None) -> Graph:
     known = chosen(home)
     url = url or os.environ.get("FEATURELINE_LINEAGE") or None
     if url is None or url == known:
-        return _spooled(home, known)
+        return _spooled(home, known, changes)
     graph = graphs.open(url)
     try:
         _check_same_log(home, graph, known)
         _remember(home, url)
     finally:
         graph.close()
-    return _spooled(home, url)
+    return _spooled(home, url, changes)
 
 
 def chosen(home: Path) -> str | None:
@@ -67,13 +69,13 @@ def chosen(home: Path) -> str | None:
         ) from error
 
 
-def _spooled(home: Path, url: str | None) -> Graph:
+def _spooled(home: Path, url: str | None, changes: DataChanges | None) -> Graph:
     """The graph of a home, whose events wait in a spool while the store is away."""
     spool = Spool(home / _SPOOL)
     if url is None:
-        graph = Graph(SQLiteStore.open(home / _FILE), spool=spool)
+        graph = Graph(SQLiteStore.open(home / _FILE), changes=changes, spool=spool)
     else:
-        graph = Graph(PostgresStore.open(url, wait=True), spool=spool)
+        graph = Graph(PostgresStore.open(url, wait=True), changes=changes, spool=spool)
     if spool:
         with suppress(StoreUnavailable):
             graph.replay_spool()

@@ -71,6 +71,11 @@ class SQLiteStore(LineageStore):
         """The file."""
         return self._file.path
 
+    @property
+    def mirror_path(self) -> Path | None:
+        """A file beside the lineage file."""
+        return self._file.path.with_name(self._file.path.name + ".mirror")
+
     def append(self, draft: Draft) -> Recorded:
         """Add one event in a transaction shared with other threads; synced on return."""
         outcome = self._commits.submit([draft])[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from featureline.cli.graph import find_start
+from featureline.cli.lineage.start import find_start
 from featureline.cli.store import common_options, open_any
 from lineage import AssociationType, Direction, Entity, Kind, Match
 

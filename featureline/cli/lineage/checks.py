@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import lineage
-from featureline.cli.graph import find_start
+from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit, progress
 from featureline.cli.store import common_options, open_any
 from featurestore.errors import InvalidRequest, StoreUnavailable

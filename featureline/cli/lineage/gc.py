@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from featureline.cli.graph import find_start
+from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_embedded
 from featureline.collecting import KINDS, Collection, Item, collect, plan_collection
