@@ -8,6 +8,7 @@ from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
 from lineage.content import as_artifact
 from lineage.copying import copy_log
+from lineage.damage import Damage, Salvaged, examine, salvage
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
     JSON,
@@ -68,7 +69,6 @@ from lineage.questions import (
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
-from lineage.salvage import Damage, Salvaged, examine, salvage
 from lineage.service import LineageService
 from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
