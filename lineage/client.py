@@ -11,10 +11,11 @@ from typing import Any, Literal, Self, TypeVar, final
 
 import grpc
 
-from lineage import convert, convert_answer
+from lineage import convert, convert_answer, convert_proof
 from lineage.association import AssociationType, as_association_type
 from lineage.change import Recorded
 from lineage.channel import ClientTls, Login
+from lineage.checkpoint import Checkpoint
 from lineage.column import ColumnLineage, ColumnResult
 from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid
 from lineage.errors import (
@@ -28,6 +29,7 @@ from lineage.errors import (
 from lineage.filter import Filter, as_filter
 from lineage.handshake import why_unreachable
 from lineage.log import LogReport, new_uid
+from lineage.proof import GrowthProof, Proof
 from lineage.query import Direction, as_direction, as_query, check_as_of
 from lineage.questions import (
     CommonEntities,
@@ -640,12 +642,64 @@ class LineageClient:
             first = next(stream)
         return RemoteSubscription(stream, first.sequence, lambda: self._explained(metadata))
 
-    def verify(self) -> LogReport:
+    def verify(self, *, against: Sequence[Checkpoint] = ()) -> LogReport:
         """Check the log of the server; see `Graph.verify`."""
-        reply: pb.VerifyLogResponse = self._call(self._stub.VerifyLog, pb.VerifyLogRequest())
-        return LogReport(
-            reply.intact, reply.events, reply.first_altered or None, reply.reason or None
+        reply: pb.VerifyLogResponse = self._call(
+            self._stub.VerifyLog,
+            pb.VerifyLogRequest(against=map(convert_proof.checkpoint_to_message, against)),
         )
+        return LogReport(
+            reply.intact,
+            reply.events,
+            reply.first_altered or None,
+            reply.reason or None,
+            reply.checkpoints,
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """Make a checkpoint of the log as it is now; see `Graph.checkpoint`."""
+        reply: pb.MakeCheckpointResponse = self._call(
+            self._stub.MakeCheckpoint, pb.MakeCheckpointRequest()
+        )
+        return convert_proof.checkpoint_from_message(reply.checkpoint)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that the store keeps, in sequence."""
+        reply: pb.ListCheckpointsResponse = self._call(
+            self._stub.ListCheckpoints, pb.ListCheckpointsRequest()
+        )
+        return [convert_proof.checkpoint_from_message(one) for one in reply.checkpoints]
+
+    def prove(self, what: str | Entity | int, checkpoint: Checkpoint | None = None) -> Proof:
+        """Prove that an entity, or an event, is in the log; see `Graph.prove`.
+
+        What the server answered is checked.
+        """
+        kept = None if checkpoint is None else convert_proof.checkpoint_to_message(checkpoint)
+        request = (
+            pb.ProveEntityRequest(sequence=what, checkpoint=kept)
+            if isinstance(what, int)
+            else pb.ProveEntityRequest(entity=uid_of(what), checkpoint=kept)
+        )
+        reply: pb.ProveEntityResponse = self._call(self._stub.ProveEntity, request)
+        proof = convert_proof.proof_from_message(reply)
+        proof.check(None if checkpoint is None else checkpoint.root)
+        return proof
+
+    def prove_growth(self, earlier: Checkpoint, later: Checkpoint | None = None) -> GrowthProof:
+        """Prove that the log only grew; see `Graph.prove_growth`.
+
+        What the server answered is checked, with the checkpoints given here.
+        """
+        kept = None if later is None else convert_proof.checkpoint_to_message(later)
+        request = pb.ProveGrowthRequest(
+            earlier=convert_proof.checkpoint_to_message(earlier), later=kept
+        )
+        reply: pb.ProveGrowthResponse = self._call(self._stub.ProveGrowth, request)
+        answer = convert_proof.growth_from_message(reply)
+        proof = replace(answer, earlier=earlier, later=later or answer.later)
+        proof.check()
+        return proof
 
     def close(self) -> None:
         """Close the connection; idempotent."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, final
 
 import grpc
 
-from lineage import convert, convert_answer
+from lineage import convert, convert_answer, convert_proof
 from lineage.entity import End, Entity, derived_uid
 from lineage.errors import InvalidQuery, LineageError
 from lineage.graph import Graph
@@ -69,7 +69,7 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
     async def VerifyLog(  # noqa: D102
         self, request: pb.VerifyLogRequest, context: Any
     ) -> pb.VerifyLogResponse:
-        return await self._answer(context, self._verify)
+        return await self._answer(context, lambda: self._verify(request))
 
     async def SearchEntities(  # noqa: D102
         self, request: pb.SearchEntitiesRequest, context: Any
@@ -161,6 +161,30 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 else:
                     yield match_to_message(match)
+
+    async def MakeCheckpoint(  # noqa: D102
+        self, request: pb.MakeCheckpointRequest, context: Any
+    ) -> pb.MakeCheckpointResponse:
+        made = await self._answer(context, self._graph.checkpoint)
+        return pb.MakeCheckpointResponse(checkpoint=convert_proof.checkpoint_to_message(made))
+
+    async def ListCheckpoints(  # noqa: D102
+        self, request: pb.ListCheckpointsRequest, context: Any
+    ) -> pb.ListCheckpointsResponse:
+        made = await self._answer(context, self._graph.checkpoints)
+        return pb.ListCheckpointsResponse(
+            checkpoints=map(convert_proof.checkpoint_to_message, made)
+        )
+
+    async def ProveEntity(  # noqa: D102
+        self, request: pb.ProveEntityRequest, context: Any
+    ) -> pb.ProveEntityResponse:
+        return await self._answer(context, lambda: self._prove(request))
+
+    async def ProveGrowth(  # noqa: D102
+        self, request: pb.ProveGrowthRequest, context: Any
+    ) -> pb.ProveGrowthResponse:
+        return await self._answer(context, lambda: self._prove_growth(request))
 
     def close(self) -> None:
         """Wait for the calls at work, and let the threads go."""
@@ -258,13 +282,15 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
 
         return self._pages.answer(request, ask, sequence)
 
-    def _verify(self) -> pb.VerifyLogResponse:
-        report = self._graph.verify()
+    def _verify(self, request: pb.VerifyLogRequest) -> pb.VerifyLogResponse:
+        kept = [convert_proof.checkpoint_from_message(one) for one in request.against]
+        report = self._graph.verify(against=kept)
         return pb.VerifyLogResponse(
             intact=report.intact,
             events=report.events,
             first_altered=report.first_altered or 0,
             reason=report.reason or "",
+            checkpoints=report.checkpoints,
         )
 
     def _search(self, request: pb.SearchEntitiesRequest) -> pb.SearchEntitiesResponse:
@@ -380,3 +406,19 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         return pb.DescribeGraphResponse(
             counts=self._graph.stats(), sequence=self._graph.last_sequence()
         )
+
+    def _prove(self, request: pb.ProveEntityRequest) -> pb.ProveEntityResponse:
+        kept = request.checkpoint if request.HasField("checkpoint") else None
+        proof = self._graph.prove(
+            request.sequence or request.entity,
+            None if kept is None else convert_proof.checkpoint_from_message(kept),
+        )
+        return convert_proof.proof_to_message(proof)
+
+    def _prove_growth(self, request: pb.ProveGrowthRequest) -> pb.ProveGrowthResponse:
+        later = request.later if request.HasField("later") else None
+        proof = self._graph.prove_growth(
+            convert_proof.checkpoint_from_message(request.earlier),
+            None if later is None else convert_proof.checkpoint_from_message(later),
+        )
+        return convert_proof.growth_to_message(proof)

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from lineage import (
     read_checkpoints,
 )
 from lineage.log import Event, Head, append_event
+from tests.lineage.test_grpc import Server
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "check_lineage_proof.py"
 EVENTS = 21
@@ -317,3 +318,28 @@ class TestTheScript:
             timeout=60,
             check=False,
         )
+
+
+def test_over_the_network_it_is_the_same_and_checked(path: Path) -> None:
+    with lineage.open(path) as graph:
+        write(graph)
+        server = Server(graph)
+        try:
+            with lineage.connect(server.target) as remote:
+                made = remote.checkpoint()
+                assert made.root == graph.checkpoint().root
+                assert [one.sequence for one in remote.checkpoints()] == [4, 8, 12, 16, 20, 21]
+                report = remote.verify(against=[made])
+                assert (report.intact, report.checkpoints) == (True, 7)
+                forged = replace(made, root=bytes(32))
+                assert remote.verify(against=[forged]).first_altered == 21
+                assert remote.prove(data(5), made) == graph.prove(data(5), made)
+                assert remote.prove(3).event.sequence == 3
+                first = remote.checkpoints()[0]
+                assert remote.prove_growth(first).later.sequence == EVENTS
+                with pytest.raises(InvalidProof, match="does not begin"):
+                    remote.prove_growth(replace(first, root=bytes(32)))
+                with pytest.raises(lineage.EntityNotFound):
+                    remote.prove("nothing")
+        finally:
+            server.stop()

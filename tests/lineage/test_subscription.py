@@ -138,6 +138,17 @@ class TestReach:
 
 
 class TestWaiting:
+    def test_a_slow_user_holds_little_and_misses_nothing(self) -> None:
+        graph = Graph(MemoryStore())
+        graph.record([node("a")], kind="T")
+        following = graph.subscribe(node("a"))
+        for number in range(300):
+            graph.record([], [(node("a"), node(str(number)), "ContributedTo")], kind="T")
+        taken = [names(next(following).reached) for _ in range(3)]
+        assert len(following._events) < 100
+        taken += [names(match.reached) for match in iter(following.poll, None)]
+        assert taken == [str(number) for number in range(300)]
+
     def test_another_thread_and_a_close(self, graph: Graph) -> None:
         link(graph, "ab")
         following = graph.subscribe(node("a"))

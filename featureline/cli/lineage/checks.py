@@ -17,7 +17,7 @@ from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit, progress
 from featureline.cli.store import common_options, open_any
 from featurestore.errors import InvalidRequest, StoreUnavailable
-from lineage import Graph, LogReport, SQLiteStore
+from lineage import Graph, LineageClient, LogReport, SQLiteStore
 
 __all__ = ["checkpoint", "home_folder", "home_graph", "prove", "rebuild", "salvage", "verify"]
 
@@ -44,18 +44,16 @@ def verify(
     """
     if public_key is not None and against is None:
         raise click.UsageError("--public-key is for --against")
-    if connect is not None:
-        if against is not None or projections:
-            raise click.UsageError(
-                "--against and --projections work on the files of a home; use --home"
-            )
-        with open_any(home, connect) as store:
-            _tell(store.graph.verify(), as_json=as_json)
-        return
+    if connect is not None and projections:
+        raise click.UsageError("--projections works on the files of a home; use --home")
     kept = [] if against is None else lineage.read_checkpoints(against)
     if public_key is not None:
         for one in kept:
             one.check_signature(public_key)
+    if connect is not None:
+        with open_any(home, connect) as store:
+            _tell(store.graph.verify(against=kept), as_json=as_json)
+        return
     try:
         with home_graph(home) as graph:
             file = graph.store.path if isinstance(graph.store, SQLiteStore) else None
@@ -91,12 +89,12 @@ def checkpoint(
     Keep it where nobody who can write to the home can write too: `verify --against` and proofs are
     only worth as much as the place where the checkpoint was kept.
     """
-    _home_only(connect, "lineage checkpoint")
-    with home_graph(home) as graph:
+    with _graph(home, connect) as graph:
         made = graph.checkpoint()
         if sign is not None:
             made = made.signed(sign)
-            graph.store.add_checkpoint(made)
+            if isinstance(graph, Graph):
+                graph.store.add_checkpoint(made)
         several = graph.checkpoints() if every else [made]
     document: Any = [one.to_json() for one in several] if every else made.to_json()
     if out is not None:
@@ -124,11 +122,10 @@ def prove(
 
     The proof is checked without this program, by examples/check_lineage_proof.py.
     """
-    _home_only(connect, "lineage prove")
     if event and not what.isdecimal():
         raise click.UsageError(f"--event: expected the sequence of an event, got {what!r}")
     against = None if kept is None else lineage.read_checkpoints(kept)[-1]
-    with home_graph(home) as graph:
+    with _graph(home, connect) as graph:
         proof = graph.prove(int(what) if event else find_start(graph, what), against)
     document = proof.to_json()
     if out is not None:
@@ -176,6 +173,16 @@ def rebuild(home: Path | None, connect: str | None, as_json: bool) -> None:
     with home_graph(home) as graph:
         events = graph.rebuild()
     emit({"events": events}, as_json=as_json, text=f"the graph was made anew of {events:,} events")
+
+
+@contextmanager
+def _graph(home: Path | None, connect: str | None) -> Iterator[Graph | LineageClient]:
+    if connect is None:
+        with home_graph(home) as graph:
+            yield graph
+    else:
+        with open_any(home, connect) as store:
+            yield store.graph
 
 
 @contextmanager
