@@ -275,9 +275,9 @@ def test_what_jobs_name_by_digest_is_looked_up(graph: Graph) -> None:
         model = artifact("Model", f"m{n}", content_hash=f"m{n}")
         graph.record([environment, changes, job, model], [(job, model, "Produced")], kind="T")
     found = graph.diff(*graph.find(type="Model"))
-    assert [(one.cause.value, one.name) for one in found.differences] == [
+    assert [(one.cause.value, one.name) for one in found.causes] == [
         ("code", "uncommitted changes"),
         ("parameters", "columns.train.features"),
         ("environment", "packages"),
     ]
-    assert found.differences[-1].details == ("numpy 2.0 → 2.1",)
+    assert found.causes[-1].details == ("numpy 2.0 → 2.1",)
