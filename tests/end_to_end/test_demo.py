@@ -132,7 +132,7 @@ def test_the_investigation_of_the_lineage_page(demo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # A copy: the page corrects records.
     shutil.copytree(demo[0], tmp_path / "build")
-    run_page("lineage", commands=12)
+    run_page("lineage", commands=13)
 
 
 def test_the_home_stays_usable(demo, figures):
