@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any, final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from lineage.errors import NotALineageFile, StoreClosed, StoreCorrupt, StoreUnavailable
+from lineage.errors import (
+    InvalidEntity,
+    NotALineageFile,
+    StoreClosed,
+    StoreCorrupt,
+    StoreUnavailable,
+)
 from lineage.store.tables import Dialect
 
 if TYPE_CHECKING:
@@ -20,11 +27,31 @@ if TYPE_CHECKING:
 
 _FORM = 2
 _DEFAULT_SCHEMA = "featureline_lineage"
+_LOGIN = re.compile(r"(?:[^@/?#\[\]%]|%[0-9A-Fa-f]{2})*")
+_HOSTS = re.compile(r"(?:(?:\[[^\]]*\]|[^:,@\[\]]*)(?::\d*)?(?:,|$))*")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _MARK = "featureline_lineage_form"
 _MAKING = 0x664C696E  # the advisory lock of who makes the tables
-_CONNECT_TIMEOUT_S = 10
 _IDLE_READERS = 8
+# A commit that gets no answer for so long is given up, and settled by its event_uid.
+COMMIT_TIMEOUT_S = 60.0
+# What notices a peer that went without a word; a URL may say otherwise.
+_KEEPALIVE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+# Of the writing connection: the wait for the head of the log, when a process that holds it is
+# stopped; the server ends what that one began, so that the others go on.
+_WRITER_SETTINGS = {
+    "lock_timeout": "20s",
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 _ROWS_AT_ONCE = 2_000
 
 POSTGRES = Dialect(
@@ -41,6 +68,11 @@ POSTGRES = Dialect(
 @final
 class ConnectionLost(StoreUnavailable):
     """The connection broke; what was under way may or may not have happened."""
+
+
+@final
+class ValueRefused(InvalidEntity):
+    """PostgreSQL does not take a value; what was under way did not happen."""
 
 
 @final
@@ -157,17 +189,21 @@ class PostgresLink:
                 connection.close()
 
     @contextmanager
-    def writing(self) -> Iterator[PostgresConnection]:
+    def writing(self, *, limit_s: float | None = None) -> Iterator[PostgresConnection]:
         """The writing connection in a transaction: see `_transaction`."""
         self.prepare()
-        with self._transaction() as connection:
+        with self._transaction(limit_s) as connection:
             yield connection
 
     @contextmanager
-    def _transaction(self) -> Iterator[PostgresConnection]:
+    def _transaction(self, limit_s: float | None = None) -> Iterator[PostgresConnection]:
         """The writing connection in a transaction, durable when the context ends well.
 
         The caller lets one thread at a time in here.
+
+        Args:
+            limit_s: when the connection is cut, in case the server is there but stands still;
+                None: never.
 
         Raises:
             ConnectionLost: it broke; the transaction may or may not have been committed.
@@ -177,6 +213,7 @@ class PostgresLink:
             connection, self._writer = self._writer, None
         if connection is None or connection.broken or connection.closed:
             connection = self._connect(read_only=False)
+        watch = None if limit_s is None else _Watch(connection, limit_s)
         try:
             with self.explained():
                 yield PostgresConnection(connection)
@@ -186,6 +223,8 @@ class PostgresLink:
                 connection.rollback()
             raise
         finally:
+            if watch is not None:
+                watch.end()
             with self._lock:
                 if connection.broken or self._closed:
                     connection.close()
@@ -220,13 +259,20 @@ class PostgresLink:
                 f"{self.place}: PostgreSQL cannot go on: {_first_line(error)}; check its disk and "
                 f"the rights of the role, then try again"
             ) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except errors.LockNotAvailable as error:
+            raise StoreUnavailable(
+                f"{self.place}: another process has held the head of the log for "
+                f"{_WRITER_SETTINGS['lock_timeout']}; it may be rebuilding the graph: try again"
+            ) from error
+        except (psycopg.DataError, errors.ProgramLimitExceeded, UnicodeEncodeError) as error:
+            raise ValueRefused(f"PostgreSQL does not take a value: {_first_line(error)}") from error
+        except (
+            psycopg.OperationalError,
+            psycopg.InterfaceError,
+            errors.IdleInTransactionSessionTimeout,
+        ) as error:
             raise ConnectionLost(
                 f"{self.place}: the connection to PostgreSQL was lost: {_first_line(error)}"
-            ) from error
-        except psycopg.DataError as error:
-            raise StoreUnavailable(
-                f"{self.place}: PostgreSQL does not take a value: {_first_line(error)}"
             ) from error
 
     def forget(self) -> None:
@@ -250,14 +296,18 @@ class PostgresLink:
 
     def _connect(self, *, read_only: bool) -> psycopg.Connection[Any]:
         driver = _psycopg()
+        given = dict(parse_qsl(urlsplit(self._url).query))
+        options = f"{given.get('options', '')} -c search_path={self._schema}"
         try:
             connection: psycopg.Connection[Any] = driver.connect(
                 self._url,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                options=f"-c search_path={self._schema}",
+                options=options.strip(),
                 prepare_threshold=2,
                 application_name="featureline lineage",
+                **{name: value for name, value in _KEEPALIVE.items() if name not in given},
             )
+            if not read_only:
+                self._set_up_writer(connection)
         except driver.OperationalError as error:
             raise ConnectionLost(
                 f"{self.place}: PostgreSQL cannot be reached: {_first_line(error)}; check host, "
@@ -272,19 +322,34 @@ class PostgresLink:
             connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ
         return connection
 
+    @staticmethod
+    def _set_up_writer(connection: psycopg.Connection[Any]) -> None:
+        for setting in _WRITER_SETTINGS.items():
+            connection.execute("SELECT set_config(%s, %s, false)", setting)
+        # Acknowledged means on disk, whatever the database's default is.
+        connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        )
+        connection.commit()
+
     def _prepare(self, connection: PostgresConnection) -> None:
         """Recognise the schema, or make it; one process at a time."""
         connection.one("SELECT pg_advisory_xact_lock(?)", _MAKING)
+        # Of the catalogue, which names also what this role may not read.
         tables = {
             name
             for (name,) in connection.all(
-                "SELECT table_name::text FROM information_schema.tables WHERE table_schema = ?",
+                "SELECT relname::text FROM pg_class JOIN pg_namespace AS schema "
+                "ON schema.oid = relnamespace WHERE nspname = ? AND relkind <> 'i'",
                 self._schema,
             )
         }
         where = f"{self.place} schema {self._schema}"
         if not tables:
-            connection.many(f"CREATE SCHEMA IF NOT EXISTS {self._schema}", [()])
+            # A role without the right to make schemas may have been given one.
+            if connection.one("SELECT 1 FROM pg_namespace WHERE nspname = ?", self._schema) is None:
+                connection.many(f"CREATE SCHEMA {self._schema}", [()])
             connection.many(self._script.read_text("utf-8"), [()])
             connection.many(f"CREATE TABLE {_MARK} (form INTEGER NOT NULL)", [()])
             connection.many(f"INSERT INTO {_MARK} VALUES (?)", [(_FORM,)])
@@ -295,7 +360,7 @@ class PostgresLink:
                 "name another schema in the URL: ?schema=NAME",
             )
         else:
-            row = connection.one(f"SELECT form FROM {_MARK}")
+            row = connection.one(f"SELECT form FROM {self._schema}.{_MARK}")
             if row is None or row[0] != _FORM:
                 raise NotALineageFile(
                     where,
@@ -326,7 +391,12 @@ def _psycopg() -> Any:
 
 def _schema_of(url: str) -> tuple[str, str]:
     """The URL without its parameter `schema`, and the schema."""
-    parts = urlsplit(url)
+    parts = _split(url)
+    if parts is None:
+        raise StoreUnavailable(
+            "not a URL of PostgreSQL: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE; in a "
+            "password / ? # @ [ ] % are written %2F %3F %23 %40 %5B %5D %25"
+        )
     options = parse_qsl(parts.query, keep_blank_values=True)
     schema = dict(options).get("schema", _DEFAULT_SCHEMA)
     if not _SCHEMA.fullmatch(schema):
@@ -339,14 +409,30 @@ def _schema_of(url: str) -> tuple[str, str]:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    parts = urlsplit(url)
-    _, at, host = parts.netloc.rpartition("@")
+    """A URL as it may be shown; of one that cannot be read nothing but its scheme."""
+    parts = _split(url)
+    if parts is None:
+        return f"{url.partition('://')[0]}://..." if "://" in url else url
     user = parts.username or ""
+    _, at, host = parts.netloc.rpartition("@")
     options = [(k, v) for k, v in parse_qsl(parts.query) if "password" not in k.lower()]
     return urlunsplit(
         parts._replace(netloc=f"{user}{at}{host}", query=urlencode(options, quote_via=quote))
     )
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; None where a password with special characters may be anywhere."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    login, _, hosts = parts.netloc.rpartition("@")
+    behind = f"{parts.path}?{parts.query}#{parts.fragment}"
+    if not parts.scheme:
+        return parts
+    is_plain = _LOGIN.fullmatch(login) and _HOSTS.fullmatch(hosts) and "@" not in behind
+    return parts if is_plain and not parts.fragment else None
 
 
 def _translated(statement: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
@@ -356,6 +442,30 @@ def _translated(statement: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
+
+
+@final
+class _Watch:
+    """Cuts a connection that a server leaves without an answer for too long."""
+
+    def __init__(self, connection: psycopg.Connection[Any], limit_s: float) -> None:
+        self._changing = threading.Lock()
+        self._descriptor: int | None = connection.fileno()
+        self._timer = threading.Timer(limit_s, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """Let the connection be: its descriptor may become another's."""
+        with self._changing:
+            self._descriptor = None
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        with self._changing:
+            if self._descriptor is not None:
+                with socket.socket(fileno=os.dup(self._descriptor)) as peer, suppress(OSError):
+                    peer.shutdown(socket.SHUT_RDWR)
 
 
 _LINKS: weakref.WeakSet[PostgresLink] = weakref.WeakSet()
