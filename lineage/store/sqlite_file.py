@@ -34,6 +34,7 @@ _WRITER_CACHE_KB = 64 * 1024
 # 16 MB: a checkpoint holds up the writer that meets it.
 _CHECKPOINT_PAGES = 4096
 _FORK_WAIT_S = 5.0
+_NO_TEXT = "Could not decode to UTF-8"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -142,8 +143,9 @@ class SQLiteFile:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            if code in _DAMAGE:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+            is_damage = code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+            if is_damage or str(error).startswith(_NO_TEXT):
                 raise StoreCorrupt(str(self.path), str(error)) from error
             if not isinstance(error, sqlite3.OperationalError):
                 raise
@@ -249,6 +251,9 @@ class SQLiteFile:
     def _recognise(self, schema: str, bring_up: Callable[[sqlite3.Connection], None]) -> None:
         try:
             self._prepare(schema, bring_up)
+        except UnicodeDecodeError as error:
+            # SQLite quotes what it cannot read.
+            raise StoreCorrupt(str(self.path), f"its schema is no text: {error.reason}") from error
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
                 raise
