@@ -93,6 +93,7 @@ for command in (
     lineage_impact.replay,
     lineage_copy.copy,
     lineage_copy.use,
+    lineage_copy.replay_spool,
 ):
     graph.lineage_commands.add_command(command)
 for command in (lineage_export.export, lineage_export.imports):
