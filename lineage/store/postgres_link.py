@@ -43,6 +43,16 @@ _KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+# Every statement reads by an index, whatever the planner guesses of tables that were never
+# analysed; a plan that it has to scan for would otherwise be compiled first.
+_PLANS = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
 # Of the writing connection: the wait for the head of the log, when a process that holds it is
 # stopped; the server ends what that one began, so that the others go on.
 _WRITER_SETTINGS = {
@@ -297,7 +307,14 @@ class PostgresLink:
     def _connect(self, *, read_only: bool) -> psycopg.Connection[Any]:
         driver = _psycopg()
         given = dict(parse_qsl(urlsplit(self._url).query))
-        options = f"{given.get('options', '')} -c search_path={self._schema}"
+        settings = {
+            "search_path": self._schema,
+            **_PLANS,
+            **({} if read_only else _WRITER_SETTINGS),
+        }
+        options = given.get("options", "")
+        for name, value in settings.items():
+            options += f" -c {name}={value}"
         try:
             connection: psycopg.Connection[Any] = driver.connect(
                 self._url,
@@ -307,7 +324,12 @@ class PostgresLink:
                 **{name: value for name, value in _KEEPALIVE.items() if name not in given},
             )
             if not read_only:
-                self._set_up_writer(connection)
+                # Acknowledged means on disk, whatever the database's default is.
+                connection.execute(
+                    "SELECT set_config('synchronous_commit', 'on', false) "
+                    "WHERE current_setting('synchronous_commit') = 'off'"
+                )
+                connection.commit()
         except driver.OperationalError as error:
             raise ConnectionLost(
                 f"{self.place}: PostgreSQL cannot be reached: {_first_line(error)}; check host, "
@@ -321,17 +343,6 @@ class PostgresLink:
             connection.read_only = True
             connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ
         return connection
-
-    @staticmethod
-    def _set_up_writer(connection: psycopg.Connection[Any]) -> None:
-        for setting in _WRITER_SETTINGS.items():
-            connection.execute("SELECT set_config(%s, %s, false)", setting)
-        # Acknowledged means on disk, whatever the database's default is.
-        connection.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) "
-            "WHERE current_setting('synchronous_commit') = 'off'"
-        )
-        connection.commit()
 
     def _prepare(self, connection: PostgresConnection) -> None:
         """Recognise the schema, or make it; one process at a time."""
