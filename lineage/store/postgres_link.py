@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,6 +36,8 @@ _MAKING = 0x664C696E  # the advisory lock of who makes the tables
 _IDLE_READERS = 8
 # A commit that gets no answer for so long is given up, and settled by its event_uid.
 COMMIT_TIMEOUT_S = 60.0
+# How often one is looked at in that time.
+_LOOKS = 10
 # What notices a peer that went without a word; a URL may say otherwise.
 _KEEPALIVE = {
     "connect_timeout": 10,
@@ -63,6 +66,7 @@ _WRITER_SETTINGS = {
     "tcp_keepalives_count": "3",
 }
 _ROWS_AT_ONCE = 2_000
+_INSERT = re.compile(r"INSERT INTO (?P<table>\w+) \((?P<columns>[^()]*)\) VALUES \([?, ]*\)")
 
 POSTGRES = Dialect(
     integers="unnest(?::bigint[]) WITH ORDINALITY AS wanted (value, place)",
@@ -87,10 +91,16 @@ class ValueRefused(InvalidEntity):
 
 @final
 class PostgresConnection:
-    """A connection in a transaction, in the form that the tables take."""
+    """A connection in a transaction, in the form that the tables take.
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    Args:
+        connection: to the database.
+        inserts: the statements that insert arrays of rows, kept for the next transaction.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], inserts: dict[str, str]) -> None:
         self._connection = connection
+        self._inserts = inserts
 
     def all(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows that a statement answers."""
@@ -111,11 +121,33 @@ class PostgresConnection:
 
     def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run a statement for each of several rows."""
-        if len(rows) == 1:
+        insert = _INSERT.fullmatch(statement) if len(rows) > 1 else None
+        if insert is not None:
+            # One array for each column: no row costs a message, and the statement stays prepared.
+            arrays = [list(column) for column in zip(*rows, strict=True)]
+            self._connection.execute(self._of_arrays(insert), arrays)
+        elif len(rows) == 1:
             self._connection.execute(*_translated(statement, rows[0]))
         elif rows:
             with self._connection.cursor() as cursor:
                 cursor.executemany(statement.replace("?", "%s"), rows)
+
+    def _of_arrays(self, insert: re.Match[str]) -> Any:
+        known = self._inserts.get(insert[0])
+        if known is None:
+            types = dict(
+                self._connection.execute(
+                    "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute "
+                    "WHERE attrelid = %s::regclass AND attnum > 0",
+                    (insert["table"],),
+                ).fetchall()
+            )
+            casts = (f"%s::{types[name.strip()]}[]" for name in insert["columns"].split(","))
+            known = self._inserts[insert[0]] = (
+                f"INSERT INTO {insert['table']} ({insert['columns']}) "
+                f"SELECT * FROM unnest({', '.join(casts)})"
+            )
+        return known
 
 
 @final
@@ -136,6 +168,8 @@ class PostgresLink:
         self._schema = schema
         self._script = script
         self._is_prepared = False
+        self._inserts: dict[str, str] = {}
+        self._watch = _Watch()
         self._lock = threading.Lock()
         self._readers: list[psycopg.Connection[Any]] = []
         self._writer: psycopg.Connection[Any] | None = None
@@ -183,7 +217,7 @@ class PostgresLink:
         broken = True
         try:
             with self.explained():
-                yield PostgresConnection(connection)
+                yield PostgresConnection(connection, self._inserts)
             broken = connection.broken
         finally:
             # A query that failed leaves a usable connection; a broken one goes.
@@ -223,18 +257,15 @@ class PostgresLink:
             connection, self._writer = self._writer, None
         if connection is None or connection.broken or connection.closed:
             connection = self._connect(read_only=False)
-        watch = None if limit_s is None else _Watch(connection, limit_s)
         try:
-            with self.explained():
-                yield PostgresConnection(connection)
+            with self.explained(), self._watch.over(connection, limit_s):
+                yield PostgresConnection(connection, self._inserts)
                 connection.commit()
         except BaseException:
             with suppress(self._errors()):
                 connection.rollback()
             raise
         finally:
-            if watch is not None:
-                watch.end()
             with self._lock:
                 if connection.broken or self._closed:
                     connection.close()
@@ -289,6 +320,7 @@ class PostgresLink:
         """In the child of a fork: leave the connections to the parent."""
         _ABANDONED.extend([*self._readers, *([self._writer] if self._writer else [])])
         self._lock = threading.Lock()
+        self._watch = _Watch()
         self._readers, self._writer = [], None
 
     def _reader(self) -> psycopg.Connection[Any]:
@@ -306,6 +338,8 @@ class PostgresLink:
 
     def _connect(self, *, read_only: bool) -> psycopg.Connection[Any]:
         driver = _psycopg()
+        from psycopg.types import numeric
+
         given = dict(parse_qsl(urlsplit(self._url).query))
         settings = {
             "search_path": self._schema,
@@ -339,6 +373,8 @@ class PostgresLink:
             raise StoreUnavailable(
                 f"{self.place}: not a URL of PostgreSQL: {_first_line(error)}"
             ) from error
+        # One type for all, as a statement is prepared for its types.
+        connection.adapters.register_dumper(int, numeric.Int8Dumper)
         if read_only:
             connection.read_only = True
             connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ
@@ -457,26 +493,49 @@ def _first_line(error: Exception) -> str:
 
 @final
 class _Watch:
-    """Cuts a connection that a server leaves without an answer for too long."""
+    """Cuts a connection that a server leaves without an answer for too long.
 
-    def __init__(self, connection: psycopg.Connection[Any], limit_s: float) -> None:
+    One thread for all transactions, as to start one costs as much as a transaction; it ends when
+    it has had nothing to do for a while, and is begun again.
+    """
+
+    def __init__(self) -> None:
         self._changing = threading.Lock()
-        self._descriptor: int | None = connection.fileno()
-        self._timer = threading.Timer(limit_s, self._cut)
-        self._timer.daemon = True
-        self._timer.start()
+        self._watched: tuple[int, float] | None = None
+        self._thread: threading.Thread | None = None
 
-    def end(self) -> None:
-        """Let the connection be: its descriptor may become another's."""
+    @contextmanager
+    def over(self, connection: psycopg.Connection[Any], limit_s: float | None) -> Iterator[None]:
+        """Watch a connection while the context lasts; None: do not."""
+        if limit_s is None:
+            yield
+            return
         with self._changing:
-            self._descriptor = None
-        self._timer.cancel()
+            self._watched = (connection.fileno(), time.monotonic() + limit_s)
+            if self._thread is None or not self._thread.is_alive():
+                looks = (limit_s / _LOOKS,)
+                self._thread = threading.Thread(target=self._look, args=looks, daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            # Its descriptor may become another's.
+            with self._changing:
+                self._watched = None
 
-    def _cut(self) -> None:
-        with self._changing:
-            if self._descriptor is not None:
-                with socket.socket(fileno=os.dup(self._descriptor)) as peer, suppress(OSError):
-                    peer.shutdown(socket.SHUT_RDWR)
+    def _look(self, every_s: float) -> None:
+        idle = 0
+        while True:
+            time.sleep(every_s)
+            with self._changing:
+                idle = 0 if self._watched else idle + 1
+                if idle > _LOOKS:
+                    self._thread = None
+                    return
+                if self._watched and time.monotonic() > self._watched[1]:
+                    with socket.socket(fileno=os.dup(self._watched[0])) as peer, suppress(OSError):
+                        peer.shutdown(socket.SHUT_RDWR)
+                    self._watched = None
 
 
 _LINKS: weakref.WeakSet[PostgresLink] = weakref.WeakSet()
