@@ -80,6 +80,7 @@ from featurestore.provenance import (
     record_feature_group,
     record_windowed_group,
     recorded_load,
+    table_change,
 )
 from featurestore.rebuild import rebuild
 from featurestore.record import Delete, Put
@@ -1035,7 +1036,7 @@ class EmbeddedStore(FeatureStore):
     @cached_property
     def graph(self) -> lineage.Graph:
         """The lineage graph of the home."""
-        return lineage.open_home(self.home)
+        return lineage.open_home(self.home, changes=table_change)
 
     def sweep(self, *, pause: Callable[[int], bool] | None = None) -> int:
         """Give back the space of expired records; gets never return them, swept or not.

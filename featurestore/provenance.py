@@ -9,6 +9,7 @@ what was used, and the Delta log has the rest.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 
 import lineage
 from featurestore.dataset import Resolved
-from featurestore.errors import StoreFull, StoreUnavailable
+from featurestore.errors import FeatureStoreError, StoreFull, StoreUnavailable
 from featurestore.offline.base import Snapshot
+from featurestore.offline.changes_between import changes_between
 from featurestore.registry import Registered, is_disk_full
 from featurestore.window import WindowedGroup
 
@@ -29,6 +31,7 @@ __all__ = [
     "record_feature_group",
     "record_windowed_group",
     "recorded_load",
+    "table_change",
 ]
 
 
@@ -54,6 +57,33 @@ def dataset_entity(manifest: Mapping[str, Any]) -> lineage.Entity:
                 name: origin for name, origin in manifest["columns"].items() if origin != "spine"
             },
         },
+    )
+
+
+def table_change(a: lineage.Entity, b: lineage.Entity) -> lineage.DataChange | None:
+    """Say which files and how many rows differ between two versions of a group's table.
+
+    What `lineage.Graph.diff` asks of its `changes`; None for any other entities.
+    """
+    old, new = (entity.properties.get("table_version") for entity in (a, b))
+    if {a.type, b.type} != {"FeatureGroupVersion"} or a.source_uri != b.source_uri:
+        return None
+    if not isinstance(old, int) or not isinstance(new, int):
+        return None
+    try:
+        change = changes_between(a.source_uri, old, new)
+    except FeatureStoreError as error:
+        # The graph outlives tables and their logs.
+        return lineage.DataChange(f"version {old} → {new}; {error}", 0.5)
+    return lineage.DataChange(
+        change.summary(),
+        change.share,
+        change.to_json(),
+        tuple(
+            f"version {commit.version}: {commit.operation}"
+            f"{'' if commit.time is None else f', {commit.time:%Y-%m-%d %H:%M:%S} UTC'}"
+            for commit in change.commits
+        ),
     )
 
 
@@ -117,6 +147,24 @@ def record_windowed_group(graph: lineage.Graph, group: WindowedGroup) -> None:
             [entity],
             [(group_entity(group.source), entity, "DerivedFrom")],
             kind="WindowedGroupCreated",
+            columns=[
+                lineage.ColumnLineage(
+                    entity, "definition", tuple(_windowed(group)), time.time_ns() // 1_000
+                )
+            ],
+        )
+
+
+def _windowed(group: WindowedGroup) -> Iterator[lineage.ColumnEdge]:
+    """Which feature of its source each windowed feature aggregates."""
+    source = group_entity(group.source)
+    for feature in group.features:
+        yield lineage.ColumnEdge(
+            source,
+            feature.of or group.by,
+            feature.name,
+            subtype="AGGREGATION",
+            description=f"{feature.aggregation} over {feature.over}",
         )
 
 
@@ -163,7 +211,9 @@ def record_dataset(
         job.input(spine)
         _read(job, resolved)
         job.property("proof", manifest["proof"])
-        return job.output(dataset_entity(manifest)).uid
+        made = job.output(dataset_entity(manifest))
+        job.columns(made, _columns(manifest, spine))
+        return made.uid
 
 
 def record_builder(
@@ -205,6 +255,22 @@ def record_builder(
             },
         )
         return job.output(made).uid
+
+
+def _columns(manifest: Mapping[str, Any], spine: lineage.Entity) -> Iterator[lineage.ColumnEdge]:
+    """Which column of what each column of a dataset is, as the join had it."""
+    for output, origin in manifest["columns"].items():
+        if origin == "spine":
+            yield lineage.ColumnEdge(spine, output, output, subtype="IDENTITY")
+    for selection in manifest["selections"]:
+        group = group_entity(selection["group"])
+        for feature, output in selection["features"].items():
+            yield lineage.ColumnEdge(group, feature, output, subtype="IDENTITY")
+        # Key and time say which value is seen in which row, of every column.
+        key = selection["key"]
+        if key:
+            yield lineage.ColumnEdge(spine, key, "", "INDIRECT", "JOIN", f"key of {group.name}")
+    yield lineage.ColumnEdge(spine, manifest["time"], "", "INDIRECT", "JOIN", "as of this time")
 
 
 def _read(job: lineage.Recorder, resolved: Sequence[Resolved]) -> None:

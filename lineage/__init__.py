@@ -5,6 +5,7 @@ from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
 from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
+from lineage.content import as_artifact
 from lineage.copying import copy_log
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
@@ -27,6 +28,7 @@ from lineage.errors import (
     EntityNotFound,
     InvalidAssociation,
     InvalidEntity,
+    InvalidEvent,
     InvalidImport,
     InvalidLog,
     InvalidLogin,
@@ -39,10 +41,27 @@ from lineage.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from lineage.experiment import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.home import open_home, replay_spool, spool_of
 from lineage.log import LogReport
 from lineage.query import Direction
+from lineage.questions import (
+    Cause,
+    CommonEntities,
+    CommonEntity,
+    DataChange,
+    DataChanges,
+    Difference,
+    EventSummary,
+    Explanation,
+    FeatureUse,
+    LineageDiff,
+    LineagePath,
+    Outcome,
+    Paths,
+    Source,
+)
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
@@ -52,6 +71,7 @@ from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
+from lineage.track import Input, Output, TrackedRun, current_run, default_graph, track
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
@@ -67,6 +87,21 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "LineageResult",
     "Direction",
     "LogReport",
+    # questions
+    "Paths",
+    "LineagePath",
+    "CommonEntities",
+    "CommonEntity",
+    "LineageDiff",
+    "Difference",
+    "Cause",
+    "DataChange",
+    "DataChanges",
+    "Outcome",
+    "Explanation",
+    "Source",
+    "EventSummary",
+    "FeatureUse",
     # jobs
     "Recorder",
     "RecordsLineage",
@@ -85,6 +120,20 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "derived_uid",
     "Association",
     "AssociationType",
+    # functions and experiments of one's own
+    "track",
+    "Input",
+    "Output",
+    "TrackedRun",
+    "current_run",
+    "default_graph",
+    "as_artifact",
+    "start_run",
+    "ActiveRun",
+    "metric_history",
+    "compare",
+    "runs_of",
+    "mark_run",
     # columns and runs
     "ColumnLineage",
     "ColumnEdge",
@@ -113,6 +162,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidEntity",
     "InvalidAssociation",
     "InvalidQuery",
+    "InvalidEvent",
     "InvalidImport",
     "InvalidLog",
     "InvalidLogin",

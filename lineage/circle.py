@@ -39,9 +39,13 @@ def refuse_circles(links: Sequence[Link], before: Container[str], view: View) ->
     follows: dict[str, set[str]] = {}
     for source, destination, _ in causes:
         follows.setdefault(source, set()).add(destination)
+    # A circle has two ends at least, each of them both a source and a destination.
+    destinations = {link[1] for link in causes}
+    if len(destinations & follows.keys()) < 2 and not any(uid in before for uid in destinations):
+        return
     # What leads from a link into the graph, and through the graph back to a link.
     exits = {source for source in follows if source in before}
-    for entry in {link[1] for link in causes if link[1] in before} if exits else ():
+    for entry in filter(before.__contains__, destinations) if exits else ():
         others = exits - {entry}
         if others and _reaches(view, entry, others):
             found = {other for other in others if _reaches(view, entry, {other})}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, final
 
 import grpc
 
-from lineage import convert
-from lineage.association import as_association_type
+from lineage import convert, convert_answer
+from lineage.association import AssociationType, as_association_type
 from lineage.change import Recorded
 from lineage.channel import ClientTls, Login
-from lineage.entity import End, Entity, Kind, as_kind, derived_uid
+from lineage.column import ColumnLineage, ColumnResult
+from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid
 from lineage.errors import (
     AccessDenied,
+    EntityNotFound,
     LineageError,
     StoreClosed,
     StoreUnavailable,
@@ -24,13 +27,27 @@ from lineage.errors import (
 from lineage.filter import Filter, as_filter
 from lineage.handshake import why_unreachable
 from lineage.log import LogReport, new_uid
-from lineage.query import Direction, Picked, Query, as_query, pick
-from lineage.result import LineageResult
-from lineage.store import Edge
+from lineage.query import Direction, as_direction, as_query, check_as_of
+from lineage.questions import (
+    CommonEntities,
+    EventSummary,
+    Explanation,
+    FeatureUse,
+    LineageDiff,
+    LineagePath,
+    Paths,
+)
+from lineage.questions.ask import as_links, check_count, check_paths, check_time, uid_of
+from lineage.result import Content, LineageResult
+from lineage.run import Run
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
 
 Reply = TypeVar("Reply")
+
+# Larger answers are read when their entities are first asked for, as embedded.
+_PAGE = 5_000
+_COUNTS = ("events", "entities", "associations")
 
 
 def connect(
@@ -69,11 +86,10 @@ def connect(
 
 @final
 class LineageClient:
-    """A lineage graph somewhere else: record, look up, walk, verify.
+    """A lineage graph somewhere else: record, look up, walk, ask, verify.
 
     The methods promise what those of `Graph` of the same name do, and raise the same
-    errors. When no server answers, that is StoreUnavailable. Integers beyond 2^53 in
-    properties arrive as text.
+    errors. When no server answers, that is StoreUnavailable.
 
     Args:
         channel: closed by `close`.
@@ -98,18 +114,22 @@ class LineageClient:
 
     def record(
         self,
-        entities: Sequence[Entity],
+        entities: Sequence[Entity] = (),
         associations: Sequence[tuple[End, End, str]] = (),
         *,
         kind: str,
         event_uid: str | None = None,
         actor: str | None = None,
+        columns: Sequence[ColumnLineage] = (),
+        runs: Sequence[Run] = (),
+        tags: Sequence[tuple[End, str, str | None]] = (),
+        aliases: Sequence[tuple[str, End]] = (),
+        retract: Sequence[tuple[End, End, str]] = (),
         cycles: Literal["refuse", "allow"] = "refuse",
     ) -> Recorded:
         """Append one event; see `Graph.record`.
 
-        An entity that only stands in an association is sent along as one to record,
-        unless it came from the graph.
+        An end that came from a graph is sent as its uid.
         """
         given = {entity.uid or derived_uid(entity) for entity in entities}
         extra: dict[str, Entity] = {}
@@ -122,35 +142,50 @@ class LineageClient:
                 extra[uid] = value
             return uid
 
-        messages = [
-            pb.Association(
-                source=end(source),
-                destination=end(destination),
-                type=as_association_type(link).value,
-            )
-            for source, destination, link in associations
-        ]
-        reply: pb.RecordResponse = self._call(
-            self._stub.Record,
-            pb.RecordRequest(
-                # Settled here, so that a call that gRPC sends twice is recorded once.
-                event_uid=new_uid() if event_uid is None else event_uid,
-                actor=actor or "",
-                kind=kind,
-                entities=map(convert.entity_to_message, (*entities, *extra.values())),
-                associations=messages,
-                cycles=cycles == "allow",
-            ),
-        )
-        stored = [convert.entity_from_reply(entity) for entity in reply.entities]
-        return Recorded(reply.sequence, tuple(stored[: len(entities)]))
+        def linked(links: Sequence[tuple[End, End, str]]) -> list[pb.Association]:
+            return [
+                pb.Association(
+                    source=end(source),
+                    destination=end(destination),
+                    type=as_association_type(link).value,
+                )
+                for source, destination, link in links
+            ]
 
-    def entity(self, uid: str) -> Entity:
-        """The entity with this uid; see `Graph.entity`."""
+        request = pb.RecordRequest(
+            # Settled here, so that a call that gRPC sends twice is recorded once.
+            event_uid=new_uid() if event_uid is None else event_uid,
+            actor=actor or "",
+            kind=kind,
+            entities=map(convert.entity_to_message, entities),
+            associations=linked(associations),
+            columns=[convert.columns_to_message(one, end) for one in columns],
+            runs=[convert.run_to_message(replace(run, entity=end(run.entity))) for run in runs],
+            tags=[pb.Tag(entity=end(one), key=key, value=value) for one, key, value in tags],
+            aliases=[pb.Alias(alias=alias, entity=end(one)) for alias, one in aliases],
+            retract=linked(retract),
+            cycles=cycles == "allow",
+        )
+        # Last: the ends above have named them.
+        request.ends.extend(map(convert.entity_to_message, extra.values()))
+        reply: pb.RecordResponse = self._call(self._stub.Record, request)
+        return Recorded(reply.sequence, tuple(map(convert.entity_from_reply, reply.entities)))
+
+    def entity(self, uid: str, *, as_of: int | datetime | None = None) -> Entity:
+        """The entity with this uid or alias; see `Graph.entity`."""
         reply: pb.DescribeEntityResponse = self._call(
-            self._stub.DescribeEntity, pb.DescribeEntityRequest(uid=uid)
+            self._stub.DescribeEntity,
+            pb.DescribeEntityRequest(uid=uid, as_of=convert.as_of_to_message(as_of)),
         )
         return convert.entity_from_reply(reply.entity)
+
+    def get(self, uid: str, *, as_of: int | datetime | None = None) -> Entity | None:
+        """The entity with this uid, or None; see `Graph.get`."""
+        try:
+            known = self.entity(uid, as_of=as_of)
+        except EntityNotFound:
+            return None
+        return known if known.uid == uid else None
 
     def find(
         self,
@@ -158,6 +193,8 @@ class LineageClient:
         type: str | None = None,
         name: str | None = None,
         source_uri: str | None = None,
+        *,
+        as_of: int | datetime | None = None,
     ) -> list[Entity]:
         """The entities equal in every field given, oldest first; see `Graph.find`.
 
@@ -170,6 +207,7 @@ class LineageClient:
                 type=type,
                 name=name,
                 source_uri=source_uri,
+                as_of=convert.as_of_to_message(as_of),
             ),
         )
         return [convert.entity_from_reply(entity) for entity in reply.entities]
@@ -182,41 +220,393 @@ class LineageClient:
         depth: int | None = None,
         types: Collection[str] | None = None,
         kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        through: Collection[AssociationType | str] | None = None,
         include_edges: bool = True,
         limit: int | None = None,
+        max_walked: int | None = None,
+        as_of: int | datetime | None = None,
     ) -> LineageResult:
         """Walk from one entity; see `Graph.query`."""
         query = as_query(
             start,
             direction,
             depth=depth,
-            wanted=as_filter(kinds=kinds, types=types),
+            wanted=as_filter(
+                kinds=kinds,
+                types=types,
+                states=states,
+                properties=properties,
+                created_after=created_after,
+                created_before=created_before,
+                modified_after=modified_after,
+                modified_before=modified_before,
+            ),
             include_edges=include_edges,
             limit=limit,
+            through=through,
+            max_walked=max_walked,
+            as_of=as_of,
         )
-        filtered = bool(query.wanted)
-        reply: pb.QueryLineageResponse = self._call(
-            self._stub.QueryLineage,
-            pb.QueryLineageRequest(
-                start=query.start,
-                direction=convert.direction_to_message(query.direction),
-                depth=query.depth,
-                types=sorted(query.wanted.types),
-                kinds=sorted(map(convert.kind_to_message, query.wanted.kinds)),
-                # The reply has no depths: they follow from the associations.
-                include_edges=True,
-                max_results=0 if filtered else query.limit or 0,
+        request = pb.QueryLineageRequest(
+            start=query.start,
+            direction=convert.direction_to_message(query.direction),
+            depth=convert.count_to_message(query.depth),
+            filter=convert.filter_to_message(query.wanted),
+            include_edges=query.include_edges,
+            max_results=_PAGE,
+            through=sorted(query.through),
+            limit=convert.count_to_message(query.limit),
+            max_walked=convert.count_to_message(query.max_walked),
+            as_of=convert.as_of_to_message(query.as_of),
+        )
+        first: pb.QueryLineageResponse = self._call(self._stub.QueryLineage, request)
+
+        def content() -> Content:
+            pages = [first]
+            while pages[-1].next_token:
+                request.next_token = pages[-1].next_token
+                pages.append(self._call(self._stub.QueryLineage, request))
+            return _content(pages)
+
+        return LineageResult(
+            start=first.start,
+            direction=query.direction.value,
+            count=first.count,
+            truncated=first.truncated,
+            content=content,
+        )
+
+    def columns(
+        self,
+        start: str | Entity,
+        column: str = "",
+        direction: Direction | str = Direction.ASCENDANTS,
+        *,
+        depth: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> ColumnResult:
+        """Walk from column to column; see `Graph.columns`."""
+        check_count("depth", depth, 0)
+        reply: pb.QueryColumnsResponse = self._call(
+            self._stub.QueryColumns,
+            pb.QueryColumnsRequest(
+                start=uid_of(start),
+                column=column,
+                direction=convert.direction_to_message(as_direction(direction)),
+                depth=convert.count_to_message(depth),
+                as_of=convert.as_of_to_message(as_of),
             ),
         )
-        answer = _Answer(reply)
-        picked = answer.pick(query)
-        return LineageResult(
-            start=query.start,
-            direction=query.direction.value,
-            count=len(picked.found),
-            truncated=picked.truncated or bool(reply.next_token),
-            content=lambda: picked.content(*picked.read(answer.entities_of)),
+        return convert_answer.columns_from_message(reply)
+
+    def runs(self, job: str | Entity, *, as_of: int | datetime | None = None) -> list[Run]:
+        """The executions of a job; see `Graph.runs`."""
+        reply: pb.ListRunsResponse = self._call(
+            self._stub.ListRuns,
+            pb.ListRunsRequest(entity=uid_of(job), as_of=convert.as_of_to_message(as_of)),
         )
+        return [convert.run_from_message(run) for run in reply.runs]
+
+    def tags(self, entity: str | Entity, *, as_of: int | datetime | None = None) -> dict[str, str]:
+        """The tags of an entity; see `Graph.tags`."""
+        reply: pb.ListTagsResponse = self._call(
+            self._stub.ListTags,
+            pb.ListTagsRequest(entity=uid_of(entity), as_of=convert.as_of_to_message(as_of)),
+        )
+        return dict(reply.tags)
+
+    def tagged(
+        self, key: str, value: str | None = None, *, as_of: int | datetime | None = None
+    ) -> list[Entity]:
+        """The entities with a tag, oldest first; see `Graph.tagged`."""
+        return self.search(tags={key: value}, as_of=as_of)[::-1]
+
+    def search(
+        self,
+        *,
+        name: str | None = None,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        tags: Mapping[str, str | None] | None = None,
+        source_uri: str | None = None,
+        content_hash: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        limit: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> list[Entity]:
+        """The entities that fit in every way asked for, newest first; see `Graph.search`.
+
+        An empty text counts as not given.
+        """
+        check_count("limit", limit, 1)
+        wanted = as_filter(
+            kinds=kinds,
+            types=types,
+            states=states,
+            properties=properties,
+            created_after=created_after,
+            created_before=created_before,
+            modified_after=modified_after,
+            modified_before=modified_before,
+        )
+        reply: pb.SearchEntitiesResponse = self._call(
+            self._stub.SearchEntities,
+            pb.SearchEntitiesRequest(
+                filter=convert.filter_to_message(wanted),
+                name=name,
+                source_uri=source_uri,
+                content_hash=content_hash,
+                tags=[pb.Tag(key=key, value=value) for key, value in (tags or {}).items()],
+                limit=convert.count_to_message(limit),
+                as_of=convert.as_of_to_message(as_of),
+            ),
+        )
+        return [convert.entity_from_reply(entity) for entity in reply.entities]
+
+    def paths(
+        self,
+        start: str | Entity,
+        end: str | Entity,
+        *,
+        direction: Direction | str = Direction.EITHER,
+        limit: int = 10,
+        max_length: int | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        max_walked: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> Paths:
+        """The ways from one entity to another, shortest first; see `Graph.paths`."""
+        check_paths(limit)
+        check_count("max_length", max_length, 0)
+        check_count("max_walked", max_walked, 2)
+        reply: pb.FindPathsResponse = self._call(
+            self._stub.FindPaths,
+            pb.FindPathsRequest(
+                start=uid_of(start),
+                end=uid_of(end),
+                direction=convert.direction_to_message(as_direction(direction)),
+                limit=convert.count_to_message(limit),
+                max_length=convert.count_to_message(max_length),
+                through=sorted(as_links(through)),
+                max_walked=convert.count_to_message(max_walked),
+                as_of=convert.as_of_to_message(as_of),
+            ),
+        )
+        return convert_answer.paths_from_message(reply)
+
+    def shortest_path(
+        self,
+        start: str | Entity,
+        end: str | Entity,
+        *,
+        direction: Direction | str = Direction.EITHER,
+        through: Collection[AssociationType | str] | None = None,
+        as_of: int | datetime | None = None,
+    ) -> LineagePath | None:
+        """One shortest way from one entity to another; see `Graph.shortest_path`."""
+        found = self.paths(start, end, direction=direction, limit=1, through=through, as_of=as_of)
+        return found[0] if found else None
+
+    def common_ancestors(
+        self,
+        *entities: str | Entity,
+        depth: int | None = None,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        limit: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> CommonEntities:
+        """What all of some entities come from; see `Graph.common_ancestors`."""
+        wanted = as_filter(
+            kinds=kinds,
+            types=types,
+            states=states,
+            properties=properties,
+            created_after=created_after,
+            created_before=created_before,
+            modified_after=modified_after,
+            modified_before=modified_before,
+        )
+        request = _common(entities, depth, wanted, through, limit, as_of)
+        reply = self._call(self._stub.CommonAncestors, request)
+        return convert_answer.common_from_message(reply, Direction.ASCENDANTS.value)
+
+    def common_descendants(
+        self,
+        *entities: str | Entity,
+        depth: int | None = None,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        limit: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> CommonEntities:
+        """What comes from all of some entities; see `Graph.common_descendants`."""
+        wanted = as_filter(
+            kinds=kinds,
+            types=types,
+            states=states,
+            properties=properties,
+            created_after=created_after,
+            created_before=created_before,
+            modified_after=modified_after,
+            modified_before=modified_before,
+        )
+        request = _common(entities, depth, wanted, through, limit, as_of)
+        reply = self._call(self._stub.CommonDescendants, request)
+        return convert_answer.common_from_message(reply, Direction.DESCENDANTS.value)
+
+    def diff(
+        self,
+        a: str | Entity,
+        b: str | Entity,
+        *,
+        through: Collection[AssociationType | str] | None = None,
+        as_of: int | datetime | None = None,
+    ) -> LineageDiff:
+        """Why two models, or any two entities, differ; see `Graph.diff`."""
+        reply: pb.DiffLineageResponse = self._call(
+            self._stub.DiffLineage,
+            pb.DiffLineageRequest(
+                a=uid_of(a),
+                b=uid_of(b),
+                through=sorted(as_links(through)),
+                as_of=convert.as_of_to_message(as_of),
+            ),
+        )
+        return convert_answer.diff_from_message(reply)
+
+    def explain(self, entity: str | Entity, *, as_of: int | datetime | None = None) -> Explanation:
+        """Where an entity comes from, and what uses it; see `Graph.explain`."""
+        reply: pb.ExplainEntityResponse = self._call(
+            self._stub.ExplainEntity,
+            pb.ExplainEntityRequest(entity=uid_of(entity), as_of=convert.as_of_to_message(as_of)),
+        )
+        return convert_answer.explanation_from_message(reply)
+
+    def features(
+        self, entity: str | Entity, *, as_of: int | datetime | None = None
+    ) -> list[FeatureUse]:
+        """The features that feed a model; see `Graph.features`."""
+        reply: pb.ListInputFeaturesResponse = self._call(
+            self._stub.ListInputFeatures,
+            pb.ListInputFeaturesRequest(
+                entity=uid_of(entity), as_of=convert.as_of_to_message(as_of)
+            ),
+        )
+        return [convert_answer.use_from_message(use) for use in reply.features]
+
+    def feature_users(
+        self,
+        entity: str | Entity,
+        column: str = "",
+        *,
+        types: Collection[str] | None = ("Model",),
+        as_of: int | datetime | None = None,
+    ) -> list[FeatureUse]:
+        """The models that use a column; see `Graph.feature_users`."""
+        reply: pb.ListFeatureUsersResponse = self._call(
+            self._stub.ListFeatureUsers,
+            pb.ListFeatureUsersRequest(
+                entity=uid_of(entity),
+                column=column,
+                types=(types,) if isinstance(types, str) else types,
+                as_of=convert.as_of_to_message(as_of),
+            ),
+        )
+        return [convert_answer.use_from_message(use) for use in reply.users]
+
+    def events(
+        self,
+        entity: str | Entity | None = None,
+        *,
+        kinds: Collection[str] | None = None,
+        actors: Collection[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[EventSummary]:
+        """The newest events of the log; see `Graph.events`."""
+        check_count("limit", limit, 1, is_optional=False)
+        check_count("before", before, 1)
+        check_time("since", since)
+        check_time("until", until)
+        reply: pb.ListEventsResponse = self._call(
+            self._stub.ListEvents,
+            pb.ListEventsRequest(
+                entity=None if entity is None else uid_of(entity),
+                kinds=(kinds,) if isinstance(kinds, str) else kinds,
+                actors=(actors,) if isinstance(actors, str) else actors,
+                since=convert.timestamp(since),
+                until=convert.timestamp(until),
+                before=None if before is None else min(before, convert.MAX_SEQUENCE),
+                limit=convert.count_to_message(limit),
+            ),
+        )
+        return [convert_answer.event_from_message(event) for event in reply.events]
+
+    def add_tags(
+        self, entity: str | Entity, tags: Mapping[str, str], *, actor: str | None = None
+    ) -> Recorded:
+        """Put tags on an entity; see `Graph.add_tags`."""
+        reply: pb.AddTagsResponse = self._call(
+            self._stub.AddTags,
+            pb.AddTagsRequest(entity=uid_of(entity), tags=tags, actor=actor or ""),
+        )
+        return Recorded(reply.sequence, ())
+
+    def delete_tags(
+        self, entity: str | Entity, keys: Collection[str], *, actor: str | None = None
+    ) -> Recorded:
+        """Take tags off an entity; see `Graph.delete_tags`."""
+        gone = (keys,) if isinstance(keys, str) else keys
+        reply: pb.DeleteTagsResponse = self._call(
+            self._stub.DeleteTags,
+            pb.DeleteTagsRequest(entity=uid_of(entity), keys=gone, actor=actor or ""),
+        )
+        return Recorded(reply.sequence, ())
+
+    def sequence_at(self, time: datetime) -> int:
+        """The sequence of the last event recorded at or before a time; see `Graph.sequence_at`."""
+        check_as_of(time)
+        reply: pb.DescribeGraphResponse = self._call(
+            self._stub.DescribeGraph, pb.DescribeGraphRequest(time=convert.timestamp(time))
+        )
+        return reply.sequence
+
+    def last_sequence(self) -> int:
+        """The sequence of the last event; 0 when there is none."""
+        return self._describe_graph().sequence
+
+    def stats(self) -> dict[str, int]:
+        """How many `events`, `entities` and `associations` there are; see `Graph.stats`."""
+        counts = self._describe_graph().counts
+        return {name: counts[name] for name in sorted(counts, key=_COUNTS.index)}
 
     def verify(self) -> LogReport:
         """Check the log of the server; see `Graph.verify`."""
@@ -240,6 +630,12 @@ class LineageClient:
     ) -> None:
         self.close()
 
+    def _describe_graph(self) -> pb.DescribeGraphResponse:
+        reply: pb.DescribeGraphResponse = self._call(
+            self._stub.DescribeGraph, pb.DescribeGraphRequest()
+        )
+        return reply
+
     def _call(self, method: Callable[..., Reply], request: object) -> Reply:
         metadata = self._login.call_metadata()
         try:
@@ -252,39 +648,38 @@ class LineageClient:
             raise failure from error
 
 
-@final
-class _Answer:
-    """A reply as the small graph that it is; node n is its n-th entity."""
+def _common(
+    entities: Sequence[str | Entity],
+    depth: int | None,
+    wanted: Filter,
+    through: Collection[AssociationType | str] | None,
+    limit: int | None,
+    as_of: int | datetime | None,
+) -> pb.CommonEntitiesRequest:
+    check_count("depth", depth, 0)
+    check_count("limit", limit, 1)
+    return pb.CommonEntitiesRequest(
+        entities=map(uid_of, entities),
+        depth=convert.count_to_message(depth),
+        filter=convert.filter_to_message(wanted),
+        through=sorted(as_links(through)),
+        limit=convert.count_to_message(limit),
+        as_of=convert.as_of_to_message(as_of),
+    )
 
-    def __init__(self, reply: pb.QueryLineageResponse) -> None:
-        self._entities = [convert.entity_from_reply(entity) for entity in reply.entities]
-        self._nodes = {entity.uid: node for node, entity in enumerate(self._entities)}
-        self._upstream: dict[int, list[Edge]] = {}
-        self._downstream: dict[int, list[Edge]] = {}
-        for association in reply.associations:
-            source = self._nodes[association.source]
-            destination = self._nodes[association.destination]
-            edge = (source, destination, association.type)
-            self._upstream.setdefault(destination, []).append(edge)
-            self._downstream.setdefault(source, []).append(edge)
 
-    def pick(self, query: Query) -> Picked:
-        """Walk again: what the server found, cut to depth and limit, with its depths."""
-        start = self._nodes.get(query.start)
-        if start is None:  # nothing matched
-            return Picked([], [], [], {}, False)
-        return pick(query, start, self._neighbours, self._matching)
-
-    def entities_of(self, nodes: Sequence[int]) -> list[Entity]:
-        """The entities of nodes."""
-        return [self._entities[node] for node in nodes]
-
-    def _neighbours(self, nodes: Sequence[int], *, upstream: bool) -> list[Edge]:
-        edges = self._upstream if upstream else self._downstream
-        return list(chain.from_iterable(edges.get(node, ()) for node in nodes))
-
-    def _matching(self, nodes: Sequence[int], wanted: Filter) -> list[int]:
-        return [node for node in nodes if wanted.matches(self._entities[node])]
+def _content(pages: Sequence[pb.QueryLineageResponse]) -> Content:
+    """What a result holds, from all of its pages."""
+    found: list[Entity] = []
+    on_paths: list[Entity] = []
+    depths: dict[str, int] = {}
+    for page in pages:
+        for message, depth, matches in zip(page.entities, page.depths, page.matches, strict=True):
+            entity = convert.entity_from_reply(message)
+            (found if matches else on_paths).append(entity)
+            depths[entity.uid] = depth
+    links = [(one.source, one.destination, one.type) for page in pages for one in page.associations]
+    return Content(found, on_paths, depths, lambda: links)
 
 
 def _to_error(error: Any, target: str, login: Login) -> LineageError:

@@ -4,6 +4,7 @@ LineageError
 ├── InvalidEntity        INVALID_ARGUMENT     (also a ValueError)
 ├── InvalidAssociation   INVALID_ARGUMENT     (also a ValueError)
 ├── InvalidQuery         INVALID_ARGUMENT     (also a ValueError)
+├── InvalidEvent         INVALID_ARGUMENT     (also a ValueError) no event of OpenLineage
 ├── EntityNotFound       NOT_FOUND            (also a LookupError)
 ├── EntityConflict       FAILED_PRECONDITION  the uid stands for something else
 ├── InvalidLog           FAILED_PRECONDITION  events do not follow each other
@@ -49,6 +50,26 @@ class InvalidQuery(LineageError, ValueError):
     """A query asks for a direction, depth, kind or size that does not exist."""
 
     code = "INVALID_ARGUMENT"
+
+
+class InvalidEvent(LineageError, ValueError):
+    """An event of OpenLineage cannot be taken.
+
+    Args:
+        where: path of the field, such as `run.runId`; empty for the whole.
+        expected: what should be there.
+        got: what is.
+        advice: what to do about it.
+    """
+
+    code = "INVALID_ARGUMENT"
+
+    def __init__(self, where: str, expected: str, got: str, advice: str = "") -> None:
+        place = f"{where}: " if where else ""
+        super().__init__(f"{place}expected {expected}, got {got}{f'; {advice}' if advice else ''}")
+        self.where = where
+        self.expected = expected
+        self.got = got
 
 
 class InvalidImport(LineageError, ValueError):

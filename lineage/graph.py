@@ -22,6 +22,7 @@ from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
 from lineage.exports import Part, as_format, export_part, export_text
 from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
+from lineage.mirror import Mirroring
 from lineage.query import (
     Direction,
     as_direction,
@@ -30,6 +31,17 @@ from lineage.query import (
     located,
     run_query,
     viewed,
+)
+from lineage.questions import (
+    CommonEntities,
+    DataChanges,
+    EventSummary,
+    Explanation,
+    FeatureUse,
+    LineageDiff,
+    LineagePath,
+    Paths,
+    ask,
 )
 from lineage.result import LineageResult
 from lineage.run import Run
@@ -42,12 +54,18 @@ _MAX_CHARACTERS = 256
 _LOOK_AGAIN_S = 5.0
 
 
-def open(path: str | Path) -> Graph:  # noqa: A001 - `lineage.open` is the front door
+def open(  # noqa: A001 - `lineage.open` is the front door
+    path: str | Path, *, changes: DataChanges | None = None
+) -> Graph:
     """Open the lineage graph in the file at `path`, made when absent.
 
     Any number of threads and processes may have it open. The file has to lie on
     a local disk. A `postgresql://` URL opens a graph that many machines share instead; see
     `PostgresStore.open`.
+
+    Args:
+        path: of the file.
+        changes: as for `Graph`.
 
     Raises:
         NotALineageFile: the path holds something else; it is not touched.
@@ -55,8 +73,8 @@ def open(path: str | Path) -> Graph:  # noqa: A001 - `lineage.open` is the front
         StoreCorrupt: the file is damaged.
     """
     if isinstance(path, str) and path.startswith(("postgresql://", "postgres://")):
-        return Graph(PostgresStore.open(path))
-    return Graph(SQLiteStore.open(path))
+        return Graph(PostgresStore.open(path), changes=changes)
+    return Graph(SQLiteStore.open(path), changes=changes)
 
 
 @final
@@ -67,6 +85,7 @@ class Graph:
 
     Args:
         store: where the graph is kept.
+        changes: says what changed between two versions of data, for `diff`.
         spool: where events wait while the store is away; None: they are refused then.
 
     >>> from lineage import MemoryStore, artifact, trial_component
@@ -83,15 +102,28 @@ class Graph:
     ['model.tar.gz', 'flights-1', 'flights.parquet']
     """
 
-    def __init__(self, store: LineageStore, *, spool: Spool | None = None) -> None:
+    def __init__(
+        self,
+        store: LineageStore,
+        *,
+        changes: DataChanges | None = None,
+        spool: Spool | None = None,
+    ) -> None:
         self._store = store
+        self._changes = changes
         self._spool = spool
         self._away_until = 0.0
+        self._mirroring = Mirroring(store)
 
     @property
     def store(self) -> LineageStore:
         """Where the graph is kept, for those who follow its log."""
         return self._store
+
+    @property
+    def mirroring(self) -> Mirroring:
+        """The associations in memory, when that is worth it."""
+        return self._mirroring
 
     @property
     def spool(self) -> Spool | None:
@@ -206,6 +238,15 @@ class Graph:
             known, _ = located(view, uid)
             return view.by_uid([known])[known]
 
+    def get(self, uid: str, *, as_of: int | datetime | None = None) -> Entity | None:
+        """The entity with this uid, or None; no other name counts, and none is suggested.
+
+        Raises:
+            InvalidQuery: `as_of` is no point in time.
+        """
+        with viewed(self._store, as_of) as view:
+            return view.by_uid([uid]).get(uid)
+
     def find(
         self,
         kind: Kind | str | None = None,
@@ -303,6 +344,7 @@ class Graph:
                 max_walked=max_walked,
                 as_of=as_of,
             ),
+            self._mirroring,
         )
 
     def columns(
@@ -359,6 +401,363 @@ class Graph:
         with viewed(self._store, as_of) as view:
             return list(view.entities(view.tagged(key, value)))
 
+    def search(
+        self,
+        *,
+        name: str | None = None,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        tags: Mapping[str, str | None] | None = None,
+        source_uri: str | None = None,
+        content_hash: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        limit: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> list[Entity]:
+        """The entities that fit in every way asked for, newest first.
+
+        Args:
+            name: exactly this.
+            types: any of these, as the filters that follow are for `query`.
+            kinds: any of these.
+            states: any of these.
+            properties: any of these pairs.
+            tags: all of these, of any value where it is None.
+            source_uri: exactly this.
+            content_hash: of artifacts, begins like this.
+            created_after: created at or after this time.
+            created_before: created before or at this time.
+            modified_after: last modified at or after this time.
+            modified_before: last modified before or at this time.
+            limit: most to return.
+            as_of: as for `query`.
+
+        Raises:
+            InvalidEntity: an unknown kind.
+            InvalidQuery: a limit or point in time that is none.
+
+        Cost: by name, uri, types or tags an index is used; the content hash alone is looked for
+        in all artifacts, and by anything else alone the whole graph is read.
+        """
+        return ask.search(
+            self._store,
+            name=name,
+            source_uri=source_uri,
+            content_hash=content_hash,
+            tags=tags,
+            wanted=as_filter(
+                kinds=kinds,
+                types=types,
+                states=states,
+                properties=properties,
+                created_after=created_after,
+                created_before=created_before,
+                modified_after=modified_after,
+                modified_before=modified_before,
+            ),
+            limit=limit,
+            as_of=as_of,
+        )
+
+    def paths(
+        self,
+        start: str | Entity,
+        end: str | Entity,
+        *,
+        direction: Direction | str = Direction.EITHER,
+        limit: int = 10,
+        max_length: int | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        max_walked: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> Paths:
+        """The ways from one entity to another, shortest first.
+
+        No entity stands on a path twice. Of equal length, the path whose entities were
+        recorded earlier comes first.
+
+        Args:
+            start: where they begin: an entity, its uid or an alias.
+            end: where they end.
+            direction: descendants follows associations forwards, ascendants backwards,
+                either takes the paths that do one of the two throughout, and both turns
+                wherever it may.
+            limit: most paths, from 1 to 10,000.
+            max_length: most associations on a path.
+            through: association types to walk along; None for all.
+            max_walked: most entities to visit; the paths found by then may not be the shortest.
+            as_of: as for `query`.
+
+        Raises:
+            EntityNotFound: an end does not exist.
+            InvalidQuery: an unknown direction, or a number or point in time out of range.
+            InvalidAssociation: an unknown association type.
+
+        Cost: walks from both ends, the smaller side first, and no farther than the smaller side
+        goes; then each path costs its length times what lies between, however many there are.
+        """
+        return ask.paths(
+            self._store,
+            start,
+            end,
+            direction=direction,
+            limit=limit,
+            max_length=max_length,
+            through=through,
+            max_walked=max_walked,
+            as_of=as_of,
+        )
+
+    def shortest_path(
+        self,
+        start: str | Entity,
+        end: str | Entity,
+        *,
+        direction: Direction | str = Direction.EITHER,
+        through: Collection[AssociationType | str] | None = None,
+        as_of: int | datetime | None = None,
+    ) -> LineagePath | None:
+        """One shortest way from one entity to another, or None; arguments as for `paths`.
+
+        Cost: walks from both ends until they meet.
+        """
+        return ask.shortest_path(
+            self._store, start, end, direction=direction, through=through, as_of=as_of
+        )
+
+    def common_ancestors(
+        self,
+        *entities: str | Entity,
+        depth: int | None = None,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        limit: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> CommonEntities:
+        """What all of some entities come from, nearest first; `.closest` are the lowest ones.
+
+        Each of the entities counts as its own ancestor. The other arguments are those of
+        `query`; filters restrict what is returned, and not which ones are the closest.
+
+        Raises:
+            EntityNotFound: one does not exist.
+            InvalidQuery: less than two entities, or a number or point in time out of range.
+
+        Cost: one walk from each of them.
+        """
+        return ask.common(
+            self._store,
+            entities,
+            upstream=True,
+            depth=depth,
+            wanted=as_filter(
+                kinds=kinds,
+                types=types,
+                states=states,
+                properties=properties,
+                created_after=created_after,
+                created_before=created_before,
+                modified_after=modified_after,
+                modified_before=modified_before,
+            ),
+            through=through,
+            limit=limit,
+            as_of=as_of,
+        )
+
+    def common_descendants(
+        self,
+        *entities: str | Entity,
+        depth: int | None = None,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        limit: int | None = None,
+        as_of: int | datetime | None = None,
+    ) -> CommonEntities:
+        """What comes from all of some entities, nearest first; see `common_ancestors`."""
+        return ask.common(
+            self._store,
+            entities,
+            upstream=False,
+            depth=depth,
+            wanted=as_filter(
+                kinds=kinds,
+                types=types,
+                states=states,
+                properties=properties,
+                created_after=created_after,
+                created_before=created_before,
+                modified_after=modified_after,
+                modified_before=modified_before,
+            ),
+            through=through,
+            limit=limit,
+            as_of=as_of,
+        )
+
+    def diff(
+        self,
+        a: str | Entity,
+        b: str | Entity,
+        *,
+        through: Collection[AssociationType | str] | None = None,
+        as_of: int | datetime | None = None,
+    ) -> LineageDiff:
+        """Why two models, or any two entities, differ.
+
+        Holds the ascendants of both against each other, pair by pair in the same role, and
+        returns the smallest set of causes: versions of data, code, parameters, seed and
+        environment. What follows from a cause further upstream is not among them. Metrics
+        are outcomes, and never causes.
+
+        Args:
+            a: the first: an entity, its uid or an alias.
+            b: the second.
+            through: association types to follow; None for those that say what was made of
+                what (ContributedTo, Produced, DerivedFrom).
+            as_of: as for `query`.
+
+        Raises:
+            EntityNotFound: one does not exist.
+            InvalidQuery: one is a trial or experiment, or a point in time that is none.
+
+        Cost: reads the ascendants that the two do not have in common.
+        """
+        return ask.diff(self._store, a, b, through=through, changes=self._changes, as_of=as_of)
+
+    def explain(self, entity: str | Entity, *, as_of: int | datetime | None = None) -> Explanation:
+        """Where an entity comes from, in one readable account, and what uses it.
+
+        Raises:
+            EntityNotFound: it does not exist.
+            InvalidQuery: a point in time that is none.
+
+        Cost: reads its ascendants and descendants.
+        """
+        return ask.explain(self._store, entity, as_of=as_of)
+
+    def features(
+        self, entity: str | Entity, *, as_of: int | datetime | None = None
+    ) -> list[FeatureUse]:
+        """The features that feed a model, or the columns that anything is made of.
+
+        Those at the far end: nothing further upstream is recorded of them. The most important
+        come first; importance is what the job recorded on the column that goes in.
+
+        Raises:
+            EntityNotFound: the entity does not exist.
+            InvalidQuery: a point in time that is none.
+        """
+        return ask.features(self._store, entity, as_of=as_of)
+
+    def feature_users(
+        self,
+        entity: str | Entity,
+        column: str = "",
+        *,
+        types: Collection[str] | None = ("Model",),
+        as_of: int | datetime | None = None,
+    ) -> list[FeatureUse]:
+        """The models that use a column, the most important use first.
+
+        Args:
+            entity: what has the column; of a feature group those of its table's versions count.
+            column: its name; empty for every column.
+            types: entity types that count as users; None for all.
+            as_of: as for `query`.
+
+        Raises:
+            EntityNotFound: the entity does not exist.
+            InvalidQuery: a point in time that is none.
+        """
+        return ask.feature_users(self._store, entity, column, types=types, as_of=as_of)
+
+    def events(
+        self,
+        entity: str | Entity | None = None,
+        *,
+        kinds: Collection[str] | None = None,
+        actors: Collection[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[EventSummary]:
+        """The newest events of the log that fit in every way, newest first.
+
+        Args:
+            entity: only events that recorded it.
+            kinds: any of these kinds of event.
+            actors: recorded by any of these.
+            since: at or after this time.
+            until: before or at this time.
+            before: only events before this sequence, to go on where the last answer ended.
+            limit: most to return.
+
+        Raises:
+            EntityNotFound: the entity does not exist.
+            InvalidQuery: a number or time that is none.
+
+        Cost: reads the log from its end until enough are found.
+        """
+        return ask.events(
+            self._store,
+            entity,
+            kinds=kinds,
+            actors=actors,
+            since=since,
+            until=until,
+            before=before,
+            limit=limit,
+        )
+
+    def add_tags(
+        self, entity: str | Entity, tags: Mapping[str, str], *, actor: str | None = None
+    ) -> Recorded:
+        """Put tags on an entity; one of the same key is replaced.
+
+        Raises:
+            EntityNotFound: the entity does not exist.
+            InvalidEntity: a key or value is no short text.
+            StoreUnavailable: nothing was written.
+        """
+        known = self.entity(ask.uid_of(entity))
+        pairs = [(known.uid, key, value) for key, value in tags.items()]
+        return self.record(tags=pairs, kind="TagsAdded", actor=actor)
+
+    def delete_tags(
+        self, entity: str | Entity, keys: Collection[str], *, actor: str | None = None
+    ) -> Recorded:
+        """Take tags off an entity; the log keeps that they were there.
+
+        Raises:
+            EntityNotFound: the entity does not exist.
+            InvalidEntity: a key is no short text.
+            StoreUnavailable: nothing was written.
+        """
+        known = self.entity(ask.uid_of(entity))
+        gone = [(known.uid, key, None) for key in ((keys,) if isinstance(keys, str) else keys)]
+        return self.record(tags=gone, kind="TagsDeleted", actor=actor)
+
     def sequence_at(self, time: datetime) -> int:
         """The sequence of the last event recorded at or before a time; 0 before the first.
 
@@ -368,6 +767,10 @@ class Graph:
         check_as_of(time)
         with self._store.view() as view:
             return view.sequence_at(to_us(time))
+
+    def last_sequence(self) -> int:
+        """The sequence of the last event; 0 when there is none. Cheap."""
+        return self._store.head().sequence
 
     def export(
         self,
@@ -478,6 +881,7 @@ class Graph:
 
     def close(self) -> None:
         """Close the store; idempotent. What was recorded is durable already."""
+        self._mirroring.close()
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -10,6 +10,7 @@ from pathlib import Path
 from lineage import graph as graphs
 from lineage.errors import InvalidLog, NotALineageFile, StoreUnavailable
 from lineage.graph import Graph
+from lineage.questions import DataChanges
 from lineage.spool import Replayed, Spool
 from lineage.store.postgres import PostgresStore
 from lineage.store.postgres_link import without_password
@@ -20,7 +21,7 @@ _FILE = "lineage.db"
 _SPOOL = "lineage.spool.ndjson"
 
 
-def open_home(home: Path, url: str | None = None) -> Graph:
+def open_home(home: Path, url: str | None = None, *, changes: DataChanges | None = None) -> Graph:
     """Open the lineage graph of a home.
 
     Without a URL it is the file `home/lineage.db`. A URL given once is remembered in
@@ -31,6 +32,7 @@ def open_home(home: Path, url: str | None = None) -> Graph:
     Args:
         home: the folder.
         url: `postgresql://...`; None: `$FEATURELINE_LINEAGE`, else what the home remembers.
+        changes: as for `Graph`.
 
     Raises:
         InvalidLog: the home has events already that are not in the database.
@@ -40,14 +42,14 @@ def open_home(home: Path, url: str | None = None) -> Graph:
     known = chosen(home)
     url = url or os.environ.get("FEATURELINE_LINEAGE") or None
     if url is None or url == known:
-        return _spooled(home, known)
+        return _spooled(home, known, changes)
     graph = graphs.open(url)
     try:
         _check_same_log(home, graph, known)
         _remember(home, url)
     finally:
         graph.close()
-    return _spooled(home, url)
+    return _spooled(home, url, changes)
 
 
 def replay_spool(home: Path) -> Replayed:
@@ -87,18 +89,18 @@ def chosen(home: Path) -> str | None:
         ) from error
 
 
-def _spooled(home: Path, url: str | None) -> Graph:
+def _spooled(home: Path, url: str | None, changes: DataChanges | None) -> Graph:
     """The graph of a home, behind what waited for it."""
-    graph = _opened(home, url)
+    graph = _opened(home, url, changes)
     if graph.spool:
         with suppress(StoreUnavailable):
             graph.replay_spool()
     return graph
 
 
-def _opened(home: Path, url: str | None) -> Graph:
+def _opened(home: Path, url: str | None, changes: DataChanges | None = None) -> Graph:
     store = SQLiteStore.open(home / _FILE) if url is None else PostgresStore.open(url, wait=True)
-    return Graph(store, spool=spool_of(home))
+    return Graph(store, changes=changes, spool=spool_of(home))
 
 
 def _check_same_log(home: Path, graph: Graph, known: str | None) -> None:

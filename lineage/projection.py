@@ -96,7 +96,7 @@ def later_facets(known: Mapping[str, Facet], recorded: Mapping[str, Facet]) -> d
     merged = dict(known)
     for name, facet in recorded.items():
         other = merged.get(name)
-        if other is None or _place(other) < _place(facet):
+        if other is None or _is_before(other, facet):
             merged[name] = facet
     return merged
 
@@ -356,8 +356,10 @@ def _state(entity: Entity) -> str:
     return entity.state if facet is None or facet.value is None else str(facet.value)
 
 
-def _place(facet: Facet) -> tuple[int, str]:
-    return facet.rank, to_json(facet.value)
+def _is_before(facet: Facet, other: Facet) -> bool:
+    if facet.rank != other.rank:
+        return facet.rank < other.rank
+    return to_json(facet.value) < to_json(other.value)
 
 
 def _ends(draft: Draft) -> Iterable[End]:

@@ -6,34 +6,23 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from itertools import chain
 from typing import Protocol, final
 
-from lineage.association import AssociationType, as_association_type, stored_association
+from lineage.association import AssociationType, as_association_type
 from lineage.entity import Entity, derived_uid, to_us
 from lineage.errors import EntityNotFound, InvalidQuery
 from lineage.filter import Filter
+from lineage.mirror import Mirroring
 from lineage.result import Content, LineageResult
+from lineage.rows import EntityRows
 from lineage.store import Edge, LineageStore, View
+from lineage.walk import Arrays, Neighbours, walk
+from lineage.walk import Direction as Direction
 
 # Larger answers read their entities when first asked for them: most callers of a hub
 # with 90,000 descendants want the number, or a page.
 _EAGER_ENTITIES = 5_000
-
-
-class Direction(StrEnum):
-    """Which way a query walks.
-
-    Ascendants follows associations backwards, descendants forwards. Both follows both
-    from every visited entity: the connected part of the graph. Either is what ascendants
-    and descendants find together.
-    """
-
-    ASCENDANTS = "ascendants"
-    DESCENDANTS = "descendants"
-    BOTH = "both"
-    EITHER = "either"
 
 
 @final
@@ -171,15 +160,22 @@ def located(view: View, name: str) -> tuple[str, int]:
     return uid, node
 
 
-def run_query(store: LineageStore, query: Query) -> LineageResult:
+def run_query(
+    store: LineageStore, query: Query, mirroring: Mirroring | None = None
+) -> LineageResult:
     """Walk one state of the graph and keep what the query asks for.
+
+    Args:
+        store: that keeps the graph.
+        query: what is asked.
+        mirroring: the associations in memory, when it is worth it.
 
     Raises:
         EntityNotFound: the start does not exist.
     """
     with viewed(store, query.as_of) as view:
         uid, start = located(view, query.start)
-        picked = pick(query, start, view.neighbours, view.matching)
+        picked = _picked(view, query, start, mirroring)
         read = picked.read(view.entities) if len(picked) <= _EAGER_ENTITIES else None
 
     def content() -> Content:
@@ -197,6 +193,18 @@ def run_query(store: LineageStore, query: Query) -> LineageResult:
     )
 
 
+def _picked(view: View, query: Query, start: int, mirroring: Mirroring | None) -> Picked:
+    if mirroring is None or query.as_of is not None:
+        return pick(query, start, view.neighbours, view.matching)
+    with mirroring.walking(view) as mirror:
+        if mirror is None:
+            picked = pick(query, start, view.neighbours, view.matching)
+        else:
+            picked = pick(query, start, mirror.neighbours, view.matching, mirror)
+    mirroring.walked(len(picked.depths))
+    return picked
+
+
 @final
 @dataclass(frozen=True)
 class Picked:
@@ -205,16 +213,16 @@ class Picked:
     Args:
         found: those that match, nearest first, then oldest.
         on_paths: those that do not match but lie on the paths to them, in the same order.
-        edges: the associations.
         depths: of every node visited.
-        truncated: whether the limit left any out.
+        truncated: whether a limit left any out.
+        walked: gives the associations.
     """
 
     found: list[int]
     on_paths: list[int]
-    edges: list[Edge]
     depths: dict[int, int]
     truncated: bool
+    walked: Callable[[], list[Edge]]
 
     def __len__(self) -> int:
         return len(self.found) + len(self.on_paths)
@@ -227,30 +235,21 @@ class Picked:
 
     def content(self, found: Sequence[Entity], on_paths: Sequence[Entity]) -> Content:
         """What the result holds, from the entities that `read` gave."""
-        entities, path_entities = tuple(found), tuple(on_paths)
-        uids = {
-            node: entity.uid
-            for node, entity in zip(
-                chain(self.found, self.on_paths), chain(entities, path_entities), strict=True
-            )
-        }
+        uids = dict(zip(chain(self.found, self.on_paths), _uids(found, on_paths), strict=True))
         return Content(
-            entities,
-            path_entities,
-            tuple(
-                stored_association(uids[source], uids[destination], link)
-                for source, destination, link in self.edges
-            ),
+            found,
+            on_paths,
             {uid: self.depths[node] for node, uid in uids.items()},
+            lambda: [(uids[source], uids[end], link) for source, end, link in self.walked()],
         )
 
 
-class Neighbours(Protocol):
-    """The associations that end (upstream) or start (downstream) at any of `nodes`."""
-
-    def __call__(  # noqa: D102 - the class says it
-        self, nodes: Sequence[int], *, upstream: bool
-    ) -> list[Edge]: ...
+def _uids(*parts: Sequence[Entity]) -> Iterator[str]:
+    for entities in parts:
+        if isinstance(entities, EntityRows):
+            yield from entities.uids()
+        else:
+            yield from (entity.uid for entity in entities)
 
 
 class Matching(Protocol):
@@ -261,7 +260,13 @@ class Matching(Protocol):
     ) -> list[int]: ...
 
 
-def pick(query: Query, start: int, neighbours: Neighbours, matching: Matching) -> Picked:
+def pick(
+    query: Query,
+    start: int,
+    neighbours: Neighbours,
+    matching: Matching,
+    arrays: Arrays | None = None,
+) -> Picked:
     """Walk from `start` and keep what the query asks for."""
     is_filtered = bool(query.wanted)
     # One more than the limit tells whether the limit cuts anything off.
@@ -272,93 +277,53 @@ def pick(query: Query, start: int, neighbours: Neighbours, matching: Matching) -
         else (query.direction,)
     )
     walks = [
-        _walk(neighbours, start, direction, query.depth, enough, query.max_walked, query.through)
+        walk(
+            neighbours,
+            start,
+            direction,
+            depth=query.depth,
+            enough=enough,
+            max_walked=query.max_walked,
+            through=query.through,
+            arrays=arrays,
+        )
         for direction in directions
     ]
-    depths, edges = walks[0].depths, walks[0].edges
+    depths = walks[0].depths
     if len(walks) > 1:
         for node, depth in walks[1].depths.items():
             depths[node] = min(depth, depths.get(node, depth))
         depths = dict(sorted(depths.items(), key=lambda item: (item[1], item[0])))
-        edges = list(dict.fromkeys((*edges, *walks[1].edges)))
     found = matching(list(depths), query.wanted) if is_filtered else list(depths)
     is_cut = query.limit is not None and len(found) > query.limit
     found = found[: query.limit]
-    on_paths: list[int] = []
+    is_truncated = is_cut or any(one.is_cut for one in walks)
+
+    def walked() -> list[Edge]:
+        if len(walks) == 1:
+            return walks[0].edges
+        return list(dict.fromkeys((*walks[0].edges, *walks[1].edges)))
+
+    def between() -> list[Edge]:
+        kept = set(found)
+        return [edge for edge in walked() if edge[0] in kept and edge[1] in kept]
+
     if not query.include_edges:
-        edges = []
-    elif is_filtered:
-        edges = list(
-            dict.fromkeys(
-                edge
-                for walk, direction in zip(walks, directions, strict=True)
-                for edge in _on_paths(
-                    walk.edges, walk.depths, direction, start, walk.depths.keys() & set(found)
-                )
+        return Picked(found, [], depths, is_truncated, list)
+    if not is_filtered:
+        return Picked(found, [], depths, is_truncated, between if is_cut else walked)
+    edges = list(
+        dict.fromkeys(
+            edge
+            for one, direction in zip(walks, directions, strict=True)
+            for edge in _on_paths(
+                one.edges, one.depths, direction, start, one.depths.keys() & set(found)
             )
         )
-        ends = {node for source, destination, _ in edges for node in (source, destination)}
-        on_paths = sorted(ends.difference(found), key=lambda node: (depths[node], node))
-    elif is_cut:
-        kept = set(found)
-        edges = [edge for edge in edges if edge[0] in kept and edge[1] in kept]
-    return Picked(found, on_paths, edges, depths, is_cut or any(walk.is_cut for walk in walks))
-
-
-@final
-@dataclass(frozen=True)
-class _Walked:
-    """Where a walk came: the depth of each node visited, nearest first, and every association
-    walked, which are those of the nodes nearer than the depth asked for.
-    """
-
-    depths: dict[int, int]
-    edges: list[Edge]
-    is_cut: bool
-
-
-def _walk(
-    neighbours: Neighbours,
-    start: int,
-    direction: Direction,
-    depth: int | None,
-    enough: int | None,
-    max_walked: int | None,
-    through: Collection[str],
-) -> _Walked:
-    """Visit each node once, nearest first."""
-    depths = {start: 0}
-    edges: list[Edge] = []
-    frontier: Sequence[int] = [start]
-    level = 0
-    is_cut = False
-    while frontier and not is_cut and (depth is None or level < depth):
-        if enough is not None and len(depths) >= enough:
-            break
-        level += 1
-        reached: set[int] = set()
-        if direction is not Direction.DESCENDANTS:
-            upstream = neighbours(frontier, upstream=True)
-            if through:
-                upstream = [edge for edge in upstream if edge[2] in through]
-            reached.update(edge[0] for edge in upstream)
-            edges += upstream
-        if direction is not Direction.ASCENDANTS:
-            downstream = neighbours(frontier, upstream=False)
-            if through:
-                downstream = [edge for edge in downstream if edge[2] in through]
-            reached.update(edge[1] for edge in downstream)
-            edges += downstream
-        frontier = sorted(reached.difference(depths))
-        if max_walked is not None and len(depths) + len(frontier) > max_walked:
-            frontier = frontier[: max_walked - len(depths)]
-            is_cut = True
-        depths.update(dict.fromkeys(frontier, level))
-    if is_cut:
-        edges = [edge for edge in edges if edge[0] in depths and edge[1] in depths]
-    if direction is Direction.BOTH:  # where each association is met at both of its ends
-        edges = list(dict.fromkeys(edges))
-    return _Walked(depths, edges, is_cut)
+    )
+    ends = {node for source, destination, _ in edges for node in (source, destination)}
+    on_paths = sorted(ends.difference(found), key=lambda node: (depths[node], node))
+    return Picked(found, on_paths, depths, is_truncated, lambda: edges)
 
 
 def _on_paths(

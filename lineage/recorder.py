@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self, SupportsFloat, final
+from weakref import WeakKeyDictionary
 
 from lineage.association import Association, AssociationType, as_association_type, check_kinds
+from lineage.column import ColumnEdge, ColumnLineage
 from lineage.entity import JSON, Entity, Kind, amended, derived_uid, plain_json
-from lineage.environment import environment_properties
+from lineage.environment import environment_artifacts, environment_properties
 from lineage.errors import (
-    EntityNotFound,
     InvalidEntity,
     LineageError,
     RecordingFailed,
     StoreUnavailable,
 )
 from lineage.log import new_uid, now_us
+from lineage.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +44,32 @@ _OWN_PROPERTIES = (
     "environment_digest",
     "code_version",
     "code_digest",
+    "code_repository",
+    "code_dirty",
+    "code_diff_digest",
+    "code_untracked",
+    "attempt",
 )
+
+# What is kept of each execution beside the job, which shows the last one.
+_OF_A_RUN = (
+    "attempt",
+    "parameters",
+    "metrics",
+    "failure_reason",
+    "code_version",
+    "code_diff_digest",
+    "environment_digest",
+)
+# By graph, the uids of environments that it is known to have.
+_ENVIRONMENTS: WeakKeyDictionary[RecordsLineage, set[str]] = WeakKeyDictionary()
 
 
 # What a run says of its end, and a later run of the same job must not inherit.
-_OUTCOME = ("metrics", "metric_summaries", "failure_reason", "ended_us", "code_version")
+_OUTCOME = (
+    *("metrics", "metric_summaries", "failure_reason", "ended_us", "code_version"),
+    *("code_dirty", "code_diff_digest", "code_untracked"),
+)
 
 _NOT_JSON = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
@@ -61,12 +85,17 @@ class RecordsLineage(Protocol):
         kind: str,
         event_uid: str | None = None,
         actor: str | None = None,
+        columns: Sequence[ColumnLineage] = (),
+        runs: Sequence[Run] = (),
         cycles: Literal["refuse", "allow"] = "refuse",
     ) -> Recorded:
         """Append one event."""
 
     def entity(self, uid: str) -> Entity:
         """The entity with this uid."""
+
+    def get(self, uid: str) -> Entity | None:
+        """The same, or None when there is none."""
 
 
 @final
@@ -128,6 +157,8 @@ class Recorder:
         self._graph = graph
         self._actor = actor
         self._run = new_uid()
+        self._attempt = 1
+        self._columns: list[tuple[Entity, tuple[ColumnEdge, ...]]] = []
         self._running = False
         self._updates = 0
         self._entity = Entity(kind, type, name, source_uri=source_uri, state="InProgress")
@@ -195,6 +226,22 @@ class Recorder:
         """Connect two other entities, or the job with one; errors as for `input`."""
         self._connect(self._see(source), self._see(destination), type)
 
+    def columns(self, destination: End, edges: Iterable[ColumnEdge]) -> None:
+        """Say which columns went into those of something that comes out of the job.
+
+        What an earlier run of the job said of the same destination is replaced.
+
+        Args:
+            destination: whose columns these are: an output, or anything else.
+            edges: the sources are inputs, or anything else; none is named as an input by this.
+
+        Raises:
+            EntityNotFound: no entity has this uid.
+            RecordingFailed: the job is not running.
+        """
+        settled = tuple(replace(edge, source=self._side(edge.source)) for edge in edges)
+        self._columns.append((self._side(destination), settled))
+
     def parameter(self, name: str, value: object) -> None:
         """Set a parameter, a JSON value."""
         self._parameters[name] = plain_json(value, f"{self._where}: parameter {name!r}")
@@ -260,10 +307,14 @@ class Recorder:
                 **environment_properties(),
                 **self._properties,
                 "parameters": dict(self._parameters),
+                "attempt": self._attempt,
                 "started_us": now_us(),
             }
+            job = amended(self._entity, properties=started)
             self._entity = self._record(
-                [amended(self._entity, properties=started)], "JobStarted"
+                [job, *self._unknown_environment()],
+                "JobStarted",
+                runs=[self._as_run(job)],
             ).entities[0]
         self._running = True
         return self
@@ -312,6 +363,7 @@ class Recorder:
             job: as it is now.
             event: what happened, unique within the job; up to a slash it is the event's kind.
         """
+        at = now_us()
         recorded = self._record(
             [job, *self._new.values()],
             event,
@@ -319,12 +371,23 @@ class Recorder:
                 (self._end_of(a.source), self._end_of(a.destination), a.type.value)
                 for a in self._associations
             ],
+            columns=[
+                ColumnLineage(
+                    self._new.get(destination.uid, destination),
+                    job.uid,
+                    tuple(replace(edge, source=self._latest(edge.source)) for edge in edges),
+                    at,
+                )
+                for destination, edges in self._columns
+            ],
+            runs=[self._as_run(job)],
         )
         stored = dict(zip(self._new, recorded.entities[1:], strict=True))
         for seen in (self._inputs, self._outputs):
             seen.update({uid: stored[uid] for uid in seen if uid in stored})
         self._new.clear()
         self._associations.clear()
+        self._columns.clear()
         return recorded.entities[0]
 
     def _end_refused(self, ended: dict[str, JSON], refusal: LineageError) -> None:
@@ -339,10 +402,15 @@ class Recorder:
         entities: Sequence[Entity],
         kind: str,
         associations: Sequence[tuple[End, End, str]] = (),
+        *,
+        columns: Sequence[ColumnLineage] = (),
+        runs: Sequence[Run] = (),
     ) -> Recorded:
         return self._graph.record(
             entities,
             associations,
+            columns=columns,
+            runs=runs,
             kind=kind.partition("/")[0],
             event_uid=f"{self._run}/{kind}",
             actor=self._actor,
@@ -350,13 +418,46 @@ class Recorder:
             cycles="allow",
         )
 
+    def _as_run(self, job: Entity) -> Run:
+        """This execution of the job, as far as it is known."""
+        properties = {
+            name: value for name, value in job.properties.items() if name not in ("started_us",)
+        }
+        started, ended = (job.properties.get(name) for name in ("started_us", "ended_us"))
+        return Run(
+            self._run,
+            job.uid,
+            job.state,
+            started if isinstance(started, int) else None,
+            ended if isinstance(ended, int) else None,
+            {name: value for name, value in properties.items() if name in _OF_A_RUN},
+        )
+
+    def _unknown_environment(self) -> list[Entity]:
+        """What the job runs on, as far as the graph does not have it yet."""
+        known = _ENVIRONMENTS.setdefault(self._graph, set())
+        unknown = []
+        for entity in environment_artifacts():
+            uid = derived_uid(entity)
+            if uid not in known:
+                try:
+                    if self._graph.get(uid) is None:
+                        unknown.append(entity)
+                except StoreUnavailable:
+                    continue
+                known.add(uid)
+        return unknown
+
     def _stale_properties(self) -> dict[str, JSON]:
         """What an earlier run of the same job left, emptied: merging would keep it."""
         try:
-            known = self._graph.entity(self._entity.uid)
-        except (EntityNotFound, StoreUnavailable):
-            # Away: what is recorded waits in the spool, or the next step fails.
+            known = self._graph.get(self._entity.uid)
+        except StoreUnavailable:
+            return {}  # what is recorded waits in the spool, or the next step fails
+        if known is None:
             return {}
+        before = known.properties.get("attempt")
+        self._attempt = before + 1 if isinstance(before, int) else 1
         return {
             name: {} if name.startswith("metric") else None
             for name in _OUTCOME
@@ -381,6 +482,19 @@ class Recorder:
             properties={**(before.properties if before else {}), **end.properties},
         )
         return seen
+
+    def _side(self, end: End) -> Entity:
+        """Something whose columns are spoken of; that alone changes nothing about it."""
+        if not self._running:
+            raise RecordingFailed(
+                f"{self._where}: columns belong into the `with` block of the recorder"
+            )
+        if isinstance(end, str):
+            return self._new.get(end) or self._graph.entity(end)
+        return amended(end, uid=end.uid or derived_uid(end))
+
+    def _latest(self, end: End) -> End:
+        return self._new.get(end.uid, end) if isinstance(end, Entity) else end
 
     def _end_of(self, uid: str) -> End:
         return self._new.get(uid, uid)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, Final, final
 
-from lineage.association import Association
-from lineage.change import to_json
-from lineage.entity import Entity
+from lineage.association import Association, stored_association
+from lineage.change import Link, to_json
+from lineage.entity import Entity, to_us
+from lineage.errors import InvalidQuery
 from lineage.exports import Part, export_text
 from lineage.render import Drawing, to_dot, to_html, to_mermaid, to_tree
+from lineage.rows import EntityRows
 
 if TYPE_CHECKING:
     import networkx
+    import pandas  # type: ignore[import-untyped]
     import pyarrow
+
+
+_TEXTS: Final = (
+    *("uid", "kind", "type", "name", "source_uri", "content_hash"),
+    *("state", "properties"),
+)
 
 
 @final
@@ -23,10 +32,10 @@ if TYPE_CHECKING:
 class Content:
     """What a result holds once it is read: see the properties of `LineageResult`."""
 
-    entities: tuple[Entity, ...]
-    path_entities: tuple[Entity, ...]
-    associations: tuple[Association, ...]
+    entities: Sequence[Entity]
+    path_entities: Sequence[Entity]
     depths: Mapping[str, int]
+    links: Callable[[], list[Link]]
 
 
 @final
@@ -60,7 +69,7 @@ class LineageResult:
     @property
     def entities(self) -> tuple[Entity, ...]:
         """The entities that match, nearest first and oldest first among equals."""
-        return self._content.entities
+        return self._entities
 
     @property
     def path_entities(self) -> tuple[Entity, ...]:
@@ -68,7 +77,7 @@ class LineageResult:
 
         Empty without filters, and without edges.
         """
-        return self._content.path_entities
+        return tuple(self._content.path_entities)
 
     @property
     def associations(self) -> tuple[Association, ...]:
@@ -77,7 +86,7 @@ class LineageResult:
         With filters, those on the paths from the start to what is found; walking in both
         directions, on the shortest paths.
         """
-        return self._content.associations
+        return self._associations
 
     @property
     def depths(self) -> Mapping[str, int]:
@@ -95,57 +104,69 @@ class LineageResult:
         for entity in (*self.entities, *self.path_entities):
             fields = {name: value for name, value in vars(entity).items() if name != "uid"}
             graph.add_node(entity.uid, **fields, depth=self.depths[entity.uid])
-        for association in self.associations:
-            link = association.type.value
-            graph.add_edge(association.source, association.destination, key=link, type=link)
+        for source, destination, link in self._links:
+            graph.add_edge(source, destination, key=link, type=link)
         return graph
+
+    @property
+    def uids(self) -> tuple[str, ...]:
+        """The uids of the entities that match, in their order; costs less than the entities."""
+        entities = self._content.entities
+        if isinstance(entities, EntityRows):
+            return tuple(entities.uids())
+        return tuple(entity.uid for entity in entities)
+
+    def pages(self, size: int) -> Iterator[tuple[Entity, ...]]:
+        """The entities that match, some at a time; those of a page are built when it is.
+
+        Args:
+            size: most entities of a page, 1 or more.
+
+        Raises:
+            InvalidQuery: the size is below 1.
+        """
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InvalidQuery(f"size: expected an int of at least 1, got {size!r}")
+        entities = self._content.entities
+        for first in range(0, len(entities), size):
+            yield tuple(entities[first : first + size])
 
     def to_arrow(self) -> pyarrow.Table:
         """The entities as a table, one row each, nearest first; properties as JSON text."""
         import pyarrow  # takes longer to import than most queries take
 
-        time = pyarrow.timestamp("us", tz="UTC")
-        schema = pyarrow.schema(
-            [
-                ("uid", pyarrow.string()),
-                ("kind", pyarrow.string()),
-                ("type", pyarrow.string()),
-                ("name", pyarrow.string()),
-                ("source_uri", pyarrow.string()),
-                ("content_hash", pyarrow.string()),
-                ("version", pyarrow.int32()),
-                ("state", pyarrow.string()),
-                ("properties", pyarrow.string()),
-                ("created", time),
-                ("modified", time),
-                ("depth", pyarrow.int32()),
-            ]
-        )
+        text, time = pyarrow.string(), pyarrow.timestamp("us", tz="UTC")
+        columns = _columns(self._content.entities)
         depths = self.depths
-        return pyarrow.Table.from_pylist(
-            [
-                vars(entity)
-                | {
-                    "kind": entity.kind.value,
-                    "properties": to_json(entity.properties),
-                    "depth": depths[entity.uid],
-                }
-                for entity in self.entities
-            ],
-            schema=schema,
+        return pyarrow.table(
+            {
+                **{name: pyarrow.array(columns[name], text) for name in _TEXTS[:6]},
+                "version": pyarrow.array(columns["version"], pyarrow.int32()),
+                **{name: pyarrow.array(columns[name], text) for name in _TEXTS[6:]},
+                **{
+                    name: pyarrow.array(columns[name], pyarrow.int64()).cast(time)
+                    for name in ("created", "modified")
+                },
+                "depth": pyarrow.array([depths[uid] for uid in columns["uid"]], pyarrow.int32()),
+            }
         )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The entities as a DataFrame: the table of `to_arrow`."""
+        return self.to_arrow().to_pandas()
 
     def associations_to_arrow(self) -> pyarrow.Table:
         """The associations as a table of source, destination and type."""
         import pyarrow  # takes longer to import than most queries take
 
+        sources, destinations, types = zip(*self._links, strict=True) if self._links else ((),) * 3
         text = pyarrow.string()
-        return pyarrow.Table.from_pylist(
-            [
-                {"source": a.source, "destination": a.destination, "type": a.type.value}
-                for a in self.associations
-            ],
-            schema=pyarrow.schema([("source", text), ("destination", text), ("type", text)]),
+        return pyarrow.table(
+            {
+                "source": pyarrow.array(sources, text),
+                "destination": pyarrow.array(destinations, text),
+                "type": pyarrow.array(types, text),
+            }
         )
 
     def to_mermaid(self) -> str:
@@ -195,13 +216,41 @@ class LineageResult:
     def _content(self) -> Content:
         return self.content()
 
+    @cached_property
+    def _entities(self) -> tuple[Entity, ...]:
+        return tuple(self._content.entities)
+
+    @cached_property
+    def _links(self) -> list[Link]:
+        return self._content.links()
+
+    @cached_property
+    def _associations(self) -> tuple[Association, ...]:
+        return tuple(stored_association(*link) for link in self._links)
+
     @property
     def _drawing(self) -> Drawing:
         content = self._content
-        entities = (*content.entities, *content.path_entities)
+        entities = (*self.entities, *self.path_entities)
         return Drawing(
             self.start,
             self.direction,
             tuple(sorted(entities, key=lambda entity: content.depths[entity.uid])),
-            content.associations,
+            self.associations,
         )
+
+
+def _columns(entities: Sequence[Entity]) -> Mapping[str, Sequence[Any]]:
+    """The fields of entities by name, properties as JSON text and times in microseconds."""
+    if isinstance(entities, EntityRows):
+        return entities.columns()
+    columns: dict[str, list[Any]] = {
+        name: [getattr(entity, name) for entity in entities]
+        for name in ("uid", "type", "name", "source_uri", "content_hash", "version", "state")
+    }
+    columns["kind"] = [entity.kind.value for entity in entities]
+    columns["properties"] = [to_json(entity.properties) for entity in entities]
+    for name in ("created", "modified"):
+        times = [getattr(entity, name) for entity in entities]
+        columns[name] = [None if time is None else to_us(time) for time in times]
+    return columns

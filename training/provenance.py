@@ -33,6 +33,7 @@ __all__ = [
     "record_abandoned",
     "record_algorithm",
     "record_channel",
+    "record_columns",
     "recorder",
     "versions",
 ]
@@ -132,6 +133,39 @@ def model_entity(artifact: Artifact) -> lineage.Entity:
             "inputs": [column["name"] for column in artifact.inputs],
         },
     )
+
+
+def record_columns(
+    run: lineage.Recorder, artifact: Artifact, job: TrainingJob, data: str, importance: Any
+) -> None:
+    """Say which columns of the training data the model reads, and how much it makes of each.
+
+    Args:
+        run: of the job; the model is its output.
+        artifact: the model.
+        job: what was asked for.
+        data: uid of what the channel `train` read.
+        importance: by column, where the algorithm tells; shares of the whole are recorded.
+    """
+    shares: dict[str, float] = {}
+    if isinstance(importance, Mapping):
+        gains = {str(name): float(gain) for name, gain in importance.items()}
+        total = sum(gains.values())
+        shares = {name: gain / total for name, gain in gains.items()} if total > 0 else {}
+    edges = [
+        lineage.ColumnEdge(
+            data,
+            column["name"],
+            column["name"],
+            subtype="TRANSFORMATION",
+            properties={"importance": shares.get(column["name"], 0.0)} if shares else {},
+        )
+        for column in artifact.inputs
+    ]
+    label = next((c.label for c in job.input_data_config if c.channel_name == "train"), None)
+    if label is not None:
+        edges.append(lineage.ColumnEdge(data, label, "", "INDIRECT", "CONDITIONAL", "the label"))
+    run.columns(model_entity(artifact), edges)
 
 
 def record_abandoned(graph: lineage.Graph, job: str, reason: str) -> None:

@@ -81,6 +81,8 @@ class Supervisor:
         self._deadline: float | None = None
         self._asked = 0.0
         self._sealed = False
+        self._train_uid = ""
+        self._importance: Any = None
 
     def run(self) -> JobResult:
         """Run the job; whatever happens, it ends in a final status."""
@@ -143,6 +145,9 @@ class Supervisor:
                 artifact = self._execute(run)
                 if artifact is not None:
                     run.output(provenance.model_entity(artifact))
+                    provenance.record_columns(
+                        run, artifact, order.job, self._train_uid, self._importance
+                    )
                 if self._ending_early:
                     run.property("stop_reason", self._stop_message)
                     raise TrainingJobStopped(self._stop_message)
@@ -223,6 +228,7 @@ class Supervisor:
                 channel.channel_name, source, input_mode=self._order.job.input_mode(channel)
             )
             channels[channel.channel_name] = provenance.record_channel(run, channel, source, files)
+        self._train_uid = str(channels["train"]["uid"])
         run.property("channels", channels)
 
     def _pump(self, process: subprocess.Popen[bytes], events: Any, run: lineage.Recorder) -> None:
@@ -267,6 +273,8 @@ class Supervisor:
                 self._done = (values[0], values[1])
                 self._tell_progress()
             case "property":
+                if values[0] == "feature_importance":
+                    self._importance = values[1]
                 run.property(values[0], values[1])
             case "sealed":
                 self._sealed = True

@@ -17,13 +17,10 @@ from featureline.cli import (
     deadletter,
     erasure,
     fleet,
-    graph,
     groups,
     ingestion,
     jobs,
-    lineage_copy,
-    lineage_export,
-    lineage_impact,
+    lineage,
     migrate,
     origins,
     preview,
@@ -69,7 +66,7 @@ for command in (
     jobs.train,
     jobs.predict,
     jobs.jobs,
-    graph.lineage_commands,
+    lineage.lineage_commands,
     top.top,
     backup.backup,
     backup.restore,
@@ -87,17 +84,6 @@ datasets.dataset.add_command(origins.sources)
 for command in (*fleet.COMMANDS, tables.changes, tables.query, tables.flight):
     ingestion.ingest.add_command(command)
 ingestion.ingest.add_command(auditing.audit)
-for command in (
-    lineage_impact.impact,
-    lineage_impact.records,
-    lineage_impact.replay,
-    lineage_copy.copy,
-    lineage_copy.use,
-    lineage_copy.replay_spool,
-):
-    graph.lineage_commands.add_command(command)
-for command in (lineage_export.export, lineage_export.imports):
-    graph.lineage_commands.add_command(command)
 
 
 def main() -> None:

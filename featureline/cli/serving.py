@@ -52,6 +52,19 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Where to listen; port 0 takes a free one.",
 )
 @click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help="Where to take events of OpenLineage over HTTP: POST /api/v1/lineage; port 0 takes a free "
+    "one.  [default: nowhere]",
+)
+@click.option(
+    "--emit-lineage",
+    "emit",
+    metavar="URL|FILE",
+    help="Send every job as events of OpenLineage there; the token of an endpoint is taken from "
+    "$OPENLINEAGE_API_KEY.  [default: nowhere]",
+)
+@click.option(
     "--front",
     type=click.Choice(["auto", "grpc", "native"]),
     default="auto",
@@ -156,6 +169,8 @@ def serve(
     online: str | None,
     lineage_url: str | None,
     address: str,
+    http: str | None,
+    emit: str | None,
     front: str,
     flush_seconds: float,
     flush_records: int,
@@ -193,6 +208,8 @@ def serve(
             metrics,
             log_format,
             slow_ms,
+            http=http,
+            emit=emit,
             online=online,
             flush_records=flush_records,
             flush_bytes=flush_bytes,

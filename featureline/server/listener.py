@@ -20,6 +20,7 @@ from featurestore.errors import StoreUnavailable
 from featurestore.server import native_is_available
 
 __all__ = [
+    "bound_socket",
     "check_address",
     "choose_front",
     "private_socket",
@@ -44,13 +45,14 @@ def check_address(address: str) -> None:
 
 
 @contextmanager
-def reserved_port(address: str) -> Iterator[str]:
+def reserved_port(address: str, *, option: str = "--grpc") -> Iterator[str]:
     """Hold a port for processes of this user that share it; nobody else gets it meanwhile.
 
     The socket is bound and does not listen, so no connection comes to it.
 
     Args:
         address: `host:port`; port 0 takes a free one.
+        option: that gave the address, for errors.
 
     Returns:
         the address with its port.
@@ -58,9 +60,26 @@ def reserved_port(address: str) -> Iterator[str]:
     Raises:
         StoreUnavailable: the address cannot be listened on.
     """
-    check_address(address)  # which also finds a port that others share already
-    with _bound(address, reuse_port=True) as held:
+    # Also finds a port that others share already.
+    with _bound(address, reuse_port=False, option=option):
+        pass
+    with _bound(address, reuse_port=True, option=option) as held:
         yield f"{address.rpartition(':')[0]}:{held.getsockname()[1]}"
+
+
+def bound_socket(address: str, *, reuse_port: bool, option: str) -> socket.socket:
+    """Return a socket bound to an address; whoever takes it closes it.
+
+    Args:
+        address: `host:port`; port 0 takes a free one.
+        reuse_port: whether other processes of this user may listen on it too.
+        option: that gave the address, for errors.
+
+    Raises:
+        StoreUnavailable: it cannot be listened on.
+    """
+    with _bound(address, reuse_port=reuse_port, option=option) as bound:
+        return bound.dup()
 
 
 def choose_front(front: str, tls: Tls | None) -> str:
@@ -140,11 +159,11 @@ def raise_file_limit() -> None:
 
 
 @contextmanager
-def _bound(address: str, *, reuse_port: bool) -> Iterator[socket.socket]:
+def _bound(address: str, *, reuse_port: bool, option: str = "--grpc") -> Iterator[socket.socket]:
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or int(port) > _MAX_PORT:
         raise StoreUnavailable(
-            f"--grpc: expected HOST:PORT with a port from 0 to {_MAX_PORT}, got {address!r}"
+            f"{option}: expected HOST:PORT with a port from 0 to {_MAX_PORT}, got {address!r}"
         )
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(

@@ -51,6 +51,8 @@ class Settings:
         outbox_bytes: or so many bytes.
         dataset_memory_bytes: what one build of a dataset into a file may take.
         run: names the run, where a supervisor sums the counts of several workers.
+        http: `host:port` of the HTTP listener; None: there is none.
+        emit: URL or file to which jobs are sent as events of OpenLineage; None: they are not.
         online: URL of the online store, with its login; None: the one that the home remembers.
 
     >>> settings = Settings(Path("home"), "127.0.0.1:0", online="redis://:secret@cache")
@@ -75,6 +77,8 @@ class Settings:
     outbox_bytes: int | None = 16 << 30
     dataset_memory_bytes: int = 1 << 30
     run: str = ""
+    http: str | None = None
+    emit: str | None = None
     online: str | None = field(default=None, repr=False)
 
     def to_json(self) -> str:

@@ -73,9 +73,13 @@ class Supervisor:
             probe = Probe(
                 settings.metrics, reports.read, workers=settings.workers, home=settings.home
             )
-        with reserved_port(settings.grpc) as address:
+        with contextlib.ExitStack() as held:
+            address = held.enter_context(reserved_port(settings.grpc))
+            http = settings.http
+            if http is not None:
+                http = held.enter_context(reserved_port(http, option="--http"))
             self._settings = replace(
-                settings, grpc=address, run="" if reports is None else reports.run
+                settings, grpc=address, http=http, run="" if reports is None else reports.run
             )
             try:
                 if probe is not None:

@@ -13,7 +13,9 @@ from typing import Any, Final, final
 
 from featureline.erasing import finish_erasures, reach_everything
 from featureline.probe import Probe
+from featureline.server.emitting import Emitting
 from featureline.server.flushing import Flushing
+from featureline.server.http import HttpServer
 from featureline.server.listener import choose_front, raise_file_limit
 from featureline.server.maintaining import Maintaining
 from featureline.server.rounds import Rounds
@@ -99,6 +101,19 @@ async def _run(
         slow_s=None if settings.slow_ms is None else settings.slow_ms / 1000,
     )
     monitor, probe = _observed(settings, store, metrics)
+    emitting = None
+    if settings.emit is not None:
+        emitting = Emitting(store.graph, settings.home, settings.emit)
+    http = None
+    if settings.http is not None:
+        http = HttpServer(
+            store,
+            settings.http,
+            tls=settings.tls,
+            reuse_port=shares_port,
+            guard=guard,
+            metrics=metrics,
+        )
     server = Server(
         store,
         settings.grpc,
@@ -111,6 +126,8 @@ async def _run(
         dataset_memory_bytes=settings.dataset_memory_bytes,
     )
     await server.start()
+    if http is not None:
+        await http.start()
     monitor.start()
     if probe is not None:
         probe.start()
@@ -133,6 +150,7 @@ async def _run(
         rest=0,
     )
     background = asyncio.gather(
+        *([] if emitting is None else [emitting.run()]),
         flushing.run(),
         sweeping.run(),
         maintaining.run(),
@@ -142,7 +160,7 @@ async def _run(
     on_ready(
         {
             "grpc": server.address,
-            "http": None,
+            "http": None if http is None else http.address,
             "front": server.front,
             "metrics": None if probe is None else probe.address,
         }
@@ -151,11 +169,15 @@ async def _run(
     _end_within(settings.drain_s + END_S)
     if probe is not None:
         probe.drain()
+    if emitting is not None:
+        emitting.stop()
     maintaining.stop()
     erasing.stop()
     sweeping.stop()
     flushing.stop()
-    await server.stop(settings.drain_s)
+    await asyncio.gather(
+        server.stop(settings.drain_s), *([] if http is None else [http.stop(settings.drain_s)])
+    )
     await background
     await asyncio.to_thread(monitor.stop)
     if probe is not None:

@@ -177,6 +177,10 @@ class DeltaOfflineTable(OfflineTable):
         """Return what the log says of each file of an open table, one column per fact."""
         return _actions(opened)
 
+    def statistics(self, opened: Any) -> dict[str, FileStatistics]:
+        """Return what the log says of each file of an open table, by the file's name."""
+        return _statistics(opened)
+
     def present(self) -> set[str]:
         """Return the paths of all data files that are there, of any version or of none.
 

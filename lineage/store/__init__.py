@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from lineage.change import Draft, Recorded
@@ -112,6 +113,10 @@ class View(Lookup):
         """The entities of `nodes`, in that order, as they are in this state of the graph."""
 
     @abstractmethod
+    def sequence(self) -> int:
+        """The sequence of the last event that counts."""
+
+    @abstractmethod
     def edges(self, after: int) -> Iterator[TimedEdge]:
         """The associations that an event later than `after` began or ended, for one pass."""
 
@@ -138,6 +143,10 @@ class View(Lookup):
         """The nodes with this tag, of any value when None, in order."""
 
     @abstractmethod
+    def beginning(self, content_hash: str) -> list[int]:
+        """The artifacts whose content hash begins like this, in order."""
+
+    @abstractmethod
     def sequence_at(self, time_us: int) -> int:
         """The sequence of the last event recorded at or before a time; 0 before the first."""
 
@@ -151,6 +160,11 @@ class LineageStore(ABC):
 
     Stores may be used by any number of threads at once.
     """
+
+    @property
+    def mirror_path(self) -> Path | None:
+        """Where a snapshot of the associations may lie beside the store; None: nowhere."""
+        return None
 
     @abstractmethod
     def append(self, draft: Draft) -> Recorded:

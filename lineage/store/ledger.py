@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
 from itertools import zip_longest
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from lineage.change import Change, Draft, Recorded
@@ -35,6 +35,7 @@ _INSERT = (
     "INSERT INTO log (seq, time_us, actor, kind, event_uid, body, prev, hash) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_row = attrgetter("sequence", "time_us", "actor", "kind", "event_uid", "body", "previous", "hash")
 _EVENT = "SELECT seq, time_us, actor, kind, event_uid, body, prev, hash FROM log"
 
 
@@ -71,7 +72,7 @@ def adopt(events: Sequence[Event], head: Head, tables: Tables) -> None:
         InvalidLog: one does not follow; nothing was written.
     """
     after = check_follows(head, events)
-    tables.connection.many(_INSERT, list(map(astuple, events)))
+    tables.connection.many(_INSERT, list(map(_row, events)))
     for event in events:
         _project(event, Change.decode(event.body), tables)
     _move_head(after, tables)
@@ -157,7 +158,7 @@ def _append(draft: Draft, head: Head, tables: Tables) -> tuple[Recorded, Head]:
         event_uid=draft.event_uid,
         body=change.encode(),
     )
-    tables.connection.many(_INSERT, [astuple(event)])
+    tables.connection.many(_INSERT, [_row(event)])
     entities = project(change, event.time_us, before)
     tables.write(event.sequence, change, entities, before)
     stored = {entity.uid: entity for entity in entities}

@@ -271,6 +271,9 @@ class _Tables(View):
         known = source in self._nodes and destination in self._nodes
         return known and self._edge(source, destination, type) in self._edges
 
+    def sequence(self) -> int:
+        return self._events
+
     def edges(self, after: int) -> Iterator[TimedEdge]:
         valid = (TimedEdge(*edge, since, None) for edge, since in self._edges.items())
         for edge in (*self._ended, *valid):
@@ -307,6 +310,13 @@ class _Tables(View):
             for node, tags in self._tags.items()
             if key in tags and (value is None or tags[key] == value)
         )
+
+    def beginning(self, content_hash: str) -> list[int]:
+        return [
+            node
+            for node, entity in enumerate(self._entities, 1)
+            if entity.kind is Kind.ARTIFACT and entity.content_hash.startswith(content_hash)
+        ]
 
     def sequence_at(self, time_us: int) -> int:
         return bisect_right(self._times, time_us)

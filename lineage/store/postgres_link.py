@@ -338,8 +338,6 @@ class PostgresLink:
 
     def _connect(self, *, read_only: bool) -> psycopg.Connection[Any]:
         driver = _psycopg()
-        from psycopg.types import numeric
-
         given = dict(parse_qsl(urlsplit(self._url).query))
         settings = {
             "search_path": self._schema,
@@ -373,8 +371,6 @@ class PostgresLink:
             raise StoreUnavailable(
                 f"{self.place}: not a URL of PostgreSQL: {_first_line(error)}"
             ) from error
-        # One type for all, as a statement is prepared for its types.
-        connection.adapters.register_dumper(int, numeric.Int8Dumper)
         if read_only:
             connection.read_only = True
             connection.isolation_level = driver.IsolationLevel.REPEATABLE_READ

@@ -59,6 +59,11 @@ class SQLiteStore(LineageStore):
         """
         return cls(SQLiteFile.open(Path(path), f"{_LOG}; {_GRAPH}", bring_up=_bring_up))
 
+    @property
+    def mirror_path(self) -> Path | None:
+        """A file beside the lineage file."""
+        return self._file.path.with_name(self._file.path.name + ".mirror")
+
     def append(self, draft: Draft) -> Recorded:
         """Add one event in a transaction shared with other threads; synced on return."""
         outcome = self._commits.submit([draft])[0]

@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain
-from typing import Any, Protocol, final, overload
+from typing import Any, Protocol, final
 
-from lineage.change import Change, columns_digest, facets_from_json, facets_to_json, to_json
+from lineage.change import Change, columns_digest, facets_to_json, to_json
 from lineage.column import ColumnLineage
-from lineage.entity import Entity, Kind, from_us, stored_entity, to_us
+from lineage.entity import Entity, Kind, to_us
 from lineage.filter import Filter
 from lineage.projection import past
+from lineage.rows import EntityRows, to_entity
 from lineage.run import Run, merged_run
 from lineage.store import ColumnRow, Edge, TimedEdge, View
 
@@ -23,8 +24,6 @@ _FIELDS = (
     "entity.facets, entity.id, entity.created_seq, entity.modified_seq"
 )
 _ENTITY = f"SELECT {_FIELDS} FROM entity"
-
-_KINDS = {kind.value: kind for kind in Kind}
 
 
 class Connection(Protocol):
@@ -317,7 +316,7 @@ class Tables(View):
         )
         if not wanted.properties:
             return [row[0] for row in rows]
-        return [row[12] for row in rows if wanted.has_properties(_to_entity(row))]
+        return [row[12] for row in rows if wanted.has_properties(to_entity(row))]
 
     def entities(self, nodes: Sequence[int]) -> Sequence[Entity]:
         """The entities of `nodes`; each is built when it is looked at."""
@@ -326,19 +325,27 @@ class Tables(View):
             f"ON entity.id = wanted.value {self._sql.in_order}",
             self._sql.array(nodes),
         )
-        return _Rows(rows) if self._as_of is None else [self._entity(row) for row in rows]
+        return EntityRows(rows) if self._as_of is None else [self._entity(row) for row in rows]
+
+    def sequence(self) -> int:
+        """The last event that counts."""
+        if self._as_of is not None:
+            return self._as_of
+        return int((self.connection.one("SELECT seq FROM head") or (0,))[0])
 
     def edges(self, after: int) -> Iterator[TimedEdge]:
         """The associations that a later event began or ended."""
-        select = "SELECT src, dst, type, valid_from_seq, valid_to_seq FROM edge WHERE"
+        select = "SELECT src, dst, type, valid_from_seq, valid_to_seq FROM edge"
+        if not after:  # all of them: from end to end, past the indexes
+            return map(TimedEdge._make, self.connection.each(select))
         rows = self.connection.each(
-            f"{select} valid_from_seq > ? UNION ALL {select} valid_to_seq > ? "
+            f"{select} WHERE valid_from_seq > ? UNION ALL {select} WHERE valid_to_seq > ? "
             f"AND valid_from_seq <= ?",
             after,
             after,
             after,
         )
-        return (TimedEdge(*row) for row in rows)
+        return map(TimedEdge._make, rows)
 
     def column_edges(
         self, columns: Sequence[tuple[int, str]], *, upstream: bool
@@ -384,6 +391,16 @@ class Tables(View):
             f"SELECT DISTINCT entity FROM tag WHERE key = ? {of_value}"
             f"AND {self._is_valid} ORDER BY entity",
             *((key,) if value is None else (key, value)),
+        )
+        return [row[0] for row in rows]
+
+    def beginning(self, content_hash: str) -> list[int]:
+        """The artifacts whose content hash begins like this; no index knows."""
+        rows = self.connection.all(
+            f"SELECT id FROM entity WHERE kind = 'Artifact' AND substr(content_hash, 1, ?) = ? "
+            f"AND {self._exists} ORDER BY id",
+            len(content_hash),
+            content_hash,
         )
         return [row[0] for row in rows]
 
@@ -511,7 +528,7 @@ class Tables(View):
     def _entity(self, row: tuple[Any, ...]) -> Entity:
         """The entity of a row, as it was then."""
         if self._as_of is None or row[14] <= self._as_of:
-            return _to_entity(row)
+            return to_entity(row)
         events = self.connection.all(
             "SELECT time_us, body FROM log WHERE seq = ? OR seq IN (SELECT seq FROM amendment "
             "WHERE entity = ? AND seq <= ?) ORDER BY seq",
@@ -528,51 +545,6 @@ class Tables(View):
         first = self._last + 1
         self._last += count
         return first
-
-
-@final
-class _Rows(Sequence[Entity]):
-    """Entities as the rows they were read from: reading them costs less than building them."""
-
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, place: int) -> Entity: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Entity]: ...
-    def __getitem__(self, place: int | slice) -> Entity | Sequence[Entity]:
-        if isinstance(place, slice):
-            return _Rows(self._rows[place])
-        return _to_entity(self._rows[place])
-
-    def __iter__(self) -> Iterator[Entity]:
-        return map(_to_entity, self._rows)
-
-
-def _to_entity(row: tuple[Any, ...]) -> Entity:
-    (
-        kind, what, name, uid, uri, content_hash, version, state, properties, created, modified,
-        facets, *_
-    ) = row  # fmt: skip
-    created_at = from_us(created)
-    return stored_entity(
-        kind=_KINDS[kind],
-        type=what,
-        name=name,
-        uid=uid,
-        source_uri=uri,
-        content_hash=content_hash,
-        version=version,
-        state=state,
-        properties=json.loads(properties) if properties != "{}" else {},
-        created=created_at,
-        modified=created_at if modified == created else from_us(modified),
-        facets=facets_from_json(json.loads(facets)) if facets != "{}" else None,
-    )
 
 
 def _to_row(entity: Entity) -> tuple[str | int, ...]:

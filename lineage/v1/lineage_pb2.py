@@ -22,45 +22,39 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from lineage.v1 import entity_pb2 as lineage_dot_v1_dot_entity__pb2
+from lineage.v1 import questions_pb2 as lineage_dot_v1_dot_questions__pb2
 
+from lineage.v1.entity_pb2 import *
+from lineage.v1.questions_pb2 import *
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lineage/v1/lineage.proto\x12\nlineage.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x02\n\x06\x45ntity\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x1e\n\x04kind\x18\x02 \x01(\x0e\x32\x10.lineage.v1.Kind\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nsource_uri\x18\x05 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\x05\x12\r\n\x05state\x18\x08 \x01(\t\x12+\n\nproperties\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08modified\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x0b\x41ssociation\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\"\xa4\x01\n\rRecordRequest\x12\x11\n\tevent_uid\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12$\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x12.lineage.v1.Entity\x12-\n\x0c\x61ssociations\x18\x05 \x03(\x0b\x32\x17.lineage.v1.Association\x12\x0e\n\x06\x63ycles\x18\x06 \x01(\x08\"H\n\x0eRecordResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12$\n\x08\x65ntities\x18\x02 \x03(\x0b\x32\x12.lineage.v1.Entity\"$\n\x15\x44\x65scribeEntityRequest\x12\x0b\n\x03uid\x18\x01 \x01(\t\"<\n\x16\x44\x65scribeEntityResponse\x12\"\n\x06\x65ntity\x18\x01 \x01(\x0b\x32\x12.lineage.v1.Entity\"e\n\x13\x46indEntitiesRequest\x12\x1e\n\x04kind\x18\x01 \x01(\x0e\x32\x10.lineage.v1.Kind\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nsource_uri\x18\x04 \x01(\t\"<\n\x14\x46indEntitiesResponse\x12$\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x12.lineage.v1.Entity\"\xdc\x01\n\x13QueryLineageRequest\x12\r\n\x05start\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.lineage.v1.Direction\x12\x12\n\x05\x64\x65pth\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05types\x18\x04 \x03(\t\x12\x1f\n\x05kinds\x18\x05 \x03(\x0e\x32\x10.lineage.v1.Kind\x12\x15\n\rinclude_edges\x18\x06 \x01(\x08\x12\x13\n\x0bmax_results\x18\x07 \x01(\x05\x12\x12\n\nnext_token\x18\x08 \x01(\tB\x08\n\x06_depth\"\x7f\n\x14QueryLineageResponse\x12$\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x12.lineage.v1.Entity\x12-\n\x0c\x61ssociations\x18\x02 \x03(\x0b\x32\x17.lineage.v1.Association\x12\x12\n\nnext_token\x18\x03 \x01(\t\"\x12\n\x10VerifyLogRequest\"Z\n\x11VerifyLogResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x15\n\rfirst_altered\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t*s\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fTRIAL_COMPONENT\x10\x01\x12\t\n\x05TRIAL\x10\x02\x12\x0e\n\nEXPERIMENT\x10\x03\x12\x0b\n\x07\x43ONTEXT\x10\x04\x12\n\n\x06\x41\x43TION\x10\x05\x12\x0c\n\x08\x41RTIFACT\x10\x06*Q\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x0e\n\nASCENDANTS\x10\x01\x12\x0f\n\x0b\x44\x45SCENDANTS\x10\x02\x12\x08\n\x04\x42OTH\x10\x03\x32\x93\x03\n\x07Lineage\x12?\n\x06Record\x12\x19.lineage.v1.RecordRequest\x1a\x1a.lineage.v1.RecordResponse\x12W\n\x0e\x44\x65scribeEntity\x12!.lineage.v1.DescribeEntityRequest\x1a\".lineage.v1.DescribeEntityResponse\x12Q\n\x0c\x46indEntities\x12\x1f.lineage.v1.FindEntitiesRequest\x1a .lineage.v1.FindEntitiesResponse\x12Q\n\x0cQueryLineage\x12\x1f.lineage.v1.QueryLineageRequest\x1a .lineage.v1.QueryLineageResponse\x12H\n\tVerifyLog\x12\x1c.lineage.v1.VerifyLogRequest\x1a\x1d.lineage.v1.VerifyLogResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lineage/v1/lineage.proto\x12\nlineage.v1\x1a\x17lineage/v1/entity.proto\x1a\x1alineage/v1/questions.proto\"\xfe\x02\n\rRecordRequest\x12\x11\n\tevent_uid\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12$\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x12.lineage.v1.Entity\x12-\n\x0c\x61ssociations\x18\x05 \x03(\x0b\x32\x17.lineage.v1.Association\x12\x0e\n\x06\x63ycles\x18\x06 \x01(\x08\x12*\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x19.lineage.v1.ColumnLineage\x12\x1d\n\x04runs\x18\x08 \x03(\x0b\x32\x0f.lineage.v1.Run\x12\x1d\n\x04tags\x18\t \x03(\x0b\x32\x0f.lineage.v1.Tag\x12\"\n\x07\x61liases\x18\n \x03(\x0b\x32\x11.lineage.v1.Alias\x12(\n\x07retract\x18\x0b \x03(\x0b\x32\x17.lineage.v1.Association\x12 \n\x04\x65nds\x18\x0c \x03(\x0b\x32\x12.lineage.v1.Entity\"H\n\x0eRecordResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12$\n\x08\x65ntities\x18\x02 \x03(\x0b\x32\x12.lineage.v1.Entity\"E\n\x15\x44\x65scribeEntityRequest\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x1f\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x10.lineage.v1.AsOf\"<\n\x16\x44\x65scribeEntityResponse\x12\"\n\x06\x65ntity\x18\x01 \x01(\x0b\x32\x12.lineage.v1.Entity\"\x86\x01\n\x13\x46indEntitiesRequest\x12\x1e\n\x04kind\x18\x01 \x01(\x0e\x32\x10.lineage.v1.Kind\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nsource_uri\x18\x04 \x01(\t\x12\x1f\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x10.lineage.v1.AsOf\"<\n\x14\x46indEntitiesResponse\x12$\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x12.lineage.v1.Entity\"\xfe\x02\n\x13QueryLineageRequest\x12\r\n\x05start\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.lineage.v1.Direction\x12\x12\n\x05\x64\x65pth\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05types\x18\x04 \x03(\t\x12\x1f\n\x05kinds\x18\x05 \x03(\x0e\x32\x10.lineage.v1.Kind\x12\x15\n\rinclude_edges\x18\x06 \x01(\x08\x12\x13\n\x0bmax_results\x18\x07 \x01(\x05\x12\x12\n\nnext_token\x18\x08 \x01(\t\x12(\n\x06\x66ilter\x18\t \x01(\x0b\x32\x18.lineage.v1.EntityFilter\x12\x0f\n\x07through\x18\n \x03(\t\x12\x12\n\x05limit\x18\x0b \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nmax_walked\x18\x0c \x01(\x05H\x02\x88\x01\x01\x12\x1f\n\x05\x61s_of\x18\r \x01(\x0b\x32\x10.lineage.v1.AsOfB\x08\n\x06_depthB\x08\n\x06_limitB\r\n\x0b_max_walked\"\xd1\x01\n\x14QueryLineageResponse\x12$\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x12.lineage.v1.Entity\x12-\n\x0c\x61ssociations\x18\x02 \x03(\x0b\x32\x17.lineage.v1.Association\x12\x12\n\nnext_token\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65pths\x18\x04 \x03(\x05\x12\x0f\n\x07matches\x18\x05 \x03(\x08\x12\r\n\x05\x63ount\x18\x06 \x01(\x03\x12\x11\n\ttruncated\x18\x07 \x01(\x08\x12\r\n\x05start\x18\x08 \x01(\t\"\x12\n\x10VerifyLogRequest\"Z\n\x11VerifyLogResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x15\n\rfirst_altered\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t2\xe8\x0c\n\x07Lineage\x12?\n\x06Record\x12\x19.lineage.v1.RecordRequest\x1a\x1a.lineage.v1.RecordResponse\x12W\n\x0e\x44\x65scribeEntity\x12!.lineage.v1.DescribeEntityRequest\x1a\".lineage.v1.DescribeEntityResponse\x12Q\n\x0c\x46indEntities\x12\x1f.lineage.v1.FindEntitiesRequest\x1a .lineage.v1.FindEntitiesResponse\x12Q\n\x0cQueryLineage\x12\x1f.lineage.v1.QueryLineageRequest\x1a .lineage.v1.QueryLineageResponse\x12H\n\tVerifyLog\x12\x1c.lineage.v1.VerifyLogRequest\x1a\x1d.lineage.v1.VerifyLogResponse\x12W\n\x0eSearchEntities\x12!.lineage.v1.SearchEntitiesRequest\x1a\".lineage.v1.SearchEntitiesResponse\x12H\n\tFindPaths\x12\x1c.lineage.v1.FindPathsRequest\x1a\x1d.lineage.v1.FindPathsResponse\x12X\n\x0f\x43ommonAncestors\x12!.lineage.v1.CommonEntitiesRequest\x1a\".lineage.v1.CommonEntitiesResponse\x12Z\n\x11\x43ommonDescendants\x12!.lineage.v1.CommonEntitiesRequest\x1a\".lineage.v1.CommonEntitiesResponse\x12N\n\x0b\x44iffLineage\x12\x1e.lineage.v1.DiffLineageRequest\x1a\x1f.lineage.v1.DiffLineageResponse\x12T\n\rExplainEntity\x12 .lineage.v1.ExplainEntityRequest\x1a!.lineage.v1.ExplainEntityResponse\x12Q\n\x0cQueryColumns\x12\x1f.lineage.v1.QueryColumnsRequest\x1a .lineage.v1.QueryColumnsResponse\x12`\n\x11ListInputFeatures\x12$.lineage.v1.ListInputFeaturesRequest\x1a%.lineage.v1.ListInputFeaturesResponse\x12]\n\x10ListFeatureUsers\x12#.lineage.v1.ListFeatureUsersRequest\x1a$.lineage.v1.ListFeatureUsersResponse\x12\x45\n\x08ListRuns\x12\x1b.lineage.v1.ListRunsRequest\x1a\x1c.lineage.v1.ListRunsResponse\x12K\n\nListEvents\x12\x1d.lineage.v1.ListEventsRequest\x1a\x1e.lineage.v1.ListEventsResponse\x12\x42\n\x07\x41\x64\x64Tags\x12\x1a.lineage.v1.AddTagsRequest\x1a\x1b.lineage.v1.AddTagsResponse\x12K\n\nDeleteTags\x12\x1d.lineage.v1.DeleteTagsRequest\x1a\x1e.lineage.v1.DeleteTagsResponse\x12\x45\n\x08ListTags\x12\x1b.lineage.v1.ListTagsRequest\x1a\x1c.lineage.v1.ListTagsResponse\x12T\n\rDescribeGraph\x12 .lineage.v1.DescribeGraphRequest\x1a!.lineage.v1.DescribeGraphResponseP\x00P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lineage.v1.lineage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KIND']._serialized_start=1433
-  _globals['_KIND']._serialized_end=1548
-  _globals['_DIRECTION']._serialized_start=1550
-  _globals['_DIRECTION']._serialized_end=1631
-  _globals['_ENTITY']._serialized_start=104
-  _globals['_ENTITY']._serialized_end=395
-  _globals['_ASSOCIATION']._serialized_start=397
-  _globals['_ASSOCIATION']._serialized_end=461
-  _globals['_RECORDREQUEST']._serialized_start=464
-  _globals['_RECORDREQUEST']._serialized_end=628
-  _globals['_RECORDRESPONSE']._serialized_start=630
-  _globals['_RECORDRESPONSE']._serialized_end=702
-  _globals['_DESCRIBEENTITYREQUEST']._serialized_start=704
-  _globals['_DESCRIBEENTITYREQUEST']._serialized_end=740
-  _globals['_DESCRIBEENTITYRESPONSE']._serialized_start=742
-  _globals['_DESCRIBEENTITYRESPONSE']._serialized_end=802
-  _globals['_FINDENTITIESREQUEST']._serialized_start=804
-  _globals['_FINDENTITIESREQUEST']._serialized_end=905
-  _globals['_FINDENTITIESRESPONSE']._serialized_start=907
-  _globals['_FINDENTITIESRESPONSE']._serialized_end=967
-  _globals['_QUERYLINEAGEREQUEST']._serialized_start=970
-  _globals['_QUERYLINEAGEREQUEST']._serialized_end=1190
-  _globals['_QUERYLINEAGERESPONSE']._serialized_start=1192
-  _globals['_QUERYLINEAGERESPONSE']._serialized_end=1319
-  _globals['_VERIFYLOGREQUEST']._serialized_start=1321
-  _globals['_VERIFYLOGREQUEST']._serialized_end=1339
-  _globals['_VERIFYLOGRESPONSE']._serialized_start=1341
-  _globals['_VERIFYLOGRESPONSE']._serialized_end=1431
-  _globals['_LINEAGE']._serialized_start=1634
-  _globals['_LINEAGE']._serialized_end=2037
+  _globals['_RECORDREQUEST']._serialized_start=94
+  _globals['_RECORDREQUEST']._serialized_end=476
+  _globals['_RECORDRESPONSE']._serialized_start=478
+  _globals['_RECORDRESPONSE']._serialized_end=550
+  _globals['_DESCRIBEENTITYREQUEST']._serialized_start=552
+  _globals['_DESCRIBEENTITYREQUEST']._serialized_end=621
+  _globals['_DESCRIBEENTITYRESPONSE']._serialized_start=623
+  _globals['_DESCRIBEENTITYRESPONSE']._serialized_end=683
+  _globals['_FINDENTITIESREQUEST']._serialized_start=686
+  _globals['_FINDENTITIESREQUEST']._serialized_end=820
+  _globals['_FINDENTITIESRESPONSE']._serialized_start=822
+  _globals['_FINDENTITIESRESPONSE']._serialized_end=882
+  _globals['_QUERYLINEAGEREQUEST']._serialized_start=885
+  _globals['_QUERYLINEAGEREQUEST']._serialized_end=1267
+  _globals['_QUERYLINEAGERESPONSE']._serialized_start=1270
+  _globals['_QUERYLINEAGERESPONSE']._serialized_end=1479
+  _globals['_VERIFYLOGREQUEST']._serialized_start=1481
+  _globals['_VERIFYLOGREQUEST']._serialized_end=1499
+  _globals['_VERIFYLOGRESPONSE']._serialized_start=1501
+  _globals['_VERIFYLOGRESPONSE']._serialized_end=1591
+  _globals['_LINEAGE']._serialized_start=1594
+  _globals['_LINEAGE']._serialized_end=3234
 # @@protoc_insertion_point(module_scope)

@@ -1,136 +1,139 @@
-import datetime
-
-from google.protobuf import struct_pb2 as _struct_pb2
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from lineage.v1 import entity_pb2 as _entity_pb2
+from lineage.v1 import questions_pb2 as _questions_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from lineage.v1.entity_pb2 import Entity as Entity
+from lineage.v1.entity_pb2 import Facet as Facet
+from lineage.v1.entity_pb2 import Association as Association
+from lineage.v1.entity_pb2 import Run as Run
+from lineage.v1.entity_pb2 import ColumnEdge as ColumnEdge
+from lineage.v1.entity_pb2 import ColumnLineage as ColumnLineage
+from lineage.v1.entity_pb2 import Tag as Tag
+from lineage.v1.entity_pb2 import Alias as Alias
+from lineage.v1.entity_pb2 import EntityFilter as EntityFilter
+from lineage.v1.entity_pb2 import AsOf as AsOf
+from lineage.v1.entity_pb2 import Kind as Kind
+from lineage.v1.entity_pb2 import Direction as Direction
+from lineage.v1.questions_pb2 import SearchEntitiesRequest as SearchEntitiesRequest
+from lineage.v1.questions_pb2 import SearchEntitiesResponse as SearchEntitiesResponse
+from lineage.v1.questions_pb2 import FindPathsRequest as FindPathsRequest
+from lineage.v1.questions_pb2 import FindPathsResponse as FindPathsResponse
+from lineage.v1.questions_pb2 import CommonEntitiesRequest as CommonEntitiesRequest
+from lineage.v1.questions_pb2 import CommonEntitiesResponse as CommonEntitiesResponse
+from lineage.v1.questions_pb2 import DiffLineageRequest as DiffLineageRequest
+from lineage.v1.questions_pb2 import DiffLineageResponse as DiffLineageResponse
+from lineage.v1.questions_pb2 import ExplainEntityRequest as ExplainEntityRequest
+from lineage.v1.questions_pb2 import ExplainEntityResponse as ExplainEntityResponse
+from lineage.v1.questions_pb2 import FeatureUse as FeatureUse
+from lineage.v1.questions_pb2 import ListInputFeaturesRequest as ListInputFeaturesRequest
+from lineage.v1.questions_pb2 import ListInputFeaturesResponse as ListInputFeaturesResponse
+from lineage.v1.questions_pb2 import ListFeatureUsersRequest as ListFeatureUsersRequest
+from lineage.v1.questions_pb2 import ListFeatureUsersResponse as ListFeatureUsersResponse
+from lineage.v1.questions_pb2 import QueryColumnsRequest as QueryColumnsRequest
+from lineage.v1.questions_pb2 import QueryColumnsResponse as QueryColumnsResponse
+from lineage.v1.questions_pb2 import ListRunsRequest as ListRunsRequest
+from lineage.v1.questions_pb2 import ListRunsResponse as ListRunsResponse
+from lineage.v1.questions_pb2 import EventSummary as EventSummary
+from lineage.v1.questions_pb2 import ListEventsRequest as ListEventsRequest
+from lineage.v1.questions_pb2 import ListEventsResponse as ListEventsResponse
+from lineage.v1.questions_pb2 import AddTagsRequest as AddTagsRequest
+from lineage.v1.questions_pb2 import AddTagsResponse as AddTagsResponse
+from lineage.v1.questions_pb2 import DeleteTagsRequest as DeleteTagsRequest
+from lineage.v1.questions_pb2 import DeleteTagsResponse as DeleteTagsResponse
+from lineage.v1.questions_pb2 import ListTagsRequest as ListTagsRequest
+from lineage.v1.questions_pb2 import ListTagsResponse as ListTagsResponse
+from lineage.v1.questions_pb2 import DescribeGraphRequest as DescribeGraphRequest
+from lineage.v1.questions_pb2 import DescribeGraphResponse as DescribeGraphResponse
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    KIND_UNSPECIFIED: _ClassVar[Kind]
-    TRIAL_COMPONENT: _ClassVar[Kind]
-    TRIAL: _ClassVar[Kind]
-    EXPERIMENT: _ClassVar[Kind]
-    CONTEXT: _ClassVar[Kind]
-    ACTION: _ClassVar[Kind]
-    ARTIFACT: _ClassVar[Kind]
-
-class Direction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    DIRECTION_UNSPECIFIED: _ClassVar[Direction]
-    ASCENDANTS: _ClassVar[Direction]
-    DESCENDANTS: _ClassVar[Direction]
-    BOTH: _ClassVar[Direction]
-KIND_UNSPECIFIED: Kind
-TRIAL_COMPONENT: Kind
-TRIAL: Kind
-EXPERIMENT: Kind
-CONTEXT: Kind
-ACTION: Kind
-ARTIFACT: Kind
-DIRECTION_UNSPECIFIED: Direction
-ASCENDANTS: Direction
-DESCENDANTS: Direction
-BOTH: Direction
-
-class Entity(_message.Message):
-    __slots__ = ("uid", "kind", "type", "name", "source_uri", "content_hash", "version", "state", "properties", "created", "modified")
-    UID_FIELD_NUMBER: _ClassVar[int]
-    KIND_FIELD_NUMBER: _ClassVar[int]
-    TYPE_FIELD_NUMBER: _ClassVar[int]
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    SOURCE_URI_FIELD_NUMBER: _ClassVar[int]
-    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    STATE_FIELD_NUMBER: _ClassVar[int]
-    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
-    CREATED_FIELD_NUMBER: _ClassVar[int]
-    MODIFIED_FIELD_NUMBER: _ClassVar[int]
-    uid: str
-    kind: Kind
-    type: str
-    name: str
-    source_uri: str
-    content_hash: str
-    version: int
-    state: str
-    properties: _struct_pb2.Struct
-    created: _timestamp_pb2.Timestamp
-    modified: _timestamp_pb2.Timestamp
-    def __init__(self, uid: _Optional[str] = ..., kind: _Optional[_Union[Kind, str]] = ..., type: _Optional[str] = ..., name: _Optional[str] = ..., source_uri: _Optional[str] = ..., content_hash: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[str] = ..., properties: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., modified: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
-
-class Association(_message.Message):
-    __slots__ = ("source", "destination", "type")
-    SOURCE_FIELD_NUMBER: _ClassVar[int]
-    DESTINATION_FIELD_NUMBER: _ClassVar[int]
-    TYPE_FIELD_NUMBER: _ClassVar[int]
-    source: str
-    destination: str
-    type: str
-    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
+KIND_UNSPECIFIED: _entity_pb2.Kind
+TRIAL_COMPONENT: _entity_pb2.Kind
+TRIAL: _entity_pb2.Kind
+EXPERIMENT: _entity_pb2.Kind
+CONTEXT: _entity_pb2.Kind
+ACTION: _entity_pb2.Kind
+ARTIFACT: _entity_pb2.Kind
+DIRECTION_UNSPECIFIED: _entity_pb2.Direction
+ASCENDANTS: _entity_pb2.Direction
+DESCENDANTS: _entity_pb2.Direction
+BOTH: _entity_pb2.Direction
+EITHER: _entity_pb2.Direction
 
 class RecordRequest(_message.Message):
-    __slots__ = ("event_uid", "actor", "kind", "entities", "associations", "cycles")
+    __slots__ = ("event_uid", "actor", "kind", "entities", "associations", "cycles", "columns", "runs", "tags", "aliases", "retract", "ends")
     EVENT_UID_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     ASSOCIATIONS_FIELD_NUMBER: _ClassVar[int]
     CYCLES_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    RETRACT_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
     event_uid: str
     actor: str
     kind: str
-    entities: _containers.RepeatedCompositeFieldContainer[Entity]
-    associations: _containers.RepeatedCompositeFieldContainer[Association]
+    entities: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Entity]
+    associations: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Association]
     cycles: bool
-    def __init__(self, event_uid: _Optional[str] = ..., actor: _Optional[str] = ..., kind: _Optional[str] = ..., entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[Association, _Mapping]]] = ..., cycles: bool = ...) -> None: ...
+    columns: _containers.RepeatedCompositeFieldContainer[_entity_pb2.ColumnLineage]
+    runs: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Run]
+    tags: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Tag]
+    aliases: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Alias]
+    retract: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Association]
+    ends: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Entity]
+    def __init__(self, event_uid: _Optional[str] = ..., actor: _Optional[str] = ..., kind: _Optional[str] = ..., entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ..., cycles: bool = ..., columns: _Optional[_Iterable[_Union[_entity_pb2.ColumnLineage, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[_entity_pb2.Run, _Mapping]]] = ..., tags: _Optional[_Iterable[_Union[_entity_pb2.Tag, _Mapping]]] = ..., aliases: _Optional[_Iterable[_Union[_entity_pb2.Alias, _Mapping]]] = ..., retract: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ..., ends: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ...) -> None: ...
 
 class RecordResponse(_message.Message):
     __slots__ = ("sequence", "entities")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     sequence: int
-    entities: _containers.RepeatedCompositeFieldContainer[Entity]
-    def __init__(self, sequence: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ...) -> None: ...
+    entities: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Entity]
+    def __init__(self, sequence: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ...) -> None: ...
 
 class DescribeEntityRequest(_message.Message):
-    __slots__ = ("uid",)
+    __slots__ = ("uid", "as_of")
     UID_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     uid: str
-    def __init__(self, uid: _Optional[str] = ...) -> None: ...
+    as_of: _entity_pb2.AsOf
+    def __init__(self, uid: _Optional[str] = ..., as_of: _Optional[_Union[_entity_pb2.AsOf, _Mapping]] = ...) -> None: ...
 
 class DescribeEntityResponse(_message.Message):
     __slots__ = ("entity",)
     ENTITY_FIELD_NUMBER: _ClassVar[int]
-    entity: Entity
-    def __init__(self, entity: _Optional[_Union[Entity, _Mapping]] = ...) -> None: ...
+    entity: _entity_pb2.Entity
+    def __init__(self, entity: _Optional[_Union[_entity_pb2.Entity, _Mapping]] = ...) -> None: ...
 
 class FindEntitiesRequest(_message.Message):
-    __slots__ = ("kind", "type", "name", "source_uri")
+    __slots__ = ("kind", "type", "name", "source_uri", "as_of")
     KIND_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_URI_FIELD_NUMBER: _ClassVar[int]
-    kind: Kind
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    kind: _entity_pb2.Kind
     type: str
     name: str
     source_uri: str
-    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., type: _Optional[str] = ..., name: _Optional[str] = ..., source_uri: _Optional[str] = ...) -> None: ...
+    as_of: _entity_pb2.AsOf
+    def __init__(self, kind: _Optional[_Union[_entity_pb2.Kind, str]] = ..., type: _Optional[str] = ..., name: _Optional[str] = ..., source_uri: _Optional[str] = ..., as_of: _Optional[_Union[_entity_pb2.AsOf, _Mapping]] = ...) -> None: ...
 
 class FindEntitiesResponse(_message.Message):
     __slots__ = ("entities",)
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
-    entities: _containers.RepeatedCompositeFieldContainer[Entity]
-    def __init__(self, entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ...) -> None: ...
+    entities: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Entity]
+    def __init__(self, entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ...) -> None: ...
 
 class QueryLineageRequest(_message.Message):
-    __slots__ = ("start", "direction", "depth", "types", "kinds", "include_edges", "max_results", "next_token")
+    __slots__ = ("start", "direction", "depth", "types", "kinds", "include_edges", "max_results", "next_token", "filter", "through", "limit", "max_walked", "as_of")
     START_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
@@ -139,25 +142,45 @@ class QueryLineageRequest(_message.Message):
     INCLUDE_EDGES_FIELD_NUMBER: _ClassVar[int]
     MAX_RESULTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    THROUGH_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MAX_WALKED_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     start: str
-    direction: Direction
+    direction: _entity_pb2.Direction
     depth: int
     types: _containers.RepeatedScalarFieldContainer[str]
-    kinds: _containers.RepeatedScalarFieldContainer[Kind]
+    kinds: _containers.RepeatedScalarFieldContainer[_entity_pb2.Kind]
     include_edges: bool
     max_results: int
     next_token: str
-    def __init__(self, start: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., depth: _Optional[int] = ..., types: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[Kind, str]]] = ..., include_edges: bool = ..., max_results: _Optional[int] = ..., next_token: _Optional[str] = ...) -> None: ...
+    filter: _entity_pb2.EntityFilter
+    through: _containers.RepeatedScalarFieldContainer[str]
+    limit: int
+    max_walked: int
+    as_of: _entity_pb2.AsOf
+    def __init__(self, start: _Optional[str] = ..., direction: _Optional[_Union[_entity_pb2.Direction, str]] = ..., depth: _Optional[int] = ..., types: _Optional[_Iterable[str]] = ..., kinds: _Optional[_Iterable[_Union[_entity_pb2.Kind, str]]] = ..., include_edges: bool = ..., max_results: _Optional[int] = ..., next_token: _Optional[str] = ..., filter: _Optional[_Union[_entity_pb2.EntityFilter, _Mapping]] = ..., through: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., max_walked: _Optional[int] = ..., as_of: _Optional[_Union[_entity_pb2.AsOf, _Mapping]] = ...) -> None: ...
 
 class QueryLineageResponse(_message.Message):
-    __slots__ = ("entities", "associations", "next_token")
+    __slots__ = ("entities", "associations", "next_token", "depths", "matches", "count", "truncated", "start")
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     ASSOCIATIONS_FIELD_NUMBER: _ClassVar[int]
     NEXT_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    entities: _containers.RepeatedCompositeFieldContainer[Entity]
-    associations: _containers.RepeatedCompositeFieldContainer[Association]
+    DEPTHS_FIELD_NUMBER: _ClassVar[int]
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    entities: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Entity]
+    associations: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Association]
     next_token: str
-    def __init__(self, entities: _Optional[_Iterable[_Union[Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[Association, _Mapping]]] = ..., next_token: _Optional[str] = ...) -> None: ...
+    depths: _containers.RepeatedScalarFieldContainer[int]
+    matches: _containers.RepeatedScalarFieldContainer[bool]
+    count: int
+    truncated: bool
+    start: str
+    def __init__(self, entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ..., next_token: _Optional[str] = ..., depths: _Optional[_Iterable[int]] = ..., matches: _Optional[_Iterable[bool]] = ..., count: _Optional[int] = ..., truncated: bool = ..., start: _Optional[str] = ...) -> None: ...
 
 class VerifyLogRequest(_message.Message):
     __slots__ = ()

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from lineage.v1 import lineage_pb2 as lineage_dot_v1_dot_lineage__pb2
+from lineage.v1 import questions_pb2 as lineage_dot_v1_dot_questions__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
 GRPC_VERSION = grpc.__version__
@@ -59,6 +60,81 @@ class LineageStub(object):
                 request_serializer=lineage_dot_v1_dot_lineage__pb2.VerifyLogRequest.SerializeToString,
                 response_deserializer=lineage_dot_v1_dot_lineage__pb2.VerifyLogResponse.FromString,
                 _registered_method=True)
+        self.SearchEntities = channel.unary_unary(
+                '/lineage.v1.Lineage/SearchEntities',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.SearchEntitiesRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.SearchEntitiesResponse.FromString,
+                _registered_method=True)
+        self.FindPaths = channel.unary_unary(
+                '/lineage.v1.Lineage/FindPaths',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.FindPathsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.FindPathsResponse.FromString,
+                _registered_method=True)
+        self.CommonAncestors = channel.unary_unary(
+                '/lineage.v1.Lineage/CommonAncestors',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.CommonEntitiesRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.CommonEntitiesResponse.FromString,
+                _registered_method=True)
+        self.CommonDescendants = channel.unary_unary(
+                '/lineage.v1.Lineage/CommonDescendants',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.CommonEntitiesRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.CommonEntitiesResponse.FromString,
+                _registered_method=True)
+        self.DiffLineage = channel.unary_unary(
+                '/lineage.v1.Lineage/DiffLineage',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.DiffLineageRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.DiffLineageResponse.FromString,
+                _registered_method=True)
+        self.ExplainEntity = channel.unary_unary(
+                '/lineage.v1.Lineage/ExplainEntity',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.ExplainEntityRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.ExplainEntityResponse.FromString,
+                _registered_method=True)
+        self.QueryColumns = channel.unary_unary(
+                '/lineage.v1.Lineage/QueryColumns',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.QueryColumnsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.QueryColumnsResponse.FromString,
+                _registered_method=True)
+        self.ListInputFeatures = channel.unary_unary(
+                '/lineage.v1.Lineage/ListInputFeatures',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.ListInputFeaturesRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.ListInputFeaturesResponse.FromString,
+                _registered_method=True)
+        self.ListFeatureUsers = channel.unary_unary(
+                '/lineage.v1.Lineage/ListFeatureUsers',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.ListFeatureUsersRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.ListFeatureUsersResponse.FromString,
+                _registered_method=True)
+        self.ListRuns = channel.unary_unary(
+                '/lineage.v1.Lineage/ListRuns',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.ListRunsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.ListRunsResponse.FromString,
+                _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/lineage.v1.Lineage/ListEvents',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
+        self.AddTags = channel.unary_unary(
+                '/lineage.v1.Lineage/AddTags',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.AddTagsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.AddTagsResponse.FromString,
+                _registered_method=True)
+        self.DeleteTags = channel.unary_unary(
+                '/lineage.v1.Lineage/DeleteTags',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.DeleteTagsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.DeleteTagsResponse.FromString,
+                _registered_method=True)
+        self.ListTags = channel.unary_unary(
+                '/lineage.v1.Lineage/ListTags',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.ListTagsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.ListTagsResponse.FromString,
+                _registered_method=True)
+        self.DescribeGraph = channel.unary_unary(
+                '/lineage.v1.Lineage/DescribeGraph',
+                request_serializer=lineage_dot_v1_dot_questions__pb2.DescribeGraphRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_questions__pb2.DescribeGraphResponse.FromString,
+                _registered_method=True)
 
 
 class LineageServicer(object):
@@ -99,6 +175,108 @@ class LineageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchEntities(self, request, context):
+        """The entities that fit in every way asked for, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindPaths(self, request, context):
+        """The ways from one entity to another, shortest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommonAncestors(self, request, context):
+        """What all of some entities come from, nearest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommonDescendants(self, request, context):
+        """What comes from all of some entities, nearest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffLineage(self, request, context):
+        """Why two entities differ: the smallest set of causes upstream of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainEntity(self, request, context):
+        """Where an entity comes from, and what uses it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryColumns(self, request, context):
+        """Walks from column to column.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInputFeatures(self, request, context):
+        """The features that feed a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeatureUsers(self, request, context):
+        """The models that use a column.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRuns(self, request, context):
+        """The executions of a job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvents(self, request, context):
+        """The newest events of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddTags(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTags(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTags(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeGraph(self, request, context):
+        """How much there is, and which event was the last at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LineageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +304,81 @@ def add_LineageServicer_to_server(servicer, server):
                     servicer.VerifyLog,
                     request_deserializer=lineage_dot_v1_dot_lineage__pb2.VerifyLogRequest.FromString,
                     response_serializer=lineage_dot_v1_dot_lineage__pb2.VerifyLogResponse.SerializeToString,
+            ),
+            'SearchEntities': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchEntities,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.SearchEntitiesRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.SearchEntitiesResponse.SerializeToString,
+            ),
+            'FindPaths': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindPaths,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.FindPathsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.FindPathsResponse.SerializeToString,
+            ),
+            'CommonAncestors': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommonAncestors,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.CommonEntitiesRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.CommonEntitiesResponse.SerializeToString,
+            ),
+            'CommonDescendants': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommonDescendants,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.CommonEntitiesRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.CommonEntitiesResponse.SerializeToString,
+            ),
+            'DiffLineage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffLineage,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.DiffLineageRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.DiffLineageResponse.SerializeToString,
+            ),
+            'ExplainEntity': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainEntity,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.ExplainEntityRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.ExplainEntityResponse.SerializeToString,
+            ),
+            'QueryColumns': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryColumns,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.QueryColumnsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.QueryColumnsResponse.SerializeToString,
+            ),
+            'ListInputFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInputFeatures,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.ListInputFeaturesRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.ListInputFeaturesResponse.SerializeToString,
+            ),
+            'ListFeatureUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeatureUsers,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.ListFeatureUsersRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.ListFeatureUsersResponse.SerializeToString,
+            ),
+            'ListRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRuns,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.ListRunsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.ListEventsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'AddTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddTags,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.AddTagsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.AddTagsResponse.SerializeToString,
+            ),
+            'DeleteTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTags,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.DeleteTagsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.DeleteTagsResponse.SerializeToString,
+            ),
+            'ListTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTags,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.ListTagsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.ListTagsResponse.SerializeToString,
+            ),
+            'DescribeGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeGraph,
+                    request_deserializer=lineage_dot_v1_dot_questions__pb2.DescribeGraphRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_questions__pb2.DescribeGraphResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +516,411 @@ class Lineage(object):
             '/lineage.v1.Lineage/VerifyLog',
             lineage_dot_v1_dot_lineage__pb2.VerifyLogRequest.SerializeToString,
             lineage_dot_v1_dot_lineage__pb2.VerifyLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchEntities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/SearchEntities',
+            lineage_dot_v1_dot_questions__pb2.SearchEntitiesRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.SearchEntitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindPaths(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/FindPaths',
+            lineage_dot_v1_dot_questions__pb2.FindPathsRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.FindPathsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommonAncestors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/CommonAncestors',
+            lineage_dot_v1_dot_questions__pb2.CommonEntitiesRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.CommonEntitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommonDescendants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/CommonDescendants',
+            lineage_dot_v1_dot_questions__pb2.CommonEntitiesRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.CommonEntitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffLineage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/DiffLineage',
+            lineage_dot_v1_dot_questions__pb2.DiffLineageRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.DiffLineageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainEntity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ExplainEntity',
+            lineage_dot_v1_dot_questions__pb2.ExplainEntityRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.ExplainEntityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryColumns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/QueryColumns',
+            lineage_dot_v1_dot_questions__pb2.QueryColumnsRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.QueryColumnsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInputFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ListInputFeatures',
+            lineage_dot_v1_dot_questions__pb2.ListInputFeaturesRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.ListInputFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeatureUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ListFeatureUsers',
+            lineage_dot_v1_dot_questions__pb2.ListFeatureUsersRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.ListFeatureUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ListRuns',
+            lineage_dot_v1_dot_questions__pb2.ListRunsRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ListEvents',
+            lineage_dot_v1_dot_questions__pb2.ListEventsRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/AddTags',
+            lineage_dot_v1_dot_questions__pb2.AddTagsRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.AddTagsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/DeleteTags',
+            lineage_dot_v1_dot_questions__pb2.DeleteTagsRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.DeleteTagsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ListTags',
+            lineage_dot_v1_dot_questions__pb2.ListTagsRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.ListTagsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/DescribeGraph',
+            lineage_dot_v1_dot_questions__pb2.DescribeGraphRequest.SerializeToString,
+            lineage_dot_v1_dot_questions__pb2.DescribeGraphResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,6 +31,7 @@ from featurestore.auth.arn import arn
 from featurestore.dataset import fingerprint_of
 from featurestore.embedded import open_store
 from featurestore.server import native_is_available
+from featurestore.server.access import action_and_resources
 from featurestore.v1 import (
     asof_pb2,
     control_pb2,
@@ -268,6 +269,21 @@ EVERY_CALL = [
     ("lineage", "FindEntities", lineage_pb2.FindEntitiesRequest()),
     ("lineage", "QueryLineage", lineage_pb2.QueryLineageRequest(start="x")),
     ("lineage", "VerifyLog", lineage_pb2.VerifyLogRequest()),
+    ("lineage", "SearchEntities", lineage_pb2.SearchEntitiesRequest()),
+    ("lineage", "FindPaths", lineage_pb2.FindPathsRequest()),
+    ("lineage", "CommonAncestors", lineage_pb2.CommonEntitiesRequest()),
+    ("lineage", "CommonDescendants", lineage_pb2.CommonEntitiesRequest()),
+    ("lineage", "DiffLineage", lineage_pb2.DiffLineageRequest()),
+    ("lineage", "ExplainEntity", lineage_pb2.ExplainEntityRequest()),
+    ("lineage", "QueryColumns", lineage_pb2.QueryColumnsRequest()),
+    ("lineage", "ListInputFeatures", lineage_pb2.ListInputFeaturesRequest()),
+    ("lineage", "ListFeatureUsers", lineage_pb2.ListFeatureUsersRequest()),
+    ("lineage", "ListRuns", lineage_pb2.ListRunsRequest()),
+    ("lineage", "ListEvents", lineage_pb2.ListEventsRequest()),
+    ("lineage", "AddTags", lineage_pb2.AddTagsRequest()),
+    ("lineage", "DeleteTags", lineage_pb2.DeleteTagsRequest()),
+    ("lineage", "ListTags", lineage_pb2.ListTagsRequest()),
+    ("lineage", "DescribeGraph", lineage_pb2.DescribeGraphRequest()),
     ("training", "CreateTrainingJob", training_pb2.CreateTrainingJobRequest()),
     ("training", "DescribeTrainingJob", training_pb2.DescribeTrainingJobRequest()),
     ("training", "ListTrainingJobs", training_pb2.ListTrainingJobsRequest()),
@@ -658,6 +674,24 @@ def test_an_erasure_names_the_token_and_the_log_names_no_identifier(client, allo
     assert "somebody-7" not in (home / "audit.log").read_text()
     bob = client(allow("sagemaker:DeleteRecord"))
     assert bob.code("control", "EraseRecords", request) == "PERMISSION_DENIED"
+
+
+def test_each_question_to_lineage_is_denied_or_allowed_by_itself_and_logged(client, allow, home):
+    calls = [call for call in EVERY_CALL if call[0] == "lineage"]
+    graph = arn("lineage-group", "*")
+    nobody = client(allow("*"))  # everything on feature groups, nothing on the graph
+    ada = client({"Effect": "Allow", "Action": "*", "Resource": graph})
+    one = client({"Effect": "Allow", "Action": "featureline:DiffLineage", "Resource": graph})
+    (home / "audit.log").unlink(missing_ok=True)
+    for call in calls:
+        assert nobody.code(*asked(call)) == "PERMISSION_DENIED", call[1]
+        assert ada.code(*asked(call)) in ("OK", "NOT_FOUND", "INVALID_ARGUMENT"), call[1]
+        assert (one.code(*asked(call)) == "PERMISSION_DENIED") is (call[1] != "DiffLineage")
+    lines = [line for line in audited(home) if line["resource"].endswith("lineage-group")]
+    actions = {action for call in calls for action, _ in action_and_resources(call[1], call[2])}
+    outcomes = {line["action"] for line in lines if line["outcome"] == "PERMISSION_DENIED"}
+    assert outcomes == actions
+    assert {line["action"] for line in lines if line["outcome"] != "PERMISSION_DENIED"} == actions
 
 
 def test_a_move_of_a_source_names_the_token_and_needs_its_own_action(client, allow, home):

@@ -17,6 +17,7 @@ from lineage import Graph
 from tests.benchmarks.harness import Bar, Figure, Size, compare, interleave, note
 from tests.benchmarks.lineage_graph import DEPTH, PROJECT, Networkx, Sql, record_graph
 from tests.benchmarks.lineage_job import Job, PlainFile, make_job
+from tests.benchmarks.lineage_mlmd import mlmd_python, write_jobs
 
 __all__ = ["run"]
 
@@ -48,7 +49,11 @@ _THREADS: Final = 8
 def run(size: Size, work: Path) -> list[Figure]:
     """Measure walks, then durable jobs."""
     sizes = _SIZES[size]
-    return [*_queries(size, sizes, work), *_durable_jobs(size, sizes, work)]
+    return [
+        *_queries(size, sizes, work),
+        *_durable_jobs(size, sizes, work),
+        *_beside_mlmd(size, sizes, work),
+    ]
 
 
 # -- walks ------------------------------------------------------------------------------------
@@ -65,10 +70,91 @@ def _queries(size: Size, sizes: _Sizes, work: Path) -> list[Figure]:
     starts = random.sample(nodes, min(len(nodes), sizes.queries + _WARM_UP))
     figures = [*_opening(shape, sizes, path, starts[0])]
     with lineage.open(path) as graph, closing(Sql(path)) as sql:
+        graph.mirroring.close()  # what is measured here is the file
         memory = Networkx(path)
         figures += _ascendants(size, shape, graph, sql, memory, starts)
         figures += _descendants(size, shape, sizes, graph, sql, memory, hubs)
+        del memory
+    figures += _mirrored(size, shape, path, starts, hubs)
     return figures
+
+
+def _mirrored(
+    size: Size, shape: str, path: Path, starts: Sequence[str], hubs: Sequence[str]
+) -> list[Figure]:
+    """The same questions with the associations in memory, and without."""
+    note("the same with the associations in memory")
+    with lineage.open(path) as mirrored, lineage.open(path) as stored:
+        stored.mirroring.close()
+        before = _resident_mb()
+        began = time.perf_counter()
+        mirrored.mirroring.load()
+        read_s = time.perf_counter() - began
+        graphs = (mirrored, stored)
+
+        def timed(ask: Callable[[Graph], object]) -> tuple[float, float]:
+            seconds = []
+            for graph in graphs:
+                began = time.perf_counter()
+                ask(graph)
+                seconds.append((time.perf_counter() - began) * 1000)
+            return seconds[0], seconds[1]
+
+        walks = [timed(lambda graph, start=start: _whole(graph, start)) for start in starts]
+        drawn = [timed(lambda graph, start=start: _drawn(graph, start)) for start in starts]
+        counts = [
+            timed(lambda graph, hub=hub: len(graph.query(hub, "descendants"))) for hub in hubs
+        ]
+        tables = [
+            timed(lambda graph, hub=hub: graph.query(hub, "descendants").to_arrow())
+            for hub in hubs[:3]
+        ]
+        resident = _resident_mb()
+    plain = "the same from the file, frontier by frontier"
+    rows: list[tuple[str, list[tuple[float, float]], float | None]] = [
+        (f"ascendants to depth {DEPTH}", walks[_WARM_UP:], 0.5),
+        (f"ascendants to depth {DEPTH} as a networkx graph", drawn[_WARM_UP:], 1.0),
+        ("all descendants of a hub", counts, 30.0),
+        ("all descendants of a hub as an Arrow table", tables, None),
+    ]
+    bars = size is Size.FULL
+    figures = [
+        compare(
+            f"{name}, associations in memory, {shape}: p50",
+            "ms",
+            [one for one, _ in values],
+            baseline=plain,
+            baseline_values=[other for _, other in values],
+            bar=Bar("value", "<=", limit) if bars and limit is not None else None,
+        )
+        for name, values, limit in rows
+    ]
+    return [
+        *figures,
+        compare(
+            f"resident memory with the associations ({read_s:.1f} s to read them), {shape}",
+            "MB",
+            [resident],
+            baseline="before they were read",
+            baseline_values=[before],
+            bar=Bar("value", "<=", 250.0) if bars else None,
+        ),
+    ]
+
+
+def _whole(graph: Graph, start: str) -> tuple[int, int]:
+    result = graph.query(start, "ascendants", depth=DEPTH)
+    return len(result.entities), len(result.associations)
+
+
+def _drawn(graph: Graph, start: str) -> object:
+    return graph.query(start, "ascendants", depth=DEPTH).to_networkx()
+
+
+def _resident_mb() -> float:
+    with open("/proc/self/status", encoding="ascii") as status:
+        kib = next(line.split()[1] for line in status if line.startswith("VmRSS"))
+    return int(kib) / 1024
 
 
 def _ascendants(
@@ -319,3 +405,38 @@ def _rate(spans: Sequence[_Span], writers: int, jobs_each: int) -> _Rate:
         raise RuntimeError(f"only {len(spans)} of {writers} writers came to their end")
     seconds = max(span[1] for span in spans) - min(span[0] for span in spans)
     return _Rate(writers * jobs_each / seconds, max(span[2] for span in spans))
+
+
+def _beside_mlmd(size: Size, sizes: _Sizes, work: Path) -> list[Figure]:
+    """Durable jobs of the same number of nodes and edges in ML Metadata's SQLite store."""
+    python = None if size is Size.TINY else mlmd_python()
+    if python is None:
+        note("ml-metadata is not installed and cannot be: left out")
+        return []
+    figures = []
+    for writers, ours in ((1, _threads), (_THREADS, _processes)):
+        note(f"durable jobs beside ML Metadata, {writers} writer(s)")
+        jobs = sizes.jobs_per_process
+        paths = (work / f"mlmd-{writers}-{turn}.db" for turn in range(2 * sizes.repeats))
+
+        def graph(ours: Any = ours, jobs: int = jobs) -> float:
+            return float(ours(next(paths), "graph", _THREADS, jobs).per_second)  # noqa: B023
+
+        def mlmd(writers: int = writers, jobs: int = jobs) -> float:
+            spans = write_jobs(python, next(paths), writers, jobs)  # noqa: B023
+            return _rate(spans, writers, jobs).per_second
+
+        samples = interleave({"graph": graph, "mlmd": mlmd}, repeats=sizes.repeats)
+        name = f"{_THREADS} threads" if writers == 1 else f"{_THREADS} processes"
+        least = 10.0 if writers == 1 else 5.0
+        figures.append(
+            compare(
+                f"durable jobs from {name}, beside ML Metadata",
+                "jobs/s",
+                samples["graph"],
+                baseline=f"ML Metadata, put_lineage_subgraph, {writers} process(es)",
+                baseline_values=samples["mlmd"],
+                bar=Bar("ratio", ">=", least),
+            )
+        )
+    return figures

@@ -16,6 +16,8 @@ from tests.docs.pages import run_examples
         ("ingest", 3),
         ("windowed-features", 4),
         ("ingest-run", 2),
+        ("lineage-capture", 5),
+        ("lineage-questions", 8),
     ],
 )
 def test_the_examples_of_a_page_run(name, expected, monkeypatch, tmp_path):

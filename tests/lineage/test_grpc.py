@@ -1,6 +1,5 @@
 """The service and the client: the words and errors of a graph, over the network."""
 
-import asyncio
 import math
 import socket
 import threading
@@ -17,14 +16,12 @@ import lineage
 from lineage import (
     EntityConflict,
     EntityNotFound,
-    Graph,
     InvalidAssociation,
     InvalidEntity,
     InvalidQuery,
     Kind,
     LineageClient,
     LineageError,
-    LineageService,
     Recorder,
     RecordingFailed,
     StoreClosed,
@@ -38,38 +35,11 @@ from lineage import (
 )
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
+from tests.lineage.serving import Server
 
 # Numbers that no kind and no direction has.
 _NINE: Any = 9
 _NONE: Any = 0
-
-
-class Server:
-    """A server on a thread of its own, as the product runs one."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.service = LineageService(graph, threads=4)
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        server = grpc.aio.server()
-        lineage_pb2_grpc.add_LineageServicer_to_server(self.service, server)
-        self.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        self._ready.set()
-        await self._stopping.wait()
-        await server.stop(None)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(10)
-        self.service.close()
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +90,18 @@ def test_what_is_recorded_over_the_network_is_in_the_graph(
     assert client.verify() == server.graph.verify()
 
 
-def test_the_largest_integers_arrive_as_text(server: Server, client: LineageClient) -> None:
-    stored = server.graph.record(
-        [context("C", "large", properties={"seed": 2**63 + 1, "fine": 2**53})], kind="T"
-    ).entities[0]
-    assert client.entity(stored.uid).properties == {"seed": str(2**63 + 1), "fine": 2**53}
+def test_numbers_that_a_struct_rounds_arrive_exactly(
+    server: Server, client: LineageClient, stub: Any
+) -> None:
+    properties: dict[str, Any] = {"seed": 2**63 + 1, "fine": 2**53, "deep": [{"x": -(2**60)}]}
+    stored = client.record([context("C", "large", properties=properties)], kind="T").entities[0]
+    assert client.entity(stored.uid) == server.graph.entity(stored.uid) == stored
+    assert stored.properties == properties
+    # A client that knows the Struct alone gets those beyond 2^53 as text.
+    old = stub.DescribeEntity(pb.DescribeEntityRequest(uid=stored.uid)).entity.properties
+    assert (old["seed"], old["fine"]) == (str(2**63 + 1), float(2**53))
+    whole = client.record([context("C", "whole", properties={"x": 2.0})], kind="T").entities[0]
+    assert type(client.entity(whole.uid).properties["x"]) is float
 
 
 def test_a_retried_call_is_recorded_once(client: LineageClient) -> None:

@@ -1,7 +1,9 @@
 """Every job runs in a recorder: what it leaves in the graph, however the job ends."""
 
 import asyncio
+import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -29,6 +31,8 @@ from lineage import (
 )
 from lineage.environment import environment_properties
 from lineage.log import Event
+
+ROOT = Path(lineage.__file__).parents[1]
 
 DATA = artifact("DataSet", "s3://b/data", content_hash="1", properties={"rows": 3})
 MODEL = artifact("Model", "s3://b/model.tar.gz", content_hash="9")
@@ -117,8 +121,14 @@ class TestACompletedJob:
 
     def test_two_events_tell_of_it(self, graph: Graph) -> None:
         with Recorder(graph, "TrainingJob", "j", actor="ci"):
-            assert graph.stats() == {"events": 1, "entities": 1, "associations": 0}
-            assert graph.find()[0].state == "InProgress"
+            assert graph.stats()["events"] == 1
+            [job] = graph.find(type="TrainingJob")
+            assert job.state == "InProgress"
+            # What it runs on is there once, and by its digest.
+            digest = job.properties["environment_digest"]
+            [environment] = graph.find(type="Environment")
+            assert environment.content_hash == digest
+            assert "numpy" in environment.properties["packages"]
         assert [(event.kind, event.actor) for event in events(graph)] == [
             ("JobStarted", "ci"),
             ("JobCompleted", "ci"),
@@ -177,8 +187,25 @@ class TestRunAgain:
             with Recorder(graph, "TrainingJob", "j") as job:
                 job.input(DATA)
                 job.output(MODEL)
-        assert graph.stats() == {"events": 4, "entities": 3, "associations": 2}
+        counted = graph.stats()
+        assert (counted["events"], counted["associations"]) == (4, 2)
+        assert len(graph.query(job.entity, "both")) == 3
         assert job.entity.state == "Completed"
+        runs = graph.runs(job.entity)
+        assert [run.properties["attempt"] for run in runs] == [1, 2]
+        assert {run.state for run in runs} == {"Completed"}
+        assert all(run.started_us and run.ended_us for run in runs)
+        assert job.entity.properties["attempt"] == 2
+
+    def test_a_failure_stays_with_its_run(self, graph: Graph) -> None:
+        failed = Recorder(graph, "TrainingJob", "j")
+        with pytest.raises(ValueError, match="bad"), failed:
+            raise ValueError("bad")
+        with Recorder(graph, "TrainingJob", "j") as job:
+            job.metric("auc", 0.5)
+        first, second = graph.runs(job.entity)
+        assert (first.state, first.properties["failure_reason"]) == ("Failed", "ValueError: bad")
+        assert (second.state, second.properties["metrics"]) == ("Completed", {"auc": 0.5})
 
     def test_a_later_run_does_not_inherit_an_outcome(self, graph: Graph) -> None:
         failed = Recorder(graph, "TrainingJob", "j")
@@ -358,21 +385,58 @@ class TestEnvironment:
         assert "code_version" not in found
 
     def test_the_commit_around_the_script_is_its_version(self, tmp_path: Path) -> None:
-        from lineage.environment import _commit
+        from lineage.environment import _head_commit, _repository
+
+        def commit(folder: Path) -> str | None:
+            found = _repository(folder)
+            return found and _head_commit(found[1])
 
         git = tmp_path / ".git"
         inner = tmp_path / "src" / "deep"
         inner.mkdir(parents=True)
-        assert _commit(inner) is None
+        assert commit(inner) is None
         (git / "refs" / "heads").mkdir(parents=True)
         (git / "HEAD").write_text("ref: refs/heads/main\n")
-        assert _commit(inner) is None
+        assert commit(inner) is None
         (git / "packed-refs").write_text(f"# pack-refs\n{'b' * 40} refs/heads/main\n")
-        assert _commit(inner) == "b" * 40
+        assert commit(inner) == "b" * 40
         (git / "refs" / "heads" / "main").write_text("a" * 40 + "\n")
-        assert _commit(inner) == "a" * 40
+        assert commit(inner) == "a" * 40
         (git / "HEAD").write_text("c" * 40 + "\n")
-        assert _commit(inner) == "c" * 40
+        assert commit(inner) == "c" * 40
+
+    def test_changes_that_are_not_committed_are_told(self, tmp_path: Path) -> None:
+        """In a process of its own, whose working folder is a repository."""
+        script = (
+            "import json; from lineage.environment import *; "
+            "print(json.dumps([environment_properties(), "
+            "[vars(e)['properties'] for e in environment_artifacts()]], default=str))"
+        )
+
+        def run(*command: str) -> str:
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "GIT_CONFIG_GLOBAL": "/dev/null"}
+            return subprocess.run(
+                command, cwd=tmp_path, check=True, capture_output=True, text=True, env=environment
+            ).stdout
+
+        run("git", "init", "-q")
+        run("git", "remote", "add", "origin", "https://me:secret@example.org/r.git")
+        (tmp_path / "a.txt").write_text("one\n")
+        run("git", "add", "a.txt")
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        run("git", *who, "commit", "-q", "-m", "first")
+        clean, _ = json.loads(run(sys.executable, "-c", script))
+        assert clean["code_dirty"] is False
+        assert clean["code_repository"] == "https://example.org/r.git"
+        assert len(clean["code_version"]) == 40
+        (tmp_path / "a.txt").write_text("two\n")
+        (tmp_path / "new.txt").touch()
+        dirty, (environment, changes) = json.loads(run(sys.executable, "-c", script))
+        assert dirty["code_dirty"] is True
+        assert dirty["code_untracked"] == ["new.txt"]
+        assert "+two" in changes["code_diff"]
+        assert changes["digest"] == dirty["code_diff_digest"]
+        assert "pytest" in environment["packages"]
 
     def test_it_is_found_once(self) -> None:
         assert environment_properties() is environment_properties()

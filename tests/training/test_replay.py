@@ -95,6 +95,23 @@ def test_a_model_of_a_dataset_comes_out_bit_for_bit(store: Any, tmp_path: Path) 
     assert "equal, bit for bit" in report.to_text()
 
 
+def test_a_feature_is_followed_into_the_model_and_its_importance(store: Any) -> None:
+    weather(store)
+    training.train(store, dataset_job(store)).check()
+    group = store.graph.find(type="FeatureGroup")[0]
+    reached = store.graph.columns(group, "temp", "descendants")
+    assert [(column.column, column.depth) for column in reached] == [
+        ("temp", 0),
+        ("temp", 1),
+        ("temp", 2),
+    ]
+    assert reached.columns[-1].entity == model_of(store)
+    assert reached.links[-1].properties == {"importance": 1.0}
+    back = store.graph.columns(model_of(store), "temp")
+    assert group.uid in {column.entity for column in back}
+    assert {link.subtype for link in back.links} >= {"IDENTITY", "TRANSFORMATION", "JOIN"}
+
+
 def test_other_data_is_named_as_the_first_difference(
     store: Any, make_job: Callable[..., TrainingJob], flight_files: dict[str, Path]
 ) -> None:

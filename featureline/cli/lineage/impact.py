@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 import training
-from featureline.cli.graph import find_start
+from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit, emit_table, progress
 from featureline.cli.store import common_options, open_any, open_embedded
 from featurestore import InvalidRequest

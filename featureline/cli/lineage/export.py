@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from featureline.cli.graph import find_start
+from featureline.cli.lineage.options import walk_options
+from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any, open_embedded
 from lineage import Graph, LineageResult
@@ -18,17 +20,8 @@ __all__ = ["export", "imports"]
 
 
 @click.command()
-@click.argument("start", required=False)
+@partial(walk_options, is_optional=True)
 @click.option("--all", "whole", is_flag=True, help="The whole graph instead of START's part.")
-@click.option(
-    "--direction",
-    type=click.Choice(["ascendants", "descendants", "both", "either"]),
-    default="both",
-    show_default=True,
-    help="What it comes from, what it reaches, or all that is connected; either: the first two.",
-)
-@click.option("--depth", type=click.IntRange(min=1), help="Associations from START.")
-@click.option("--type", "types", multiple=True, help="Only these types, and what lies between.")
 @click.option(
     "--format",
     "form",
@@ -41,10 +34,8 @@ __all__ = ["export", "imports"]
 @common_options
 def export(
     start: str | None,
+    options: dict[str, Any],
     whole: bool,
-    direction: str,
-    depth: int | None,
-    types: tuple[str, ...],
     form: str | None,
     out: Path | None,
     home: Path | None,
@@ -56,6 +47,7 @@ def export(
         raise click.UsageError("give START, or --all for the whole graph")
     if whole and connect is not None:
         raise click.UsageError("--all reads the files of a home; use --home, or give START")
+    as_of = options["as_of"]
     chosen = as_format(form or ("mermaid" if out is None else None), out)
     if chosen == "parquet" and out is None:
         raise click.UsageError("parquet is a folder of files; give --out FOLDER")
@@ -65,15 +57,13 @@ def export(
         graph: Any = store.graph  # a LineageClient, when it is a server's
         result: LineageResult | None = None
         if start is not None:
-            result = graph.query(
-                find_start(graph, start), direction, depth=depth, types=list(types) or None
-            )
+            result = graph.query(find_start(graph, start), **options)
         if out is None:
             # A server keeps columns and runs to itself; a result holds the rest.
-            click.echo(_text(graph, result, chosen), nl=False)
+            click.echo(_text(graph, result, chosen, as_of), nl=False)
             return
         if isinstance(graph, Graph):
-            graph.export(out, chosen, of=result)
+            graph.export(out, chosen, of=result, as_of=as_of)
         else:
             export_part(Part(result), out, chosen)
         count = graph.stats()["entities"] if result is None else len(result)
@@ -82,9 +72,9 @@ def export(
     emit(body, as_json=as_json, text=f"{count:,} {noun} as {chosen}: {out}")
 
 
-def _text(graph: Any, result: LineageResult | None, form: str) -> str:
+def _text(graph: Any, result: LineageResult | None, form: str, as_of: Any) -> str:
     if isinstance(graph, Graph):
-        return str(graph.export_text(form, of=result))
+        return str(graph.export_text(form, of=result, as_of=as_of))
     return export_text(Part(result), form)
 
 

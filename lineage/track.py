@@ -1,0 +1,429 @@
+"""Tracking: any function or stretch of a program recorded as a job."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import inspect
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
+from contextvars import ContextVar, Token
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Final, Self, final, get_args, get_origin, get_type_hints
+
+from lineage.association import AssociationType
+from lineage.column import ColumnEdge
+from lineage.content import as_artifact, is_content
+from lineage.entity import End, Entity, Kind, plain_json
+from lineage.errors import InvalidEntity
+from lineage.graph import Graph
+from lineage.home import open_home
+from lineage.log import new_uid
+from lineage.recorder import Recorder, RecordsLineage
+
+_MAX_TEXT: Final = 1_000
+
+
+@final
+class Input:
+    """Marks a parameter, in `Annotated`, whose argument is data that the function reads."""
+
+
+@final
+class Output:
+    """Marks a parameter, in `Annotated`, whose argument names what the function writes."""
+
+
+@final
+class TrackedRun:
+    """One call, or one `with` block, while it runs.
+
+    Args:
+        recorder: that records it.
+        uid: names the run.
+        parent: uid of the run around it; "" when there is none.
+    """
+
+    def __init__(self, recorder: Recorder, uid: str, parent: str) -> None:
+        self._recorder = recorder
+        self.uid = uid
+        self.parent = parent
+
+    @property
+    def entity(self) -> Entity:
+        """The job, as last recorded."""
+        return self._recorder.entity
+
+    def input(self, value: object, *, type: str = "DataSet", name: str = "") -> Entity:
+        """Name something that is read; see `lineage.content.as_artifact` for what it may be.
+
+        Raises:
+            InvalidEntity: there is nothing at the path, or the value is no content.
+            EntityNotFound: no entity has this uid.
+        """
+        return self._recorder.input(as_artifact(value, type=type, name=name))
+
+    def output(self, value: object, *, type: str = "DataSet", name: str = "") -> Entity:
+        """Name something that is written; as `input`."""
+        return self._recorder.output(as_artifact(value, type=type, name=name))
+
+    def associate(self, source: End, destination: End, type: AssociationType | str) -> None:
+        """Connect two other entities."""
+        self._recorder.associate(source, destination, type)
+
+    def columns(self, destination: End, edges: Collection[ColumnEdge]) -> None:
+        """Say which columns went into those of what is written."""
+        self._recorder.columns(destination, edges)
+
+    def parameter(self, name: str, value: object) -> None:
+        """Set a parameter, a JSON value."""
+        self._recorder.parameter(name, value)
+
+    def metric(self, name: str, value: float, *, step: int | None = None) -> None:
+        """Set a metric; the last value counts."""
+        self._recorder.metric(name, value, step=step)
+
+    def property(self, name: str, value: object) -> None:
+        """Set any other property, a JSON value."""
+        self._recorder.property(name, value)
+
+
+_CURRENT: ContextVar[TrackedRun | None] = ContextVar("lineage run", default=None)
+
+
+def current_run() -> TrackedRun | None:
+    """The innermost tracked call or block around the caller, or None."""
+    return _CURRENT.get()
+
+
+@functools.cache
+def _graph_of(home: Path) -> Graph:
+    graph = open_home(home)
+    atexit.register(graph.close)
+    return graph
+
+
+def default_graph() -> Graph:
+    """The graph of `$FEATURELINE_HOME`, else of `./.featureline`; opened once per process.
+
+    Raises:
+        StoreUnavailable: it cannot be opened.
+    """
+    return _graph_of(Path(os.environ.get("FEATURELINE_HOME") or ".featureline").resolve())
+
+
+@final
+class Tracker:
+    """Records a function's calls as its decorator, or a stretch of code as a `with` block.
+
+    Made by `lineage.track`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        graph: RecordsLineage | None,
+        inputs: Collection[str],
+        outputs: Collection[str],
+        ignore: Collection[str],
+    ) -> None:
+        self._name = name
+        self._type = type
+        self._graph = graph
+        self._inputs = frozenset(inputs)
+        self._outputs = frozenset(outputs)
+        self._ignore = frozenset(ignore)
+        self._open: list[_Block] = []
+
+    def __enter__(self) -> TrackedRun:
+        block = _Block(self._graph or default_graph(), self._type, self._name or "block", {})
+        run = block.__enter__()
+        self._open.append(block)
+        return run
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.pop().__exit__(kind, error, traceback)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Record every call of a function: plain, async, or a generator."""
+        call = _Call(
+            function,
+            self._name or function.__qualname__.replace(".<locals>", ""),
+            self._type,
+            self._graph,
+            self._inputs,
+            self._outputs,
+            self._ignore,
+        )
+        if inspect.isasyncgenfunction(function):
+
+            @functools.wraps(function)
+            async def async_items(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+                with call.begun(args, kwargs):
+                    async for item in function(*args, **kwargs):
+                        yield item
+
+            return async_items
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                with call.begun(args, kwargs) as block:
+                    return block.returned(await function(*args, **kwargs))
+
+            return awaited
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def items(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+                with call.begun(args, kwargs) as block:
+                    return block.returned((yield from function(*args, **kwargs)))
+
+            return items
+
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with call.begun(args, kwargs) as block:
+                return block.returned(function(*args, **kwargs))
+
+        return called
+
+
+def track(
+    function: Callable[..., Any] | str | None = None,
+    /,
+    *,
+    name: str = "",
+    type: str = "Function",
+    graph: RecordsLineage | None = None,
+    inputs: Collection[str] = (),
+    outputs: Collection[str] = (),
+    ignore: Collection[str] = (),
+) -> Any:
+    """Record what a function, or a stretch of code, reads, makes and returns.
+
+    As a decorator each call is a job of its own: arguments that are JSON become parameters;
+    tables, arrays, artifacts and `Path`s that exist become inputs; a table, array, artifact or
+    `Path` that is returned, alone or in a tuple, list or dict, becomes an output; an exception
+    makes the job Failed and goes through. A call inside another names it as its parent. Inside
+    the function `lineage.current_run()` takes what cannot be seen from outside.
+
+    Args:
+        function: what is decorated, or the name of a block.
+        name: of the job; by default the function's.
+        type: of the job.
+        graph: where to record: a `Graph` or `LineageClient`; by default `default_graph()`.
+        inputs: parameters whose arguments are data that is read, such as paths as text.
+        outputs: parameters whose arguments are paths or uris that are written.
+        ignore: parameters that are not recorded, such as passwords.
+
+    Raises:
+        RecordingFailed: lineage cannot be written; the call fails.
+
+    >>> from lineage import Graph, MemoryStore
+    >>> import pyarrow as pa
+    >>> graph = Graph(MemoryStore())
+    >>> @track(graph=graph)
+    ... def doubled(table, factor=2):
+    ...     return pa.table({"x": [factor * value for value in table["x"].to_pylist()]})
+    >>> made = doubled(pa.table({"x": [1, 2]}))
+    >>> [entity.type for entity in graph.query(as_artifact(made))]
+    ['DataSet', 'Function', 'DataSet']
+    >>> graph.find(type="Function")[0].properties["parameters"]
+    {'factor': 2}
+    """
+    title = function if isinstance(function, str) else name
+    tracker = Tracker(title, type, graph, inputs, outputs, ignore)
+    return tracker(function) if callable(function) else tracker
+
+
+@final
+class _Block:
+    """One recorded stretch: the recorder, and its place among the runs around it."""
+
+    def __init__(
+        self, graph: RecordsLineage, type: str, name: str, properties: Mapping[str, object]
+    ) -> None:
+        uid = new_uid()
+        around = _CURRENT.get()
+        parent = "" if around is None else around.uid
+        self.outputs: dict[str, object] = {}
+        # Each run is an entity: what two calls read and wrote must not run together.
+        self._recorder = Recorder(
+            graph,
+            type,
+            f"{name}-{uid}",
+            kind=Kind.TRIAL_COMPONENT,
+            properties={
+                **properties,
+                "run": uid,
+                **({} if around is None else {"parent_run": parent, "parent": around.entity.uid}),
+            },
+        )
+        self._run = TrackedRun(self._recorder, uid, parent)
+        self._token: Token[TrackedRun | None] | None = None
+
+    def __enter__(self) -> TrackedRun:
+        self._recorder.__enter__()
+        self._token = _CURRENT.set(self._run)
+        return self._run
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            # A generator may be closed in another context than it was begun in.
+            try:
+                _CURRENT.reset(self._token)
+            except ValueError:
+                _CURRENT.set(None)
+        self._recorder.__exit__(kind, error, traceback)
+
+
+@final
+class _Call:
+    """A tracked function, and how its arguments are taken."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        type: str,
+        graph: RecordsLineage | None,
+        inputs: frozenset[str],
+        outputs: frozenset[str],
+        ignore: frozenset[str],
+    ) -> None:
+        self._signature = inspect.signature(function)
+        marked = _marked(function)
+        self._inputs = inputs | {n for n, marker in marked.items() if marker is Input}
+        self._outputs = outputs | {n for n, marker in marked.items() if marker is Output}
+        self._ignore = ignore
+        for named in self._inputs | self._outputs | ignore:
+            if named not in self._signature.parameters:
+                raise InvalidEntity(
+                    f"track({name}): expected names of parameters "
+                    f"({', '.join(self._signature.parameters)}), got {named!r}"
+                )
+        self._name = name
+        self._type = type
+        self._graph = graph
+        self._properties: dict[str, object] = {
+            "function": f"{function.__module__}.{function.__qualname__}"
+        }
+        try:
+            source = inspect.getsource(function)
+        except (OSError, TypeError):
+            pass  # typed at a prompt, or built in
+        else:
+            self._properties["function_digest"] = hashlib.sha256(source.encode()).hexdigest()
+
+    def begun(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Bound:
+        """A call with these arguments; wrong ones are the function's own to refuse."""
+        block = _Block(self._graph or default_graph(), self._type, self._name, self._properties)
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError:
+            return _Bound(block, {}, frozenset(), frozenset())
+        bound.apply_defaults()
+        arguments = {n: v for n, v in bound.arguments.items() if n not in self._ignore}
+        return _Bound(block, arguments, self._inputs, self._outputs)
+
+
+@final
+class _Bound:
+    """One call: its arguments recorded at the start, what it returns and writes at the end."""
+
+    def __init__(
+        self,
+        block: _Block,
+        arguments: Mapping[str, Any],
+        inputs: frozenset[str],
+        outputs: frozenset[str],
+    ) -> None:
+        self._block = block
+        self._arguments = arguments
+        self._inputs = inputs
+        self._outputs = outputs
+        self._run: TrackedRun | None = None
+
+    def __enter__(self) -> Self:
+        self._run = run = self._block.__enter__()
+        try:
+            for name, value in self._arguments.items():
+                if name in self._outputs:
+                    continue
+                if name in self._inputs or is_content(value):
+                    run.input(value)
+                else:
+                    run.parameter(name, _shown(value))
+        except BaseException as error:
+            self._block.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def returned(self, value: Any) -> Any:
+        """Record what is returned and written, and hand it on."""
+        assert self._run is not None
+        for name in sorted(self._outputs & self._arguments.keys()):
+            self._run.output(self._arguments[name])
+        several: Collection[Any] = (value,)
+        if isinstance(value, tuple | list):
+            several = value
+        elif isinstance(value, Mapping):
+            several = list(value.values())
+        made = [one for one in several if is_content(one)]
+        for one in made:
+            self._run.output(one)
+        if not made and value is not None:
+            self._run.property("result", _shown(value))
+        return value
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._block.__exit__(kind, error, traceback)
+
+
+def _marked(function: Callable[..., Any]) -> dict[str, type]:
+    """The parameters that are marked as read or written."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):
+        return {}  # annotations that cannot be resolved mark nothing
+    return {
+        name: marker
+        for name, hint in hints.items()
+        if get_origin(hint) is Annotated and name != "return"
+        for marker in get_args(hint)[1:]
+        if marker in (Input, Output)
+    }
+
+
+def _shown(value: object) -> object:
+    """A value as a parameter: itself where it is short JSON, else its type."""
+    try:
+        plain = plain_json(value, "parameter")
+    except InvalidEntity:
+        kind = type(value)
+        return {"type": f"{kind.__module__}.{kind.__qualname__}"}
+    if isinstance(plain, str) and len(plain) > _MAX_TEXT:
+        return {"type": "str", "sha256": hashlib.sha256(plain.encode()).hexdigest()}
+    if isinstance(plain, list | dict) and len(str(plain)) > _MAX_TEXT * 4:
+        digest = hashlib.sha256(repr(plain).encode()).hexdigest()
+        return {"type": type(value).__qualname__, "items": len(plain), "sha256": digest}
+    return plain

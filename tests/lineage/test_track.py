@@ -1,0 +1,342 @@
+"""Functions and blocks of one's own, and runs of experiments, as jobs of the graph."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import lineage
+from lineage import (
+    Graph,
+    InvalidEntity,
+    MemoryStore,
+    RecordingFailed,
+    Spool,
+    StoreClosed,
+    as_artifact,
+    compare,
+    current_run,
+    mark_run,
+    metric_history,
+    runs_of,
+    start_run,
+    track,
+)
+
+ROOT = Path(lineage.__file__).parents[1]
+TABLE = pa.table({"x": [1, 2, 3]})
+
+
+def jobs(graph: Graph, type: str = "Function") -> list[lineage.Entity]:
+    return graph.find(type=type)
+
+
+class TestFunctions:
+    def test_what_goes_in_and_comes_out_is_recorded(self, graph: Graph, tmp_path: Path) -> None:
+        source = tmp_path / "in.csv"
+        source.write_text("a\n1\n")
+
+        @track(graph=graph)
+        def clean(path: Path, table: pa.Table, *, least: int = 0) -> pa.Table:
+            """Has a docstring."""
+            return table.slice(least)
+
+        made = clean(source, TABLE, least=1)
+        assert clean.__doc__ == "Has a docstring."
+        [job] = jobs(graph)
+        assert job.name.startswith(
+            "TestFunctions.test_what_goes_in_and_comes_out_is_recorded.clean-"
+        )
+        assert (job.state, job.properties["parameters"]) == ("Completed", {"least": 1})
+        assert len(job.properties["function_digest"]) == 64
+        found = graph.query(as_artifact(made), "ascendants")
+        assert {one.name for one in found} == {"2 × 1 table", job.name, "in.csv", "3 × 1 table"}
+
+    def test_one_functions_output_is_the_others_input(self, graph: Graph) -> None:
+        @track(graph=graph)
+        def first() -> pa.Table:
+            return TABLE
+
+        @track(graph=graph)
+        def second(table: pa.Table) -> dict[str, Any]:
+            return {"sum": np.array([6]), "table": table.slice(1)}
+
+        result = second(first())
+        assert len(graph.query(as_artifact(result["sum"]), "ascendants")) == 4
+
+    def test_marks_say_which_paths_are_read_and_written(self, graph: Graph, tmp_path: Path) -> None:
+        (tmp_path / "a").write_text("1")
+
+        @track(graph=graph, outputs=["log"])
+        def copy(
+            source: Annotated[str, lineage.Input],
+            target: Annotated[str, lineage.Output],
+            log: str,
+            text: str,
+        ) -> int:
+            Path(target).write_text(Path(source).read_text())
+            Path(log).touch()
+            return 7
+
+        copy(str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "log"), "a")
+        [job] = jobs(graph)
+        assert job.properties["result"] == 7
+        assert job.properties["parameters"] == {"text": "a"}
+        upstream = graph.query(job, "ascendants", depth=1).entities[1:]
+        downstream = graph.query(job, "descendants", depth=1).entities[1:]
+        assert [one.name for one in upstream] == ["a"]
+        assert {one.name for one in downstream} == {"b", "log"}
+        # The bytes of a and b are the same: they are known by their content.
+        assert upstream[0].content_hash == next(
+            one.content_hash for one in downstream if one.name == "b"
+        )
+
+    def test_an_exception_goes_through_and_is_told(self, graph: Graph) -> None:
+        @track(graph=graph)
+        def fails() -> None:
+            raise ValueError("bad")
+
+        with pytest.raises(ValueError, match="bad"):
+            fails()
+        [job] = jobs(graph)
+        assert (job.state, job.properties["failure_reason"]) == ("Failed", "ValueError: bad")
+        with pytest.raises(TypeError):
+            fails(1)
+        assert [one.state for one in jobs(graph)] == ["Failed", "Failed"]
+
+    def test_calls_name_the_call_around_them(self, graph: Graph) -> None:
+        @track(graph=graph)
+        def inner() -> None:
+            run = current_run()
+            assert run is not None
+            run.metric("depth", 2)
+
+        @track(graph=graph)
+        def outer() -> None:
+            inner()
+            inner()
+
+        outer()
+        assert current_run() is None
+        first, *rest = jobs(graph)
+        assert [one.properties["parent"] for one in rest] == [first.uid, first.uid]
+        assert rest[0].properties["metrics"] == {"depth": 2}
+
+    def test_async_functions_and_generators(self, graph: Graph) -> None:
+        @track(graph=graph)
+        async def slow(n: int) -> int:
+            await asyncio.sleep(0.01)
+            assert current_run() is not None
+            return n
+
+        @track(graph=graph)
+        def items(n: int) -> Iterator[int]:
+            yield from range(n)
+
+        @track(graph=graph)
+        async def stream(n: int) -> Any:
+            for item in range(n):
+                yield item
+
+        async def both() -> list[int]:
+            return [*await asyncio.gather(slow(1), slow(2)), *[item async for item in stream(2)]]
+
+        assert asyncio.run(both()) == [1, 2, 0, 1]
+        assert list(items(3)) == [0, 1, 2]
+        begun = items(3)
+        next(begun)
+        begun.close()
+        states = [one.state for one in jobs(graph)]
+        assert states == ["Completed"] * 4 + ["Stopped"]
+
+    def test_threads_have_runs_of_their_own(self, graph: Graph) -> None:
+        @track(graph=graph)
+        def work(n: int) -> None:
+            time.sleep(0.01)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = jobs(graph)
+        assert sorted(one.properties["parameters"]["n"] for one in found) == [0, 1, 2, 3]
+        assert all("parent" not in one.properties for one in found)
+
+    def test_what_is_no_parameter_is_refused_when_the_function_is_made(self) -> None:
+        with pytest.raises(InvalidEntity, match=r"parameters \(path\), got 'pth'"):
+
+            @track(inputs=["pth"])
+            def read(path: str) -> None: ...
+
+    def test_long_and_strange_arguments_are_told_by_digest_or_type(self, graph: Graph) -> None:
+        @track(graph=graph, ignore=["password"])
+        def call(text: str, things: list[int], other: object, password: str) -> None: ...
+
+        call("x" * 2_000, list(range(2_000)), object(), "secret")
+        [job] = jobs(graph)
+        given = job.properties["parameters"]
+        assert given["other"] == {"type": "builtins.object"}
+        assert set(given["text"]) == {"type", "sha256"}
+        assert given["things"]["items"] == 2_000
+        assert "password" not in given
+
+    def test_a_call_whose_lineage_cannot_be_written_fails(self) -> None:
+        graph = Graph(MemoryStore())
+        graph.close()
+
+        @track(graph=graph)
+        def work() -> None:
+            raise AssertionError("never begun")
+
+        with pytest.raises(RecordingFailed):
+            work()
+
+
+class TestBlocks:
+    def test_a_block_names_what_it_reads_and_writes(self, graph: Graph, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "part").write_text("1")
+        with track("export", graph=graph, type="ProcessingJob") as run:
+            run.input("s3://bucket/raw")
+            run.input(TABLE)
+            out = run.output(tmp_path / "out", type="Export")
+            run.parameter("n", 1)
+            run.property("note", "x")
+        [job] = jobs(graph, "ProcessingJob")
+        assert job.properties["note"] == "x"
+        assert len(graph.query(out, "ascendants")) == 4
+
+    def test_the_default_is_the_graph_of_the_home(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FEATURELINE_HOME", str(tmp_path / "home"))
+        with track("block"):
+            pass
+        assert lineage.default_graph() is lineage.default_graph()
+        with lineage.open(tmp_path / "home" / "lineage.db") as graph:
+            assert [one.state for one in jobs(graph)] == ["Completed"]
+        lineage.default_graph().close()
+        with pytest.raises(RecordingFailed), track("block"):
+            pass
+        with pytest.raises(StoreClosed):
+            lineage.default_graph().stats()
+
+
+class TestContent:
+    def test_equal_values_are_the_same_artifact_in_any_library(self) -> None:
+        frames = (TABLE, pl.from_arrow(TABLE), pd.DataFrame({"x": [1, 2, 3]}))
+        digests = {as_artifact(frame).content_hash for frame in frames}  # type: ignore[union-attr]
+        assert len(digests) == 1
+        other = as_artifact(pa.table({"x": [1, 2, 4]}))
+        assert not digests & {other.content_hash}  # type: ignore[union-attr]
+        assert as_artifact(np.zeros(3)) != as_artifact(np.zeros((3, 1)))
+
+    def test_what_has_no_content_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidEntity, match="no such file or folder"):
+            as_artifact(tmp_path / "none")
+        with pytest.raises(InvalidEntity, match="lineage of a object: expected an entity"):
+            as_artifact(object())
+
+
+class TestRuns:
+    def test_a_run_is_logged_to(self, graph: Graph, tmp_path: Path) -> None:
+        (tmp_path / "model.bin").write_bytes(b"m")
+        with start_run("one", experiment="late", graph=graph, tags={"team": "a"}) as run:
+            run.log_parameters({"eta": 0.1, "depth": 6})
+            run.log_input(TABLE)
+            for step in range(2_500):
+                run.log_metric("loss", 1 / (step + 1), step)
+            run.log_metrics({"auc": 0.9, "bad": math.nan}, 0)
+            model = run.log_model(tmp_path / "model.bin")
+            run.set_tag("stage", "candidate")
+        history = metric_history(graph, run.uid, "loss")
+        assert history["step"].to_pylist() == list(range(2_500))
+        assert history["value"][-1].as_py() == 1 / 2_500
+        assert math.isnan(metric_history(graph, run.uid, "bad")["value"][0].as_py())
+        assert len(metric_history(graph, run.uid, "none")) == 0
+        assert run.entity.properties["metrics"]["auc"] == 0.9
+        assert graph.tags(run.uid) == {"experiment": "late", "stage": "candidate", "team": "a"}
+        assert [one.name for one in runs_of(graph, "late")] == ["one"]
+        assert [one.type for one in graph.query(model)] == ["Model", "Run", "DataSet"]
+
+    def test_runs_are_compared_differences_first(self, graph: Graph) -> None:
+        for name, eta in (("a", 0.1), ("b", 0.2)):
+            with start_run(name, graph=graph, parameters={"eta": eta, "same": 1}) as run:
+                run.log_metric("auc", 0.5 + eta)
+        table = compare(graph, [one.uid for one in graph.find(type="Run")])
+        assert table.column_names == ["what", "name", "differs", "a", "b"]
+        assert table.to_pylist()[:2] == [
+            {"what": "parameter", "name": "eta", "differs": True, "a": "0.1", "b": "0.2"},
+            {"what": "metric", "name": "auc", "differs": True, "a": "0.6", "b": "0.7"},
+        ]
+        assert table["differs"].to_pylist() == [True, True, False, False]
+        assert compare(graph, [run.entity, run.entity], only=["eta"]).column_names[-1] == "b #2"
+
+    def test_a_run_goes_on(self, graph: Graph) -> None:
+        with pytest.raises(ValueError, match="cut"), start_run("r", graph=graph) as run:  # noqa: PT012
+            run.log_parameter("eta", 0.1)
+            run.log_metric("loss", 2, 0)
+            raise ValueError("cut")
+        with start_run(graph=graph, resume=run.uid) as again:
+            again.log_metric("loss", 1, 1)
+        assert again.uid == run.uid
+        assert again.entity.state == "Completed"
+        assert again.entity.properties["parameters"] == {"eta": 0.1}
+        assert metric_history(graph, run.uid, "loss")["value"].to_pylist() == [2, 1]
+        assert [one.state for one in graph.runs(run.uid)] == ["Failed", "Completed"]
+        data = graph.record([as_artifact(TABLE)], kind="T").entities[0]  # type: ignore[list-item]
+        with pytest.raises(InvalidEntity, match="expected a run"):
+            start_run(graph=graph, resume=data)
+
+    def test_a_run_that_was_killed_can_be_marked(self, tmp_path: Path) -> None:
+        path = tmp_path / "lineage.db"
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False, timeout=60
+        )
+        assert killed.returncode == -9
+        with lineage.open(path) as graph:
+            [run] = graph.find(type="Run")
+            assert run.state == "InProgress"
+            assert metric_history(graph, run, "loss")["value"].to_pylist() == [1.0]
+            marked = mark_run(graph, run.uid, "Failed", reason="killed")
+            assert (marked.state, marked.properties["failure_reason"]) == ("Failed", "killed")
+
+
+KILLED = """
+import os, sys
+import lineage
+run = lineage.start_run("r", graph=lineage.open(sys.argv[1]))
+run.__enter__()
+run.log_metric("loss", 1.0, 0)
+run.flush()
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_tracked_call_waits_in_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+
+    def away(draft: object) -> None:
+        raise lineage.StoreUnavailable("away")
+
+    graph = Graph(store, spool=Spool(tmp_path / "spool.ndjson"))
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "append", away)
+        with track("block", graph=graph) as run:
+            run.output(TABLE)
+    graph.replay_spool()
+    assert [one.state for one in jobs(graph)] == ["Completed"]
