@@ -46,7 +46,7 @@ from lineage.errors import (
 )
 from lineage.experiment import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
-from lineage.home import open_home
+from lineage.home import open_home, replay_spool, spool_of
 from lineage.log import LogReport
 from lineage.proof import GrowthProof, Proof
 from lineage.query import Direction
@@ -83,6 +83,8 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
     "open",
     "open_home",
+    "replay_spool",
+    "spool_of",
     "copy_log",
     "Graph",
     "Draft",

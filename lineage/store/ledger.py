@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from lineage.change import Change, Draft, Recorded
 from lineage.checkpoint import EVERY, Checkpoint, make_checkpoint
-from lineage.errors import LineageError
+from lineage.errors import InvalidLog, LineageError
 from lineage.log import Event, Head, append_event, check_follows, now_us
 from lineage.projection import project, resolve
 from lineage.store.tables import Connection, Tables
@@ -81,10 +81,21 @@ def adopt(events: Sequence[Event], head: Head, tables: Tables) -> None:
 
 
 def replay(events: Iterator[Event], tables: Callable[[], Tables]) -> int:
-    """Project events into empty tables; returns how many there were."""
+    """Project events into empty tables; returns how many there were.
+
+    Raises:
+        InvalidLog: an event cannot be read any more.
+    """
     read = 0
     for event in events:
-        _project(event, Change.decode(event.body), tables())
+        try:
+            change = Change.decode(event.body)
+            _project(event, change, tables())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InvalidLog(
+                f"event {event.sequence} was altered and cannot be projected ({error!r:.200}); "
+                f"restore the log from a backup"
+            ) from error
         read += 1
     return read
 

@@ -28,7 +28,14 @@ from lineage.store.ledger import (
     head_of,
     replay,
 )
-from lineage.store.postgres_link import POSTGRES, ConnectionLost, PostgresConnection, PostgresLink
+from lineage.store.postgres_link import (
+    COMMIT_TIMEOUT_S,
+    POSTGRES,
+    ConnectionLost,
+    PostgresConnection,
+    PostgresLink,
+    ValueRefused,
+)
 from lineage.store.sqlite_dialect import SQLITE, SQLiteConnection
 from lineage.store.tables import Tables
 
@@ -167,8 +174,15 @@ class PostgresStore(LineageStore):
         patience = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                with self._link.writing() as connection:
+                with self._link.writing(limit_s=COMMIT_TIMEOUT_S) as connection:
                     return _commit(groups, connection)
+            except ValueRefused as error:
+                drafts = [draft for group in groups for draft in group]
+                if len(drafts) == 1:
+                    return [[error]]
+                # Nothing was written: each by itself, so that one takes no other along.
+                single = iter([self._commit([[draft]])[0][0] for draft in drafts])
+                return [[next(single) for _ in group] for group in groups]
             except ConnectionLost as error:
                 if time.monotonic() > patience:
                     raise StoreUnavailable(

@@ -287,6 +287,17 @@ def test_a_home_whose_records_are_elsewhere_says_so(store, home, tmp_path, readi
     assert [table.version for table in manifest.tables] == [0]
 
 
+def test_a_home_whose_lineage_is_elsewhere_says_so(store, home, tmp_path):
+    assert store.graph.stats()["events"]
+    (home / "lineage.json").write_text("{}")
+    (home / "lineage.spool.ndjson").write_text("{}\n")
+    manifest = take_backup(home, tmp_path / "backup")
+    assert "lineage: it is in PostgreSQL" in manifest.not_covered[0]
+    assert manifest.left_out == ("lineage.json",), "the address has a password in it"
+    assert not (tmp_path / "backup" / "lineage.db").exists()
+    assert (tmp_path / "backup" / "lineage.spool.ndjson").read_text() == "{}\n"
+
+
 def test_a_home_with_redis_is_restored_without_its_records_and_finds_them_by_its_address(
     make_store, readings, reading, redis_url, restored, tmp_path, rows_of
 ):

@@ -53,6 +53,7 @@ for command in (
     impact.replay,
     copying.copy,
     copying.use,
+    copying.replay_spool,
     openlineage.emit_command,
     log.log,
     log.stats,
