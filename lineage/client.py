@@ -18,6 +18,7 @@ from lineage.column import ColumnLineage, ColumnResult
 from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid
 from lineage.errors import (
     AccessDenied,
+    EntityNotFound,
     LineageError,
     StoreClosed,
     StoreUnavailable,
@@ -177,6 +178,14 @@ class LineageClient:
             pb.DescribeEntityRequest(uid=uid, as_of=convert.as_of_to_message(as_of)),
         )
         return convert.entity_from_reply(reply.entity)
+
+    def get(self, uid: str, *, as_of: int | datetime | None = None) -> Entity | None:
+        """The entity with this uid, or None; see `Graph.get`."""
+        try:
+            known = self.entity(uid, as_of=as_of)
+        except EntityNotFound:
+            return None
+        return known if known.uid == uid else None
 
     def find(
         self,

@@ -238,6 +238,15 @@ class Graph:
             known, _ = located(view, uid)
             return view.by_uid([known])[known]
 
+    def get(self, uid: str, *, as_of: int | datetime | None = None) -> Entity | None:
+        """The entity with this uid, or None; no other name counts, and none is suggested.
+
+        Raises:
+            InvalidQuery: `as_of` is no point in time.
+        """
+        with viewed(self._store, as_of) as view:
+            return view.by_uid([uid]).get(uid)
+
     def find(
         self,
         kind: Kind | str | None = None,

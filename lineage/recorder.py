@@ -16,7 +16,6 @@ from lineage.column import ColumnEdge, ColumnLineage
 from lineage.entity import JSON, Entity, Kind, amended, derived_uid, plain_json
 from lineage.environment import environment_artifacts, environment_properties
 from lineage.errors import (
-    EntityNotFound,
     InvalidEntity,
     LineageError,
     RecordingFailed,
@@ -90,6 +89,9 @@ class RecordsLineage(Protocol):
 
     def entity(self, uid: str) -> Entity:
         """The entity with this uid."""
+
+    def get(self, uid: str) -> Entity | None:
+        """The same, or None when there is none."""
 
 
 @final
@@ -442,9 +444,8 @@ class Recorder:
             uid = derived_uid(entity)
             if uid not in known:
                 try:
-                    self._graph.entity(uid)
-                except EntityNotFound:
-                    unknown.append(entity)
+                    if self._graph.get(uid) is None:
+                        unknown.append(entity)
                 except StoreUnavailable:
                     continue
                 known.add(uid)
@@ -453,9 +454,10 @@ class Recorder:
     def _stale_properties(self) -> dict[str, JSON]:
         """What an earlier run of the same job left, emptied: merging would keep it."""
         try:
-            known = self._graph.entity(self._entity.uid)
-        except (EntityNotFound, StoreUnavailable):
-            # Away: what is recorded waits in the spool, or the next step fails.
+            known = self._graph.get(self._entity.uid)
+        except StoreUnavailable:
+            return {}  # what is recorded waits in the spool, or the next step fails
+        if known is None:
             return {}
         before = known.properties.get("attempt")
         self._attempt = before + 1 if isinstance(before, int) else 1
