@@ -159,7 +159,7 @@ class Recorder:
         self._actor = actor
         self._run = run_uid or new_uid()
         self._attempt = 1
-        self._columns: list[tuple[Entity, tuple[ColumnEdge, ...]]] = []
+        self._columns: list[tuple[Entity, tuple[ColumnEdge, ...], str]] = []
         self._running = False
         self._updates = 0
         self._entity = Entity(kind, type, name, source_uri=source_uri, state="InProgress")
@@ -232,7 +232,7 @@ class Recorder:
         """Connect two other entities, or the job with one; errors as for `input`."""
         self._connect(self._see(source), self._see(destination), type)
 
-    def columns(self, destination: End, edges: Iterable[ColumnEdge]) -> None:
+    def columns(self, destination: End, edges: Iterable[ColumnEdge], *, by: str = "") -> None:
         """Say which columns went into those of something that comes out of the job.
 
         What an earlier run of the job said of the same destination is replaced.
@@ -240,13 +240,15 @@ class Recorder:
         Args:
             destination: whose columns these are: an output, or anything else.
             edges: the sources are inputs, or anything else; none is named as an input by this.
+            by: who says so, where what another job said before is to be replaced; by default
+                this job.
 
         Raises:
             EntityNotFound: no entity has this uid.
             RecordingFailed: the job is not running.
         """
         settled = tuple(replace(edge, source=self._side(edge.source)) for edge in edges)
-        self._columns.append((self._side(destination), settled))
+        self._columns.append((self._side(destination), settled, by or self._entity.uid))
 
     def parameter(self, name: str, value: object) -> None:
         """Set a parameter, a JSON value."""
@@ -380,11 +382,11 @@ class Recorder:
             columns=[
                 ColumnLineage(
                     self._new.get(destination.uid, destination),
-                    job.uid,
+                    by,
                     tuple(replace(edge, source=self._latest(edge.source)) for edge in edges),
                     at,
                 )
-                for destination, edges in self._columns
+                for destination, edges, by in self._columns
             ],
             runs=[self._as_run(job)],
         )
