@@ -1,5 +1,6 @@
 """Lineage: an append-only, hash-chained record of where things came from, and its graph."""
 
+from lineage.active_run import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.association import Association, AssociationType
 from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
@@ -44,7 +45,6 @@ from lineage.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from lineage.experiment import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.home import open_home, replay_spool, spool_of
 from lineage.log import LogReport

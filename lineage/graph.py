@@ -162,7 +162,9 @@ class Graph:
         Entities are merged into what is there: a later state replaces, later properties
         are added to the earlier ones or replace them by name, of each facet the one of the
         greater rank stays, and kind, type and name stay. New content at a known source uri
-        becomes the next version, with a DerivedFrom association from the version before. An
+        becomes the next version, with a DerivedFrom association from the version before; a new
+        artifact with bytes that are known at another uri is SameAs the oldest with them (content
+        hashes that are a SHA-256). An
         association that is there already stays one.
 
         Args:

@@ -65,6 +65,10 @@ class Lookup(ABC):
         """The artifact with this identity."""
 
     @abstractmethod
+    def same_content(self, hashes: Collection[str]) -> dict[str, Entity]:
+        """The oldest artifact with each of these content hashes, by hash."""
+
+    @abstractmethod
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:
         """The artifacts at a uri nearest to a version: (below, equal, above)."""
 
