@@ -228,6 +228,7 @@ def record_builder(
     """
     fingerprint = str(manifest["fingerprint"])
     digest = manifest["base_digest"]
+    base = group_entity(str(manifest["builder"]["base"]))
     with (
         _explained(),
         lineage.Recorder(
@@ -240,7 +241,7 @@ def record_builder(
     ):
         if digest is not None:
             uri, name = f"spine:{digest}", f"spine {digest[:12]}"
-            job.input(lineage.artifact("Spine", uri, content_hash=digest, name=name))
+            base = job.input(lineage.artifact("Spine", uri, content_hash=digest, name=name))
         _read(job, resolved)
         made = lineage.artifact(
             "DataSet",
@@ -254,7 +255,28 @@ def record_builder(
                 "features": {n: o for n, o in manifest["columns"].items() if o != "base"},
             },
         )
-        return job.output(made).uid
+        made = job.output(made)
+        job.columns(made, _built(manifest, base, resolved))
+        return made.uid
+
+
+def _built(
+    manifest: Mapping[str, Any], base: lineage.Entity, resolved: Sequence[Resolved]
+) -> Iterator[lineage.ColumnEdge]:
+    """Which column of what each column of a builder's dataset is, and what rows were joined by."""
+    for output, origin in manifest["columns"].items():
+        group, _, feature = origin.partition(".")
+        source = base if origin == "base" else group_entity(group)
+        yield lineage.ColumnEdge(source, feature or output, output, subtype="IDENTITY")
+    options = manifest["builder"]
+    identifiers = {entry.group.name: entry.group.record_identifier for entry in resolved}
+    own = options["identifier"] or identifiers.get(str(options["base"]), "")
+    for joined in options["joined"]:
+        how = f"{joined['comparator']} of {joined['group']}"
+        yield lineage.ColumnEdge(base, joined["target"] or own, "", "INDIRECT", "JOIN", how)
+        compared = joined["feature"] or identifiers[joined["group"]]
+        other = group_entity(joined["group"])
+        yield lineage.ColumnEdge(other, compared, "", "INDIRECT", "JOIN", how)
 
 
 def _columns(manifest: Mapping[str, Any], spine: lineage.Entity) -> Iterator[lineage.ColumnEdge]:

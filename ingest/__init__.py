@@ -59,7 +59,7 @@ from ingest.sources.kafka import KafkaSource, kafka_source
 from ingest.sources.kafka_security import KafkaSecurity
 from ingest.sources.query import QuerySource
 from ingest.stoprule import StopRule
-from ingest.transform import Transform, Transformed
+from ingest.transform import FieldOrigin, FieldOrigins, Transform, Transformed
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # running
@@ -97,6 +97,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Reference",
     # between decoding and storing
     "Transform",
+    "FieldOrigin",
+    "FieldOrigins",
     "Transformed",
     "FeatureMapping",
     "Lookup",

@@ -23,7 +23,7 @@ from featurestore.record import identifier_text, shown
 from ingest.decode import Decoded
 from ingest.errors import IngestError, InvalidMapping, Undecodable
 from ingest.source import Message
-from ingest.transform import Transform, Transformed
+from ingest.transform import FieldOrigin, FieldOrigins, Transform, Transformed
 
 __all__ = ["Lookup"]
 
@@ -214,6 +214,19 @@ class Lookup(Transform):
                     enriched[name] = value
             out[place] = enriched
         return out
+
+    def origins(self) -> FieldOrigins | None:
+        """Say which features are looked up, and by which key."""
+        if self._open is None:
+            return None
+        key = FieldOrigin(self._key, type="INDIRECT", subtype="JOIN", detail=f"key of {self.group}")
+        return FieldOrigins(
+            {
+                f"{self._prefix}{name}": (FieldOrigin(name, self.group), key)
+                for name in self._open.names
+            },
+            keeps_others=True,
+        )
 
     def describe(self) -> Mapping[str, object]:
         """Return the arguments in plain values."""

@@ -35,13 +35,14 @@ from featurestore import (
     WriteError,
 )
 from featurestore.errors import nearest
+from ingest.columns import feature_origins
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
 from ingest.errors import IngestError, MessageRefused
 from ingest.letters.letter import DeadLetter, DeadLetterSink, announce
 from ingest.source import Batch, Source
 from ingest.stoprule import RefusalWatch, StopRule
 from ingest.trail import Trail
-from ingest.transform import Transform
+from ingest.transform import FieldOrigin, Transform
 from ingest.validate import Checked, Refusal, check
 
 __all__ = ["Look", "Pipeline", "Report", "group_id", "position_name"]
@@ -170,6 +171,7 @@ class Pipeline:
         self._label = label
         # Where the store stood when it was last asked or written to.
         self._known: dict[str, int] = {}
+        self._origins: Mapping[str, Sequence[FieldOrigin]] = {}
 
     def run(
         self,
@@ -219,6 +221,9 @@ class Pipeline:
                         transform.open(self._store, run.group)
                     self._source.seek(self._stored_positions)
                     self._check_names(run.group)
+                    self._origins = feature_origins(
+                        self._decoder.mapping, self._transforms, run.group.feature_names
+                    )
                     job.property("mapping_digest", self._mapping_digest())
                     trail = self._trail(job)
                     self._loop(run, trail, stop, until_caught_up, on_progress, on_look)
@@ -417,6 +422,7 @@ class Pipeline:
             group=self._group_name,
             position_name=self._position_name,
             every_s=self._lineage_s,
+            origins=self._origins,
         )
 
     def _figures(self, run: _Run) -> dict[str, object]:

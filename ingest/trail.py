@@ -15,11 +15,14 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, final
 
 import lineage
 from featurestore import PartitionPosition, group_entity
+from ingest.columns import feature_edges
 from ingest.source import Source
+from ingest.transform import FieldOrigin
 
 __all__ = ["Stretch", "Trail", "stretches_of", "thinned"]
 
@@ -30,6 +33,8 @@ _SLOTS: Final = 64
 _SHARE: Final = 8
 # A run over a folder of very many files names only so many; the store's positions have them all.
 _MOST_PARTITIONS: Final = 1000
+# Of very many files the last ones stand for the others: the fields are the same.
+_MOST_SOURCES: Final = 16
 
 
 class Stretch(NamedTuple):
@@ -94,6 +99,7 @@ class Trail:
         group: the feature group.
         position_name: under which the store keeps the source's positions.
         every_s: how often the action is updated.
+        origins: what each feature of the group is made of.
     """
 
     def __init__(
@@ -105,8 +111,10 @@ class Trail:
         group: str,
         position_name: str,
         every_s: float,
+        origins: Mapping[str, Sequence[FieldOrigin]] = MappingProxyType({}),
     ) -> None:
         self._job = job
+        self._origins = origins
         self._source = source
         self._graph = graph
         self._group = group
@@ -150,12 +158,16 @@ class Trail:
             self._link()
         except lineage.StoreUnavailable as error:
             _log.warning("the run is not linked to the one it continues: %s", error)
-        for entity in self._source.inputs():
+        inputs = self._source.inputs()
+        known = len(self._inputs)
+        for entity in inputs:
             key = (entity.source_uri, entity.content_hash)
             if key not in self._inputs:
                 self._inputs.add(key)
                 self._job.input(entity)
-        self._job.output(group_entity(self._group))
+        group = self._job.output(group_entity(self._group))
+        if len(self._inputs) > known and self._origins:
+            self._tell_columns(group, inputs)
         now_us = _now_us()
         if self._recent:
             for partition, stored in self._recent.items():
@@ -178,6 +190,17 @@ class Trail:
         if len(self._offsets) > _MOST_PARTITIONS:
             self._stretches.clear()
         self._job.property("stretches", [one.to_json() for one in self._stretches])
+
+    def _tell_columns(self, group: lineage.Entity, inputs: Sequence[lineage.Entity]) -> None:
+        """Say which field, or feature of another group, each feature is made of.
+
+        Under the position's name: a later run over the same source says it anew, and columns of
+        a group do not become more with each run.
+        """
+        edges = list(feature_edges(self._origins, inputs[-_MOST_SOURCES:]))
+        for name in sorted({o.group for several in self._origins.values() for o in several} - {""}):
+            self._job.input(group_entity(name))
+        self._job.columns(group, edges, by=self._name)
 
     def _link(self) -> None:
         """Link the action to those that stored the new partitions before, and take their place."""

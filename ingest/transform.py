@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ingest.decode import Decoded
 from ingest.errors import Undecodable
@@ -13,10 +13,40 @@ from ingest.source import Message
 if TYPE_CHECKING:
     from featurestore import FeatureGroup, FeatureStore
 
-__all__ = ["Transform", "Transformed"]
+__all__ = ["FieldOrigin", "FieldOrigins", "Transform", "Transformed"]
 
 Transformed: TypeAlias = Decoded | Undecodable
 """A record, a deletion, nothing (left out), or why this one message is refused."""
+
+
+class FieldOrigin(NamedTuple):
+    """One thing that a name of a record is made of.
+
+    Args:
+        name: of the record as it was before, or of a feature of `group`; "": the whole message.
+        group: another feature group that it was looked up in; "": the record.
+        type: `DIRECT`, or `INDIRECT` where it only chose the value.
+        subtype: IDENTITY, TRANSFORMATION, JOIN.
+        detail: how, for people.
+    """
+
+    name: str
+    group: str = ""
+    type: str = "DIRECT"
+    subtype: str = "IDENTITY"
+    detail: str = ""
+
+
+class FieldOrigins(NamedTuple):
+    """What a transform makes of what.
+
+    Args:
+        names: each name that it sets → what that is made of.
+        keeps_others: whether other names stay in the record as they are.
+    """
+
+    names: Mapping[str, Sequence[FieldOrigin]]
+    keeps_others: bool
 
 
 class Transform(ABC):
@@ -52,6 +82,10 @@ class Transform(ABC):
     def describe(self) -> Mapping[str, object]:
         """Say in plain values what it does, for lineage and the mapping's digest."""
         return {"transform": type(self).__name__}
+
+    def origins(self) -> FieldOrigins | None:
+        """Say, once open, what each name that it sets is made of; None: that is not known."""
+        return None
 
     def close(self) -> None:  # noqa: B027  # optional
         """Let go of what `open` took. May be called twice."""

@@ -1,12 +1,15 @@
 """Lineage: an append-only, hash-chained record of where things came from, and its graph."""
 
+from lineage.active_run import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.association import Association, AssociationType
 from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
+from lineage.checkpoint import Checkpoint, read_checkpoints
 from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
 from lineage.content import as_artifact
 from lineage.copying import copy_log
+from lineage.damage import Damage, Salvaged, examine, salvage
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
     JSON,
@@ -32,6 +35,7 @@ from lineage.errors import (
     InvalidImport,
     InvalidLog,
     InvalidLogin,
+    InvalidProof,
     InvalidQuery,
     LineageError,
     NotALineageFile,
@@ -41,10 +45,10 @@ from lineage.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from lineage.experiment import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.home import open_home, replay_spool, spool_of
 from lineage.log import LogReport
+from lineage.proof import GrowthProof, Proof
 from lineage.query import Direction
 from lineage.questions import (
     Cause,
@@ -71,6 +75,8 @@ from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
+from lineage.subscription import Match, Subscription
+from lineage.subscription_remote import RemoteSubscription
 from lineage.track import Input, Output, TrackedRun, current_run, default_graph, track
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
@@ -87,6 +93,19 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "LineageResult",
     "Direction",
     "LogReport",
+    # standing queries
+    "Subscription",
+    "RemoteSubscription",
+    "Match",
+    # what shows that nothing was altered
+    "Checkpoint",
+    "read_checkpoints",
+    "Proof",
+    "GrowthProof",
+    "examine",
+    "Damage",
+    "salvage",
+    "Salvaged",
     # questions
     "Paths",
     "LineagePath",
@@ -165,6 +184,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidEvent",
     "InvalidImport",
     "InvalidLog",
+    "InvalidProof",
     "InvalidLogin",
     "Unauthenticated",
     "AccessDenied",

@@ -62,7 +62,21 @@ def is_content(value: object) -> bool:
         return value.kind.value == "Artifact"
     if isinstance(value, os.PathLike):
         return os.path.exists(value)
-    return hasattr(value, "__arrow_c_stream__") or _is_array(value)
+    if hasattr(value, "__arrow_c_stream__"):
+        # What has no length may be read once only, and that is not for us to do.
+        return hasattr(type(value), "__len__")
+    return _is_array(value)
+
+
+def as_content(value: object) -> Entity | None:
+    """The artifact of a value that is data by itself; None where its content cannot be told."""
+    if not is_content(value):
+        return None
+    try:
+        found = as_artifact(value)
+    except InvalidEntity:
+        return None
+    return found if isinstance(found, Entity) else None
 
 
 def _of_path(path: Path, type: str, name: str) -> Entity:
@@ -97,10 +111,13 @@ def _in_memory(value: object) -> tuple[str, str, dict[str, JSON]] | None:
     return None
 
 
-def _of_table(value: object) -> tuple[str, str, dict[str, JSON]]:
+def _of_table(value: object) -> tuple[str, str, dict[str, JSON]] | None:
     import pyarrow  # takes longer to import than most functions that are tracked take
 
-    reader: Any = pyarrow.RecordBatchReader.from_stream(value)
+    try:
+        reader: Any = pyarrow.RecordBatchReader.from_stream(value)
+    except (pyarrow.ArrowException, TypeError, ValueError):
+        return None  # one column, or values that Arrow has no type for
     total = hashlib.sha256()
     schema = reader.schema.remove_metadata()
     total.update(str(schema).encode())

@@ -41,10 +41,12 @@ def environment_properties() -> dict[str, JSON]:
     }
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     script = Path(main).resolve() if main else None
+    if script and script.is_relative_to(sys.prefix):
+        script = None  # an installed command: the code is where it was called
     repository = _repository(script.parent if script else Path.cwd())
     if repository is not None:
         found.update(_code(*repository))
-    if script and script.is_file() and not script.is_relative_to(sys.prefix):
+    if script and script.is_file():
         found["code_digest"] = file_digest(script)
     return found
 
@@ -117,7 +119,7 @@ def _code(root: Path, git: Path) -> dict[str, JSON]:
     remote = _remote(git)
     if remote:
         found["code_repository"] = remote
-    diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff", "--binary")
+    diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff", "--full-index")
     untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
     if diff is None or untracked is None:
         return found  # git is not installed, or takes too long

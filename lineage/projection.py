@@ -6,6 +6,7 @@ the graph never depends on which store kept it or when it was projected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from lineage.association import Association, AssociationType, check_kinds
 from lineage.change import Change, Draft, Link, to_json
 from lineage.circle import refuse_circles
 from lineage.column import ColumnLineage
+from lineage.digest import bytes_digest
 from lineage.entity import (
     MAX_VERSION,
     STATE,
@@ -29,6 +31,8 @@ from lineage.entity import (
 from lineage.errors import EntityConflict, EntityNotFound, InvalidAssociation, InvalidEntity
 from lineage.store import View
 
+_SHA256 = re.compile("[0-9a-f]{64}")
+_NOTHING = bytes_digest(b"")
 _DERIVED_FROM = AssociationType.DERIVED_FROM.value
 _MAX_TAG_KEY, _MAX_TAG_VALUE, _MAX_ALIAS = 256, 1024, 4096
 
@@ -37,7 +41,8 @@ def resolve(draft: Draft, graph: View) -> tuple[Change, dict[str, Entity]]:
     """Settle uids, versions and ends against the graph, and refuse what does not fit.
 
     New content at a known source uri gets the next version and a DerivedFrom
-    association from the version before. Only reads.
+    association from the version before. A new artifact whose content hash, a SHA-256, is
+    known of another uri gets a SameAs association from the oldest that has it. Only reads.
 
     Returns:
         What the event adds, and the entities that it touches as they were before it.
@@ -53,6 +58,7 @@ def resolve(draft: Draft, graph: View) -> tuple[Change, dict[str, Entity]]:
         resolution.add(entity)
     for source, destination, link in draft.associations:
         resolution.associate(source, destination, link)
+    resolution.tell_copies()
     if draft.columns or draft.runs or draft.tags or draft.aliases or draft.retractions:
         change = resolution.whole(draft)
     else:
@@ -167,6 +173,23 @@ class _Resolution:
         if upstream.uid == downstream.uid:
             Association(upstream.uid, downstream.uid, link)  # raises
         self.associations[upstream.uid, downstream.uid, link.value] = None
+
+    def tell_copies(self) -> None:
+        """Connect each new artifact with the oldest that has the same bytes.
+
+        With that one alone: a thousand copies are a star, and not half a million associations.
+        """
+        fresh: dict[str, list[Entity]] = {}
+        for entity in self._new_artifacts.values():
+            content = entity.content_hash
+            if _SHA256.fullmatch(content) and content != _NOTHING:
+                fresh.setdefault(content, []).append(entity)
+        known = self._graph.same_content(fresh) if fresh else {}
+        for content, copies in fresh.items():
+            oldest = known.get(content) or copies[0]
+            for copy in copies:
+                if copy.source_uri != oldest.source_uri:
+                    self.associations[oldest.uid, copy.uid, AssociationType.SAME_AS.value] = None
 
     def whole(self, draft: Draft) -> Change:
         """The change, with all that a draft says beyond entities and associations."""

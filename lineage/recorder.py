@@ -53,13 +53,9 @@ _OWN_PROPERTIES = (
 
 # What is kept of each execution beside the job, which shows the last one.
 _OF_A_RUN = (
-    "attempt",
-    "parameters",
-    "metrics",
-    "failure_reason",
-    "code_version",
-    "code_diff_digest",
-    "environment_digest",
+    *("attempt", "parameters", "metrics", "metric_summaries", "failure_reason"),
+    *("code_version", "code_diff_digest", "environment_digest"),
+    *("seed", "threads", "device", "parent_run", "parent"),
 )
 # By graph, the uids of environments that it is known to have.
 _ENVIRONMENTS: WeakKeyDictionary[RecordsLineage, set[str]] = WeakKeyDictionary()
@@ -120,6 +116,9 @@ class Recorder:
         parameters: chosen before the job; JSON values by name.
         properties: anything else that is known before the job.
         actor: who runs it; by default the user of the process.
+        run_uid: names this execution of the job; by default a new one.
+        uid: of the job's entity, where several jobs may have one name; by default derived from
+            type and name.
 
     Raises:
         InvalidEntity: a field, parameter or property is not valid.
@@ -148,6 +147,8 @@ class Recorder:
         parameters: Mapping[str, object] | None = None,
         properties: Mapping[str, object] | None = None,
         actor: str | None = None,
+        run_uid: str = "",
+        uid: str = "",
     ) -> None:
         if kind not in (Kind.TRIAL_COMPONENT, Kind.ACTION):
             raise InvalidEntity(
@@ -156,13 +157,13 @@ class Recorder:
         self._where = f"{type} {name!r}"
         self._graph = graph
         self._actor = actor
-        self._run = new_uid()
+        self._run = run_uid or new_uid()
         self._attempt = 1
-        self._columns: list[tuple[Entity, tuple[ColumnEdge, ...]]] = []
+        self._columns: list[tuple[Entity, tuple[ColumnEdge, ...], str]] = []
         self._running = False
         self._updates = 0
         self._entity = Entity(kind, type, name, source_uri=source_uri, state="InProgress")
-        self._entity = amended(self._entity, uid=derived_uid(self._entity))
+        self._entity = amended(self._entity, uid=uid or derived_uid(self._entity))
         self._properties: dict[str, JSON] = {}
         self._parameters: dict[str, JSON] = {}
         self._metrics: dict[str, JSON] = {}
@@ -180,6 +181,11 @@ class Recorder:
     def entity(self) -> Entity:
         """The job, as last recorded."""
         return self._entity
+
+    @property
+    def run_uid(self) -> str:
+        """Names this execution of the job; see `Graph.runs`."""
+        return self._run
 
     @property
     def inputs(self) -> tuple[Entity, ...]:
@@ -226,7 +232,7 @@ class Recorder:
         """Connect two other entities, or the job with one; errors as for `input`."""
         self._connect(self._see(source), self._see(destination), type)
 
-    def columns(self, destination: End, edges: Iterable[ColumnEdge]) -> None:
+    def columns(self, destination: End, edges: Iterable[ColumnEdge], *, by: str = "") -> None:
         """Say which columns went into those of something that comes out of the job.
 
         What an earlier run of the job said of the same destination is replaced.
@@ -234,13 +240,15 @@ class Recorder:
         Args:
             destination: whose columns these are: an output, or anything else.
             edges: the sources are inputs, or anything else; none is named as an input by this.
+            by: who says so, where what another job said before is to be replaced; by default
+                this job.
 
         Raises:
             EntityNotFound: no entity has this uid.
             RecordingFailed: the job is not running.
         """
         settled = tuple(replace(edge, source=self._side(edge.source)) for edge in edges)
-        self._columns.append((self._side(destination), settled))
+        self._columns.append((self._side(destination), settled, by or self._entity.uid))
 
     def parameter(self, name: str, value: object) -> None:
         """Set a parameter, a JSON value."""
@@ -374,11 +382,11 @@ class Recorder:
             columns=[
                 ColumnLineage(
                     self._new.get(destination.uid, destination),
-                    job.uid,
+                    by,
                     tuple(replace(edge, source=self._latest(edge.source)) for edge in edges),
                     at,
                 )
-                for destination, edges in self._columns
+                for destination, edges, by in self._columns
             ],
             runs=[self._as_run(job)],
         )
@@ -395,7 +403,7 @@ class Recorder:
         reason = _reason(refusal)
         job = amended(self._entity, state="Failed", properties={**ended, "failure_reason": reason})
         with suppress(LineageError):
-            self._entity = self._record([job], "JobFailed").entities[0]
+            self._entity = self._record([job], "JobFailed", runs=[self._as_run(job)]).entities[0]
 
     def _record(
         self,
@@ -420,9 +428,6 @@ class Recorder:
 
     def _as_run(self, job: Entity) -> Run:
         """This execution of the job, as far as it is known."""
-        properties = {
-            name: value for name, value in job.properties.items() if name not in ("started_us",)
-        }
         started, ended = (job.properties.get(name) for name in ("started_us", "ended_us"))
         return Run(
             self._run,
@@ -430,7 +435,7 @@ class Recorder:
             job.state,
             started if isinstance(started, int) else None,
             ended if isinstance(ended, int) else None,
-            {name: value for name, value in properties.items() if name in _OF_A_RUN},
+            {name: value for name, value in job.properties.items() if name in _OF_A_RUN},
         )
 
     def _unknown_environment(self) -> list[Entity]:

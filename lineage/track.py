@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import functools
 import hashlib
 import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping
-from contextvars import ContextVar, Token
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self, final, get_args, get_origin, get_type_hints
 
 from lineage.association import AssociationType
 from lineage.column import ColumnEdge
-from lineage.content import as_artifact, is_content
+from lineage.content import as_artifact, as_content
 from lineage.entity import End, Entity, Kind, plain_json
 from lineage.errors import InvalidEntity
 from lineage.graph import Graph
@@ -42,14 +44,11 @@ class TrackedRun:
 
     Args:
         recorder: that records it.
-        uid: names the run.
-        parent: uid of the run around it; "" when there is none.
     """
 
-    def __init__(self, recorder: Recorder, uid: str, parent: str) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self.uid = uid
-        self.parent = parent
+        self.uid = recorder.run_uid
 
     @property
     def entity(self) -> Entity:
@@ -98,6 +97,23 @@ def current_run() -> TrackedRun | None:
     return _CURRENT.get()
 
 
+def parent_properties() -> dict[str, str]:
+    """What a run says of the run around it: `parent`, its entity, and `parent_run`, its uid."""
+    around = _CURRENT.get()
+    return {} if around is None else {"parent": around.entity.uid, "parent_run": around.uid}
+
+
+@contextmanager
+def running(run: TrackedRun) -> Iterator[None]:
+    """Make a run the current one, of which those that begin inside are parts."""
+    around = _CURRENT.get()
+    _CURRENT.set(run)
+    try:
+        yield
+    finally:
+        _CURRENT.set(around)
+
+
 @functools.cache
 def _graph_of(home: Path) -> Graph:
     graph = open_home(home)
@@ -136,12 +152,13 @@ class Tracker:
         self._inputs = frozenset(inputs)
         self._outputs = frozenset(outputs)
         self._ignore = frozenset(ignore)
-        self._open: list[_Block] = []
+        # By run: one tracker may be entered again, and by several threads or tasks at once.
+        self._open: dict[str, _Block] = {}
 
     def __enter__(self) -> TrackedRun:
         block = _Block(self._graph or default_graph(), self._type, self._name or "block", {})
         run = block.__enter__()
-        self._open.append(block)
+        self._open[run.uid] = block
         return run
 
     def __exit__(
@@ -150,7 +167,11 @@ class Tracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._open.pop().__exit__(kind, error, traceback)
+        around = _CURRENT.get()
+        known = around is not None and around.uid in self._open
+        # Left in another context than it was entered in, it is the last one.
+        uid = around.uid if around is not None and known else next(reversed(self._open))
+        self._open.pop(uid).__exit__(kind, error, traceback)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Record every call of a function: plain, async, or a generator."""
@@ -166,10 +187,26 @@ class Tracker:
         if inspect.isasyncgenfunction(function):
 
             @functools.wraps(function)
-            async def async_items(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-                with call.begun(args, kwargs):
-                    async for item in function(*args, **kwargs):
-                        yield item
+            async def async_items(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+                with call.begun(args, kwargs) as block:
+                    items = function(*args, **kwargs)
+                    step = functools.partial(anext, items)
+                    while True:
+                        try:
+                            item = await step()
+                        except StopAsyncIteration:
+                            block.returned(None)
+                            return
+                        try:
+                            with block.suspended():
+                                sent = yield item
+                        except GeneratorExit:
+                            await items.aclose()
+                            raise
+                        except BaseException as error:  # noqa: BLE001 - it is the generator's
+                            step = functools.partial(items.athrow, error)
+                        else:
+                            step = functools.partial(items.asend, sent)
 
             return async_items
         if inspect.iscoroutinefunction(function):
@@ -183,11 +220,27 @@ class Tracker:
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)
-            def items(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            def generated(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
                 with call.begun(args, kwargs) as block:
-                    return block.returned((yield from function(*args, **kwargs)))
+                    items = function(*args, **kwargs)
+                    step = functools.partial(next, items)
+                    while True:
+                        try:
+                            item = step()
+                        except StopIteration as end:
+                            return block.returned(end.value)
+                        try:
+                            with block.suspended():
+                                sent = yield item
+                        except GeneratorExit:
+                            items.close()
+                            raise
+                        except BaseException as error:  # noqa: BLE001 - it is the generator's
+                            step = functools.partial(items.throw, error)
+                        else:
+                            step = functools.partial(items.send, sent)
 
-            return items
+            return generated
 
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -253,28 +306,34 @@ class _Block:
         self, graph: RecordsLineage, type: str, name: str, properties: Mapping[str, object]
     ) -> None:
         uid = new_uid()
-        around = _CURRENT.get()
-        parent = "" if around is None else around.uid
-        self.outputs: dict[str, object] = {}
         # Each run is an entity: what two calls read and wrote must not run together.
         self._recorder = Recorder(
             graph,
             type,
             f"{name}-{uid}",
             kind=Kind.TRIAL_COMPONENT,
-            properties={
-                **properties,
-                "run": uid,
-                **({} if around is None else {"parent_run": parent, "parent": around.entity.uid}),
-            },
+            properties={**properties, "run": uid, **parent_properties()},
+            run_uid=uid,
         )
-        self._run = TrackedRun(self._recorder, uid, parent)
-        self._token: Token[TrackedRun | None] | None = None
+        self._run = TrackedRun(self._recorder)
+        self._around: TrackedRun | None = None
 
     def __enter__(self) -> TrackedRun:
         self._recorder.__enter__()
-        self._token = _CURRENT.set(self._run)
+        self._around = _CURRENT.get()
+        _CURRENT.set(self._run)
         return self._run
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """While a generator waits, the run of whoever waits for it is the current one."""
+        inner = _CURRENT.get()
+        _CURRENT.set(self._around)
+        try:
+            yield
+        finally:
+            self._around = _CURRENT.get()
+            _CURRENT.set(inner)
 
     def __exit__(
         self,
@@ -282,12 +341,7 @@ class _Block:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._token is not None:
-            # A generator may be closed in another context than it was begun in.
-            try:
-                _CURRENT.reset(self._token)
-            except ValueError:
-                _CURRENT.set(None)
+        _CURRENT.set(self._around)
         self._recorder.__exit__(kind, error, traceback)
 
 
@@ -337,7 +391,11 @@ class _Call:
         except TypeError:
             return _Bound(block, {}, frozenset(), frozenset())
         bound.apply_defaults()
-        arguments = {n: v for n, v in bound.arguments.items() if n not in self._ignore}
+        arguments = {
+            name: value
+            for name, value in bound.arguments.items()
+            if name not in self._ignore and name not in ("self", "cls")
+        }
         return _Bound(block, arguments, self._inputs, self._outputs)
 
 
@@ -364,8 +422,9 @@ class _Bound:
             for name, value in self._arguments.items():
                 if name in self._outputs:
                     continue
-                if name in self._inputs or is_content(value):
-                    run.input(value)
+                data = as_artifact(value) if name in self._inputs else as_content(value)
+                if data is not None:
+                    run.input(data)
                 else:
                     run.parameter(name, _shown(value))
         except BaseException as error:
@@ -383,12 +442,16 @@ class _Bound:
             several = value
         elif isinstance(value, Mapping):
             several = list(value.values())
-        made = [one for one in several if is_content(one)]
-        for one in made:
-            self._run.output(one)
+        made = [data for one in several if (data := as_content(one)) is not None]
+        for data in made:
+            self._run.output(data)
         if not made and value is not None:
             self._run.property("result", _shown(value))
         return value
+
+    def suspended(self) -> AbstractContextManager[None]:
+        """While the generator waits; see `_Block.suspended`."""
+        return self._block.suspended()
 
     def __exit__(
         self,
@@ -416,6 +479,13 @@ def _marked(function: Callable[..., Any]) -> dict[str, type]:
 
 def _shown(value: object) -> object:
     """A value as a parameter: itself where it is short JSON, else its type."""
+    if isinstance(value, bytes):
+        digest = hashlib.sha256(value).hexdigest()
+        return {"type": "bytes", "bytes": len(value), "sha256": digest}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {
+            field.name: _shown(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     try:
         plain = plain_json(value, "parameter")
     except InvalidEntity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, final
 
 from featurestore import FeatureGroup, FeatureStore
@@ -18,7 +18,7 @@ from ingest.mapping.path import Path
 from ingest.mapping.plan import Plans
 from ingest.mapping.planner import Planner
 from ingest.source import Message
-from ingest.transform import Transform, Transformed
+from ingest.transform import FieldOrigin, FieldOrigins, Transform, Transformed
 
 __all__ = ["FeatureMapping"]
 
@@ -175,6 +175,29 @@ class FeatureMapping(Transform):
         if self._rest:
             body["rest"] = True
         return body
+
+    def origins(self) -> FieldOrigins:
+        """Say which fields each feature is read or computed from."""
+        named = self._inputs | {n: e for n, e in self._features.items() if e.sql is None}
+        return FieldOrigins(
+            {name: tuple(self._made_of(entry, named)) for name, entry in self._features.items()},
+            self._rest,
+        )
+
+    def _made_of(self, entry: Entry, named: Mapping[str, Entry]) -> Iterator[FieldOrigin]:
+        if entry.path is not None:
+            field = entry.path.text if entry.path.part is not None else str(entry.path.steps[0])
+            if entry.is_rename:
+                yield FieldOrigin(field)
+            else:
+                yield FieldOrigin(field, subtype="TRANSFORMATION", detail=entry.path.text)
+        engine = None if self._plans is None else self._plans.engine
+        if entry.sql is not None and engine is not None:
+            for name in engine.parse(entry.sql, name=entry.where).columns:
+                through = named.get(name)
+                fields = [FieldOrigin(name)] if through is None else self._made_of(through, {})
+                for origin in fields:
+                    yield origin._replace(subtype="TRANSFORMATION", detail=entry.sql)
 
     @property
     def digest(self) -> str:

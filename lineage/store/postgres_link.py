@@ -160,13 +160,15 @@ class PostgresLink:
         url: as `PostgresStore.open` takes it, without the schema.
         schema: that holds the tables.
         script: makes the tables.
+        added: makes those that schemas of before may lack, where they do.
     """
 
-    def __init__(self, url: str, schema: str, script: Traversable) -> None:
+    def __init__(self, url: str, schema: str, script: Traversable, added: Traversable) -> None:
         self.place = without_password(url)
         self._url = url
         self._schema = schema
         self._script = script
+        self._added = added
         self._is_prepared = False
         self._inserts: dict[str, str] = {}
         self._watch = _Watch()
@@ -177,12 +179,15 @@ class PostgresLink:
         _LINKS.add(self)
 
     @classmethod
-    def open(cls, url: str, script: Traversable, *, wait: bool = False) -> PostgresLink:
+    def open(
+        cls, url: str, script: Traversable, *, added: Traversable, wait: bool = False
+    ) -> PostgresLink:
         """Reach the database, and make the tables when there are none.
 
         Args:
             url: as `PostgresStore.open` takes it.
             script: makes the tables.
+            added: makes those that schemas of before may lack, where they do.
             wait: whether the database may be away for now: it is reached by the first call then.
 
         Raises:
@@ -190,7 +195,7 @@ class PostgresLink:
             StoreUnavailable: the server is away, refuses the login, or psycopg is not installed.
         """
         rest, schema = _schema_of(url)
-        link = cls(rest, schema, script)
+        link = cls(rest, schema, script, added)
         try:
             link.prepare()
         except ConnectionLost:
@@ -410,6 +415,8 @@ class PostgresLink:
                     f"form {row and row[0]} where this version writes form {_FORM}",
                     "open it with the version of featureline that wrote it",
                 )
+        if "checkpoint" not in tables:
+            connection.many(self._added.read_text("utf-8"), [()])
 
     def _check_open(self) -> None:
         if self._closed:

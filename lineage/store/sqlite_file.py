@@ -66,13 +66,14 @@ class SQLiteFile:
 
     @classmethod
     def open(
-        cls, path: Path, schema: str, *, bring_up: Callable[[sqlite3.Connection], None]
+        cls, path: Path, schema: str, *, added: str, bring_up: Callable[[sqlite3.Connection], None]
     ) -> SQLiteFile:
         """Open the lineage file at `path`, and make it with `schema` when there is none.
 
         Args:
             path: of the file.
             schema: script that makes its tables.
+            added: script that makes the tables that files of this form may lack, where they do.
             bring_up: brings a file of an older form to the present one, in a transaction.
 
         Raises:
@@ -86,7 +87,7 @@ class SQLiteFile:
             if path.is_dir():
                 raise NotALineageFile(str(path), "a folder", "name a file in it")
             with file._queued():
-                file._recognise(schema, bring_up)
+                file._recognise(schema, added, bring_up)
             status = path.stat()
             file._inode = (status.st_dev, status.st_ino)
         _OPEN_FILES.add(file)
@@ -248,9 +249,11 @@ class SQLiteFile:
             connection.execute("PRAGMA query_only = ON")
         return connection
 
-    def _recognise(self, schema: str, bring_up: Callable[[sqlite3.Connection], None]) -> None:
+    def _recognise(
+        self, schema: str, added: str, bring_up: Callable[[sqlite3.Connection], None]
+    ) -> None:
         try:
-            self._prepare(schema, bring_up)
+            self._prepare(schema, added, bring_up)
         except UnicodeDecodeError as error:
             # SQLite quotes what it cannot read.
             raise StoreCorrupt(str(self.path), f"its schema is no text: {error.reason}") from error
@@ -269,7 +272,9 @@ class SQLiteFile:
                 "choose another path, or restore the file from a backup; it was not touched",
             ) from error
 
-    def _prepare(self, schema: str, bring_up: Callable[[sqlite3.Connection], None]) -> None:
+    def _prepare(
+        self, schema: str, added: str, bring_up: Callable[[sqlite3.Connection], None]
+    ) -> None:
         """Recognise the file, or make it."""
         connection = self._connect(write=True)
         try:
@@ -302,6 +307,7 @@ class SQLiteFile:
                 )
             else:
                 connection.execute("SELECT log.hash FROM head JOIN log USING (seq)").fetchone()
+            connection.executescript(added)
         finally:
             connection.close()
 

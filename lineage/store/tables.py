@@ -182,6 +182,16 @@ class Tables(View):
             content_hash,
         )
 
+    def same_content(self, hashes: Collection[str]) -> dict[str, Entity]:
+        """The oldest artifact with each of these content hashes."""
+        rows = self.connection.all(
+            f"SELECT {_FIELDS} FROM {self._sql.texts} {self._sql.join} entity ON entity.id = "
+            f"(SELECT id FROM entity WHERE kind = 'Artifact' AND content_hash = wanted.value "
+            f"AND content_hash <> '' ORDER BY id LIMIT 1)",
+            self._sql.array(list(hashes)),
+        )
+        return {row[5]: self._met(row) for row in rows}
+
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:
         """The versions nearest to one: (below, equal, above)."""
         artifacts = f"{_ENTITY} WHERE kind = 'Artifact' AND source_uri = ? AND version"

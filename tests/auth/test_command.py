@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -39,21 +38,24 @@ READERS = {
 
 
 @pytest.fixture
-def command(home):
+def command(home, monkeypatch):
     """Run the command on the home; returns exit code, stdout and stderr."""
 
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+
     def run(*arguments, text=""):
-        done = subprocess.run(
-            [sys.executable, "-m", "featureline", *map(str, arguments), "--home", str(home)],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=ROOT,
-            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
+        # In this process: a new one takes a second to import what is imported here.
+        monkeypatch.setattr(sys, "argv", ["featureline", *map(str, arguments), "--home", str(home)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+                code = 0
+            except SystemExit as ended:
+                code = ended.code or 0
+        return code, out.getvalue(), err.getvalue()
 
     return run
 

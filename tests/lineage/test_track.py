@@ -162,6 +162,70 @@ class TestFunctions:
         states = [one.state for one in jobs(graph)]
         assert states == ["Completed"] * 4 + ["Stopped"]
 
+    def test_a_generator_is_current_only_while_it_works(self, graph: Graph) -> None:
+        seen: list[object] = []
+
+        @track(graph=graph)
+        def inner() -> None:
+            pass
+
+        @track(graph=graph)
+        def items() -> Any:
+            with track("part", graph=graph):
+                got = yield 1
+                seen.append(got)
+                inner()
+                try:
+                    yield 2
+                except KeyError:
+                    seen.append("thrown")
+            return 3
+
+        @track(graph=graph)
+        async def stream() -> Any:
+            seen.append((yield 1))
+            yield 2
+
+        begun = items()
+        assert next(begun) == 1
+        assert current_run() is None
+        assert begun.send("sent") == 2
+        with pytest.raises(StopIteration, match="3"):
+            begun.throw(KeyError("k"))
+
+        async def read() -> None:
+            flow = stream()
+            await anext(flow)
+            assert current_run() is None
+            await flow.asend("async")
+            await flow.aclose()
+
+        asyncio.run(read())
+        assert seen == ["sent", "thrown", "async"]
+        states = {
+            one.properties["function"].rpartition(".")[2]: one.state
+            for one in jobs(graph)
+            if "function" in one.properties
+        }
+        assert states == {"inner": "Completed", "items": "Completed", "stream": "Stopped"}
+        [part] = [one for one in jobs(graph) if one.name.startswith("part-")]
+        [call] = [one for one in jobs(graph) if "inner" in one.name]
+        assert call.properties["parent"] == part.uid
+
+    def test_what_cannot_be_read_twice_or_told_by_content_is_left_alone(self, graph: Graph) -> None:
+        @track(graph=graph)
+        def rows(reader: Any, mixed: Any, column: Any, self: int = 0) -> Any:
+            return [reader.read_all().num_rows]
+
+        mixed = pd.DataFrame({"x": [1, "a", object()]})
+        assert rows(TABLE.to_reader(), mixed, TABLE["x"]) == [3]
+        [job] = jobs(graph)
+        assert job.properties["result"] == [3]
+        given: Any = job.properties["parameters"]
+        assert set(given) == {"reader", "mixed", "column"}
+        assert given["mixed"]["type"].endswith("DataFrame")
+        assert len(graph.query(job)) == 1
+
     def test_threads_have_runs_of_their_own(self, graph: Graph) -> None:
         @track(graph=graph)
         def work(n: int) -> None:
@@ -286,6 +350,25 @@ class TestRuns:
         assert table["differs"].to_pylist() == [True, True, False, False]
         assert compare(graph, [run.entity, run.entity], only=["eta"]).column_names[-1] == "b #2"
 
+    def test_runs_of_one_name_are_apart_and_know_the_run_around_them(self, graph: Graph) -> None:
+        @track(graph=graph)
+        def step() -> None:
+            pass
+
+        with start_run("sweep", graph=graph) as outer:
+            for value in (1, 2):
+                with start_run("try", graph=graph) as inner:
+                    inner.log_metric("loss", value, 0)
+                    step()
+        assert current_run() is None
+        first, second = graph.find(type="Run", name="try")
+        assert metric_history(graph, first, "loss")["value"].to_pylist() == [1]
+        assert {one.properties["parent"] for one in (first, second)} == {outer.uid}
+        called = [one.properties["parent"] for one in jobs(graph)]
+        assert called == [first.uid, second.uid]
+        [execution] = graph.runs(first)
+        assert execution.properties["parent_run"] == graph.runs(outer.uid)[0].uid
+
     def test_a_run_goes_on(self, graph: Graph) -> None:
         with pytest.raises(ValueError, match="cut"), start_run("r", graph=graph) as run:  # noqa: PT012
             run.log_parameter("eta", 0.1)
@@ -314,6 +397,7 @@ class TestRuns:
             assert metric_history(graph, run, "loss")["value"].to_pylist() == [1.0]
             marked = mark_run(graph, run.uid, "Failed", reason="killed")
             assert (marked.state, marked.properties["failure_reason"]) == ("Failed", "killed")
+            assert [one.state for one in graph.runs(run.uid)] == ["Failed"]
 
 
 KILLED = """

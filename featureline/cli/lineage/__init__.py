@@ -6,15 +6,18 @@ import click
 
 from featureline.cli.lineage import (
     ask,
+    checks,
     columns,
     copying,
     export,
     find,
+    gc,
     impact,
     log,
     mark,
     openlineage,
     walk,
+    watch,
 )
 
 __all__ = ["lineage_commands"]
@@ -54,7 +57,13 @@ for command in (
     openlineage.emit_command,
     log.log,
     log.stats,
-    log.verify,
+    watch.watch,
+    checks.verify,
+    checks.checkpoint,
+    checks.prove,
+    checks.salvage,
+    checks.rebuild,
+    gc.collect_garbage,
 ):
     lineage_commands.add_command(command)
 

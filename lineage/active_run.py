@@ -15,7 +15,8 @@ from lineage.entity import JSON, Entity, Kind, amended, artifact, derived_uid, t
 from lineage.errors import EntityNotFound, InvalidEntity
 from lineage.log import new_uid, now_us
 from lineage.recorder import Recorder, RecordsLineage
-from lineage.track import default_graph
+from lineage.run import Run
+from lineage.track import TrackedRun, default_graph, parent_properties, running
 
 if TYPE_CHECKING:
     import pyarrow
@@ -47,6 +48,7 @@ class ActiveRun:
         self._lock = threading.RLock()
         self._series: dict[str, list[tuple[int, float | str, int]]] = {}
         self._flushed = time.monotonic()
+        self._inside = running(TrackedRun(recorder))
 
     @property
     def name(self) -> str:
@@ -146,6 +148,7 @@ class ActiveRun:
     def __enter__(self) -> Self:
         self._recorder.__enter__()
         self._record_tags(self._tags)
+        self._inside.__enter__()
         return self
 
     def __exit__(
@@ -154,6 +157,7 @@ class ActiveRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._inside.__exit__(None, None, None)
         with self._lock:
             try:
                 self._write_series()
@@ -204,7 +208,7 @@ def start_run(
     A run inside another names it as its parent.
 
     Args:
-        name: of the run; by default a new one.
+        name: of the run, for people: each call is a run of its own; by default a new one.
         experiment: that it belongs to; a tag of the run.
         trial: that it belongs to; a tag of the run.
         graph: where to record: a `Graph` or `LineageClient`; by default `default_graph()`.
@@ -233,11 +237,17 @@ def start_run(
         if known.type != RUN_TYPE or known.kind is not Kind.TRIAL_COMPONENT:
             raise InvalidEntity(f"{uid}: expected a run to go on with, got {known.type}")
         name, kept = known.name, known.properties
+    else:
+        # Two runs may have one name: cells of a notebook are executed over and over.
+        name = name or f"run-{new_uid()}"
+        uid = f"{derived_uid(trial_component(RUN_TYPE, name))}:{new_uid()}"
     recorder = Recorder(
         into,
         RUN_TYPE,
-        name or f"run-{new_uid()}",
+        name,
+        uid=uid,
         parameters={**kept.get("parameters", {}), **(parameters or {})},
+        properties=parent_properties(),
     )
     for metric, value in kept.get("metrics", {}).items():
         recorder.metric(metric, float(value))
@@ -245,7 +255,7 @@ def start_run(
     return ActiveRun(into, recorder, {**{k: v for k, v in belongs.items() if v}, **(tags or {})})
 
 
-def mark_run(graph: RecordsLineage, run: str | Entity, state: str, *, reason: str = "") -> Entity:
+def mark_run(graph: Any, run: str | Entity, state: str, *, reason: str = "") -> Entity:
     """Say what became of a run that was killed: such as `Failed`, with the reason.
 
     Raises:
@@ -262,7 +272,13 @@ def mark_run(graph: RecordsLineage, run: str | Entity, state: str, *, reason: st
     marked = amended(
         trial_component(RUN_TYPE, known.name, state=state, properties=properties), uid=known.uid
     )
-    return graph.record([marked], kind="RunMarked").entities[0]
+    executions = [
+        Run(one.uid, known.uid, state, ended_us=now_us(), properties=properties)
+        for one in graph.runs(known.uid)
+        if one.state == "InProgress"
+    ]
+    stored: Entity = graph.record([marked], kind="RunMarked", runs=executions).entities[0]
+    return stored
 
 
 def metric_history(graph: Any, run: str | Entity, metric: str) -> pyarrow.Table:
