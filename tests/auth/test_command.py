@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from featurestore import FeatureGroup, feature_definitions
 from featurestore.auth import Guard, group_arn
 from featurestore.auth.token import read_credential
 from featurestore.registry import Registry
+from tests.inprocess import run_command
 
 ROOT = Path(__file__).parents[2]
 READERS = {
@@ -38,24 +38,11 @@ READERS = {
 
 
 @pytest.fixture
-def command(home, monkeypatch):
+def command(home):
     """Run the command on the home; returns exit code, stdout and stderr."""
 
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-
     def run(*arguments, text=""):
-        # In this process: a new one takes a second to import what is imported here.
-        monkeypatch.setattr(sys, "argv", ["featureline", *map(str, arguments), "--home", str(home)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                main()
-                code = 0
-            except SystemExit as ended:
-                code = ended.code or 0
-        return code, out.getvalue(), err.getvalue()
+        return tuple(run_command(*arguments, "--home", home, text=text))
 
     return run
 

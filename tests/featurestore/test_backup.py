@@ -32,6 +32,7 @@ from featurestore.errors import InvalidRequest, StoreCorrupt, StoreFull, StoreUn
 from featurestore.manifest import MANIFEST, Manifest
 from featurestore.online import LmdbStore, open_online
 from featurestore.restore import check_backup, restore_backup
+from tests.inprocess import run_command as run
 
 ROOT = Path(featurestore.__file__).parents[1]
 
@@ -699,18 +700,6 @@ def test_backups_of_a_home_under_load_hold_what_was_acknowledged(
 
 
 # -- the command line -------------------------------------------------------------------------
-
-
-def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "featureline", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1", **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_backup_and_restore_from_the_command_line(store, home, tmp_path, reading):
