@@ -116,6 +116,7 @@ def recorded_load(
 def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: str) -> None:
     """Record a feature group's new version."""
     group = entry.group
+    made = f"{group.name}-{entry.created_us // 1_000_000}"
     entity = lineage.context(
         "FeatureGroup",
         group.name,
@@ -127,8 +128,24 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
             "features": {feature.name: feature.type.value for feature in group.features},
         },
     )
+    # The names that SageMaker's feature processors look for.
+    pipeline = lineage.context(
+        "FeatureGroupPipeline",
+        f"{made}-feature-group-pipeline",
+        properties={"feature_group": group.name},
+    )
+    version = lineage.context(
+        "FeatureGroupPipelineVersion",
+        f"{made}-feature-group-pipeline-version",
+        properties={"feature_group": group.name, "version": entry.version},
+    )
     with _explained():
-        graph.record([entity], kind="FeatureGroupVersion")
+        graph.record(
+            [entity, pipeline, version],
+            [(entity, pipeline, "AssociatedWith"), (pipeline, version, "AssociatedWith")],
+            kind="FeatureGroupVersion",
+            aliases=[(made, entity)],
+        )
 
 
 def record_windowed_group(graph: lineage.Graph, group: WindowedGroup) -> None:
