@@ -22,6 +22,7 @@ from featurestore.offline.base import Snapshot
 from featurestore.offline.changes_between import changes_between
 from featurestore.registry import Registered, is_disk_full
 from featurestore.window import WindowedGroup
+from lineage.sagemaker import feature_group_pipeline
 
 __all__ = [
     "dataset_entity",
@@ -128,17 +129,9 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
             "features": {feature.name: feature.type.value for feature in group.features},
         },
     )
-    # The names that SageMaker's feature processors look for.
-    pipeline = lineage.context(
-        "FeatureGroupPipeline",
-        f"{made}-feature-group-pipeline",
-        properties={"feature_group": group.name},
-    )
-    version = lineage.context(
-        "FeatureGroupPipelineVersion",
-        f"{made}-feature-group-pipeline-version",
-        properties={"feature_group": group.name, "version": entry.version},
-    )
+    # By these SageMaker's feature processors find the group.
+    created = dt.datetime.fromtimestamp(entry.created_us / 1e6, dt.UTC)
+    pipeline, version = feature_group_pipeline(group.name, created)
     with _explained():
         graph.record(
             [entity, pipeline, version],
