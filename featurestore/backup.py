@@ -49,10 +49,15 @@ _PIPE_BYTES: Final = 1 << 20
 _FOLDERS: Final = ("artifacts", "jobs", "deadletters", "erasures")
 # Of a job: its data are links or copies of what is elsewhere, and its model is an artifact.
 _LEFT_OUT_OF_JOBS: Final = frozenset({"input/data", "model", "checkpoints"})
+_LINEAGE: Final = "lineage.json"
 _ELSEWHERE: Final = (
     "the online store: it is not LMDB in home/online. Records, outbox and source positions in "
     "Redis are not in this backup: keep Redis's own append-only file or snapshots, and "
     "online.json, which holds its address and password"
+)
+_LINEAGE_ELSEWHERE: Final = (
+    "lineage: it is in PostgreSQL and not in this backup: back that database up, and keep "
+    "lineage.json, which holds its address and password"
 )
 
 
@@ -101,7 +106,10 @@ def take_backup(
             sequence=None if online is None else online[1],
             tables=tables,
             files=tuple(sorted(copier.entries)),
-            not_covered=() if online else (_ELSEWHERE,),
+            not_covered=(
+                *(() if online else (_ELSEWHERE,)),
+                *((_LINEAGE_ELSEWHERE,) if (home / _LINEAGE).exists() else ()),
+            ),
             left_out=tuple(left_out),
         )
         copier.write(MANIFEST, [manifest.to_bytes()])
@@ -147,7 +155,9 @@ def _copy_stores(
             for path, name in files:
                 copier.copy(path, name)
     for path in sorted(home.glob("*.db")):
-        if path.name not in ("meta.db", "keys.db"):
+        # A lineage file that was left for a database is no store any more.
+        is_left = path.name == "lineage.db" and (home / _LINEAGE).exists()
+        if path.name not in ("meta.db", "keys.db") and not is_left:
             _copy_sqlite(home, path.name, copier)
     return named, tuple(table for table, _ in chosen)
 
@@ -330,7 +340,7 @@ def _vanishing(table: BackedUpTable) -> Iterator[None]:
 
 def _other_files(home: Path) -> Iterator[tuple[Path, str]]:
     """Yield what is copied as it lies there, with its name in the backup."""
-    for path in sorted(home.glob("audit*.log*")):
+    for path in sorted((*home.glob("audit*.log*"), *home.glob("lineage.spool*.ndjson"))):
         yield path, path.name
     # They hold the last write time of each group, which orders versions of one event time.
     for path in sorted((home / "locks").glob("flush-*.lock")):
@@ -365,6 +375,7 @@ def _is_known(name: str, has_online: bool) -> bool:
         or (name == "online" and has_online)
         or name.endswith((".db", ".db-wal", ".db-shm", ".db-journal", ".lock"))
         or (name.startswith("audit") and ".log" in name)
+        or (name.startswith("lineage.spool") and name.endswith(".ndjson"))
     )
 
 

@@ -955,6 +955,28 @@ class EmbeddedStore(FeatureStore):
                 pause=pause,
             )
 
+    def vacuum_unpinned(
+        self,
+        group: str,
+        keep: Sequence[int],
+        *,
+        retention: dt.timedelta = DEFAULT_RETENTION,
+        dry_run: bool = False,
+    ) -> dict[str, int]:
+        """Delete files of a group's local table that only versions beside `keep` have.
+
+        See `featurestore.offline.maintenance.vacuum_unpinned`.
+        """
+        entry = self._with_offline(group)
+        with self._flusher.maintaining(entry.number):
+            return maintenance.vacuum_unpinned(
+                self.offline_table(entry),
+                keep,
+                retention=retention,
+                flushes_paused=lambda: self._flusher.paused(entry.number),
+                dry_run=dry_run,
+            )
+
     def history(
         self,
         group: str,

@@ -4,10 +4,12 @@ from lineage.active_run import ActiveRun, compare, mark_run, metric_history, run
 from lineage.association import Association, AssociationType
 from lineage.change import Draft, Recorded
 from lineage.channel import ClientTls
+from lineage.checkpoint import Checkpoint, read_checkpoints
 from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
 from lineage.content import as_artifact
 from lineage.copying import copy_log
+from lineage.damage import Damage, Salvaged, examine, salvage
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
     JSON,
@@ -33,6 +35,7 @@ from lineage.errors import (
     InvalidImport,
     InvalidLog,
     InvalidLogin,
+    InvalidProof,
     InvalidQuery,
     LineageError,
     NotALineageFile,
@@ -43,8 +46,9 @@ from lineage.errors import (
     Unauthenticated,
 )
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
-from lineage.home import open_home
+from lineage.home import open_home, replay_spool, spool_of
 from lineage.log import LogReport
+from lineage.proof import GrowthProof, Proof
 from lineage.query import Direction
 from lineage.questions import (
     Cause,
@@ -71,12 +75,16 @@ from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
+from lineage.subscription import Match, Subscription
+from lineage.subscription_remote import RemoteSubscription
 from lineage.track import Input, Output, TrackedRun, current_run, default_graph, track
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph
     "open",
     "open_home",
+    "replay_spool",
+    "spool_of",
     "copy_log",
     "Graph",
     "Draft",
@@ -85,6 +93,19 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "LineageResult",
     "Direction",
     "LogReport",
+    # standing queries
+    "Subscription",
+    "RemoteSubscription",
+    "Match",
+    # what shows that nothing was altered
+    "Checkpoint",
+    "read_checkpoints",
+    "Proof",
+    "GrowthProof",
+    "examine",
+    "Damage",
+    "salvage",
+    "Salvaged",
     # questions
     "Paths",
     "LineagePath",
@@ -163,6 +184,7 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "InvalidEvent",
     "InvalidImport",
     "InvalidLog",
+    "InvalidProof",
     "InvalidLogin",
     "Unauthenticated",
     "AccessDenied",

@@ -10,7 +10,16 @@ from typing import Any, TypeAlias, final
 
 from lineage.association import AssociationType
 from lineage.column import ColumnEdge, ColumnLineage
-from lineage.entity import JSON, End, Entity, Facet, Kind, stored_entity, stored_facet
+from lineage.entity import (
+    JSON,
+    End,
+    Entity,
+    Facet,
+    Kind,
+    check_storable,
+    stored_entity,
+    stored_facet,
+)
 from lineage.errors import InvalidEntity
 from lineage.run import Run
 
@@ -39,6 +48,9 @@ class Draft:
         entities: to add or to merge into what is there.
         associations: (source, destination, type); an end that is an entity the graph
             does not know is recorded with the event.
+
+    Raises:
+        InvalidEntity: a uid, tag or alias has a NUL or a lone surrogate.
     """
 
     kind: str
@@ -52,6 +64,25 @@ class Draft:
     aliases: tuple[tuple[str, End], ...] = ()
     retractions: tuple[tuple[End, End, AssociationType], ...] = ()
     cycles: bool = False
+
+    def __post_init__(self) -> None:
+        # Here and not by the store: what it refuses half way would take others with it.
+        for source, destination, _ in (*self.associations, *self.retractions):
+            check_storable(source, "association: source")
+            check_storable(destination, "association: destination")
+        for said in self.columns:
+            check_storable(said.destination, "column lineage: destination")
+            for edge in said.edges:
+                check_storable(edge.source, "column lineage: source")
+        for run in self.runs:
+            check_storable(run.entity, f"run {run.uid!r}: entity")
+        for end, key, value in self.tags:
+            check_storable(end, "tag: entity")
+            check_storable(key, "tag: key")
+            check_storable(value, f"tag {key!a:.100}")
+        for alias, end in self.aliases:
+            check_storable(alias, "alias")
+            check_storable(end, f"alias {alias!a:.100}")
 
 
 @final

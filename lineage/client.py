@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -10,10 +11,11 @@ from typing import Any, Literal, Self, TypeVar, final
 
 import grpc
 
-from lineage import convert, convert_answer
+from lineage import convert, convert_answer, convert_proof
 from lineage.association import AssociationType, as_association_type
 from lineage.change import Recorded
 from lineage.channel import ClientTls, Login
+from lineage.checkpoint import Checkpoint
 from lineage.column import ColumnLineage, ColumnResult
 from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid
 from lineage.errors import (
@@ -27,6 +29,7 @@ from lineage.errors import (
 from lineage.filter import Filter, as_filter
 from lineage.handshake import why_unreachable
 from lineage.log import LogReport, new_uid
+from lineage.proof import GrowthProof, Proof
 from lineage.query import Direction, as_direction, as_query, check_as_of
 from lineage.questions import (
     CommonEntities,
@@ -40,6 +43,7 @@ from lineage.questions import (
 from lineage.questions.ask import as_links, check_count, check_paths, check_time, uid_of
 from lineage.result import Content, LineageResult
 from lineage.run import Run
+from lineage.subscription_remote import RemoteSubscription, request_of
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
 
@@ -608,12 +612,94 @@ class LineageClient:
         counts = self._describe_graph().counts
         return {name: counts[name] for name in sorted(counts, key=_COUNTS.index)}
 
-    def verify(self) -> LogReport:
-        """Check the log of the server; see `Graph.verify`."""
-        reply: pb.VerifyLogResponse = self._call(self._stub.VerifyLog, pb.VerifyLogRequest())
-        return LogReport(
-            reply.intact, reply.events, reply.first_altered or None, reply.reason or None
+    def subscribe(
+        self,
+        start: str | Entity,
+        direction: Direction | str = Direction.DESCENDANTS,
+        *,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        after: int | None = None,
+    ) -> RemoteSubscription:
+        """Follow what comes within reach of an entity; see `Graph.subscribe`.
+
+        The subscription begins before this returns. When the server goes away, the iteration
+        ends with StoreUnavailable: subscribe again with `after` the last match's sequence.
+        """
+        request = request_of(
+            uid_of(start),
+            as_direction(direction),
+            as_filter(kinds=kinds, types=types, states=states, properties=properties),
+            as_links(through),
+            after,
         )
+        metadata = self._login.call_metadata()
+        with self._explained(metadata):
+            stream = self._stub.Subscribe(request, metadata=metadata)
+            first = next(stream)
+        return RemoteSubscription(stream, first.sequence, lambda: self._explained(metadata))
+
+    def verify(self, *, against: Sequence[Checkpoint] = ()) -> LogReport:
+        """Check the log of the server; see `Graph.verify`."""
+        reply: pb.VerifyLogResponse = self._call(
+            self._stub.VerifyLog,
+            pb.VerifyLogRequest(against=map(convert_proof.checkpoint_to_message, against)),
+        )
+        return LogReport(
+            reply.intact,
+            reply.events,
+            reply.first_altered or None,
+            reply.reason or None,
+            reply.checkpoints,
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """Make a checkpoint of the log as it is now; see `Graph.checkpoint`."""
+        reply: pb.MakeCheckpointResponse = self._call(
+            self._stub.MakeCheckpoint, pb.MakeCheckpointRequest()
+        )
+        return convert_proof.checkpoint_from_message(reply.checkpoint)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that the store keeps, in sequence."""
+        reply: pb.ListCheckpointsResponse = self._call(
+            self._stub.ListCheckpoints, pb.ListCheckpointsRequest()
+        )
+        return [convert_proof.checkpoint_from_message(one) for one in reply.checkpoints]
+
+    def prove(self, what: str | Entity | int, checkpoint: Checkpoint | None = None) -> Proof:
+        """Prove that an entity, or an event, is in the log; see `Graph.prove`.
+
+        What the server answered is checked.
+        """
+        kept = None if checkpoint is None else convert_proof.checkpoint_to_message(checkpoint)
+        request = (
+            pb.ProveEntityRequest(sequence=what, checkpoint=kept)
+            if isinstance(what, int)
+            else pb.ProveEntityRequest(entity=uid_of(what), checkpoint=kept)
+        )
+        reply: pb.ProveEntityResponse = self._call(self._stub.ProveEntity, request)
+        proof = convert_proof.proof_from_message(reply)
+        proof.check(None if checkpoint is None else checkpoint.root)
+        return proof
+
+    def prove_growth(self, earlier: Checkpoint, later: Checkpoint | None = None) -> GrowthProof:
+        """Prove that the log only grew; see `Graph.prove_growth`.
+
+        What the server answered is checked, with the checkpoints given here.
+        """
+        kept = None if later is None else convert_proof.checkpoint_to_message(later)
+        request = pb.ProveGrowthRequest(
+            earlier=convert_proof.checkpoint_to_message(earlier), later=kept
+        )
+        reply: pb.ProveGrowthResponse = self._call(self._stub.ProveGrowth, request)
+        answer = convert_proof.growth_from_message(reply)
+        proof = replace(answer, earlier=earlier, later=later or answer.later)
+        proof.check()
+        return proof
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -638,8 +724,13 @@ class LineageClient:
 
     def _call(self, method: Callable[..., Reply], request: object) -> Reply:
         metadata = self._login.call_metadata()
-        try:
+        with self._explained(metadata):
             return method(request, timeout=self._timeout_s, metadata=metadata)
+
+    @contextmanager
+    def _explained(self, metadata: Sequence[tuple[str, Any]]) -> Iterator[None]:
+        try:
+            yield
         except ValueError as error:  # gRPC's way to say that the channel is closed
             raise StoreClosed() from error
         except grpc.RpcError as error:

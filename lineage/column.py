@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from lineage.entity import JSON, MAX_RANK, End, plain_json
+from lineage.entity import JSON, MAX_RANK, End, check_storable, plain_json
 from lineage.errors import InvalidAssociation
 
 _MAX_CHARACTERS = {
@@ -36,7 +36,7 @@ class ColumnEdge:
 
     Raises:
         InvalidAssociation: a name is no text or too long.
-        InvalidEntity: a property is not JSON.
+        InvalidEntity: a property is not JSON, or a text has a NUL or a lone surrogate.
     """
 
     source: End
@@ -56,6 +56,7 @@ class ColumnEdge:
                     f"column lineage: {name}: expected text of at most {limit} characters, "
                     f"got {value!r:.200}"
                 )
+            check_storable(value, f"column lineage: {name}")
         if not isinstance(self.masking, bool):
             raise InvalidAssociation(
                 f"column lineage: masking: expected a bool, got {self.masking!r:.200}"
@@ -80,6 +81,7 @@ class ColumnLineage:
 
     Raises:
         InvalidAssociation: the rank or `by` is out of range.
+        InvalidEntity: `by` has a NUL or a lone surrogate.
     """
 
     destination: End
@@ -99,6 +101,7 @@ class ColumnLineage:
                 f"column lineage: by: expected text of at most 2048 characters, "
                 f"got {self.by!r:.200}"
             )
+        check_storable(self.by, "column lineage: by")
         object.__setattr__(self, "edges", tuple(self.edges))
 
 

@@ -410,7 +410,11 @@ def read_object(text: str, where: str) -> dict[str, JSON]:
 def error_to_metadata(error: LineageError) -> tuple[tuple[str, str | bytes], ...]:
     """Trailing metadata from which `error_from_metadata` makes the same error."""
     facts = {name: value for name, value in vars(error).items() if name in _FACTS}
-    return (ERROR_KEY, type(error).__name__), (FACTS_KEY, fit_facts(facts))
+    # A store may refine an error; a client knows those of `lineage.errors`.
+    name = next(
+        kind.__name__ for kind in type(error).__mro__ if vars(errors).get(kind.__name__) is kind
+    )
+    return (ERROR_KEY, name), (FACTS_KEY, fit_facts(facts))
 
 
 def error_from_metadata(

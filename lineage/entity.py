@@ -41,6 +41,7 @@ _ONE_WORD = ("uid", "content_hash")
 # text display in another order than it is stored.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~+,=()-]{1,160}")
 
@@ -416,6 +417,16 @@ def plain_json(value: object, where: str, *, depth: int = 1) -> JSON:
         f"{where}: expected JSON (None, bool, int, float, str, list, dict), got "
         f"{type(value).__module__}.{type(value).__qualname__}; convert it first"
     )
+
+
+def check_storable(value: object, where: str) -> None:
+    """Refuse text that not every store can keep; what is no text is not looked at.
+
+    Raises:
+        InvalidEntity: it has a NUL or a lone surrogate.
+    """
+    if isinstance(value, str) and _UNSTORABLE.search(value):
+        raise InvalidEntity(f"{where}: expected Unicode text without U+0000, got {value!a:.200}")
 
 
 def _entity(

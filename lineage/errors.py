@@ -10,6 +10,7 @@ LineageError
 ├── InvalidLog           FAILED_PRECONDITION  events do not follow each other
 ├── NotALineageFile      FAILED_PRECONDITION  the path holds another kind of file
 ├── InvalidImport        INVALID_ARGUMENT     (also a ValueError)
+├── InvalidProof         INVALID_ARGUMENT     (also a ValueError)
 ├── InvalidLogin         INVALID_ARGUMENT     (also a ValueError)
 ├── Unauthenticated      UNAUTHENTICATED      show a token that the server knows
 ├── AccessDenied         PERMISSION_DENIED    a policy must allow it
@@ -74,6 +75,12 @@ class InvalidEvent(LineageError, ValueError):
 
 class InvalidImport(LineageError, ValueError):
     """A file or store to import from holds something else; the text says where and what."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class InvalidProof(LineageError, ValueError):
+    """A checkpoint, proof or key is something else, or does not hold; the text says which."""
 
     code = "INVALID_ARGUMENT"
 

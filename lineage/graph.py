@@ -15,6 +15,7 @@ from typing import Literal, Self, final
 
 from lineage.association import AssociationType, as_association_type
 from lineage.change import Draft, Recorded
+from lineage.checkpoint import Checkpoint
 from lineage.column import ColumnLineage, ColumnResult
 from lineage.column_walk import walk_columns
 from lineage.entity import JSON, End, Entity, Kind, amended, as_kind, derived_uid, to_us
@@ -23,6 +24,7 @@ from lineage.exports import Part, as_format, export_part, export_text
 from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
 from lineage.mirror import Mirroring
+from lineage.proof import GrowthProof, Proof, checkpoint_now, prove, prove_growth
 from lineage.query import (
     Direction,
     as_direction,
@@ -49,6 +51,8 @@ from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
+from lineage.subscription import Subscription
+from lineage.witness import Watch
 
 _MAX_CHARACTERS = 256
 _LOOK_AGAIN_S = 5.0
@@ -347,6 +351,59 @@ class Graph:
                 as_of=as_of,
             ),
             self._mirroring,
+        )
+
+    def subscribe(
+        self,
+        start: str | Entity,
+        direction: Direction | str = Direction.DESCENDANTS,
+        *,
+        types: Collection[str] | None = None,
+        kinds: Collection[Kind | str] | None = None,
+        states: Collection[str] | None = None,
+        properties: Mapping[str, JSON] | None = None,
+        through: Collection[AssociationType | str] | None = None,
+        after: int | None = None,
+    ) -> Subscription:
+        """Follow what comes within reach of an entity, as it is recorded by any process.
+
+        Each event that brings entities within reach, says something of one that is, or takes
+        some out, gives one match, in the order of the log, some milliseconds after its commit.
+        Nothing is walked twice: an association extends what is known to be within reach.
+
+        Args:
+            start: the entity, its uid or an alias.
+            direction: as for `query`.
+            types: entity types to be told of; None for all.
+            kinds: kinds to be told of; None for all.
+            states: states to be told of; None for all.
+            properties: as for `query`.
+            through: association types to walk along; None for all.
+            after: sequence of the last match that was handled, to go on behind it: none is
+                lost, none comes twice. None: from now on; 0: from the beginning of the log.
+
+        Raises:
+            EntityNotFound: the start does not exist.
+            InvalidQuery: an unknown direction, or no such event.
+            InvalidAssociation: an unknown association type.
+
+        >>> from lineage import MemoryStore, action, artifact
+        >>> graph = Graph(MemoryStore())
+        >>> data, job = artifact("DataSet", "s3://b/flights"), action("Clean", "c")
+        >>> recorded = graph.record([data], kind="Loaded")
+        >>> following = graph.subscribe(data)
+        >>> recorded = graph.record([job], [(data, job, "ContributedTo")], kind="Cleaned")
+        >>> [entity.name for entity in next(following).reached]
+        ['c']
+        """
+        links = (through,) if isinstance(through, str) else through or ()
+        return Subscription(
+            self._store,
+            (start.uid or derived_uid(start)) if isinstance(start, Entity) else start,
+            as_direction(direction),
+            wanted=as_filter(kinds=kinds, types=types, states=states, properties=properties),
+            through=frozenset(as_association_type(link).value for link in links),
+            after=after,
         )
 
     def columns(
@@ -833,18 +890,22 @@ class Graph:
             sequence = view.counts()["events"]
             yield Part(of, view=view, log=self._store.log, sequence=sequence)
 
-    def verify(self, *, projections: bool = False) -> LogReport:
-        """Check the hash chain of the whole log, and name the first altered event.
+    def verify(self, *, projections: bool = False, against: Sequence[Checkpoint] = ()) -> LogReport:
+        """Check the hash chain and the checkpoints of the whole log; name the first altered event.
 
         Args:
+            against: checkpoints that were kept elsewhere: they also witness against somebody
+                who rewrote the log with everything that the store keeps beside it.
             projections: also project the log anew and compare the entities and associations
                 with it; `rebuild` mends what differs.
 
         Cost: reads the log once; with `projections` about as long as recording it took,
         without the waits for the disk.
         """
+        kept = self._store.checkpoints()
         with self._store.log() as (events, head):
-            report = verify_chain(events, head)
+            watch = Watch(kept, against)
+            report = watch.report(verify_chain(watch.over(events), head), head)
         if projections and report.intact and (stale := self._store.stale()):
             return LogReport(False, report.events, *stale)
         return report
@@ -856,6 +917,56 @@ class Graph:
             The number of events read.
         """
         return self._store.rebuild()
+
+    def checkpoint(self) -> Checkpoint:
+        """Make a checkpoint of the log as it is now, and keep it in the store.
+
+        Keep a copy where nobody who can write the store can write too, and give it to
+        `verify(against=...)` and to those who check proofs.
+
+        Raises:
+            InvalidProof: nothing was recorded yet.
+
+        Cost: two hashes for each event since the last checkpoint.
+        """
+        return checkpoint_now(self._store)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that the store keeps, in sequence; one at every 4,096 events."""
+        return self._store.checkpoints()
+
+    def prove(self, what: str | Entity | int, checkpoint: Checkpoint | None = None) -> Proof:
+        """Prove that an entity, or an event, is in the log that a checkpoint stands for.
+
+        The proof holds the event and the few hashes that lead from it to the root. It is
+        checked without this package and without the graph: see `Proof`.
+
+        Args:
+            what: an entity, its uid or an alias, for the event that recorded it first; or the
+                sequence of an event.
+            checkpoint: to prove it against; None: one that is made now.
+
+        Raises:
+            EntityNotFound: the entity does not exist.
+            InvalidProof: the event is later than the checkpoint, or the log is not the one that
+                the checkpoint was made of.
+
+        Cost: reads at most some ten thousand hashes, however long the log is.
+        """
+        uid = (what.uid or derived_uid(what)) if isinstance(what, Entity) else what
+        return prove(self._store, uid, checkpoint or self.checkpoint())
+
+    def prove_growth(self, earlier: Checkpoint, later: Checkpoint | None = None) -> GrowthProof:
+        """Prove that the log of an earlier checkpoint is the beginning of that of a later one.
+
+        Args:
+            earlier: such as one that an auditor kept.
+            later: None: one that is made now.
+
+        Raises:
+            InvalidProof: it is not: something up to the earlier checkpoint was altered.
+        """
+        return prove_growth(self._store, earlier, later or self.checkpoint())
 
     def stats(self) -> dict[str, int]:
         """How many `events`, `entities` and `associations` there are."""

@@ -11,7 +11,7 @@ from lineage import graph as graphs
 from lineage.errors import InvalidLog, NotALineageFile, StoreUnavailable
 from lineage.graph import Graph
 from lineage.questions import DataChanges
-from lineage.spool import Spool
+from lineage.spool import Replayed, Spool
 from lineage.store.postgres import PostgresStore
 from lineage.store.postgres_link import without_password
 from lineage.store.sqlite import SQLiteStore
@@ -52,6 +52,24 @@ def open_home(home: Path, url: str | None = None, *, changes: DataChanges | None
     return _spooled(home, url, changes)
 
 
+def replay_spool(home: Path) -> Replayed:
+    """Record what waits in the spool of a home; `open_home` does so too, and goes on without.
+
+    Raises:
+        NotALineageFile: lineage.json is damaged, or the place holds something else.
+        StoreUnavailable: the store is still away.
+    """
+    if not spool_of(home):
+        return Replayed(0, 0)
+    with _opened(home, chosen(home)) as graph:
+        return graph.replay_spool()
+
+
+def spool_of(home: Path) -> Spool:
+    """Where the events of a home wait while its store is away."""
+    return Spool(home / _SPOOL)
+
+
 def chosen(home: Path) -> str | None:
     """The URL that a home remembers, with its login; None: its lineage is in a file.
 
@@ -63,6 +81,8 @@ def chosen(home: Path) -> str | None:
         return str(json.loads(path.read_text("utf-8"))["url"])
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise NotALineageFile(
             str(path), f"something else ({error!r})", "give the URL of the lineage again"
@@ -70,16 +90,17 @@ def chosen(home: Path) -> str | None:
 
 
 def _spooled(home: Path, url: str | None, changes: DataChanges | None) -> Graph:
-    """The graph of a home, whose events wait in a spool while the store is away."""
-    spool = Spool(home / _SPOOL)
-    if url is None:
-        graph = Graph(SQLiteStore.open(home / _FILE), changes=changes, spool=spool)
-    else:
-        graph = Graph(PostgresStore.open(url, wait=True), changes=changes, spool=spool)
-    if spool:
+    """The graph of a home, behind what waited for it."""
+    graph = _opened(home, url, changes)
+    if graph.spool:
         with suppress(StoreUnavailable):
             graph.replay_spool()
     return graph
+
+
+def _opened(home: Path, url: str | None, changes: DataChanges | None = None) -> Graph:
+    store = SQLiteStore.open(home / _FILE) if url is None else PostgresStore.open(url, wait=True)
+    return Graph(store, changes=changes, spool=spool_of(home))
 
 
 def _check_same_log(home: Path, graph: Graph, known: str | None) -> None:
@@ -102,11 +123,16 @@ def _check_same_log(home: Path, graph: Graph, known: str | None) -> None:
 
 
 def _remember(home: Path, url: str) -> None:
-    home.mkdir(parents=True, exist_ok=True)
     part = home / f".{_CHOSEN}.{os.getpid()}.part"
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"url": url}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(home / _CHOSEN)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"url": url}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(home / _CHOSEN)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{home / _CHOSEN}: cannot be written: {error.strerror or error}"
+        ) from error

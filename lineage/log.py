@@ -67,12 +67,14 @@ class LogReport:
         first_altered: sequence of the first event that is missing or altered, or
             None when intact.
         reason: what is wrong with it, or None when intact.
+        checkpoints: number of checkpoints that the log was compared with.
     """
 
     intact: bool
     events: int
     first_altered: int | None = None
     reason: str | None = None
+    checkpoints: int = 0
 
 
 def chain_hash(
@@ -157,7 +159,7 @@ def verify_chain(events: Iterator[Event], head: Head) -> LogReport:
             return altered(expected, f"event {expected} was added behind the end of the log")
         if event.previous != previous:
             return altered(expected, f"event {expected} does not follow event {expected - 1}")
-        if not _is_plain(event):
+        if not is_plain(event):
             return altered(expected, f"event {expected} holds a value of another type")
         recomputed = chain_hash(
             previous,
@@ -195,7 +197,7 @@ def new_uid() -> str:
     return str(UUID(int=value))
 
 
-def _is_plain(event: Event) -> bool:
+def is_plain(event: Event) -> bool:
     """SQLite keeps any value in any column, so an altered row can hold any type."""
     texts = (event.actor, event.kind, event.event_uid)
     return (

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from lineage.entity import JSON, End, plain_json
+from lineage.entity import JSON, End, check_storable, plain_json
 from lineage.errors import InvalidEntity
+
+_MAX_TIME_US = 2**63 - 1
 
 
 @final
@@ -44,11 +46,17 @@ class Run:
                     f"run {self.uid!r:.100}: {name}: expected text of at most {limit} characters, "
                     f"got {value!r:.200}"
                 )
+            check_storable(value, f"run {self.uid!a:.100}: {name}")
         for name in ("started_us", "ended_us"):
             time = getattr(self, name)
             if time is not None and (isinstance(time, bool) or not isinstance(time, int)):
                 raise InvalidEntity(
                     f"run {self.uid!r}: {name}: expected microseconds or None, got {time!r}"
+                )
+            if time is not None and not -_MAX_TIME_US <= time <= _MAX_TIME_US:
+                raise InvalidEntity(
+                    f"run {self.uid!r}: {name}: expected at most 2^63 - 1 microseconds, got one "
+                    f"of {time.bit_length()} bits"
                 )
         where = f"run {self.uid!r}: properties"
         object.__setattr__(self, "properties", plain_json(self.properties, where))

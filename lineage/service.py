@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar, final
 
 import grpc
 
-from lineage import convert, convert_answer
+from lineage import convert, convert_answer, convert_proof
 from lineage.entity import End, Entity, derived_uid
 from lineage.errors import InvalidQuery, LineageError
 from lineage.graph import Graph
@@ -18,11 +18,14 @@ from lineage.pages import Pages
 from lineage.query import Direction
 from lineage.questions import CommonEntities
 from lineage.result import LineageResult
+from lineage.subscription_remote import match_to_message, subscribed
 from lineage.trailer import fit_text
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
 
 Reply = TypeVar("Reply")
+
+_LOOK_AGAIN_S = 0.01
 
 
 @final
@@ -66,7 +69,7 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
     async def VerifyLog(  # noqa: D102
         self, request: pb.VerifyLogRequest, context: Any
     ) -> pb.VerifyLogResponse:
-        return await self._answer(context, self._verify)
+        return await self._answer(context, lambda: self._verify(request))
 
     async def SearchEntities(  # noqa: D102
         self, request: pb.SearchEntitiesRequest, context: Any
@@ -144,6 +147,44 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         self, request: pb.DescribeGraphRequest, context: Any
     ) -> pb.DescribeGraphResponse:
         return await self._answer(context, lambda: self._describe_graph(request))
+
+    async def Subscribe(  # noqa: D102
+        self, request: pb.SubscribeRequest, context: Any
+    ) -> AsyncIterator[pb.SubscribeResponse]:
+        # A look at the log takes a thread for a moment: none is held while nothing is recorded.
+        following = await self._answer(context, lambda: subscribed(self._graph, request))
+        with following:
+            yield pb.SubscribeResponse(sequence=following.position)
+            while True:
+                match = await self._answer(context, following.poll)
+                if match is None:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                else:
+                    yield match_to_message(match)
+
+    async def MakeCheckpoint(  # noqa: D102
+        self, request: pb.MakeCheckpointRequest, context: Any
+    ) -> pb.MakeCheckpointResponse:
+        made = await self._answer(context, self._graph.checkpoint)
+        return pb.MakeCheckpointResponse(checkpoint=convert_proof.checkpoint_to_message(made))
+
+    async def ListCheckpoints(  # noqa: D102
+        self, request: pb.ListCheckpointsRequest, context: Any
+    ) -> pb.ListCheckpointsResponse:
+        made = await self._answer(context, self._graph.checkpoints)
+        return pb.ListCheckpointsResponse(
+            checkpoints=map(convert_proof.checkpoint_to_message, made)
+        )
+
+    async def ProveEntity(  # noqa: D102
+        self, request: pb.ProveEntityRequest, context: Any
+    ) -> pb.ProveEntityResponse:
+        return await self._answer(context, lambda: self._prove(request))
+
+    async def ProveGrowth(  # noqa: D102
+        self, request: pb.ProveGrowthRequest, context: Any
+    ) -> pb.ProveGrowthResponse:
+        return await self._answer(context, lambda: self._prove_growth(request))
 
     def close(self) -> None:
         """Wait for the calls at work, and let the threads go."""
@@ -241,13 +282,15 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
 
         return self._pages.answer(request, ask, sequence)
 
-    def _verify(self) -> pb.VerifyLogResponse:
-        report = self._graph.verify()
+    def _verify(self, request: pb.VerifyLogRequest) -> pb.VerifyLogResponse:
+        kept = [convert_proof.checkpoint_from_message(one) for one in request.against]
+        report = self._graph.verify(against=kept)
         return pb.VerifyLogResponse(
             intact=report.intact,
             events=report.events,
             first_altered=report.first_altered or 0,
             reason=report.reason or "",
+            checkpoints=report.checkpoints,
         )
 
     def _search(self, request: pb.SearchEntitiesRequest) -> pb.SearchEntitiesResponse:
@@ -363,3 +406,19 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         return pb.DescribeGraphResponse(
             counts=self._graph.stats(), sequence=self._graph.last_sequence()
         )
+
+    def _prove(self, request: pb.ProveEntityRequest) -> pb.ProveEntityResponse:
+        kept = request.checkpoint if request.HasField("checkpoint") else None
+        proof = self._graph.prove(
+            request.sequence or request.entity,
+            None if kept is None else convert_proof.checkpoint_from_message(kept),
+        )
+        return convert_proof.proof_to_message(proof)
+
+    def _prove_growth(self, request: pb.ProveGrowthRequest) -> pb.ProveGrowthResponse:
+        later = request.later if request.HasField("later") else None
+        proof = self._graph.prove_growth(
+            convert_proof.checkpoint_from_message(request.earlier),
+            None if later is None else convert_proof.checkpoint_from_message(later),
+        )
+        return convert_proof.growth_to_message(proof)

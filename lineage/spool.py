@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +15,14 @@ from lineage.change import Draft, edge_to_json, entity_from_json, entity_to_json
 from lineage.column import ColumnEdge, ColumnLineage
 from lineage.entity import JSON, End, Entity
 from lineage.errors import LineageError, StoreUnavailable
+from lineage.filelock import lock
 from lineage.run import Run
 from lineage.store import LineageStore
+
+_LOCK_TIMEOUT_S = 60.0
+# What goes into one transaction of a replay.
+_EVENTS_AT_ONCE = 200
+_BYTES_AT_ONCE = 4 << 20
 
 
 @final
@@ -80,19 +85,20 @@ class Spool:
         Raises:
             StoreUnavailable: the store is still away; what is not recorded waits on.
         """
-        recorded = refused = 0
+        recorded, refused = 0, list[tuple[bytes, str]]()
         try:
             if not self:
                 return Replayed(0, 0)
             with self._locked() as file:
-                file.seek(0)
-                for line in file.read().split(b"\n")[:-1]:
-                    reason = _record(line, store) if line else None
-                    if reason is None:
-                        recorded += bool(line)
-                    else:
-                        self._refuse(line, reason)
-                        refused += 1
+                for lines in _parts(file):
+                    outcomes = _record(lines, store)
+                    recorded += outcomes.count(None)
+                    refused += [
+                        (line, reason)
+                        for line, reason in zip(lines, outcomes, strict=True)
+                        if reason is not None
+                    ]
+                self._refuse(refused)
                 # A kill before this replays again: each event is known by its uid.
                 file.truncate(0)
                 os.fsync(file.fileno())
@@ -100,24 +106,45 @@ class Spool:
             raise StoreUnavailable(
                 f"{self.path}: cannot be read or written: {error.strerror or error}"
             ) from error
-        return Replayed(recorded, refused)
+        return Replayed(recorded, len(refused))
 
-    def _refuse(self, line: bytes, reason: str) -> None:
+    def waiting(self) -> int:
+        """How many events wait.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                return sum(line.endswith(b"\n") and len(line) > 1 for line in file)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self.path}: cannot be read: {error.strerror or error}"
+            ) from error
+
+    def _refuse(self, refused: Sequence[tuple[bytes, str]]) -> None:
+        if not refused:
+            return
         with _opened(self.refused_path) as file:
-            text = line.decode(errors="replace")
-            _append(file, {"reason": reason, "event": text})
+            for line, reason in refused:
+                _append(file, {"reason": reason, "event": line.decode(errors="replace")})
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _opened(self.path) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno(), _LOCK_TIMEOUT_S)
             yield file
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
+    is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    if is_new:
+        _sync_folder(path.parent)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         yield file  # unbuffered, so a line is one write
 
@@ -137,21 +164,60 @@ def _append(file: BinaryIO, value: JSON) -> None:
         raise
 
 
-def _record(line: bytes, store: LineageStore) -> str | None:
-    """Record a line; the reason why it cannot be, if so."""
+def _sync_folder(folder: Path) -> None:
+    """Without it a power cut may forget that a new file is there."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        draft = _draft_from_json(json.loads(line))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"no event: {error!r}"
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parts(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The whole lines, some at a time; what follows the last line break was never promised."""
+    lines: list[bytes] = []
+    size = 0
+    # A reader of its own, whose place is not that of the appends.
+    with open(os.dup(file.fileno()), "rb") as reader:
+        reader.seek(0)
+        for line in reader:
+            if not line.endswith(b"\n"):
+                break
+            if line == b"\n":
+                continue
+            lines.append(line[:-1])
+            size += len(line)
+            if len(lines) == _EVENTS_AT_ONCE or size > _BYTES_AT_ONCE:
+                yield lines
+                lines, size = [], 0
+    if lines:
+        yield lines
+
+
+def _record(lines: Sequence[bytes], store: LineageStore) -> list[str | None]:
+    """Record lines in one transaction; for each the reason why it cannot be, if so."""
+    reasons: list[str | None] = []
+    drafts: dict[int, Draft] = {}
+    for place, line in enumerate(lines):
+        draft = _parsed(line)
+        reasons.append(draft if isinstance(draft, str) else None)
+        if not isinstance(draft, str):
+            drafts[place] = draft
+    answers = store.append_all(list(drafts.values()))
+    for place, answer in zip(drafts, answers, strict=True):
+        if isinstance(answer, LineageError):
+            reasons[place] = f"{type(answer).__name__}: {answer}"
+    return reasons
+
+
+def _parsed(line: bytes) -> Draft | str:
+    """The event of a line, or why it holds none."""
+    try:
+        return _draft_from_json(json.loads(line))
     except LineageError as error:
         return str(error)
-    try:
-        store.append(draft)
-    except StoreUnavailable:
-        raise
-    except LineageError as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"no event: {error!r}"
 
 
 def _draft_to_json(draft: Draft) -> JSON:

@@ -37,6 +37,7 @@ _INFO = "20"
 
 SECRETS: Final = frozenset(
     {
+        "FEATURELINE_LINEAGE",
         "FEATURELINE_MASTER_KEY",
         "FEATURELINE_MASTER_KEY_FILE",
         "FEATURELINE_ONLINE",

@@ -68,6 +68,13 @@ def recorder(
             "threads": threads,
             "device": device,
             "tags": dict(job.tags),
+            "columns": {
+                channel.channel_name: {
+                    "label": channel.label,
+                    "features": list(channel.features),
+                }
+                for channel in job.input_data_config
+            },
         },
     )
 
@@ -119,6 +126,14 @@ def record_channel(
         else:
             seen = run.input(data)
             run.associate(built, data, lineage.AssociationType.DERIVED_FROM)
+            # Rows were left out; of each that is there the columns are the dataset's.
+            run.columns(
+                data,
+                [
+                    lineage.ColumnEdge(built, column, column, subtype="IDENTITY")
+                    for column in manifest["columns"]
+                ],
+            )
     return {"uid": seen.uid, "source": source.absolute().as_uri(), "files": len(files)}
 
 

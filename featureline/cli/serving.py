@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+import lineage
 from featureline import demo as demo_module
 from featureline import logs, server
 from featurestore import InvalidRequest
@@ -32,6 +34,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="The online store in Redis or Valkey: redis://HOST:PORT/0, rediss://… or "
     "redis+cluster://…; a URL with a password belongs into $FEATURELINE_ONLINE, where other users "
     "do not see it.  [default: the one that the home remembers, at first LMDB in it]",
+)
+@click.option(
+    "--lineage",
+    "lineage_url",
+    metavar="URL",
+    help="The lineage in PostgreSQL: postgresql://HOST/DATABASE; a URL with a password belongs "
+    "into $FEATURELINE_LINEAGE, where other users do not see it.  [default: the one that the home "
+    "remembers, at first a file in it]",
 )
 @click.option(
     "--grpc",
@@ -157,6 +167,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def serve(
     home: Path,
     online: str | None,
+    lineage_url: str | None,
     address: str,
     http: str | None,
     emit: str | None,
@@ -182,6 +193,9 @@ def serve(
     Prints one line of JSON when it accepts calls.
     """
     logs.configure(log_format)
+    if lineage_url or os.environ.get("FEATURELINE_LINEAGE") or lineage.spool_of(home):
+        # The home remembers the place for the workers, and records what waited for it.
+        lineage.open_home(home, lineage_url).close()
     server.serve(
         server.Settings(
             home,

@@ -26,7 +26,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from featurestore.errors import InvalidRequest, StoreUnavailable
 from featurestore.offline.delta import TABLE_PROPERTIES, DeltaOfflineTable
 
-__all__ = ["DEFAULT_RETENTION", "MaintenanceReport", "Rewrite", "maintain", "plan"]
+__all__ = [
+    "DEFAULT_RETENTION",
+    "MaintenanceReport",
+    "Rewrite",
+    "maintain",
+    "plan",
+    "vacuum_unpinned",
+]
 
 DEFAULT_RETENTION: Final = dt.timedelta(days=7)
 TARGET_BYTES: Final = 128 << 20
@@ -184,6 +191,56 @@ def maintain(
         removed,
         time.monotonic() - began,
     )
+
+
+def vacuum_unpinned(
+    table: DeltaOfflineTable,
+    keep: Sequence[int],
+    *,
+    retention: dt.timedelta,
+    flushes_paused: Callable[[], AbstractContextManager[None]],
+    dry_run: bool = False,
+) -> dict[str, int]:
+    """Delete files of older versions but for those that some versions have; the log stays.
+
+    Args:
+        table: a local one.
+        keep: versions that stay readable, beside the newest and those within the retention.
+        retention: how long files that left the table are kept in any case; >= 0.
+        flushes_paused: holds off the flusher, while files are deleted that it may be writing.
+        dry_run: whether only to say what would go.
+
+    Returns:
+        path within the table → bytes, of what was deleted or would be.
+
+    Raises:
+        InvalidRequest: the retention is negative.
+        StoreUnavailable: the table cannot be read or written.
+    """
+    check_retention(retention)
+    hours = -int(-retention.total_seconds() // 3600)
+    gone: dict[str, int] = {}
+    try:
+        with flushes_paused():
+            opened = table.open()
+            if opened is None:
+                return {}
+            options: Any = {
+                "retention_hours": hours,
+                "enforce_retention_duration": False,
+                "full": True,
+                "keep_versions": [*keep, int(opened.version())],
+            }
+            named = map(unquote, opened.vacuum(dry_run=True, **options))
+            for name in sorted(table.present().intersection(named)):
+                gone[name] = os.stat(os.path.join(table.uri, name)).st_size
+            if gone and not dry_run:
+                opened.vacuum(dry_run=False, **options)
+    except (DeltaError, OSError) as error:
+        raise table.failure(error) from error
+    if gone and not dry_run:
+        _remove_empty_folders(table.uri)
+    return gone
 
 
 def check_retention(retention: dt.timedelta) -> None:

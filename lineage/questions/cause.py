@@ -31,9 +31,12 @@ _RESULTS = ("rounds", "rows", "refused", "stop_reason", "failure_reason")
 # What every run has of its own, and what says again what is compared by itself.
 _OWN = frozenset(
     {"started_us", "ended_us", "metric_summaries", "job", "tags", "proof", "rebuilt", "channels"}
+    | {"code_diff_digest", "code_untracked"}
     | {"run", "run_id", "attempt", "resumed", "host", "pid", "user", "working_folder"}
     | {"feature_importance", "verdict", "report", "partitions", "stretches"}
 )
+# Chosen for a job as its parameters are: which columns it reads.
+_CHOICES = frozenset({"columns"})
 _MEASURES = ("rows", "files", "bytes", "table_version")
 _MOST_LINES = 12
 
@@ -220,6 +223,8 @@ def job_differences(a: Entity, b: Entity) -> list[Difference]:
         right.pop(name, None)
     for name, old, new in _changed(left, right):
         cause = Cause.SEED if _SEED.search(name) else Cause.OTHER
+        if name.partition(".")[0] in _CHOICES:
+            cause = Cause.PARAMETERS
         found.append(_named(cause, name, old, new, a, b))
     return found
 

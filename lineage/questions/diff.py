@@ -11,7 +11,7 @@ from typing import TypeAlias, final
 
 from lineage.association import AssociationType
 from lineage.change import to_json
-from lineage.entity import JSON, Entity, Kind
+from lineage.entity import JSON, Entity, Kind, amended
 from lineage.errors import InvalidQuery
 from lineage.query import viewed
 from lineage.questions.cause import (
@@ -253,7 +253,9 @@ class _Comparison:
         """Note what a pair differs in by itself, and which pairs of inputs to look behind."""
         a, b = pair
         first, second = self._entities[a], self._entities[b]
-        found = job_differences(first, second) if self._is_job(pair) else []
+        found = []
+        if self._is_job(pair):
+            found = job_differences(self._whole(first), self._whole(second))
         self._causes += found
         left, right = self._inputs_of(a), self._inputs_of(b)
         common = set(left).intersection(right)
@@ -284,7 +286,7 @@ class _Comparison:
         """
         first, inputs_a = self._history.when_made(self._entities[job], job, a, self._through)
         second, inputs_b = self._history.when_made(self._entities[job], job, b, self._through)
-        mine = job_differences(first, second)
+        mine = job_differences(self._whole(first), self._whole(second))
         self._causes += mine
         found += mine
         self._load(sorted(inputs_a | inputs_b))
@@ -293,6 +295,24 @@ class _Comparison:
             return pairs, [one for one in alone if one[0] is None]
         pairs, alone = self._paired(sorted(inputs_a - inputs_b), sorted(inputs_b), _SURE_ROLES)
         return pairs, [one for one in alone if one[1] is None]
+
+    def _whole(self, job: Entity) -> Entity:
+        """A job with what it names by digest: the packages, and the changes of its code."""
+        properties = dict(job.properties)
+        for uri, digest, name in (
+            ("environment", "environment_digest", "packages"),
+            ("code", "code_diff_digest", "code_diff"),
+        ):
+            known = properties.get(digest)
+            if not isinstance(known, str) or name in properties:
+                continue
+            place = known if uri == "environment" else str(properties.get("code_version"))
+            kept = self._view.artifact(f"{uri}:{place}", known)
+            if kept is not None and name in kept.properties:
+                properties[name] = kept.properties[name]
+        return (
+            job if len(properties) == len(job.properties) else amended(job, properties=properties)
+        )
 
     def _inputs_of(self, node: int) -> list[int]:
         """What a node was made of, without the versions before it at the same place."""

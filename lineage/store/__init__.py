@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from lineage.change import Draft, Recorded
+from lineage.checkpoint import Checkpoint
 from lineage.entity import Entity, Kind
 from lineage.errors import LineageError
 from lineage.filter import Filter
@@ -17,6 +19,9 @@ from lineage.run import Run
 
 Edge: TypeAlias = tuple[int, int, str]
 """An association as nodes: (source, destination, type)."""
+
+# Between two looks at the head of the log, each of which costs some 20 µs.
+_LOOK_AGAIN_S = 0.005
 
 
 class TimedEdge(NamedTuple):
@@ -220,6 +225,32 @@ class LineageStore(ABC):
     @abstractmethod
     def head(self) -> Head:
         """The end of the log; cheap, to ask whether anything was recorded since."""
+
+    def wait(self, after: int, timeout_s: float) -> bool:
+        """Wait until something is recorded behind event `after`, by any process.
+
+        Returns:
+            Whether something was, before the time was over.
+        """
+        until = time.monotonic() + timeout_s
+        while self.head().sequence <= after:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(_LOOK_AGAIN_S, left))
+        return True
+
+    @abstractmethod
+    def hashes(self, after: int, until: int) -> list[bytes]:
+        """The hashes of the events behind one, up to another, in sequence."""
+
+    @abstractmethod
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint, in place of one at the same event; durable on return."""
+
+    @abstractmethod
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints, in sequence: a store makes one itself at every `checkpoint.EVERY`."""
 
     @abstractmethod
     def rebuild(self) -> int:

@@ -8,7 +8,8 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 
 from lineage.change import Change, Draft, Recorded
-from lineage.errors import LineageError
+from lineage.checkpoint import EVERY, Checkpoint, make_checkpoint
+from lineage.errors import InvalidLog, LineageError
 from lineage.log import Event, Head, append_event, check_follows, now_us
 from lineage.projection import project, resolve
 from lineage.store.tables import Connection, Tables
@@ -35,6 +36,7 @@ _INSERT = (
     "INSERT INTO log (seq, time_us, actor, kind, event_uid, body, prev, hash) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_CHECKPOINT = "SELECT seq, root, head, time_us, frontier, public_key, signature FROM checkpoint"
 _row = attrgetter("sequence", "time_us", "actor", "kind", "event_uid", "body", "previous", "hash")
 _EVENT = "SELECT seq, time_us, actor, kind, event_uid, body, prev, hash FROM log"
 
@@ -61,7 +63,7 @@ def commit_all(groups: Sequence[Sequence[Draft]], head: Head, tables: Tables) ->
                 outcomes.append(outcome)
         answers.append(outcomes)
     if head != start:
-        _move_head(head, tables)
+        _move_head(start, head, tables)
     return answers
 
 
@@ -75,14 +77,25 @@ def adopt(events: Sequence[Event], head: Head, tables: Tables) -> None:
     tables.connection.many(_INSERT, list(map(_row, events)))
     for event in events:
         _project(event, Change.decode(event.body), tables)
-    _move_head(after, tables)
+    _move_head(head, after, tables)
 
 
 def replay(events: Iterator[Event], tables: Callable[[], Tables]) -> int:
-    """Project events into empty tables; returns how many there were."""
+    """Project events into empty tables; returns how many there were.
+
+    Raises:
+        InvalidLog: an event cannot be read any more.
+    """
     read = 0
     for event in events:
-        _project(event, Change.decode(event.body), tables())
+        try:
+            change = Change.decode(event.body)
+            _project(event, change, tables())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InvalidLog(
+                f"event {event.sequence} was altered and cannot be projected ({error!r:.200}); "
+                f"restore the log from a backup"
+            ) from error
         read += 1
     return read
 
@@ -131,6 +144,61 @@ def head_of(connection: Connection, *, held: bool = False) -> Head:
     return Head(*row)
 
 
+def hashes_of(connection: Connection, after: int, until: int) -> list[bytes]:
+    """The hashes of the events behind one, up to another."""
+    rows = connection.all(
+        "SELECT hash FROM log WHERE seq > ? AND seq <= ? ORDER BY seq", after, until
+    )
+    return [row[0] for row in rows]
+
+
+def add_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint in; the caller commits."""
+    connection.many(
+        "INSERT INTO checkpoint (seq, root, head, time_us, frontier, public_key, signature) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq) DO UPDATE SET root = excluded.root, "
+        "head = excluded.head, time_us = excluded.time_us, frontier = excluded.frontier, "
+        "public_key = excluded.public_key, signature = excluded.signature",
+        [
+            (
+                checkpoint.sequence,
+                checkpoint.root.hex(),
+                checkpoint.head.hex(),
+                checkpoint.time_us,
+                checkpoint.frontier.hex(),
+                checkpoint.public_key.hex(),
+                checkpoint.signature.hex(),
+            )
+        ],
+    )
+
+
+def checkpoints_of(connection: Connection) -> list[Checkpoint]:
+    """The checkpoints, in sequence."""
+    return [_checkpoint(row) for row in connection.all(f"{_CHECKPOINT} ORDER BY seq")]
+
+
+def _checkpoint(row: tuple[Any, ...]) -> Checkpoint:
+    sequence, root, head, time_us, frontier, public_key, signature = row
+    return Checkpoint(
+        sequence,
+        _bytes(root),
+        _bytes(head),
+        time_us,
+        _bytes(frontier),
+        _bytes(public_key),
+        _bytes(signature),
+    )
+
+
+def _bytes(text: object) -> bytes:
+    """Bytes from hex; of what is none, something that fits nothing: a check names it then."""
+    try:
+        return bytes.fromhex(text) if isinstance(text, str) else b"?"
+    except ValueError:
+        return b"?"
+
+
 def _append(draft: Draft, head: Head, tables: Tables) -> tuple[Recorded, Head]:
     known = tables.connection.one("SELECT seq, body FROM log WHERE event_uid = ?", draft.event_uid)
     if known is not None:
@@ -160,10 +228,26 @@ def _project(event: Event, change: Change, tables: Tables) -> None:
     tables.write(event.sequence, change, project(change, event.time_us, before), before)
 
 
-def _move_head(head: Head, tables: Tables) -> None:
+def _move_head(before: Head, head: Head, tables: Tables) -> None:
     tables.connection.many(
         "UPDATE head SET seq = ?, time_us = ?, hash = ?", [(head.sequence, head.time_us, head.hash)]
     )
+    for passed in range(before.sequence // EVERY + 1, head.sequence // EVERY + 1):
+        _make_checkpoint(passed * EVERY, tables.connection)
+
+
+def _make_checkpoint(sequence: int, connection: Connection) -> None:
+    row = connection.one(
+        f"{_CHECKPOINT} WHERE seq <= ? ORDER BY seq DESC LIMIT 1",
+        sequence,
+    )
+    made = make_checkpoint(
+        None if row is None else _checkpoint(row),
+        sequence,
+        now_us(),
+        lambda after, until: hashes_of(connection, after, until),
+    )
+    add_checkpoint(connection, made)
 
 
 def _named(table: str) -> str:

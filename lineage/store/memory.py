@@ -11,6 +11,7 @@ from itertools import chain
 from typing import final
 
 from lineage.change import Change, Draft, Recorded, columns_digest, to_json
+from lineage.checkpoint import EVERY, Checkpoint, make_checkpoint
 from lineage.column import ColumnLineage
 from lineage.entity import Entity, Kind
 from lineage.errors import LineageError, StoreClosed
@@ -38,6 +39,7 @@ class MemoryStore(LineageStore):
         self._head = Head()
         self._recorded: dict[str, Event] = {}
         self._graph = _Tables()
+        self._checkpoints: dict[int, Checkpoint] = {}
 
     def append(self, draft: Draft) -> Recorded:
         """Add one event; it lasts as long as the process."""
@@ -58,6 +60,7 @@ class MemoryStore(LineageStore):
             self._events.append(event)
             self._recorded[event.event_uid] = event
             self._head = head
+            self._pass_checkpoints(head.sequence - 1)
             return self._graph.recorded(event, len(draft.entities))
 
     def append_all(self, drafts: Sequence[Draft]) -> list[Recorded | LineageError]:
@@ -74,13 +77,14 @@ class MemoryStore(LineageStore):
     def adopt(self, events: Sequence[Event]) -> None:
         """Take over events of another log; they last as long as the process."""
         with self._locked():
-            self._head = check_follows(self._head, events)
+            before, self._head = self._head, check_follows(self._head, events)
             for event in events:
                 change = Change.decode(event.body)
-                before = self._graph.by_uid([entity.uid for entity in change.entities])
-                self._graph.apply(event, change, project(change, event.time_us, before))
+                known = self._graph.by_uid([entity.uid for entity in change.entities])
+                self._graph.apply(event, change, project(change, event.time_us, known))
                 self._recorded[event.event_uid] = event
             self._events += events
+            self._pass_checkpoints(before.sequence)
 
     @contextmanager
     def view(self, as_of: int | None = None) -> Iterator[View]:
@@ -104,6 +108,21 @@ class MemoryStore(LineageStore):
         with self._locked():
             return self._head
 
+    def hashes(self, after: int, until: int) -> list[bytes]:
+        """The hashes of the events behind one, up to another."""
+        with self._locked():
+            return [event.hash for event in self._events[after:until]]
+
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint; it lasts as long as the process."""
+        with self._locked():
+            self._checkpoints[checkpoint.sequence] = checkpoint
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints so far."""
+        with self._locked():
+            return [self._checkpoints[sequence] for sequence in sorted(self._checkpoints)]
+
     def rebuild(self) -> int:
         """Project the graph anew from the events."""
         with self._locked():
@@ -124,6 +143,14 @@ class MemoryStore(LineageStore):
             self._events.clear()
             self._recorded.clear()
             self._graph = _Tables()
+
+    def _pass_checkpoints(self, before: int) -> None:
+        for passed in range(before // EVERY + 1, self._head.sequence // EVERY + 1):
+            last = max((known for known in self._checkpoints if known <= passed * EVERY), default=0)
+            made = make_checkpoint(
+                self._checkpoints.get(last), passed * EVERY, now_us(), self.hashes
+            )
+            self.add_checkpoint(made)
 
     def _replayed(self, until: int | None = None) -> _Tables:
         tables = _Tables()

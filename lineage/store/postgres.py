@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import final
 
 from lineage.change import Draft, Recorded
+from lineage.checkpoint import Checkpoint
 from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
 from lineage.log import Event, Head
 from lineage.store import LineageStore, View
@@ -17,14 +18,24 @@ from lineage.store.commit import GroupCommit
 from lineage.store.ledger import (
     TABLES,
     Outcomes,
+    add_checkpoint,
     adopt,
+    checkpoints_of,
     commit_all,
     events_of,
     first_difference,
+    hashes_of,
     head_of,
     replay,
 )
-from lineage.store.postgres_link import POSTGRES, ConnectionLost, PostgresConnection, PostgresLink
+from lineage.store.postgres_link import (
+    COMMIT_TIMEOUT_S,
+    POSTGRES,
+    ConnectionLost,
+    PostgresConnection,
+    PostgresLink,
+    ValueRefused,
+)
 from lineage.store.sqlite_dialect import SQLITE, SQLiteConnection
 from lineage.store.tables import Tables
 
@@ -64,8 +75,15 @@ class PostgresStore(LineageStore):
             NotALineageFile: the schema holds something else; it is not touched.
             StoreUnavailable: the server is away, or refuses the login.
         """
-        script = files("lineage.store").joinpath("postgres.sql")
-        return cls(PostgresLink.open(url, script, wait=wait))
+        scripts = files("lineage.store")
+        return cls(
+            PostgresLink.open(
+                url,
+                scripts.joinpath("postgres.sql"),
+                added=scripts.joinpath("checkpoint.sql"),
+                wait=wait,
+            )
+        )
 
     def append(self, draft: Draft) -> Recorded:
         """Add one event in a transaction shared with other threads; synced on return."""
@@ -106,6 +124,21 @@ class PostgresStore(LineageStore):
         with self._link.reading() as connection:
             return head_of(connection)
 
+    def hashes(self, after: int, until: int) -> list[bytes]:
+        """The hashes of the events behind one, up to another."""
+        with self._link.reading() as connection:
+            return hashes_of(connection, after, until)
+
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint; synced on return."""
+        with self._link.writing() as connection:
+            add_checkpoint(connection, checkpoint)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints of the schema."""
+        with self._link.reading() as connection:
+            return checkpoints_of(connection)
+
     def rebuild(self) -> int:
         """Project the tables anew in one transaction; readers see the old ones until then."""
         with self._link.writing() as connection:
@@ -141,8 +174,15 @@ class PostgresStore(LineageStore):
         patience = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                with self._link.writing() as connection:
+                with self._link.writing(limit_s=COMMIT_TIMEOUT_S) as connection:
                     return _commit(groups, connection)
+            except ValueRefused as error:
+                drafts = [draft for group in groups for draft in group]
+                if len(drafts) == 1:
+                    return [[error]]
+                # Nothing was written: each by itself, so that one takes no other along.
+                single = iter([self._commit([[draft]])[0][0] for draft in drafts])
+                return [[next(single) for _ in group] for group in groups]
             except ConnectionLost as error:
                 if time.monotonic() > patience:
                     raise StoreUnavailable(

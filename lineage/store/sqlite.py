@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import final
 
 from lineage.change import Draft, Recorded
+from lineage.checkpoint import Checkpoint
 from lineage.errors import LineageError
 from lineage.log import Event, Head
 from lineage.store import LineageStore, View
@@ -18,10 +19,13 @@ from lineage.store.commit import GroupCommit
 from lineage.store.ledger import (
     TABLES,
     Outcomes,
+    add_checkpoint,
     adopt,
+    checkpoints_of,
     commit_all,
     events_of,
     first_difference,
+    hashes_of,
     head_of,
     replay,
 )
@@ -31,6 +35,7 @@ from lineage.store.tables import Tables
 
 _LOG = files("lineage.store").joinpath("log.sql").read_text("utf-8")
 _GRAPH = files("lineage.store").joinpath("graph.sql").read_text("utf-8")
+_CHECKPOINT = files("lineage.store").joinpath("checkpoint.sql").read_text("utf-8")
 
 
 @final
@@ -57,7 +62,14 @@ class SQLiteStore(LineageStore):
             StoreUnavailable: the path cannot be read or written.
             StoreCorrupt: the file is damaged.
         """
-        return cls(SQLiteFile.open(Path(path), f"{_LOG}; {_GRAPH}", bring_up=_bring_up))
+        return cls(
+            SQLiteFile.open(Path(path), f"{_LOG}; {_GRAPH}", added=_CHECKPOINT, bring_up=_bring_up)
+        )
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
 
     @property
     def mirror_path(self) -> Path | None:
@@ -93,7 +105,7 @@ class SQLiteStore(LineageStore):
     def log(self, after: int = 0) -> Iterator[tuple[Iterator[Event], Head]]:
         """The log behind an event, read row by row in one read transaction."""
         with self._file.reading() as connection:
-            connection.text_factory = _any_text
+            connection.text_factory = any_text
             try:
                 log = SQLiteConnection(connection)
                 yield events_of(log, after), head_of(log)
@@ -104,6 +116,21 @@ class SQLiteStore(LineageStore):
         """The end of the log, from its one row."""
         with self._file.reading() as connection:
             return head_of(SQLiteConnection(connection))
+
+    def hashes(self, after: int, until: int) -> list[bytes]:
+        """The hashes of the events behind one, up to another."""
+        with self._file.reading() as connection:
+            return hashes_of(SQLiteConnection(connection), after, until)
+
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint; synced on return."""
+        with self._file.writing() as connection:
+            add_checkpoint(SQLiteConnection(connection), checkpoint)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints of the file."""
+        with self._file.reading() as connection:
+            return checkpoints_of(SQLiteConnection(connection))
 
     def rebuild(self) -> int:
         """Project the tables anew in one transaction; readers see the old ones until then."""
@@ -134,6 +161,11 @@ class SQLiteStore(LineageStore):
             return commit_all(groups, head_of(tables.connection), tables)
 
 
+def schema() -> str:
+    """The script that makes a file of the present form."""
+    return f"{_LOG}; {_GRAPH}; {_CHECKPOINT}"
+
+
 def _tables(connection: sqlite3.Connection, as_of: int | None = None) -> Tables:
     return Tables(SQLiteConnection(connection), SQLITE, as_of)
 
@@ -157,6 +189,6 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _any_text(value: bytes) -> str:
+def any_text(value: bytes) -> str:
     """Text as stored, also where an altered row holds bytes that are none."""
     return value.decode(errors="surrogateescape")

@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
-from lineage.errors import NotALineageFile, StoreClosed, StoreCorrupt, StoreUnavailable
+from lineage.errors import (
+    InvalidEntity,
+    NotALineageFile,
+    StoreClosed,
+    StoreCorrupt,
+    StoreUnavailable,
+)
+from lineage.filelock import lock
 
 # "fLin" in the header says whose file it is; the form rises with the schema.
 _APPLICATION_ID = 0x664C696E
@@ -21,11 +28,13 @@ _OLDEST_FORM = 1
 _MAGIC = b"SQLite format 3\0"
 
 _BUSY_TIMEOUT_S = 30.0
+_QUEUE_TIMEOUT_S = 30.0
 _IDLE_READERS = 16
 _WRITER_CACHE_KB = 64 * 1024
 # 16 MB: a checkpoint holds up the writer that meets it.
 _CHECKPOINT_PAGES = 4096
 _FORK_WAIT_S = 5.0
+_NO_TEXT = "Could not decode to UTF-8"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -34,8 +43,8 @@ class SQLiteFile:
     """A lineage file, shared by threads and processes.
 
     Readers get a connection each and see one state of the file. Writers queue
-    twice: the caller lets one thread of the process through, and a blocking
-    `flock` on a file beside this one lets one process through, in turn. SQLite's own
+    twice: the caller lets one thread of the process through, and a `flock` on a
+    file beside this one lets one process through, in turn. SQLite's own
     wait is a poll with growing pauses, which starves writers; its lock is still
     taken, so the queue is about fairness and never about safety.
 
@@ -57,13 +66,14 @@ class SQLiteFile:
 
     @classmethod
     def open(
-        cls, path: Path, schema: str, *, bring_up: Callable[[sqlite3.Connection], None]
+        cls, path: Path, schema: str, *, added: str, bring_up: Callable[[sqlite3.Connection], None]
     ) -> SQLiteFile:
         """Open the lineage file at `path`, and make it with `schema` when there is none.
 
         Args:
             path: of the file.
             schema: script that makes its tables.
+            added: script that makes the tables that files of this form may lack, where they do.
             bring_up: brings a file of an older form to the present one, in a transaction.
 
         Raises:
@@ -77,7 +87,7 @@ class SQLiteFile:
             if path.is_dir():
                 raise NotALineageFile(str(path), "a folder", "name a file in it")
             with file._queued():
-                file._recognise(schema, bring_up)
+                file._recognise(schema, added, bring_up)
             status = path.stat()
             file._inode = (status.st_dev, status.st_ino)
         _OPEN_FILES.add(file)
@@ -134,8 +144,9 @@ class SQLiteFile:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            if code in _DAMAGE:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+            is_damage = code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+            if is_damage or str(error).startswith(_NO_TEXT):
                 raise StoreCorrupt(str(self.path), str(error)) from error
             if not isinstance(error, sqlite3.OperationalError):
                 raise
@@ -149,6 +160,8 @@ class SQLiteFile:
                 f"{self.path}: cannot be read or written: {error.strerror or error}; check that "
                 f"the path is right and permitted"
             ) from error
+        except UnicodeEncodeError as error:
+            raise InvalidEntity(f"expected Unicode text, got {error.object!a:.200}") from error
 
     def before_fork(self) -> None:
         """Let the connections in use come home, close all, and hold back new ones."""
@@ -196,7 +209,12 @@ class SQLiteFile:
         if self._queue is None:
             path = self.path.with_name(self.path.name + ".lock")
             self._queue = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._queue, fcntl.LOCK_EX)
+        try:
+            lock(self._queue, _QUEUE_TIMEOUT_S)
+        except BaseException:
+            os.close(self._queue)
+            self._queue = None
+            raise
         try:
             yield
         finally:
@@ -231,9 +249,14 @@ class SQLiteFile:
             connection.execute("PRAGMA query_only = ON")
         return connection
 
-    def _recognise(self, schema: str, bring_up: Callable[[sqlite3.Connection], None]) -> None:
+    def _recognise(
+        self, schema: str, added: str, bring_up: Callable[[sqlite3.Connection], None]
+    ) -> None:
         try:
-            self._prepare(schema, bring_up)
+            self._prepare(schema, added, bring_up)
+        except UnicodeDecodeError as error:
+            # SQLite quotes what it cannot read.
+            raise StoreCorrupt(str(self.path), f"its schema is no text: {error.reason}") from error
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
                 raise
@@ -249,7 +272,9 @@ class SQLiteFile:
                 "choose another path, or restore the file from a backup; it was not touched",
             ) from error
 
-    def _prepare(self, schema: str, bring_up: Callable[[sqlite3.Connection], None]) -> None:
+    def _prepare(
+        self, schema: str, added: str, bring_up: Callable[[sqlite3.Connection], None]
+    ) -> None:
         """Recognise the file, or make it."""
         connection = self._connect(write=True)
         try:
@@ -282,6 +307,7 @@ class SQLiteFile:
                 )
             else:
                 connection.execute("SELECT log.hash FROM head JOIN log USING (seq)").fetchone()
+            connection.executescript(added)
         finally:
             connection.close()
 

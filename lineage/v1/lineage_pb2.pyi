@@ -1,5 +1,7 @@
 from lineage.v1 import entity_pb2 as _entity_pb2
+from lineage.v1 import proof_pb2 as _proof_pb2
 from lineage.v1 import questions_pb2 as _questions_pb2
+from lineage.v1 import subscribe_pb2 as _subscribe_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -17,6 +19,16 @@ from lineage.v1.entity_pb2 import EntityFilter as EntityFilter
 from lineage.v1.entity_pb2 import AsOf as AsOf
 from lineage.v1.entity_pb2 import Kind as Kind
 from lineage.v1.entity_pb2 import Direction as Direction
+from lineage.v1.proof_pb2 import Checkpoint as Checkpoint
+from lineage.v1.proof_pb2 import LogEvent as LogEvent
+from lineage.v1.proof_pb2 import MakeCheckpointRequest as MakeCheckpointRequest
+from lineage.v1.proof_pb2 import MakeCheckpointResponse as MakeCheckpointResponse
+from lineage.v1.proof_pb2 import ListCheckpointsRequest as ListCheckpointsRequest
+from lineage.v1.proof_pb2 import ListCheckpointsResponse as ListCheckpointsResponse
+from lineage.v1.proof_pb2 import ProveEntityRequest as ProveEntityRequest
+from lineage.v1.proof_pb2 import ProveEntityResponse as ProveEntityResponse
+from lineage.v1.proof_pb2 import ProveGrowthRequest as ProveGrowthRequest
+from lineage.v1.proof_pb2 import ProveGrowthResponse as ProveGrowthResponse
 from lineage.v1.questions_pb2 import SearchEntitiesRequest as SearchEntitiesRequest
 from lineage.v1.questions_pb2 import SearchEntitiesResponse as SearchEntitiesResponse
 from lineage.v1.questions_pb2 import FindPathsRequest as FindPathsRequest
@@ -47,6 +59,8 @@ from lineage.v1.questions_pb2 import ListTagsRequest as ListTagsRequest
 from lineage.v1.questions_pb2 import ListTagsResponse as ListTagsResponse
 from lineage.v1.questions_pb2 import DescribeGraphRequest as DescribeGraphRequest
 from lineage.v1.questions_pb2 import DescribeGraphResponse as DescribeGraphResponse
+from lineage.v1.subscribe_pb2 import SubscribeRequest as SubscribeRequest
+from lineage.v1.subscribe_pb2 import SubscribeResponse as SubscribeResponse
 
 DESCRIPTOR: _descriptor.FileDescriptor
 KIND_UNSPECIFIED: _entity_pb2.Kind
@@ -183,17 +197,21 @@ class QueryLineageResponse(_message.Message):
     def __init__(self, entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ..., next_token: _Optional[str] = ..., depths: _Optional[_Iterable[int]] = ..., matches: _Optional[_Iterable[bool]] = ..., count: _Optional[int] = ..., truncated: bool = ..., start: _Optional[str] = ...) -> None: ...
 
 class VerifyLogRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("against",)
+    AGAINST_FIELD_NUMBER: _ClassVar[int]
+    against: _containers.RepeatedCompositeFieldContainer[_proof_pb2.Checkpoint]
+    def __init__(self, against: _Optional[_Iterable[_Union[_proof_pb2.Checkpoint, _Mapping]]] = ...) -> None: ...
 
 class VerifyLogResponse(_message.Message):
-    __slots__ = ("intact", "events", "first_altered", "reason")
+    __slots__ = ("intact", "events", "first_altered", "reason", "checkpoints")
     INTACT_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     FIRST_ALTERED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
     intact: bool
     events: int
     first_altered: int
     reason: str
-    def __init__(self, intact: bool = ..., events: _Optional[int] = ..., first_altered: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    checkpoints: int
+    def __init__(self, intact: bool = ..., events: _Optional[int] = ..., first_altered: _Optional[int] = ..., reason: _Optional[str] = ..., checkpoints: _Optional[int] = ...) -> None: ...

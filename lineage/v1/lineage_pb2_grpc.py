@@ -4,7 +4,9 @@ import grpc
 import warnings
 
 from lineage.v1 import lineage_pb2 as lineage_dot_v1_dot_lineage__pb2
+from lineage.v1 import proof_pb2 as lineage_dot_v1_dot_proof__pb2
 from lineage.v1 import questions_pb2 as lineage_dot_v1_dot_questions__pb2
+from lineage.v1 import subscribe_pb2 as lineage_dot_v1_dot_subscribe__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
 GRPC_VERSION = grpc.__version__
@@ -134,6 +136,31 @@ class LineageStub(object):
                 '/lineage.v1.Lineage/DescribeGraph',
                 request_serializer=lineage_dot_v1_dot_questions__pb2.DescribeGraphRequest.SerializeToString,
                 response_deserializer=lineage_dot_v1_dot_questions__pb2.DescribeGraphResponse.FromString,
+                _registered_method=True)
+        self.Subscribe = channel.unary_stream(
+                '/lineage.v1.Lineage/Subscribe',
+                request_serializer=lineage_dot_v1_dot_subscribe__pb2.SubscribeRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_subscribe__pb2.SubscribeResponse.FromString,
+                _registered_method=True)
+        self.MakeCheckpoint = channel.unary_unary(
+                '/lineage.v1.Lineage/MakeCheckpoint',
+                request_serializer=lineage_dot_v1_dot_proof__pb2.MakeCheckpointRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_proof__pb2.MakeCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/lineage.v1.Lineage/ListCheckpoints',
+                request_serializer=lineage_dot_v1_dot_proof__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_proof__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.ProveEntity = channel.unary_unary(
+                '/lineage.v1.Lineage/ProveEntity',
+                request_serializer=lineage_dot_v1_dot_proof__pb2.ProveEntityRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_proof__pb2.ProveEntityResponse.FromString,
+                _registered_method=True)
+        self.ProveGrowth = channel.unary_unary(
+                '/lineage.v1.Lineage/ProveGrowth',
+                request_serializer=lineage_dot_v1_dot_proof__pb2.ProveGrowthRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_proof__pb2.ProveGrowthResponse.FromString,
                 _registered_method=True)
 
 
@@ -277,6 +304,39 @@ class LineageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Subscribe(self, request, context):
+        """Pushes what comes within reach of an entity, as it is recorded, in the order of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MakeCheckpoint(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProveEntity(self, request, context):
+        """Proves that an entity, or an event, is in the log that a checkpoint stands for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProveGrowth(self, request, context):
+        """Proves that the log of a checkpoint is the beginning of that of a later one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LineageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -379,6 +439,31 @@ def add_LineageServicer_to_server(servicer, server):
                     servicer.DescribeGraph,
                     request_deserializer=lineage_dot_v1_dot_questions__pb2.DescribeGraphRequest.FromString,
                     response_serializer=lineage_dot_v1_dot_questions__pb2.DescribeGraphResponse.SerializeToString,
+            ),
+            'Subscribe': grpc.unary_stream_rpc_method_handler(
+                    servicer.Subscribe,
+                    request_deserializer=lineage_dot_v1_dot_subscribe__pb2.SubscribeRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_subscribe__pb2.SubscribeResponse.SerializeToString,
+            ),
+            'MakeCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeCheckpoint,
+                    request_deserializer=lineage_dot_v1_dot_proof__pb2.MakeCheckpointRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_proof__pb2.MakeCheckpointResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=lineage_dot_v1_dot_proof__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_proof__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'ProveEntity': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProveEntity,
+                    request_deserializer=lineage_dot_v1_dot_proof__pb2.ProveEntityRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_proof__pb2.ProveEntityResponse.SerializeToString,
+            ),
+            'ProveGrowth': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProveGrowth,
+                    request_deserializer=lineage_dot_v1_dot_proof__pb2.ProveGrowthRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_proof__pb2.ProveGrowthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -921,6 +1006,141 @@ class Lineage(object):
             '/lineage.v1.Lineage/DescribeGraph',
             lineage_dot_v1_dot_questions__pb2.DescribeGraphRequest.SerializeToString,
             lineage_dot_v1_dot_questions__pb2.DescribeGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Subscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lineage.v1.Lineage/Subscribe',
+            lineage_dot_v1_dot_subscribe__pb2.SubscribeRequest.SerializeToString,
+            lineage_dot_v1_dot_subscribe__pb2.SubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakeCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/MakeCheckpoint',
+            lineage_dot_v1_dot_proof__pb2.MakeCheckpointRequest.SerializeToString,
+            lineage_dot_v1_dot_proof__pb2.MakeCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ListCheckpoints',
+            lineage_dot_v1_dot_proof__pb2.ListCheckpointsRequest.SerializeToString,
+            lineage_dot_v1_dot_proof__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveEntity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ProveEntity',
+            lineage_dot_v1_dot_proof__pb2.ProveEntityRequest.SerializeToString,
+            lineage_dot_v1_dot_proof__pb2.ProveEntityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProveGrowth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ProveGrowth',
+            lineage_dot_v1_dot_proof__pb2.ProveGrowthRequest.SerializeToString,
+            lineage_dot_v1_dot_proof__pb2.ProveGrowthResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from featurestore import FeatureGroup, feature_definitions
 from featurestore.auth import Guard, group_arn
 from featurestore.auth.token import read_credential
 from featurestore.registry import Registry
+from tests.inprocess import run_command
 
 ROOT = Path(__file__).parents[2]
 READERS = {
@@ -43,17 +42,7 @@ def command(home):
     """Run the command on the home; returns exit code, stdout and stderr."""
 
     def run(*arguments, text=""):
-        done = subprocess.run(
-            [sys.executable, "-m", "featureline", *map(str, arguments), "--home", str(home)],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=ROOT,
-            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200"},
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
+        return tuple(run_command(*arguments, "--home", home, text=text))
 
     return run
 

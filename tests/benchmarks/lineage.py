@@ -14,10 +14,12 @@ from typing import Any, Final, final
 
 import lineage
 from lineage import Graph
-from tests.benchmarks.harness import Bar, Figure, Size, compare, interleave, note
+from tests.benchmarks import lineage_postgres
+from tests.benchmarks.harness import Bar, BenchmarkSkipped, Figure, Size, compare, interleave, note
 from tests.benchmarks.lineage_graph import DEPTH, PROJECT, Networkx, Sql, record_graph
 from tests.benchmarks.lineage_job import Job, PlainFile, make_job
 from tests.benchmarks.lineage_mlmd import mlmd_python, write_jobs
+from tests.benchmarks.lineage_openlineage import openlineage_figures
 
 __all__ = ["run"]
 
@@ -53,6 +55,8 @@ def run(size: Size, work: Path) -> list[Figure]:
         *_queries(size, sizes, work),
         *_durable_jobs(size, sizes, work),
         *_beside_mlmd(size, sizes, work),
+        *_in_postgres(size, work),
+        *openlineage_figures(size, work),
     ]
 
 
@@ -405,6 +409,14 @@ def _rate(spans: Sequence[_Span], writers: int, jobs_each: int) -> _Rate:
         raise RuntimeError(f"only {len(spans)} of {writers} writers came to their end")
     seconds = max(span[1] for span in spans) - min(span[0] for span in spans)
     return _Rate(writers * jobs_each / seconds, max(span[2] for span in spans))
+
+
+def _in_postgres(size: Size, work: Path) -> list[Figure]:
+    try:
+        return lineage_postgres.run(size, work)
+    except BenchmarkSkipped as reason:
+        note(f"left out: {reason}")
+        return []
 
 
 def _beside_mlmd(size: Size, sizes: _Sizes, work: Path) -> list[Figure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +18,7 @@ import training
 from featureline.demo import FEATURES
 from featureline.flights import Flights
 from featurestore import Dataset
+from tests.docs.pages import run_page
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(280)]
 
@@ -124,6 +126,13 @@ def test_the_same_dataset_comes_of_more_threads(demo, figures):
     written = Dataset.read(out / "flights.parquet")
     assert written.fingerprint == rebuilt.fingerprint
     assert written.table.equals(rebuilt.table)
+
+
+def test_the_investigation_of_the_lineage_page(demo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # A copy: the page corrects records.
+    shutil.copytree(demo[0], tmp_path / "build")
+    run_page("lineage", commands=13)
 
 
 def test_the_home_stays_usable(demo, figures):

@@ -32,6 +32,7 @@ from featurestore.errors import InvalidRequest, StoreCorrupt, StoreFull, StoreUn
 from featurestore.manifest import MANIFEST, Manifest
 from featurestore.online import LmdbStore, open_online
 from featurestore.restore import check_backup, restore_backup
+from tests.inprocess import run_command as run
 
 ROOT = Path(featurestore.__file__).parents[1]
 
@@ -285,6 +286,17 @@ def test_a_home_whose_records_are_elsewhere_says_so(store, home, tmp_path, readi
     assert not (tmp_path / "backup" / "online").exists()
     assert {"online", "online.json"} <= set(manifest.left_out), "the address has a password in it"
     assert [table.version for table in manifest.tables] == [0]
+
+
+def test_a_home_whose_lineage_is_elsewhere_says_so(store, home, tmp_path):
+    assert store.graph.stats()["events"]
+    (home / "lineage.json").write_text("{}")
+    (home / "lineage.spool.ndjson").write_text("{}\n")
+    manifest = take_backup(home, tmp_path / "backup")
+    assert "lineage: it is in PostgreSQL" in manifest.not_covered[0]
+    assert manifest.left_out == ("lineage.json",), "the address has a password in it"
+    assert not (tmp_path / "backup" / "lineage.db").exists()
+    assert (tmp_path / "backup" / "lineage.spool.ndjson").read_text() == "{}\n"
 
 
 def test_a_home_with_redis_is_restored_without_its_records_and_finds_them_by_its_address(
@@ -688,18 +700,6 @@ def test_backups_of_a_home_under_load_hold_what_was_acknowledged(
 
 
 # -- the command line -------------------------------------------------------------------------
-
-
-def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "featureline", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1", **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_backup_and_restore_from_the_command_line(store, home, tmp_path, reading):

@@ -61,8 +61,8 @@ def test_another_log_is_refused(open_graph: Callable[[], Graph]) -> None:
     assert empty.stats() == {"events": 0, "entities": 0, "associations": 0}
 
 
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(cli, list(map(str, arguments)))
+def run(*arguments: object, stdin: str | None = None) -> str:
+    result = CliRunner().invoke(cli, list(map(str, arguments)), input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -79,7 +79,9 @@ def test_a_home_moves_to_postgresql_and_remembers_it(
         lineage.open_home(home, url)
     body = json.loads(run("lineage", "copy", "--home", home, "--to", url, "--json"))
     assert (body["copied"], body["events"]) == (1, 1)
-    assert "kept in postgresql://" in run("lineage", "use", url, "--home", home)
+    said = run("lineage", "use", "-", "--home", home, stdin=f"{url}&passfile=/none\n")
+    assert "kept in postgresql://" in said
+    run("lineage", "use", url, "--home", home)
     assert (home / "lineage.json").stat().st_mode & 0o777 == 0o600
     with lineage.open_home(home) as graph:
         graph.record([action("Step", "after")], kind="T")
@@ -88,3 +90,20 @@ def test_a_home_moves_to_postgresql_and_remembers_it(
     (home / "lineage.json").write_text("{")
     with pytest.raises(NotALineageFile, match="give the URL"):
         lineage.open_home(home)
+
+
+def test_a_spool_is_replayed_by_hand(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert "0 events recorded" in run("lineage", "replay-spool", "--home", home)
+    spool = lineage.spool_of(home)
+    spool.put(lineage.as_draft([action("Step", "a")], kind="T"))
+    spool.put(lineage.as_draft([], [("urn:none", action("A", "a"), "Produced")], kind="T"))
+    assert spool.waiting() == 2
+    arguments = ["lineage", "replay-spool", "--home", str(home), "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    body = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (body["recorded"], body["refused"], body["waiting"]) == (1, 1, 0)
+    assert "urn:none" in Path(body["refused_in"]).read_text("utf-8")
+    with lineage.open_home(home) as graph:
+        assert [one.name for one in graph.find()] == ["a"]

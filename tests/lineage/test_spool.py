@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +38,7 @@ ROOT = Path(lineage.__file__).parents[1]
 def away(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A store that can be away, and how to say so."""
     store = MemoryStore()
-    append = store.append
+    append, append_all = store.append, store.append_all
 
     class Switch:
         is_away = False
@@ -48,8 +49,16 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise StoreUnavailable("the store is away")
             return append(draft)
 
+        def append_all(
+            self, drafts: Sequence[lineage.Draft]
+        ) -> list[lineage.Recorded | lineage.LineageError]:
+            if self.is_away:
+                raise StoreUnavailable("the store is away")
+            return append_all(drafts)
+
     switch = Switch()
     monkeypatch.setattr(store, "append", switch.append)
+    monkeypatch.setattr(store, "append_all", switch.append_all)
     monkeypatch.setattr("lineage.graph._LOOK_AGAIN_S", 0.0)
     return switch
 
@@ -156,6 +165,7 @@ def test_a_replay_that_is_cut_short_doubles_nothing(
 
 WRITER = """
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from lineage import Spool, action, as_draft
 spool, name = Spool(Path(sys.argv[1])), sys.argv[2]

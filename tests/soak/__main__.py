@@ -16,7 +16,7 @@ from typing import Final
 from tests.soak.figure import Figure, machine, print_table, write_figures
 
 # Each run's share of the minutes.
-RUNS: Final = {"kills": 0.4, "flusher": 0.1, "load": 0.15, "ingest": 0.35}
+RUNS: Final = {"kills": 0.35, "flusher": 0.1, "load": 0.15, "ingest": 0.3, "lineage": 0.1}
 
 
 def main(arguments: list[str]) -> int:

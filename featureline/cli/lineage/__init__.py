@@ -6,15 +6,18 @@ import click
 
 from featureline.cli.lineage import (
     ask,
+    checks,
     columns,
     copying,
     export,
     find,
+    gc,
     impact,
     log,
     mark,
     openlineage,
     walk,
+    watch,
 )
 
 __all__ = ["lineage_commands"]
@@ -50,10 +53,17 @@ for command in (
     impact.replay,
     copying.copy,
     copying.use,
+    copying.replay_spool,
     openlineage.emit_command,
     log.log,
     log.stats,
-    log.verify,
+    watch.watch,
+    checks.verify,
+    checks.checkpoint,
+    checks.prove,
+    checks.salvage,
+    checks.rebuild,
+    gc.collect_garbage,
 ):
     lineage_commands.add_command(command)
 

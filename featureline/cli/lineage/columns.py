@@ -9,7 +9,7 @@ import click
 
 from featureline.cli.lineage.listing import listing
 from featureline.cli.lineage.options import as_of_option
-from featureline.cli.lineage.start import find_start
+from featureline.cli.lineage.start import find_model, find_start
 from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any
 from lineage import Direction
@@ -50,7 +50,7 @@ def columns(
             "from": f"{names[link.source]}.{link.source_column or '*'}",
             "to": f"{names[link.destination]}.{link.column or '*'}",
             "kind": " ".join(filter(None, (link.type, link.subtype))),
-            "importance": link.properties.get("importance", ""),
+            "importance": _share(link.properties.get("importance")),
             "description": link.description,
         }
         for link in found.links
@@ -69,6 +69,10 @@ def columns(
     click.echo(listing(rows, shown, empty="no columns are recorded there"))
 
 
+def _share(importance: object) -> str:
+    return f"{importance:.3f}" if isinstance(importance, int | float) else ""
+
+
 @click.command()
 @click.argument("start")
 @as_of_option
@@ -76,10 +80,10 @@ def columns(
 def features(
     start: str, home: Path | None, connect: str | None, as_json: bool, **options: Any
 ) -> None:
-    """List the features that feed a model, the most important first."""
+    """List the features that feed a model, or a job's model, the most important first."""
     with open_any(home, connect) as store:
         graph = store.graph
-        found = graph.features(find_start(graph, start), **options)
+        found = graph.features(find_model(graph, start), **options)
     lines = [use.text() for use in found]
     text = "\n".join(["importance  feature", *lines]) if lines else "no columns are recorded there"
     emit([use.to_json() for use in found], as_json=as_json, text=text)

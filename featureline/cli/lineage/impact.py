@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 import training
-from featureline.cli.lineage.start import find_start
+from featureline.cli.lineage.start import find_model, find_start
 from featureline.cli.output import emit, emit_table, progress
 from featureline.cli.store import common_options, open_any, open_embedded
 from featurestore import InvalidRequest
@@ -99,13 +99,13 @@ def records(
 def replay(
     model: str, keep: Path | None, home: Path | None, connect: str | None, as_json: bool
 ) -> None:
-    """Train MODEL again from its lineage; exit code 1 when it does not come out the same.
+    """Train MODEL, or a job's model, again from its lineage; exit code 1 when it differs.
 
     Its datasets are built again from the table versions they name; parameters, seed, threads and
     device are those of its job. The verdict is recorded.
     """
     with open_embedded(home, connect, "replay") as store:
-        found = find_start(store.graph, model)
+        found = find_model(store.graph, model)
         with progress(f"replay {found.name}", None, "steps") as tick:
             report = training.replay(
                 store, found.uid, keep=keep, on_progress=lambda seen: tick(seen.done)

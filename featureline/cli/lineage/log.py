@@ -1,8 +1,7 @@
-"""`featureline lineage log`, `stats` and `verify`: the events, how many, and whether intact."""
+"""`featureline lineage log` and `stats`: the events, and how many."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit
 from featureline.cli.store import common_options, open_any
 
-__all__ = ["log", "stats", "verify"]
+__all__ = ["log", "stats"]
 
 _NAMED = 2
 
@@ -83,25 +82,3 @@ def stats(home: Path | None, connect: str | None, as_json: bool) -> None:
         found = store.graph.stats()
     text = "\n".join(f"{count:>12,}  {name}" for name, count in found.items())
     emit(found, as_json=as_json, text=text)
-
-
-@click.command()
-@common_options
-def verify(home: Path | None, connect: str | None, as_json: bool) -> None:
-    """Check the hash chain of the log; exit code 1 and the first altered event when broken."""
-    with open_any(home, connect) as store:
-        report = store.graph.verify()
-    body = {
-        "intact": report.intact,
-        "events": report.events,
-        "first_altered": report.first_altered,
-        "reason": report.reason,
-    }
-    text = (
-        f"intact: {report.events:,} events, the hash chain is unbroken"
-        if report.intact
-        else f"ALTERED: event {report.first_altered}: {report.reason}"
-    )
-    emit(body, as_json=as_json, text=text)
-    if not report.intact:
-        sys.exit(1)

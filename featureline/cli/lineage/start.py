@@ -11,10 +11,26 @@ import click
 import lineage
 from lineage import Entity
 
-__all__ = ["find_start"]
+__all__ = ["find_model", "find_start"]
 
 _DIGEST = re.compile(r"[0-9a-fA-F]{6,}")
 _MOST_LISTED = 10
+
+
+def find_model(graph: Any, start: str) -> Entity:
+    """Find the model that a person means: for a training job, the one that it made last.
+
+    Raises:
+        EntityNotFound: nothing fits; with the nearest uid.
+        UsageError: several fit; it lists them.
+    """
+    found = find_start(graph, start)
+    if found.type != "TrainingJob":
+        return found
+    models = graph.query(
+        found, "descendants", depth=1, types=["Model"], through=["Produced"], include_edges=False
+    ).entities
+    return max(models, key=lambda model: (model.modified, model.uid)) if models else found
 
 
 def find_start(graph: Any, start: str) -> Entity:

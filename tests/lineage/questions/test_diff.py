@@ -20,6 +20,7 @@ from lineage import (
     artifact,
     context,
     trial,
+    trial_component,
 )
 
 
@@ -246,3 +247,37 @@ def test_experiment_entities_and_jobs_compare_by_themselves(graph: Graph) -> Non
     train(graph, "b", parameters={"max_depth": 6, "seed": 2})
     jobs = [graph.find(name=f"{name}-job")[0] for name in "ab"]
     assert causes(graph, *jobs) == [("seed", "seed")]
+
+
+def test_what_jobs_name_by_digest_is_looked_up(graph: Graph) -> None:
+    """The packages and the changes of the code are kept once, beside the jobs."""
+    for n, numpy in (("1", "2.0"), ("2", "2.1")):
+        environment = artifact(
+            "Environment",
+            f"environment:e{n}",
+            content_hash=f"e{n}",
+            properties={"packages": {"numpy": numpy, "same": "1"}},
+        )
+        changes = artifact(
+            "CodeDiff", "code:c", content_hash=f"d{n}", properties={"code_diff": f"+line {n}"}
+        )
+        job = trial_component(
+            "TrainingJob",
+            f"j{n}",
+            state="Completed",
+            properties={
+                "environment_digest": f"e{n}",
+                "code_version": "c",
+                "code_diff_digest": f"d{n}",
+                "columns": {"train": {"features": ["a", "b"][: int(n)]}},
+            },
+        )
+        model = artifact("Model", f"m{n}", content_hash=f"m{n}")
+        graph.record([environment, changes, job, model], [(job, model, "Produced")], kind="T")
+    found = graph.diff(*graph.find(type="Model"))
+    assert [(one.cause.value, one.name) for one in found.causes] == [
+        ("code", "uncommitted changes"),
+        ("parameters", "columns.train.features"),
+        ("environment", "packages"),
+    ]
+    assert found.causes[-1].details == ("numpy 2.0 → 2.1",)

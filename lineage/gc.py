@@ -1,0 +1,118 @@
+"""What has to be kept for what is in use, and the shortest reason for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, final
+
+from lineage.association import AssociationType
+from lineage.entity import Entity, Kind
+from lineage.errors import EntityNotFound
+from lineage.graph import Graph
+
+KEEP_TAG: Final = "keep"
+"""Whoever tags an entity so wants it, and all that it comes from, to stay."""
+
+_ENDED: Final = frozenset({"Deleted", "OutOfService", "Failed", "Stopped", "Completed"})
+_REFUSED: Final = frozenset({"Rejected", "Refused", "Deleted"})
+_AT_ONCE: Final = 10_000
+
+
+@final
+@dataclass(frozen=True)
+class Needed:
+    """The entities in use, with all that they come from.
+
+    Args:
+        roots: uid and reason of each that is in use by itself.
+        needed_by: uid → uid of the next entity on the shortest way to one of the roots.
+    """
+
+    roots: Mapping[str, str]
+    needed_by: Mapping[str, str] = field(default_factory=dict)
+
+    def __contains__(self, uid: object) -> bool:
+        return uid in self.roots or uid in self.needed_by
+
+    def chain(self, uid: str) -> tuple[str, ...]:
+        """The shortest way from an entity to what is in use, the entity first; empty: it is not.
+
+        The last is one of `roots`.
+        """
+        if uid not in self:
+            return ()
+        way = [uid]
+        while way[-1] not in self.roots:
+            way.append(self.needed_by[way[-1]])
+        return tuple(way)
+
+
+def needed(graph: Graph, roots: Mapping[str, str]) -> Needed:
+    """Find all that entities come from: what a replay of them needs.
+
+    Every association counts but one: that a version of something was made from the version before
+    at the same place. A model that read version 7 of a table does not need version 6.
+
+    Args:
+        graph: to walk.
+        roots: uid → why it is in use.
+
+    Raises:
+        EntityNotFound: one of the roots does not exist.
+
+    Cost: grows with what the roots come from.
+    """
+    with graph.store.view() as view:
+        uids: dict[int, str] = {}
+        known: dict[int, Entity] = {}
+        for uid in roots:
+            node = view.node(uid)
+            if node is None:
+                raise EntityNotFound(uid, nearest=view.nearest(uid))
+            uids[node] = uid
+        known.update(zip(uids, view.entities(list(uids)), strict=True))
+        needed_by: dict[str, str] = {}
+        frontier = list(uids)
+        while frontier:
+            edges = []
+            for first in range(0, len(frontier), _AT_ONCE):
+                edges += view.neighbours(frontier[first : first + _AT_ONCE], upstream=True)
+            new = list(dict.fromkeys(source for source, _, _ in edges if source not in known))
+            known.update(zip(new, view.entities(new), strict=True))
+            frontier = []
+            for source, destination, link in edges:
+                if source in uids or _is_history(known[source], known[destination], link):
+                    continue
+                uids[source] = known[source].uid
+                needed_by[uids[source]] = uids[destination]
+                frontier.append(source)
+    return Needed(dict(roots), needed_by)
+
+
+def in_use(graph: Graph) -> dict[str, str]:
+    """What the graph itself says is in use: uid → why.
+
+    That is what is tagged `keep`, what was approved, an endpoint that was not taken down, and a job
+    that runs.
+    """
+    roots: dict[str, str] = {}
+    for entity in graph.tagged(KEEP_TAG):
+        roots[entity.uid] = f"tagged {KEEP_TAG}"
+    for entity in graph.find(type="Approval"):
+        if entity.state not in _REFUSED:
+            roots.setdefault(entity.uid, "approved")
+    for entity in graph.find(kind=Kind.CONTEXT, type="Endpoint"):
+        if entity.state not in _ENDED:
+            roots.setdefault(entity.uid, "an endpoint in service")
+    for entity in graph.find(kind=Kind.TRIAL_COMPONENT):
+        if entity.state in ("InProgress", "Stopping"):
+            roots.setdefault(entity.uid, "a job that runs")
+    return roots
+
+
+def _is_history(source: Entity, destination: Entity, link: str) -> bool:
+    return (
+        link == AssociationType.DERIVED_FROM.value
+        and source.source_uri == destination.source_uri != ""
+    )
