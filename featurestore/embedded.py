@@ -80,6 +80,7 @@ from featurestore.provenance import (
     record_feature_group,
     record_windowed_group,
     recorded_load,
+    recorded_work,
     table_change,
 )
 from featurestore.rebuild import rebuild
@@ -872,14 +873,24 @@ class EmbeddedStore(FeatureStore):
 
     def backfill(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
         """See FeatureStore.backfill."""
-        report = backfill(self.stores, group, on_progress=on_progress)
-        self._fill_windows(group, on_progress)
+        self.registry.get(group)
+        with recorded_work(self.graph, "Backfill", group, changes=False) as job:
+            report = backfill(self.stores, group, on_progress=on_progress)
+            self._fill_windows(group, on_progress)
+            job.property("table_version", report.version)
+            job.property("written", report.written)
+            job.property("removed", report.removed)
         return report
 
     def rebuild_online(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
         """See FeatureStore.rebuild_online."""
-        report = rebuild_online(self.stores, group, on_progress=on_progress)
-        self._fill_windows(group, on_progress)
+        self.registry.get(group)
+        with recorded_work(self.graph, "Rebuild", group, changes=False) as job:
+            report = rebuild_online(self.stores, group, on_progress=on_progress)
+            self._fill_windows(group, on_progress)
+            job.property("table_version", report.version)
+            job.property("written", report.written)
+            job.property("removed", report.removed)
         return report
 
     def _fill_windows(self, group: str, on_progress: Progress | None) -> None:
@@ -1002,8 +1013,14 @@ class EmbeddedStore(FeatureStore):
     def restore(self, group: str, version: int) -> int:
         """See FeatureStore.restore."""
         entry = self._with_offline(group)
-        with self._flusher.maintaining(entry.number), self._flusher.paused(entry.number):
-            return history.restore(self.offline_table(entry), version)
+        with (
+            recorded_work(self.graph, "Restore", group, changes=True, restored=version) as job,
+            self._flusher.maintaining(entry.number),
+            self._flusher.paused(entry.number),
+        ):
+            made = history.restore(self.offline_table(entry), version)
+            job.property("table_version", made)
+            return made
 
     def erase(
         self,

@@ -18,10 +18,12 @@ from typing import Any
 import lineage
 from featurestore.dataset import Resolved
 from featurestore.errors import FeatureStoreError, StoreFull, StoreUnavailable
+from featurestore.manifest import Manifest
 from featurestore.offline.base import Snapshot
 from featurestore.offline.changes_between import changes_between
 from featurestore.registry import Registered, is_disk_full
 from featurestore.window import WindowedGroup
+from lineage.sagemaker import feature_group_pipeline
 
 __all__ = [
     "dataset_entity",
@@ -29,8 +31,10 @@ __all__ = [
     "record_builder",
     "record_dataset",
     "record_feature_group",
+    "record_home_restore",
     "record_windowed_group",
     "recorded_load",
+    "recorded_work",
     "table_change",
 ]
 
@@ -113,9 +117,50 @@ def recorded_load(
             job.output(group_entity(group))  # a load that fails has stored its first rows
 
 
+@contextmanager
+def recorded_work(
+    graph: Any, type: str, group: str, *, changes: bool, **properties: object
+) -> Iterator[lineage.Recorder]:
+    """Record work on a feature group, such as a backfill, as one action.
+
+    Args:
+        graph: a lineage graph, or the client of a server's.
+        type: of the work.
+        group: the feature group.
+        changes: whether the group's history changes by it, so that what is read later comes from
+            it too.
+        properties: what was asked for.
+    """
+    name = f"{type.lower()}-{group}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+    with lineage.Recorder(
+        graph, type, name, kind=lineage.Kind.ACTION, properties=properties
+    ) as job:
+        try:
+            yield job
+        finally:
+            if changes:
+                job.output(group_entity(group))
+            else:
+                job.input(group_entity(group), "AssociatedWith")
+
+
+def record_home_restore(home: Path, source: Path, manifest: Manifest) -> None:
+    """Record in a home's lineage that it was made from a backup."""
+    name = f"restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+    properties = {"files": len(manifest.files), "bytes": manifest.size_bytes}
+    with (
+        lineage.open_home(home) as graph,
+        lineage.Recorder(
+            graph, "HomeRestore", name, kind=lineage.Kind.ACTION, properties=properties
+        ) as job,
+    ):
+        job.input(lineage.artifact("Backup", source.absolute().as_uri()))
+
+
 def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: str) -> None:
     """Record a feature group's new version."""
     group = entry.group
+    made = f"{group.name}-{entry.created_us // 1_000_000}"
     entity = lineage.context(
         "FeatureGroup",
         group.name,
@@ -127,8 +172,16 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
             "features": {feature.name: feature.type.value for feature in group.features},
         },
     )
+    # By these SageMaker's feature processors find the group.
+    created = dt.datetime.fromtimestamp(entry.created_us / 1e6, dt.UTC)
+    pipeline, version = feature_group_pipeline(group.name, created)
     with _explained():
-        graph.record([entity], kind="FeatureGroupVersion")
+        graph.record(
+            [entity, pipeline, version],
+            [(entity, pipeline, "AssociatedWith"), (pipeline, version, "AssociatedWith")],
+            kind="FeatureGroupVersion",
+            aliases=[(made, entity)],
+        )
 
 
 def record_windowed_group(graph: lineage.Graph, group: WindowedGroup) -> None:

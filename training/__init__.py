@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from training.run import MemorySink, Run, Sink
     from training.runner import RunningJob, submit, train
     from training.service import TrainingService
+    from training.transforming import transform
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # running jobs
@@ -98,6 +99,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     # models
     "load_model",
     "predict_file",
+    "transform",
     "replies",
     "Artifact",
     "Model",
@@ -169,6 +171,7 @@ _MODULES = {
         *("TrainingJobStatus", "Transition", "job_name"),
     ),
     "predict": ("load_model", "predict_file", "replies"),
+    "transforming": ("transform",),
     "registry": ("TrainingJobs",),
     "replaying": ("ReplayReport", "ReplayStep", "replay"),
     "result": ("JobResult", "Progress"),

@@ -15,7 +15,7 @@ from training.errors import ModelNotFound
 from training.home import Store, home_of
 from training.registry import TrainingJobs
 
-__all__ = ["load_model", "predict_file", "replies"]
+__all__ = ["load_model", "model_folder", "predict_file", "replies"]
 
 _BATCH_ROWS = 65_536
 
@@ -33,14 +33,19 @@ def load_model(source: str | Path, *, home: Store | str | Path | None = None) ->
         ModelAltered: its files are not those its digest names.
         TrainingJobNotFound: neither a folder nor a job of this name exists.
     """
+    return open_model(model_folder(source, home=home))
+
+
+def model_folder(source: str | Path, *, home: Store | str | Path | None = None) -> Path:
+    """Return the folder of a model; see `load_model`."""
     if (Path(source) / MANIFEST).is_file():
-        return open_model(Path(source))
+        return Path(source)
     if isinstance(source, Path):
         raise ModelNotFound(f"{source} holds no model", name=str(source))
     where = home_of(home or os.environ.get("FEATURELINE_HOME") or ".featureline")
     by_digest = ModelStore.of(where).path(source)
     if (by_digest / MANIFEST).is_file():
-        return open_model(by_digest)
+        return by_digest
     if not where.is_dir():
         raise ModelNotFound(f"{source!r} is no model's folder, and there is no home {where}")
     with TrainingJobs(where) as jobs:
@@ -49,7 +54,7 @@ def load_model(source: str | Path, *, home: Store | str | Path | None = None) ->
         raise ModelNotFound(
             f"training job {source!r} is {known.status.value} and has no model", name=source
         )
-    return open_model(known.model_artifacts)
+    return known.model_artifacts
 
 
 def predict_file(

@@ -33,6 +33,7 @@ __all__ = [
     "record_abandoned",
     "record_algorithm",
     "record_channel",
+    "record_checkpoints",
     "record_columns",
     "recorder",
     "versions",
@@ -181,6 +182,19 @@ def record_columns(
     if label is not None:
         edges.append(lineage.ColumnEdge(data, label, "", "INDIRECT", "CONDITIONAL", "the label"))
     run.columns(model_entity(artifact), edges)
+
+
+def record_checkpoints(run: lineage.Recorder, folder: Path) -> None:
+    """Name the checkpoints that a job has left, if any, as an output."""
+    if folder.is_dir() and any(one.is_file() for one in folder.rglob("*")):
+        run.output(
+            lineage.artifact(
+                "Checkpoint",
+                folder.absolute().as_uri(),
+                content_hash=lineage.folder_digest(folder),
+                name=f"{run.entity.properties['job']} checkpoints",
+            )
+        )
 
 
 def record_abandoned(graph: lineage.Graph, job: str, reason: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,20 +109,10 @@ def predict(
     """Answer each row of --input by MODEL (a folder, a job's name or a digest), as JSON lines."""
     if connect is not None:
         raise click.UsageError("predict works on the files of a home; use --home")
-    loaded = training.load_model(model, home=home)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    rows = 0
-    try:
-        with part.open("w", encoding="utf-8") as file, progress(out.name, None, "rows") as tick:
-            for reply in training.predict_file(loaded, source, content_type=content_type):
-                file.write(json.dumps(reply) + "\n")
-                rows += 1
-                if rows % 1000 == 0:
-                    tick(rows)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    with progress(out.name, None, "rows") as tick:
+        rows = training.transform(
+            model, source, out, home=home, content_type=content_type, on_rows=tick
+        )
     emit({"rows": rows, "out": str(out)}, as_json=as_json, text=f"{rows:,} replies in {out}")
 
 

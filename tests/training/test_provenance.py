@@ -13,7 +13,7 @@ import featurestore
 import lineage
 from featurestore import Dataset, FeatureGroup, feature_definitions
 from featurestore.embedded import EmbeddedStore
-from training import Channel, TrainingJob, load_model, train
+from training import Channel, InvalidData, TrainingJob, load_model, train, transform
 
 MakeJob = Callable[..., TrainingJob]
 HOURS = [f"2013-01-0{1 + i // 20}T{i % 20:02}:00:00Z" for i in range(60)]
@@ -129,3 +129,38 @@ def test_new_bytes_at_a_path_are_a_new_version(
         train(store, job_on(make_job, path, f"flights-{number}")).check()
     found = store.graph.find(type="DataSet", source_uri=path.as_uri())
     assert sorted(entity.version for entity in found) == [1, 2]
+
+
+def test_a_transform_goes_from_the_feature_group_to_the_replies(
+    store: EmbeddedStore, dataset: Dataset, make_job: MakeJob, tmp_path: Path
+) -> None:
+    result = train(store, job_on(make_job, dataset.write(tmp_path / "d.parquet"))).check()
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(dataset.table.drop_columns(["late"]), rows)
+
+    assert transform(str(result.digest), rows, tmp_path / "out.jsonl", home=store) == 60
+
+    (job,) = store.graph.find(type="TransformJob")
+    assert job.name.endswith("-aws-transform-job")
+    assert (job.state, job.properties["rows_in"], job.properties["rows_out"]) == (
+        "Completed",
+        60,
+        60,
+    )
+    replies = lineage.as_artifact(tmp_path / "out.jsonl")
+    above = store.graph.query(replies, "ascendants")
+    assert {"TrainingJob", "FeatureGroup", "Model"} <= {one.type for one in above}
+    assert result.digest in {one.content_hash for one in above if one.type == "Model"}
+    (group,) = store.graph.find(type="FeatureGroup")
+    made = int(store.describe("weather").created.timestamp())
+    assert store.graph.entity(f"weather-{made}") == group
+    pipelines = store.graph.query(group, "descendants", depth=2)
+    assert {f"weather-{made}-feature-group-pipeline{end}" for end in ("", "-version")} <= {
+        one.name for one in pipelines
+    }
+
+    (tmp_path / "bad.csv").write_text("1,2\n")
+    with pytest.raises(InvalidData):
+        transform(str(result.digest), tmp_path / "bad.csv", tmp_path / "no.jsonl", home=store.home)
+    assert not (tmp_path / "no.jsonl").exists()
+    assert [one.state for one in store.graph.find(type="TransformJob")] == ["Completed", "Failed"]
