@@ -13,23 +13,13 @@ from typing import Any, Final
 import click
 
 from featureline.cli.output import emit as print_out
-from featureline.cli.store import open_any
+from featureline.cli.store import common_options, open_embedded
 from featureline.server.emitting import TOKEN, cursor_path
-from lineage import Graph
 from lineage.openlineage import Cursor, Emitter, Imported, Outward, import_file, open_sink
 
 __all__ = ["emit_command", "import_command"]
 
 _SHOWN: Final = 20
-_HOME = click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=".featureline",
-    envvar="FEATURELINE_HOME",
-    show_default=True,
-    help="Folder of the stores.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @click.command(name="openlineage")
@@ -43,10 +33,14 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 @click.option(
     "--from-start", is_flag=True, help="Read files from their start, also those read before."
 )
-@_HOME
-@_JSON
+@common_options
 def import_command(
-    files: tuple[Path, ...], strict: bool, from_start: bool, home: Path, as_json: bool
+    files: tuple[Path, ...],
+    strict: bool,
+    from_start: bool,
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
 ) -> None:
     """Record events of OpenLineage from FILES, which have one JSON object in each line.
 
@@ -54,13 +48,13 @@ def import_command(
     the last import of this home ended. Lines that are refused are named, leave the others in, and
     make the exit code 1.
     """
-    cursor = Cursor(home / "openlineage" / "imported.json")
-    if from_start:
-        for path in files:
-            cursor.forget(path)
-    with _graph(home) as graph:
+    with open_embedded(home, connect, "lineage import openlineage") as store:
+        cursor = Cursor(store.home / "openlineage" / "imported.json")
+        if from_start:
+            for path in files:
+                cursor.forget(path)
         imports = [
-            import_file(graph, path, strict=strict, cursor=cursor, on_batch=_progress())
+            import_file(store.graph, path, strict=strict, cursor=cursor, on_batch=_progress())
             for path in files
         ]
     lines = [_said(imported) for imported in imports]
@@ -95,10 +89,15 @@ def import_command(
     type=click.Path(path_type=Path, dir_okay=False),
     help="File that keeps how much was sent.  [default: one in the home for each target]",
 )
-@_HOME
-@_JSON
+@common_options
 def emit_command(
-    target: str, follow: bool, namespace: str, cursor: Path | None, home: Path, as_json: bool
+    target: str,
+    follow: bool,
+    namespace: str,
+    cursor: Path | None,
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
 ) -> None:
     """Send the jobs of a home as events of OpenLineage, each at least once.
 
@@ -107,10 +106,14 @@ def emit_command(
     noted. Jobs wait for none of this.
     """
     sink = open_sink(target, token=os.environ.get(TOKEN, ""))
-    place = cursor or cursor_path(home, target)
     with (
-        _graph(home) as graph,
-        Emitter(graph, sink, place, outward=Outward(namespace)) as emitter,
+        open_embedded(home, connect, "lineage emit") as store,
+        Emitter(
+            store.graph,
+            sink,
+            cursor or cursor_path(store.home, target),
+            outward=Outward(namespace),
+        ) as emitter,
     ):
         if follow:
             with _until_interrupted(emitter.stop):
@@ -126,12 +129,6 @@ def emit_command(
     )
     if done.refused:
         sys.exit(1)
-
-
-@contextmanager
-def _graph(home: Path) -> Iterator[Graph]:
-    with open_any(home, None) as store:
-        yield store.graph
 
 
 @contextmanager
