@@ -286,7 +286,7 @@ def _tables(
     older_than: dt.timedelta,
 ) -> Iterator[Item]:
     by_uri: dict[str, list[Entity]] = {}
-    for entity in versions:
+    for entity in filter(_is_numbered, versions):
         by_uri.setdefault(entity.source_uri, []).append(entity)
     for described in store.list_feature_groups():
         group = described.group.name
@@ -386,7 +386,7 @@ def _unreadable(store: EmbeddedStore, item: Item) -> list[Entity]:
     table = store.offline_table(store.registry.get(_group_of(store, item.uri)))
     found = []
     for entity in store.graph.find(type="FeatureGroupVersion", source_uri=item.uri):
-        if entity.state == DELETED or _version(entity) in item.pinned:
+        if entity.state == DELETED or not _is_numbered(entity) or _version(entity) in item.pinned:
             continue
         try:
             table.scan(version=_version(entity))
@@ -401,6 +401,11 @@ def _group_of(store: EmbeddedStore, uri: str) -> str:
         if described.group.offline and store.offline_table(entry).uri == uri:
             return described.group.name
     raise FeatureGroupNotFound(uri)
+
+
+def _is_numbered(entity: Entity) -> bool:
+    """Whether a version of a table is one of Delta's, as datasets record them."""
+    return isinstance(entity.properties.get("table_version"), int)
 
 
 def _version(entity: Entity) -> int:

@@ -43,6 +43,7 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
 
     def __init__(self, graph: Graph, *, threads: int = 16) -> None:
         self._graph = graph
+        self._is_ending = False
         self._pages = Pages()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="lineage")
 
@@ -156,6 +157,11 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         with following:
             yield pb.SubscribeResponse(sequence=following.position)
             while True:
+                if self._is_ending:
+                    await context.abort(
+                        grpc.StatusCode.UNAVAILABLE,
+                        "the server ends; subscribe again, after the last match",
+                    )
                 match = await self._answer(context, following.poll)
                 if match is None:
                     await asyncio.sleep(_LOOK_AGAIN_S)
@@ -185,6 +191,10 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         self, request: pb.ProveGrowthRequest, context: Any
     ) -> pb.ProveGrowthResponse:
         return await self._answer(context, lambda: self._prove_growth(request))
+
+    def end_streams(self) -> None:
+        """End the calls that would go on for ever."""
+        self._is_ending = True
 
     def close(self) -> None:
         """Wait for the calls at work, and let the threads go."""

@@ -109,6 +109,9 @@ def walk(
     codes = [] if arrays is None else [arrays.types.index(link) for link in sorted(through)]
     while len(frontier) and not is_cut and (depth is None or level < depth):
         if enough is not None and len(depths) >= enough:
+            # The last of what is of interest may be associated among itself: asked, not visited.
+            last = [node for node in list(depths)[: enough - 1] if depths[node] == level]
+            edges += _step(neighbours, last, depths, through, upstream, downstream)[1]
             break
         level += 1
         if arrays is not None and len(frontier) >= _WIDE:

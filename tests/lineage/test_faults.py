@@ -35,7 +35,9 @@ from lineage import (
     as_draft,
     context,
 )
+from lineage.convert import error_from_metadata, error_to_metadata
 from lineage.filelock import lock
+from lineage.store.postgres_link import ConnectionLost
 from tests.lineage.postgres import PostgresServer
 from tests.lineage.test_postgres import WRITER
 
@@ -261,6 +263,12 @@ class TestPostgresAsItIsFound:
             assert isinstance(answers[1], InvalidEntity)
             assert [one.name for one in graph.find()] == ["a", "b"]
             assert graph.verify(projections=True) == LogReport(True, 2)
+
+
+def test_a_remote_caller_gets_an_error_that_the_package_names() -> None:
+    told = dict(error_to_metadata(ConnectionLost("gone")))
+    again = error_from_metadata(list(told.items()), "gone")
+    assert type(again) is StoreUnavailable
 
 
 class TestValues:

@@ -166,6 +166,21 @@ class TestAlterations:
             with pytest.raises(InvalidProof, match="does not belong"):
                 graph.prove(3, kept[-1])
 
+    @pytest.mark.parametrize("frontier", ["", "zz", "00" * 32])
+    def test_an_altered_checkpoint_is_not_gone_on_from(self, path: Path, frontier: str) -> None:
+        with lineage.open(path) as graph:
+            write(graph, 7)
+        altered(path, f"UPDATE checkpoint SET frontier = '{frontier}' WHERE seq = 4")
+        with lineage.open(path) as graph:
+            write(graph, 3)
+            report = graph.verify()
+            assert (report.intact, report.first_altered) == (False, 4)
+            assert "checkpoint 4" in (report.reason or "")
+            assert graph.prove(2).checkpoint.sequence == 10
+        altered(path, "DELETE FROM checkpoint WHERE seq = 4")
+        with lineage.open(path) as graph:
+            assert graph.verify().intact
+
     def test_a_log_that_was_cut_is_caught_too(self, path: Path) -> None:
         with lineage.open(path) as graph:
             write(graph, 9)

@@ -270,3 +270,18 @@ def test_a_large_answer_is_read_when_asked_for(graph: Graph) -> None:
     assert [entity.name for entity in result.entities[:2]] == ["hub", "0"]
     assert len(result.associations) == 6_000
     assert result.to_arrow().num_rows == 6_001
+
+
+def test_the_last_of_a_limit_keep_their_associations(graph: Graph) -> None:
+    """Between what a limit leaves, also where the walk ends."""
+    steps = [action("Step", str(n)) for n in range(3)]
+    [one, two, three] = steps
+    links = [(one, two), (two, one), (three, one)]
+    graph.record(steps, [(*ends, "ContributedTo") for ends in links], kind="T", cycles="allow")
+    found = graph.query(one, "ascendants", limit=2)
+    assert [entity.name for entity in found] == ["0", "1"]
+    names = {entity.uid: entity.name for entity in found}
+    assert sorted((names[edge.source], names[edge.destination]) for edge in found.associations) == [
+        ("0", "1"),
+        ("1", "0"),
+    ]

@@ -254,6 +254,13 @@ class TestOverTheNetwork:
             following.close()
             assert list(following) == []
 
+    def test_a_server_that_ends_does_not_wait_for_it(self, server: Server) -> None:
+        with lineage.connect(server.target) as client:
+            following = client.subscribe(node("a"))
+            server.service.end_streams()
+            with pytest.raises(lineage.StoreUnavailable, match="subscribe again"):
+                next(following)
+
     def test_a_server_that_goes_away_is_said(self) -> None:
         graph = Graph(MemoryStore())
         graph.record([node("a")], kind="T")
