@@ -181,11 +181,13 @@ def _rate(address: str, parts: Sequence[Sequence[_Call]]) -> float:
     return sum(map(len, parts)) / seconds
 
 
-def main(figures: Callable[[Size, Path], list[Figure]] = openlineage_figures) -> None:
+def main(
+    figures: Callable[[Size, Path], list[Figure]] = openlineage_figures, name: str = "openlineage"
+) -> None:
     """Print the figures alone."""
     with tempfile.TemporaryDirectory() as folder:
         found = figures(Size.DEFAULT, Path(folder))
-    print_table("openlineage", found, machine(Size.DEFAULT))
+    print_table(name, found, machine(Size.DEFAULT))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tests.docs.pages import run_examples
         ("ingest", 3),
         ("windowed-features", 4),
         ("ingest-run", 2),
-        ("lineage-capture", 5),
+        ("lineage-capture", 6),
         ("lineage-questions", 8),
     ],
 )
