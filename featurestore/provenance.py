@@ -178,7 +178,8 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
     with _explained():
         graph.record(
             [entity, pipeline, version],
-            [(entity, pipeline, "AssociatedWith"), (pipeline, version, "AssociatedWith")],
+            # With the group itself a feature processor connects them, once there is one.
+            [(pipeline, version, "AssociatedWith")],
             kind="FeatureGroupVersion",
             aliases=[(made, entity)],
         )

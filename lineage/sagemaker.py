@@ -261,6 +261,7 @@ def feature_processor(
     links: list[_Link] = [(pipeline, version, _ASSOCIATED)]
     for group in groups:
         read, read_version = feature_group_pipeline(*group)
+        links.append((context("FeatureGroup", group[0]), read, _ASSOCIATED))
         links += [(read, pipeline, _CONTRIBUTED), (read_version, version, _CONTRIBUTED)]
     for uri in raw_data:
         data = artifact("DataSet", uri, name="sm-fs-fe-raw-data")
@@ -278,6 +279,7 @@ def feature_processor(
     links += [(one, version, _CONTRIBUTED) for one in about]
     made, made_version = feature_group_pipeline(*output)
     links += [(pipeline, made, _CONTRIBUTED), (version, made_version, _CONTRIBUTED)]
+    links.append((made, context("FeatureGroup", output[0]), _ASSOCIATED))
     return _record(graph, [pipeline, version, *about], links, "FeatureProcessorUpdated")
 
 

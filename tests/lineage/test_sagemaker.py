@@ -131,6 +131,8 @@ def test_a_feature_processor_between_feature_groups(graph: Graph) -> None:
     known = edges(graph, pipeline)
     assert known == {
         (fep, version, "AssociatedWith"),
+        ("raw", f"raw-{at}-feature-group-pipeline", "AssociatedWith"),
+        (f"made-{at}-feature-group-pipeline", "made", "AssociatedWith"),
         (f"raw-{at}-feature-group-pipeline", fep, "ContributedTo"),
         (f"raw-{at}-feature-group-pipeline-version", version, "ContributedTo"),
         ("sm-fs-fe-raw-data", fep, "ContributedTo"),

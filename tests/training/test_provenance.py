@@ -154,10 +154,11 @@ def test_a_transform_goes_from_the_feature_group_to_the_replies(
     (group,) = store.graph.find(type="FeatureGroup")
     made = int(store.describe("weather").created.timestamp())
     assert store.graph.entity(f"weather-{made}") == group
-    pipelines = store.graph.query(group, "descendants", depth=2)
-    assert {f"weather-{made}-feature-group-pipeline{end}" for end in ("", "-version")} <= {
-        one.name for one in pipelines
-    }
+    (pipeline,) = store.graph.find(type="FeatureGroupPipeline")
+    assert [one.name for one in store.graph.query(pipeline, "descendants")] == [
+        f"weather-{made}-feature-group-pipeline",
+        f"weather-{made}-feature-group-pipeline-version",
+    ]
 
     (tmp_path / "bad.csv").write_text("1,2\n")
     with pytest.raises(InvalidData):
