@@ -6,6 +6,7 @@ reader notices another process's change by SQLite's `data_version` before it tru
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import sqlite3
@@ -526,9 +527,11 @@ def sqlite_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether SQLite could not go on for want of space, also for the index beside its log."""
+    """Whether SQLite or another writer of files could not go on for want of space."""
     full = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
-    return getattr(error, "sqlite_errorcode", None) in full
+    if getattr(error, "sqlite_errorcode", None) in full:
+        return True
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _parse(definition: str) -> FeatureGroup:

@@ -102,7 +102,7 @@ def test_from_the_first_policy_to_a_call_and_its_end(command, home, readers):
 
     code, _, err = command("policy", "delete", "readers")
     assert code == 1
-    assert "revoke them first (featureline token revoke ID)" in err.replace("\n", " ")
+    assert "revoke them first (featureline token revoke ID)" in " ".join(err.split())
     assert command("token", "revoke", made["id"])[0] == 0
     assert json.loads(command("token", "list", "--json")[1])[0]["state"] == "revoked"
     assert command("policy", "delete", "readers")[0] == 0
@@ -146,7 +146,7 @@ def test_a_policy_comes_back_as_it_was_put_and_a_doubtful_action_is_named(comman
     )
     code, _, err = command("policy", "put", "doubtful", "-", text=document)
     assert code == 0
-    assert "no call here asks for 'sagemaker:getrecords'" in err.replace("\n", " ")
+    assert "no call here asks for 'sagemaker:getrecords'" in " ".join(err.split())
     assert command("policy", "show", "doubtful")[1] == document + "\n"
     [row] = json.loads(command("policy", "list", "--json")[1])
     assert (row["name"], row["statements"], row["tokens"]) == ("doubtful", 1, 0)
