@@ -9,7 +9,6 @@ import lineage
 from lineage import Graph, MemoryStore
 from tests.lineage.postgres import PostgresServer
 
-
 _IN_POSTGRES = 10
 
 
