@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ def fit(
     dropout: float = 0.1,
     scale: float = 1.0,
     pause_s: float = 0.0,
+    watch: Callable[[Any], None] = lambda module: None,
     **options: Any,
 ) -> tuple[Any, History]:
     """Fit a network with dropout to 203 rows, in batches of 64, 64, 64 and 11."""
@@ -59,6 +60,7 @@ def fit(
         optimizers=[optimizer],
         schedulers=[scheduler],
         checkpoint_every_s=0.0 if pause_s else 30.0,
+        after_step=lambda at: watch(module),
         identity={"epochs": of or epochs},
         **options,
     )
