@@ -56,7 +56,8 @@ def _contingency(target: Array, cluster: Array) -> Array:
 
 def _pairs(counts: Array) -> Array:
     numbers: Array = counts.astype(np.float64)
-    return numbers * (numbers - 1) / 2
+    pairs: Array = numbers * (numbers - 1) / 2
+    return pairs
 
 
 def _entropy(shares: Array) -> float:
