@@ -225,8 +225,8 @@ class _Judge:
             weights = self._models.best_weights if best else self._models.weights.detach()
             squares = (weights**2).sum(dim=0).view(len(self._wd), -1).sum(dim=1)
             costs += self._wd / 2 * squares.double().cpu().numpy()
-        costs[~np.isfinite(costs)] = np.inf
-        return costs
+        finite: Array = np.where(np.isfinite(costs), costs, np.inf)
+        return finite
 
     def _values(self, scores: Array, losses: Array) -> Array:
         """Return what models are kept by, smaller is better: the criterion, else the loss."""
@@ -238,7 +238,8 @@ class _Judge:
             -learner.threshold(self._raw, scores[:, at, 0]).value for at in range(len(losses))
         ]
         # Where many weights do as well, those with the least loss: it adds less than one row does.
-        return np.array(chosen) + losses / (1 + losses) / (2 * len(self._raw))
+        values: Array = np.array(chosen) + losses / (1 + losses) / (2 * len(self._raw))
+        return values
 
 
 @final
