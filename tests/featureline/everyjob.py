@@ -53,15 +53,15 @@ class Case:
         """A file that is there for all cases."""
         return self.inputs / name
 
-    def fleet(self) -> Path:
-        """Write the settings of a fleet of one pipeline, which reads the bad and good rows."""
-        place = f'address = "{self.address}"' if self.address else f'home = "{self.home}"'
-        source = self.input("rows.jsonl")
+    def fleet(self, source: str = "") -> Path:
+        """Write the settings of a fleet of one pipeline; by default it reads rows.jsonl."""
+        place = f'connect = "{self.address}"' if self.address else f'home = "{self.home}"'
+        source = source or f'kind = "files", path = "{self.input("rows.jsonl")}"'
         return self.file(
             "fleet.toml",
             f"[store]\n{place}\n"
             '[[pipeline]]\nname = "rows"\ngroup = "weather"\n'
-            f'source = {{ kind = "files", path = "{source}" }}\n',
+            f"source = {{ {source} }}\n",
         )
 
 
@@ -177,6 +177,14 @@ def from_kafka(case: Case) -> Ended:
         )
 
 
+def moved_back(case: Case) -> Ended:
+    """Move a pipeline of a topic back by time."""
+    with case.kafka() as (broker, topic):
+        source = f'kind = "kafka", bootstrap = "{broker}", topic = "{topic}"'
+        moment = "2026-01-01T00:00:00Z"
+        return run_command("ingest", "replay", "rows", "--from", moment, "--fleet", case.fleet(source))
+
+
 def from_flight(case: Case) -> Ended:
     """Ingest a Flight stream."""
     with case.flight() as location:
@@ -268,6 +276,7 @@ JOBS: Mapping[str, Job] = {
         (f"{CONTROL}/MoveSource",),
         is_linked=False,
     ),
+    "ingest replay": Job("Seek", moved_back, (f"{CONTROL}/MoveSource",), is_linked=False),
     "deadletter replay": Job(
         "Replay",
         lambda c: c.run(
@@ -349,7 +358,6 @@ NO_JOBS: Mapping[str, str] = {
     "ingest audit kafka": READS,
     "ingest pause": STEERS,
     "ingest preview": READS,
-    "ingest replay": "moves positions as `ingest seek` does, to where a time says",
     "ingest resume": STEERS,
     "ingest status": READS,
     "jobs describe": READS,
