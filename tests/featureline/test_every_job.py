@@ -95,8 +95,9 @@ def calls() -> set[str]:
 def test_every_command_is_a_job_or_is_none_for_a_reason() -> None:
     known, there = JOBS.keys() | NO_JOBS.keys(), set(commands())
     assert not there - known, (
-        f"new commands {sorted(there - known)}: put each into JOBS of tests/featureline/everyjob.py, "
-        f"with how it is run and what it leaves in lineage, or into NO_JOBS, with the reason"
+        f"new commands {sorted(there - known)}: put each into JOBS of "
+        f"tests/featureline/everyjob.py, with how it is run and what it leaves in lineage, or "
+        f"into NO_JOBS, with the reason"
     )
     # Some are run in two ways; a dataset builder has no command.
     gone = {name for name in known - there if name.partition(" --")[0] not in there}
@@ -302,10 +303,15 @@ def test_a_job_on_a_server_leaves_its_record(name: str, case: Case) -> None:
 # -- without ----------------------------------------------------------------------------------
 
 
-def take_no_more(home: Path) -> None:
-    """Let the lineage be read, and take no event: neither its file does, nor the spool."""
+def be_away(home: Path) -> None:
+    """Let the file of the lineage be read, and take no event."""
     with closing(sqlite3.connect(home / "lineage.db")) as db, db:
         db.execute("CREATE TRIGGER away BEFORE INSERT ON log BEGIN SELECT * FROM away; END")
+
+
+def take_no_more(home: Path) -> None:
+    """Let the lineage be read, and take no event: neither its file does, nor the spool."""
+    be_away(home)
     (home / "lineage.spool.ndjson").mkdir()
 
 
@@ -393,3 +399,38 @@ def test_a_job_on_a_server_that_cannot_record_it_fails_and_changes_nothing(
     take_no_more(case.home)
     with served(case) as (there, _):
         refused(name, job, there, before)
+
+
+@pytest.mark.parametrize("name", ["erase", "group delete", "put", "dataset build"])
+def test_a_job_goes_on_whose_events_wait_on_disk(name: str, case: Case) -> None:
+    be_away(case.home)
+    ended = JOBS[name].run(case)
+    assert ended.returncode == 0, ended.stderr
+    assert f'"{JOBS[name].leaves}"' in (case.home / "lineage.spool.ndjson").read_text()
+    with closing(sqlite3.connect(case.home / "lineage.db")) as db, db:
+        db.execute("DROP TRIGGER away")
+    with lineage.open_home(case.home) as graph:
+        assert graph.find(type=JOBS[name].leaves)
+        assert not [one for one in graph.find() if one.state == "InProgress"]
+
+
+def test_an_erasure_whose_lineage_breaks_midway_is_finished_later(case: Case) -> None:
+    def break_it(step: str) -> None:
+        if step == "offline":
+            take_no_more(case.home)
+
+    with open_store(case.home) as store:
+        store.eraser.on_step = break_it
+        with pytest.raises(lineage.LineageError):
+            store.erase("weather", "a")
+        # It began, so it goes on: the log knows of it, and so does the journal.
+        (begun,) = store.graph.find(type="Erasure")
+        assert begun.state == "InProgress"
+    with closing(sqlite3.connect(case.home / "lineage.db")) as db, db:
+        db.execute("DROP TRIGGER away")
+    (case.home / "lineage.spool.ndjson").rmdir()
+    with open_store(case.home) as store:
+        (report,) = store.eraser.resume()
+        (done,) = store.graph.find(type="Erasure")
+        assert (done.uid, done.state) == (begun.uid, "Completed")
+        assert done.properties["report_digest"] == report.document["digest"]
