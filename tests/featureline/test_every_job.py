@@ -32,9 +32,11 @@ import lineage
 from featureline.broker import Broker, BrokerUnavailable
 from featureline.cli import cli
 from featureline.server import Server
+from featurestore.archive import digest_of
 from featurestore.backup import take_backup
 from featurestore.embedded import EmbeddedStore, open_store
 from featurestore.errors import FeatureStoreError
+from featurestore.manifest import MANIFEST, Manifest
 from featurestore.server.metrics import Metrics
 from featurestore.v1 import control_pb2, runtime_pb2, window_pb2
 from ingest import DeadLetters, FileSource, Pipeline
@@ -313,6 +315,7 @@ def take_no_more(home: Path) -> None:
     """Let the lineage be read, and take no event: neither its file does, nor the spool."""
     be_away(home)
     (home / "lineage.spool.ndjson").mkdir()
+    (home / "lineage.spool.ndjson" / "taken").touch()
 
 
 def be_none(home: Path) -> None:
@@ -320,6 +323,14 @@ def be_none(home: Path) -> None:
     for file in home.glob("lineage.db*"):
         file.unlink()
     (home / "lineage.db").write_text("not a lineage file, and long enough to be seen as none\n" * 9)
+
+
+def made_whole(backup: Path) -> None:
+    """Let the manifest of a backup say what is in it now: what is refused is not its digests."""
+    names = (path.relative_to(backup) for path in backup.rglob("*") if path.is_file())
+    files = [digest_of(backup / name, str(name)) for name in names if str(name) != MANIFEST]
+    manifest = replace(Manifest.read(backup), files=tuple(files))
+    (backup / MANIFEST).write_bytes(manifest.to_bytes())
 
 
 def told(home: Path) -> dict[str, str]:
@@ -384,7 +395,11 @@ def test_a_job_that_cannot_be_recorded_fails_and_changes_nothing(
     if job.before is not None:
         job.before(case)
     before = told(case.home)
-    broken(case.folder / "backup" if name == "restore" else case.home)
+    if name == "restore":
+        broken(case.folder / "backup")
+        made_whole(case.folder / "backup")
+    else:
+        broken(case.home)
     refused(name, job, case, before)
 
 
@@ -428,7 +443,7 @@ def test_an_erasure_whose_lineage_breaks_midway_is_finished_later(case: Case) ->
         assert begun.state == "InProgress"
     with closing(sqlite3.connect(case.home / "lineage.db")) as db, db:
         db.execute("DROP TRIGGER away")
-    (case.home / "lineage.spool.ndjson").rmdir()
+    shutil.rmtree(case.home / "lineage.spool.ndjson")
     with open_store(case.home) as store:
         (report,) = store.eraser.resume()
         (done,) = store.graph.find(type="Erasure")
