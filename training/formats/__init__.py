@@ -14,12 +14,16 @@ from typing import final
 import pyarrow as pa
 
 from training.errors import InvalidData
-from training.formats import columnar, csv
+from training.formats import columnar, csv, jsonlines, libsvm, recordio_protobuf
 
 __all__ = ["ENDINGS", "READERS", "ContentType", "content_type_of", "files_of", "read_file"]
 
 READERS: Mapping[str, Callable[[Path, Mapping[str, str]], pa.Table]] = {
     "text/csv": csv.read,
+    "text/libsvm": libsvm.read,
+    "application/jsonlines": jsonlines.read,
+    "application/json": jsonlines.read_document,
+    "application/x-recordio-protobuf": recordio_protobuf.read,
     "application/x-parquet": columnar.read_parquet,
     "application/vnd.apache.arrow.file": columnar.read_arrow,
 }
@@ -27,6 +31,13 @@ READERS: Mapping[str, Callable[[Path, Mapping[str, str]], pa.Table]] = {
 ENDINGS: Mapping[str, str] = {
     ".csv": "text/csv",
     ".csv.gz": "text/csv",
+    ".libsvm": "text/libsvm",
+    ".libsvm.gz": "text/libsvm",
+    ".jsonl": "application/jsonlines",
+    ".jsonl.gz": "application/jsonlines",
+    ".json": "application/json",
+    ".json.gz": "application/json",
+    ".pbr": "application/x-recordio-protobuf",
     ".parquet": "application/x-parquet",
     ".arrow": "application/vnd.apache.arrow.file",
 }
@@ -127,6 +138,9 @@ def read_file(file: Path, content_type: ContentType, *, channel: str) -> pa.Tabl
     """
     try:
         return READERS[content_type.base](file, content_type.parameters)
+    except InvalidData as error:
+        facts = {**error.facts, "channel": channel, "path": str(file)}
+        raise InvalidData(f"{channel}: {file.name!r}: {error.message}", **facts) from error
     except (pa.ArrowException, OSError) as error:
         raise InvalidData(
             f"{channel}: {file.name!r} cannot be read as {content_type}: {error}",
