@@ -27,7 +27,8 @@ ROLE_KEY: Final = b"featureline.role"
 """Where the field of a column that is no input keeps what it is: `uid`, `weight`, `qid` …"""
 
 TENSOR_KEY: Final = b"featureline.tensor"
-"""Where the field of a label keeps which type of number it was read from."""
+"""Where the field of a label or of a reply keeps which type of number it is read from or written
+as."""
 
 _MOST_DIMENSIONS: Final = 2**31 - 1
 
@@ -79,11 +80,11 @@ def label_column(
         InvalidData: a row has not as many numbers as the first, or none.
     """
     width = _width(tensors, refuse, where)
-    if width > 1:
-        array = _fixed(tensors, width)
-        return pa.field(name, array.type), array
     present, values = tensors.present, tensors.values
     metadata = {TENSOR_KEY: str(values.dtype).encode()}
+    if width > 1:
+        array = _fixed(tensors, width)
+        return pa.field(name, array.type, metadata=metadata), array
     if name == "label":
         values = values.astype(np.float64)
     if not present.all():

@@ -132,8 +132,7 @@ def _numbers(name: str, parts: Sequence[Sequence[Any]], refuse: Refuse) -> npt.N
         for row, part in enumerate(parts):
             for place, value in enumerate(part):
                 if type(value) not in allowed:
-                    where = f"{name!r}, place {place}"
-                    raise refuse(row, f"a number in {where}", _shown(value))
+                    raise refuse(row, f"a number as {name}[{place}]", _shown(value))
     try:
         return np.array(flat, np.float64)
     except OverflowError:

@@ -17,6 +17,7 @@ from training.encoding import is_list
 from training.errors import InvalidData
 from training.formats.column import features_column, label_column, role_field
 from training.formats.instance import instances_to_table
+from training.formats.manifest import read_manifest
 from training.formats.packed import read_bytes
 from training.formats.tensor import NO_SHAPE, Tensors
 
@@ -27,7 +28,13 @@ _MAX_BLOCK_BYTES: Final = 2**30
 
 
 def read(path: Path, parameters: Mapping[str, str]) -> pa.Table:
-    """Read a file of JSON lines, plain or compressed with gzip; see `decode`."""
+    """Read a file of JSON lines, plain or compressed with gzip; see `decode`.
+
+    With `attributes=label+features` it is an augmented manifest, of which these attributes are
+    read; see `training.formats.manifest.read_manifest`.
+    """
+    if "attributes" in parameters:
+        return read_manifest(path, parameters["attributes"].split("+"))
     return decode(read_bytes(path))
 
 
@@ -51,11 +58,11 @@ def decode(data: bytes) -> pa.Table:
     if not data.strip():
         raise InvalidData("expected JSON lines, got none")
     try:
-        table = _columns(data)
-    except pa.ArrowException:
+        table = _by_columns(_columns(data))
+    except (pa.ArrowException, InvalidData):
+        # The reader one by one says which line it is.
         table = None
-    made = None if table is None else _by_columns(table)
-    return _by_lines(data) if made is None else made
+    return _by_lines(data) if table is None else table
 
 
 def decode_document(data: bytes) -> pa.Table:
@@ -78,13 +85,14 @@ def _columns(data: bytes) -> pa.Table:
     size = min(max(len(data) + 1, 2**20), _MAX_BLOCK_BYTES)
     read = pyarrow.json.ReadOptions(block_size=size)
     table = pyarrow.json.read_json(io.BytesIO(data), read_options=read)
+    names = table.column_names
     times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     if times:
         # Words that look like times are words all the same.
         schema = pa.schema([(name, pa.string()) for name in times])
         parse = pyarrow.json.ParseOptions(explicit_schema=schema)
         table = pyarrow.json.read_json(io.BytesIO(data), read_options=read, parse_options=parse)
-    return table
+    return table.select(names)
 
 
 def _by_columns(table: pa.Table) -> pa.Table | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from training.encoding import SIZE_KEY, is_list, is_number, is_sparse, is_text
 from training.errors import InvalidData
 from training.formats.column import TENSOR_KEY
+from training.formats.packed import is_packed, read_bytes
 from training.formats.recordio import emit
 from training.formats.recordio.framing import Frames, find_frames
 from training.formats.recordio.parse import TEXTS, Irregular, Records, parse
@@ -33,16 +33,13 @@ _TEXT_NUMBERS: Final = {name: number for number, name in TEXTS.items()}
 
 
 def read(path: Path, parameters: Mapping[str, str]) -> pa.Table:
-    """Read a file of records; see `decode`."""
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            raise InvalidData("expected records, got an empty file", path=str(path))
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            buffer = memoryview(data)
-            try:
-                return decode(buffer)
-            finally:
-                _release(buffer)
+    """Read a file of records, plain or compressed with gzip; see `decode`."""
+    if not path.stat().st_size:
+        raise InvalidData("expected records, got an empty file", path=str(path))
+    if is_packed(path):
+        return decode(read_bytes(path))
+    with pa.memory_map(str(path)) as source:
+        return decode(source.read_buffer())
 
 
 def decode(data: Any) -> pa.Table:
@@ -117,14 +114,6 @@ def _parse(frames: Frames, first: int) -> Records:
         return parse_slowly(frames, first)
 
 
-def _release(buffer: memoryview) -> None:
-    try:
-        buffer.release()
-    except BufferError:
-        # An error on its way up holds views of it; the file is closed when they are gone.
-        return
-
-
 def _message(block: pa.Table, first: int) -> list[emit.Piece]:
     """Return the pieces of a block's records, fields and keys in protobuf's order."""
     maps: dict[int, dict[str, list[emit.Piece]]] = {_FEATURES: {}, _LABEL: {}}
@@ -148,7 +137,7 @@ def _place(field: pa.Field) -> tuple[int, str]:
         return _FEATURES, "values"
     if field.name == "label":
         return _LABEL, "values"
-    if is_number(field.type):
+    if is_number(field.type) or TENSOR_KEY in (field.metadata or {}):
         return _LABEL, field.name
     return _FEATURES, field.name
 
@@ -172,15 +161,14 @@ def _entry(field: pa.Field, column: Any, number: int, key: str, first: int) -> l
 def _tensor(field: pa.Field, column: Any) -> tuple[int, list[emit.Piece]]:
     """Return the kind of a column's tensors, and their fields."""
     if is_number(field.type):
-        given = (field.metadata or {}).get(TENSOR_KEY)
-        values = _numbers(field, column, None if given is None else np.dtype(given.decode()))
+        values = _numbers(field, column)
         return _values(values, np.ones(len(values), np.int64))
     if is_sparse(field.type):
         return _sparse(field, column)
     if not is_list(field.type) or not is_number(field.type.value_type):
         raise _unwritable(field, f"is {field.type}, expected numbers or vectors of numbers")
     counts = _counts(column)
-    if not counts.all():
+    if not counts.all() and pa.types.is_floating(field.type.value_type):
         raise _unwritable(field, "has a vector without a number")
     return _values(_numbers(field, column.flatten()), counts)
 
@@ -222,7 +210,7 @@ def _values(
     return kind, emit.spread(emit.nested(1, [piece]), filled)
 
 
-def _numbers(field: pa.Field, column: Any, given: np.dtype[Any] | None = None) -> npt.NDArray[Any]:
+def _numbers(field: pa.Field, column: Any) -> npt.NDArray[Any]:
     """Return numbers in the type of their tensor: float64, float32 or int32."""
     if column.null_count:
         raise _unwritable(field, "has a vector with a missing number")
@@ -231,8 +219,11 @@ def _numbers(field: pa.Field, column: Any, given: np.dtype[Any] | None = None) -
     elif pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     values: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    given = (field.metadata or {}).get(TENSOR_KEY)
     if given is not None:
-        values = values.astype(given)
+        # Beyond what the type holds is infinite.
+        with np.errstate(over="ignore"):
+            values = values.astype(given.decode())
     if values.dtype.kind == "f":
         return values.astype("<f8" if values.itemsize == 8 else "<f4", copy=False)
     limits = np.iinfo(np.int32)

@@ -28,12 +28,12 @@ class Frames:
     """The payloads of a buffer of n frames.
 
     Attributes:
-        bytes: the buffer.
+        buffer: what they lie in.
         starts: n offsets of the payloads' first bytes.
         ends: n offsets behind their last bytes, without padding.
     """
 
-    bytes: npt.NDArray[np.uint8]
+    buffer: npt.NDArray[np.uint8]
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
 
@@ -42,12 +42,12 @@ class Frames:
 
     def payload(self, number: int) -> bytes:
         """Return the payload of the frame of this number, from 0."""
-        return self.bytes[self.starts[number] : self.ends[number]].tobytes()
+        return self.buffer[self.starts[number] : self.ends[number]].tobytes()
 
     def part(self, first: int, count: int) -> Frames:
         """Return `count` frames from the one of this number on."""
         chosen = slice(first, first + count)
-        return Frames(self.bytes, self.starts[chosen], self.ends[chosen])
+        return Frames(self.buffer, self.starts[chosen], self.ends[chosen])
 
 
 def find_frames(data: Any) -> Frames:
@@ -98,9 +98,10 @@ def refused(number: int, offset: int, expected: str, got: str) -> InvalidData:
 
 
 def _walked(buffer: npt.NDArray[np.uint8]) -> Frames:
-    view = memoryview(buffer)
+    view = buffer.data
     size = len(view)
-    starts, ends = [], []
+    starts: list[int] = []
+    ends: list[int] = []
     at = 0
     while at < size:
         number = len(starts) + 1

@@ -104,8 +104,8 @@ def parse(frames: Frames) -> Records:
     located, texts = locate(frames)
     count = len(frames)
     return Records(
-        {name: _tensors(frames.bytes, place, count) for name, place in located.items()},
-        {name: _texts(frames.bytes, span, count) for name, span in texts.items()},
+        {name: _tensors(frames.buffer, place, count) for name, place in located.items()},
+        {name: _texts(frames.buffer, span, count) for name, span in texts.items()},
     )
 
 
@@ -115,7 +115,7 @@ def locate(frames: Frames) -> tuple[dict[tuple[str, str], Located], dict[str, Sp
     Raises:
         Irregular: see `parse`.
     """
-    data = frames.bytes
+    data = frames.buffer
     whole = Span(np.arange(len(frames)), frames.starts, frames.ends)
     entries: dict[int, list[Span]] = {}
     for number, span in _fields(data, whole):

@@ -69,7 +69,7 @@ def table_of(parts: Sequence[Records], frames: Frames) -> pa.Table:
 
 def _counts(parts: Sequence[Records], total: int) -> list[int]:
     """Return how many records each part has; one without anything has what is left."""
-    counts = []
+    counts: list[int] = []
     for part in parts:
         found = [len(tensors.counts) for tensors in part.tensors.values()]
         found += [len(column) for column in (*part.texts.values(), *part.blobs.values())]

@@ -45,7 +45,7 @@ def parse_uniform(frames: Frames) -> Records | None:
         )
         for name, place in located.items()
     }
-    body = frames.bytes[begin : begin + (count - 1) * stride + HEADER_BYTES + length]
+    body = frames.buffer[begin : begin + (count - 1) * stride + HEADER_BYTES + length]
     rows = np.lib.stride_tricks.as_strided(
         body, (count, HEADER_BYTES + length), (stride, 1), writeable=False
     )
