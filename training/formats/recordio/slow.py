@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
@@ -39,31 +41,37 @@ def parse_slowly(frames: Frames, first: int) -> Records:
         number = first + row + 1
         try:
             record.ParseFromString(frames.payload(row))
-        except DecodeError as error:
+            for name in TEXTS.values():
+                if record.HasField(name):
+                    texts.setdefault(name, [None] * count)[row] = getattr(record, name)
+            for side in MAPS.values():
+                for key, value in getattr(record, side).items():
+                    kind = value.WhichOneof("value")
+                    if kind == "bytes":
+                        blob = _only_value(value.bytes.value, (side, key), number, offset)
+                        blobs.setdefault((side, key), [None] * count)[row] = blob
+                    elif kind is not None:
+                        tensor = _tensor(getattr(value, kind), kind)
+                        found.setdefault((side, key), {})[row] = tensor
+        except (DecodeError, UnicodeDecodeError) as error:
             raise refused(number, offset, "a Record of aialgs.data", str(error)) from error
-        for name in TEXTS.values():
-            if record.HasField(name):
-                texts.setdefault(name, [None] * count)[row] = getattr(record, name)
-        for side in MAPS.values():
-            for key, value in getattr(record, side).items():
-                kind = value.WhichOneof("value")
-                if kind == "bytes":
-                    if len(value.bytes.value) != 1:
-                        got = f"{len(value.bytes.value)} in {side}[{key!r}]"
-                        raise refused(number, offset, "one value of bytes", got)
-                    blobs.setdefault((side, key), [None] * count)[row] = value.bytes.value[0]
-                elif kind is not None:
-                    tensor = getattr(value, kind)
-                    found.setdefault((side, key), {})[row] = (
-                        np.array(tensor.values, _DTYPES[kind]),
-                        np.array(tensor.keys, np.uint64),
-                        _product(tensor.shape),
-                    )
     return Records(
         {name: _tensors(rows, count) for name, rows in found.items()},
         {name: pa.array(column, pa.string()) for name, column in texts.items()},
         {name: pa.array(column, pa.binary()) for name, column in blobs.items()},
     )
+
+
+def _only_value(values: Sequence[bytes], name: _Name, number: int, offset: int) -> bytes:
+    if len(values) != 1:
+        where = f"{name[0]}[{name[1]!r}]"
+        raise refused(number, offset, f"one value of bytes in {where}", str(len(values)))
+    return values[0]
+
+
+def _tensor(tensor: Any, kind: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint64], int]:
+    values = np.array(tensor.values, _DTYPES[kind])
+    return values, np.array(tensor.keys, np.uint64), _product(tensor.shape)
 
 
 def _product(shape: Any) -> int:
