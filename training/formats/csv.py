@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from training.encoding import is_number
 from training.errors import InvalidData
 from training.formats.column import label_column
 from training.formats.packed import open_stream
@@ -149,10 +150,15 @@ def _with_vector(table: pa.Table, labels: int) -> pa.Table:
     values = np.empty((len(table), labels))
     for place in range(labels):
         column = table.column(place)
-        try:
-            values[:, place] = column.cast(pa.float64()).to_numpy()
-        except pa.ArrowInvalid as error:
-            raise InvalidData(f"label column {place + 1}: {error}", column=LABEL) from error
+        if column.null_count or not is_number(column.type):
+            row = pc.index(pc.is_null(column), True).as_py() if column.null_count else 0
+            raise InvalidData(
+                f"row {row + 1}: expected a number in label column {place + 1}, got "
+                f"{column[row].as_py()!r}",
+                row=row + 1,
+                column=LABEL,
+            )
+        values[:, place] = column.cast(pa.float64()).to_numpy()
     made, vectors = label_column(LABEL, Tensors.dense(values), _no_row)
     rest = table.select(range(labels, table.num_columns))
     return rest.add_column(0, made, vectors)
