@@ -112,9 +112,10 @@ def sparse_column(
         counts: how many each of the n rows has.
     """
     ends = np.cumsum(counts)
-    falls = np.flatnonzero(indices[1:] < indices[:-1]) + 1
+    falls = indices[1:] < indices[:-1]
     # Between the last index of a row and the first of the next a fall is no disorder.
-    if len(falls) and not np.isin(falls, ends).all():
+    falls[ends[(ends > 0) & (ends < len(indices))] - 1] = False
+    if falls.any():
         order = np.lexsort((indices, np.repeat(np.arange(len(counts)), counts)))
         indices, values = indices[order], values[order]
     offsets = pa.array(np.concatenate([[0], ends]), pa.int32())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ __all__ = ["LABEL", "decode", "read"]
 LABEL: Final = "label"
 
 _MAX_BLOCK_BYTES: Final = 2**30
+_RAGGED: Final = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 _NUMBER: Final = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
@@ -76,33 +78,24 @@ def _table(opened: Callable[[], Any]) -> pa.Table:
             block_size=min(max(size * 2, 2**20), _MAX_BLOCK_BYTES),
             use_threads=False,
         )
-        ragged: list[Any] = []
         try:
-            return _read(opened, options, ragged)
+            return _read(opened, options)
         except pa.ArrowInvalid as error:
-            if not ragged:
+            found = _RAGGED.search(str(error))
+            if found is None:
                 raise
-            row = ragged[0]
+            row, expected, got, text = found.groups()
             raise InvalidData(
-                f"row {row.number}: expected {row.expected_columns} fields as in row 1, got "
-                f"{row.actual_columns}: {row.text[:80]!r}",
-                row=row.number,
+                f"row {row}: expected {expected} fields as in row 1, got {got}: {text[:80]!r}",
+                row=int(row),
             ) from error
 
 
-def _read(
-    opened: Callable[[], Any], options: pyarrow.csv.ReadOptions, ragged: list[Any] | None = None
-) -> pa.Table:
-    def refuse(row: Any) -> str:
-        if ragged is not None:
-            ragged.append(row)
-        return "error"
-
+def _read(opened: Callable[[], Any], options: pyarrow.csv.ReadOptions) -> pa.Table:
     with opened() as stream:
         return pyarrow.csv.read_csv(
             stream,
             read_options=options,
-            parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=refuse),
             convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True),
         )
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv as text_csv
-import io
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 
 from training.encoding import SIZE_KEY, is_list, is_number, is_sparse
 from training.errors import InvalidData
 from training.formats import ContentType, csv, jsonlines, recordio_protobuf
 from training.formats.column import TENSOR_KEY
 from training.formats.instance import instances_to_table
+from training.formats.text import flattened, rows_to_csv, to_csv, to_json
 
 __all__ = ["Accept", "decode_request", "encode_reply", "encode_request"]
 
@@ -105,11 +101,11 @@ def encode_request(table: pa.Table, content_type: str) -> bytes:
     kind = ContentType.parse(content_type)
     match kind.base:
         case "text/csv":
-            return _csv(_flattened(table))
+            return to_csv(flattened(table))
         case "application/json":
-            return _json({"instances": _instances(table)})
+            return to_json({"instances": _instances(table)})
         case "application/jsonlines":
-            return b"".join(_json(instance) + b"\n" for instance in _instances(table))
+            return b"".join(to_json(instance) + b"\n" for instance in _instances(table))
         case "application/x-recordio-protobuf":
             return recordio_protobuf.encode(table)
     raise InvalidData(
@@ -226,19 +222,19 @@ def _instances(table: pa.Table) -> list[Any]:
 
 
 def _json_reply(replies: pa.Table, word: str, request: pa.Table | None) -> bytes:
-    return _json({word: replies.to_pylist()})
+    return to_json({word: replies.to_pylist()})
 
 
 def _lines_reply(replies: pa.Table, word: str, request: pa.Table | None) -> bytes:
-    return b"".join(_json(reply) + b"\n" for reply in replies.to_pylist())
+    return b"".join(to_json(reply) + b"\n" for reply in replies.to_pylist())
 
 
 def _csv_reply(replies: pa.Table, word: str, request: pa.Table | None) -> bytes:
     if replies.num_columns == 1 and pa.types.is_fixed_size_list(replies.schema.field(0).type):
-        return _csv(_flattened(replies))
+        return to_csv(flattened(replies))
     if replies.num_columns == 1 and is_list(replies.schema.field(0).type):
-        return _rows(replies.column(0).to_pylist())
-    return _csv(replies)
+        return rows_to_csv(replies.column(0).to_pylist())
+    return to_csv(replies)
 
 
 def _records_reply(replies: pa.Table, word: str, request: pa.Table | None) -> bytes:
@@ -269,65 +265,6 @@ _REPLIES: Final[Mapping[str, Callable[[pa.Table, str, pa.Table | None], bytes]]]
     "application/jsonlines": _lines_reply,
     "application/x-recordio-protobuf": _records_reply,
 }
-
-
-def _flattened(table: pa.Table) -> pa.Table:
-    """Write vectors as a column for each number."""
-    names, columns = [], []
-    for field in table.schema:
-        column = table[field.name]
-        if pa.types.is_fixed_size_list(field.type):
-            for place in range(field.type.list_size):
-                names.append(f"{field.name}[{place}]")
-                columns.append(pc.list_element(column, place))
-        elif pa.types.is_nested(field.type):
-            raise InvalidData(
-                f"column {field.name!r} is {field.type}, and text/csv holds one value a field",
-                column=field.name,
-            )
-        else:
-            names.append(field.name)
-            columns.append(column)
-    return pa.table(columns, names=names)
-
-
-def _csv(table: pa.Table) -> bytes:
-    # A row of one empty field would be a blank line to Arrow's writer.
-    is_plain = table.num_columns > 1 or not table.column(0).null_count
-    if is_plain and all(
-        is_number(kind) and not pa.types.is_boolean(kind) for kind in table.schema.types
-    ):
-        out = io.BytesIO()
-        pyarrow.csv.write_csv(table, out, pyarrow.csv.WriteOptions(include_header=False))
-        return out.getvalue()
-    return _rows(zip(*(column.to_pylist() for column in table.columns), strict=True))
-
-
-def _rows(rows: Any) -> bytes:
-    out = io.StringIO()
-    writer = text_csv.writer(out, lineterminator="\n")
-    for row in rows:
-        writer.writerow([_field(value) for value in row])
-    return out.getvalue().encode()
-
-
-def _field(value: Any) -> Any:
-    if isinstance(value, list | dict):
-        return _json(value).decode()
-    return value
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _plain(value: Any) -> Any:
-    """Replace what JSON has no word for by null."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _quality(kind: ContentType) -> float:

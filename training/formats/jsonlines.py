@@ -59,7 +59,7 @@ def decode(data: bytes) -> pa.Table:
         raise InvalidData("expected JSON lines, got none")
     try:
         table = _by_columns(_columns(data))
-    except (pa.ArrowException, InvalidData):
+    except (pa.ArrowException, InvalidData, UnicodeDecodeError):
         # The reader one by one says which line it is.
         table = None
     return _by_lines(data) if table is None else table
@@ -92,6 +92,8 @@ def _columns(data: bytes) -> pa.Table:
         schema = pa.schema([(name, pa.string()) for name in times])
         parse = pyarrow.json.ParseOptions(explicit_schema=schema)
         table = pyarrow.json.read_json(io.BytesIO(data), read_options=read, parse_options=parse)
+    # Arrow takes any bytes for text until it is asked.
+    table.validate(full=True)
     return table.select(names)
 
 

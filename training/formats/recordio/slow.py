@@ -43,7 +43,10 @@ def parse_slowly(frames: Frames, first: int) -> Records:
             record.ParseFromString(frames.payload(row))
             for name in TEXTS.values():
                 if record.HasField(name):
-                    texts.setdefault(name, [None] * count)[row] = getattr(record, name)
+                    text = getattr(record, name)
+                    # Protobuf gives text that is not UTF-8 as bytes.
+                    text = text.decode() if isinstance(text, bytes) else text
+                    texts.setdefault(name, [None] * count)[row] = text
             for side in MAPS.values():
                 for key, value in getattr(record, side).items():
                     kind = value.WhichOneof("value")

@@ -77,8 +77,8 @@ def decode_varints(
         chosen = np.flatnonzero(sizes > place)
         bits = (data[starts[chosen] + place] & np.uint8(0x7F)).astype(np.uint64)
         numbers[chosen] |= bits << np.uint64(7 * place)
-    counted = np.concatenate([[0], np.cumsum(last)])
-    return numbers, counted[ends] - counted[ends - lengths]
+    counted = np.searchsorted(behind, ends, side="right")
+    return numbers, np.diff(counted, prepend=0)
 
 
 def ragged(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
