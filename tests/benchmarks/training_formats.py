@@ -94,8 +94,9 @@ def _figures(
         },
         repeats=sizes.repeats,
     )
-    is_judged = size is not Size.TINY and keys is None
-    bars: tuple[Bar | None, ...] = (_RATIO, _FLOOR) if is_judged else (None,)
+    bars: tuple[Bar | None, ...] = (None,)
+    if size is not Size.TINY:
+        bars = (_RATIO, _FLOOR) if keys is None else (_RATIO,)
     return [
         compare(
             f"recordio-protobuf {verb}, {name} and a label, {sizes.rows:,} records",
@@ -139,12 +140,14 @@ def _objects_read(data: bytes, *, is_sparse: bool) -> list[Any]:
     """Read records into arrays, as a training loop without a codec does."""
     frames = find_frames(data)
     record = record_class()()
-    labels, out = [], []
-    for number in range(len(frames)):
-        record.ParseFromString(frames.payload(number))
+    labels: list[float] = []
+    values: list[float] = []
+    keys: list[int] = []
+    for start, end in zip(frames.starts.tolist(), frames.ends.tolist(), strict=True):
+        record.ParseFromString(data[start:end])
         tensor = record.features["values"].float32_tensor
-        out.append(np.array(tensor.values, np.float32))
+        values.extend(tensor.values)
         if is_sparse:
-            out.append(np.array(tensor.keys, np.int64))
+            keys.extend(tensor.keys)
         labels.append(record.label["values"].float32_tensor.values[0])
-    return [np.concatenate(out), np.array(labels)]
+    return [np.array(values, np.float32), np.array(keys, np.int64), np.array(labels)]

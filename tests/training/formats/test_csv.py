@@ -22,6 +22,7 @@ from training.formats.csv import decode
             {},
             r"row 1, column 1 \(label\): .* got 'late'; text/csv has no header row",
         ),
+        (b"1,2\n\xff\n", {}, "row 2: expected 2 fields as in row 1, got 1"),
         (b"0,\xff\n", {}, r"column 2 \(f0\): expected text in UTF-8"),
         (b"1,2\n", {"label_size": "one"}, "label_size: expected a number of columns, got 'one'"),
         (b"1,2\n", {"label_size": "3"}, "expected 3 label columns, got 2 columns"),

@@ -75,6 +75,8 @@ def test_a_document_is_rows_in_any_of_its_forms(text: bytes, rows: list[int]) ->
     [
         (b" \n", "expected JSON lines, got none"),
         (b'{"a":1}\n\n{"a":1\n', "line 3: expected a JSON object: "),
+        (b'{"a":"x"}\n{"a":"\xff"}\n', "line 2: expected a JSON object: 'utf-8' codec"),
+        (b'{"\xff":1}\n', "line 1: expected a JSON object: 'utf-8' codec"),
         (b'{"a":1}\n[1]\n', r"line 2: expected an object with features, got \[1\]"),
         (b'{"a":1}\n\n{"a":"x"}\n', "line 3: expected 'a' like the first, 1, got 'x'"),
         (b'{"features":[1]}\n\n{"features":[1,2]}\n', "line 3: expected 1 values in features"),

@@ -201,6 +201,12 @@ def _with(position: int, data: bytes) -> bytes:
             "got 3",
         ),
         (
+            serialised([(np.array([1], "f4"), None, None)], uids=["abc"]).replace(
+                b"abc", b"a\xff!"
+            ),
+            "record 1 at byte 0: expected a Record of aialgs.data, got 'utf-8' codec",
+        ),
+        (
             serialised([(np.array([], "f4"), None, None)]),
             r"record 1 at byte 0: expected values in features\['values'\], got none",
         ),
