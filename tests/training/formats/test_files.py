@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tests.training.formats.records import serialised
 from training.data import read_table
 from training.errors import InvalidData
+from training.formats import ENDINGS, READERS
 
 RECORDS = serialised([(np.array([1, 2], "f4"), None, None)] * 2, np.array([0, 1], "f4"))
 FILES = {
@@ -18,6 +20,12 @@ FILES = {
     "x.json": b'[{"features":[1,2],"label":0},{"features":[1,2],"label":1}]',
     "x.pbr": RECORDS,
 }
+
+
+def test_every_reader_is_there_and_every_ending_has_one() -> None:
+    assert set(ENDINGS.values()) == set(READERS)
+    for module, name in READERS.values():
+        assert callable(getattr(importlib.import_module(f"training.formats.{module}"), name))
 
 
 @pytest.mark.parametrize("packed", [False, True])
