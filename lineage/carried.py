@@ -73,8 +73,8 @@ class Carried(Generic[_Run]):
                 finally:
                     _POOL.starts = False
 
-            threading.Thread.start = started  # type: ignore[method-assign]
-            ThreadPoolExecutor.submit = submitted  # type: ignore[method-assign]
+            threading.Thread.start = started  # type: ignore[method-assign, assignment]
+            ThreadPoolExecutor.submit = submitted  # type: ignore[method-assign, assignment]
             self._carries = True
 
     def _within(self, value: _Run, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
