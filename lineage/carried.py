@@ -60,7 +60,7 @@ class Carried(Generic[_Run]):
                     thread.__dict__[self._inherited] = value
                 start(thread)
 
-            @functools.wraps(submit)
+            @functools.wraps(submit)  # type: ignore[arg-type]
             def submitted(
                 pool: ThreadPoolExecutor, work: Callable[..., Any], /, *args: Any, **kwargs: Any
             ) -> Future[Any]:

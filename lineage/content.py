@@ -87,8 +87,9 @@ def _of_path(path: Path, type: str, name: str) -> Entity:
             f"{path}: there is no such file or folder; name what was read or written, or record "
             f"an artifact without content by lineage.artifact(type, uri)"
         ) from None
-    size = path.stat().st_size if path.is_file() else None
-    properties: dict[str, JSON] = {} if size is None else {"bytes": size}
+    files = path.rglob("*") if path.is_dir() else (path,)
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    properties: dict[str, JSON] = {"bytes": size} if path.exists() else {}
     uri = path.resolve().as_uri()
     return artifact(type, uri, content_hash=digest, name=name, properties=properties)
 

@@ -163,9 +163,9 @@ class Graph:
         are added to the earlier ones or replace them by name, of each facet the one of the
         greater rank stays, and kind, type and name stay. New content at a known source uri
         becomes the next version, with a DerivedFrom association from the version before; a new
-        artifact with bytes that are known at another uri is SameAs the oldest with them (content
-        hashes that are a SHA-256). An
-        association that is there already stays one.
+        artifact with bytes that are known at another place is SameAs the oldest of its type with
+        them (content hashes that are a SHA-256; of 64 bytes or more where `bytes` says how many;
+        places are paths and `scheme://` uris). An association that is there already stays one.
 
         Args:
             entities: to add or to merge.

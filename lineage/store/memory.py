@@ -178,7 +178,7 @@ class _Tables(View):
         self._entities: list[Entity] = []
         self._nodes: dict[str, int] = {}
         self._artifacts: dict[str, dict[str, int]] = {}
-        self._contents: dict[str, int] = {}
+        self._contents: dict[tuple[str, str], int] = {}
         self._edges: dict[Edge, int] = {}
         self._ended: list[TimedEdge] = []
         self._upstream: dict[int, dict[Edge, None]] = {}
@@ -205,7 +205,7 @@ class _Tables(View):
                 if entity.kind is Kind.ARTIFACT:
                     versions = self._artifacts.setdefault(entity.source_uri, {})
                     versions[entity.content_hash] = node
-                    self._contents.setdefault(entity.content_hash, node)
+                    self._contents.setdefault((entity.content_hash, entity.type), node)
             else:
                 self._entities[node - 1] = entity
         for link in change.associations:
@@ -250,9 +250,9 @@ class _Tables(View):
         node = self._artifacts.get(source_uri, {}).get(content_hash)
         return None if node is None else self._entities[node - 1]
 
-    def same_content(self, hashes: Collection[str]) -> dict[str, Entity]:
+    def same_content(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Entity]:
         return {
-            one: self._entities[self._contents[one] - 1] for one in hashes if one in self._contents
+            one: self._entities[self._contents[one] - 1] for one in wanted if one in self._contents
         }
 
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:
