@@ -82,6 +82,7 @@ from featurestore.provenance import (
     recorded_load,
     recorded_work,
     table_change,
+    versions_in_use,
 )
 from featurestore.rebuild import rebuild
 from featurestore.record import Delete, Put
@@ -944,14 +945,16 @@ class EmbeddedStore(FeatureStore):
         """
         maintenance.check_retention(retention)
         entry = self._with_offline(group)
+        table = self.offline_table(entry)
         with self._flusher.maintaining(entry.number):
             return maintenance.maintain(
-                self.offline_table(entry),
+                table,
                 group,
                 identifier=entry.group.record_identifier,
                 retention=retention,
                 zorder=zorder,
                 flushes_paused=lambda: self._flusher.paused(entry.number),
+                pinned=lambda: versions_in_use(self.graph, table.uri, younger_than=retention),
                 pause=pause,
             )
 
