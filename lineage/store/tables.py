@@ -310,6 +310,12 @@ class Tables(View):
             if several:
                 conditions.append(f"entity.{field} IN (SELECT value FROM {self._sql.texts})")
                 values.append(self._sql.array(sorted(several)))
+        if wanted.uris:
+            conditions.append(
+                f"EXISTS (SELECT 1 FROM {self._sql.texts} "
+                f"WHERE substr(entity.source_uri, 1, length(wanted.value)) = wanted.value)"
+            )
+            values.append(self._sql.array(sorted(wanted.uris)))
         for condition, time in (
             ("created_us >= ?", wanted.created_after),
             ("created_us <= ?", wanted.created_before),
