@@ -137,6 +137,7 @@ def maintain(
     flushes_paused: Callable[[], AbstractContextManager[None]],
     pinned: Callable[[], Sequence[int]] = tuple,
     pause: Callable[[str], bool] | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> MaintenanceReport:
     """Rewrite what is worth it, write a checkpoint, and delete files that no version needs.
 
@@ -154,6 +155,8 @@ def maintain(
         flushes_paused: holds off the flusher, while files are deleted that it may be writing.
         pinned: gives versions that stay readable, however old they are.
         pause: called with the name of each step before it is taken; False ends the maintenance.
+        begin: called before each change of the table's files or versions; what it raises keeps the
+            change from being made. A checkpoint of the log is none.
 
     Raises:
         InvalidRequest: the retention is negative.
@@ -169,21 +172,22 @@ def maintain(
         before = _files(table, opened)
         keep = readable(table, pinned())
         if keep and go_on("log"):
-            _keep_log(table, retention, keep, flushes_paused)  # a rewrite cleans the log up
+            _keep_log(table, retention, keep, flushes_paused, begin)  # a rewrite cleans the log up
         dates = 0
         for batch in _batches(_plan(before, zorder=zorder)):
             if not go_on("rewrite"):
                 break
+            begin()
             _rewrite(table, batch, identifier)
             dates += len(batch)
         opened = _reopened(table)
         if go_on("checkpoint"):
-            _keep_log(table, retention, keep, flushes_paused)
+            _keep_log(table, retention, keep, flushes_paused, begin)
             opened = _reopened(table)
             if dates or int(opened.version()) % _CHECKPOINT_COMMITS == 0:
                 opened.create_checkpoint()
                 opened.cleanup_metadata()
-        removed = _vacuum(table, retention, keep, flushes_paused) if go_on("vacuum") else 0
+        removed = _vacuum(table, retention, keep, flushes_paused, begin) if go_on("vacuum") else 0
         opened = _reopened(table)
         after = _files(table, opened)
     except (DeltaError, OSError) as error:
@@ -322,6 +326,7 @@ def _keep_log(
     retention: dt.timedelta,
     keep: Sequence[int],
     flushes_paused: Callable[[], AbstractContextManager[None]],
+    begin: Callable[[], None],
 ) -> None:
     """Let the log tell of removed files, and of versions, as long as these can be read.
 
@@ -345,6 +350,7 @@ def _keep_log(
         return wanted.items() <= said.items()
 
     if not is_said():
+        begin()
         with flushes_paused():  # an append cannot pass a change of the table's properties
             _retried(lambda: _reopened(table).alter.set_table_properties(wanted))
 
@@ -354,6 +360,7 @@ def _vacuum(
     retention: dt.timedelta,
     keep: Sequence[int],
     flushes_paused: Callable[[], AbstractContextManager[None]],
+    begin: Callable[[], None],
 ) -> int:
     """Delete files that no version within the retention, or to be kept, has; return how many."""
     removed: list[str] = []
@@ -374,6 +381,7 @@ def _vacuum(
         # It names files again that an earlier one has deleted, and it is two commits.
         there = table.present().intersection(map(unquote, opened.vacuum(dry_run=True, **options)))
         if there:
+            begin()
             opened.vacuum(dry_run=False, **options)
             removed.extend(there)
 
