@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import final
 
-from lineage.association import Association, AssociationType, check_kinds
+from lineage.association import TYPE_TEXTS, Association, AssociationType, check_kinds
 from lineage.change import Change, Draft, Link, to_json
 from lineage.circle import refuse_circles
 from lineage.column import ColumnLineage
@@ -123,24 +123,23 @@ class _Resolution:
         # By identity of the object: a job names the same entities over and over.
         self._uids: dict[int, str] = {}
         self._settled: dict[int, Entity] = {}
-        ends = [*draft.entities]
+        named = {id(entity): entity for entity in draft.entities}
         uids = set()
         for end in _ends(draft):
             if isinstance(end, str):
                 uids.add(end)
             else:
-                ends.append(end)
-        for entity in ends:
-            if id(entity) not in self._uids:
-                self._uids[id(entity)] = entity.uid or derived_uid(entity)
-        self.before = graph.by_uid(uids.union(self._uids.values()))
-        self._latest = graph.latest(
-            {
-                entity.source_uri
-                for entity in ends
-                if entity.kind is Kind.ARTIFACT and self._uids[id(entity)] not in self.before
-            }
-        )
+                named[id(end)] = end
+        for place, entity in named.items():
+            self._uids[place] = entity.uid or derived_uid(entity)
+        uids.update(self._uids.values())
+        self.before = graph.by_uid(uids)
+        uris = {
+            entity.source_uri
+            for place, entity in named.items()
+            if entity.kind is Kind.ARTIFACT and self._uids[place] not in self.before
+        }
+        self._latest = graph.latest(uris) if uris else {}
 
     def add(self, entity: Entity) -> Entity:
         """Settle uid and version of an entity to record."""
@@ -152,10 +151,12 @@ class _Resolution:
                 version = known.version
             settled = amended(entity, uid=known.uid, version=version)
         else:
-            settled = amended(entity, uid=self._uids[id(entity)])
+            uid = self._uids[id(entity)]
             if entity.kind is Kind.ARTIFACT:
-                settled = self._number(settled)
+                settled = self._number(entity, uid)
                 self._new_artifacts[entity.source_uri, entity.content_hash] = settled
+            else:
+                settled = amended(entity, uid=uid)
             self._new[settled.uid] = settled
         self.recorded.append(settled)
         self._settled[id(entity)] = settled
@@ -172,7 +173,7 @@ class _Resolution:
             )
         if upstream.uid == downstream.uid:
             Association(upstream.uid, downstream.uid, link)  # raises
-        self.associations[upstream.uid, downstream.uid, link.value] = None
+        self.associations[upstream.uid, downstream.uid, TYPE_TEXTS[link]] = None
 
     def tell_copies(self) -> None:
         """Connect each new artifact with the oldest that has the same bytes.
@@ -296,8 +297,8 @@ class _Resolution:
             self.before[known.uid] = known
         return known
 
-    def _number(self, entity: Entity) -> Entity:
-        """Give a new artifact its place among the versions at its uri."""
+    def _number(self, entity: Entity, uid: str) -> Entity:
+        """Give a new artifact its uid, and its place among the versions at its uri."""
         uri, version = entity.source_uri, entity.version
         latest = self._latest.get(uri)
         below, at, above = latest, None, None
@@ -307,12 +308,12 @@ class _Resolution:
             if version == 1 or at is not None:
                 version, below, above = latest.version + 1, latest, None
         if version > MAX_VERSION:
-            raise EntityConflict(entity.uid, f"{uri!r} has no version left after {MAX_VERSION}")
+            raise EntityConflict(uid, f"{uri!r} has no version left after {MAX_VERSION}")
+        numbered = amended(entity, uid=uid, version=version)
         if below is not None:
-            self._derive(below, entity)
+            self._derive(below, numbered)
         if above is not None:
-            self._derive(entity, above)
-        numbered = amended(entity, version=version)
+            self._derive(numbered, above)
         if latest is None or version > latest.version:
             self._latest[uri] = numbered
         return numbered

@@ -11,7 +11,7 @@ from typing import Any, Protocol, final
 
 from lineage.change import Change, columns_digest, facets_to_json, to_json
 from lineage.column import ColumnLineage
-from lineage.entity import Entity, Kind, to_us
+from lineage.entity import KIND_TEXTS, Entity, Kind, to_us
 from lineage.filter import Filter
 from lineage.projection import past
 from lineage.rows import EntityRows, to_entity
@@ -109,12 +109,13 @@ class Tables(View):
         new = [entity for entity in entities if entity.uid not in before]
         first = self._next_node(len(new))
         self._nodes.update({entity.uid: first + place for place, entity in enumerate(new)})
-        self.connection.many(
-            "INSERT INTO entity (kind, type, name, uid, source_uri, content_hash, version, state, "
-            "properties, created_us, modified_us, facets, id, created_seq, modified_seq) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*_to_row(entity), self._nodes[entity.uid], sequence, sequence) for entity in new],
-        )
+        if new:
+            self.connection.many(
+                "INSERT INTO entity (kind, type, name, uid, source_uri, content_hash, version, "
+                "state, properties, created_us, modified_us, facets, id, created_seq, "
+                "modified_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*_to_row(entity), self._nodes[entity.uid], sequence, sequence) for entity in new],
+            )
         amended = [entity for entity in entities if entity.uid in before]
         if amended:
             self._amend(sequence, amended)
@@ -125,23 +126,26 @@ class Tables(View):
             row = (self._nodes[destination], self._nodes[source], link, sequence)
             is_known = source in before and destination in before
             (known if is_known else unknown).append(row)
-        self.connection.many(
-            "INSERT INTO edge (dst, src, type, valid_from_seq) VALUES (?, ?, ?, ?)", unknown
-        )
-        self.connection.many(
-            "INSERT INTO edge (dst, src, type, valid_from_seq) SELECT CAST(? AS BIGINT), "
-            "CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE NOT EXISTS (SELECT 1 "
-            "FROM edge WHERE dst = ? AND src = ? AND type = ? AND valid_to_seq IS NULL)",
-            [(*row, *row[:3]) for row in known],
-        )
-        self.connection.many(
-            "UPDATE edge SET valid_to_seq = ? WHERE dst = ? AND src = ? AND type = ? "
-            "AND valid_to_seq IS NULL",
-            [
-                (sequence, self._nodes[destination], self._nodes[source], link)
-                for source, destination, link in change.retractions
-            ],
-        )
+        if unknown:
+            self.connection.many(
+                "INSERT INTO edge (dst, src, type, valid_from_seq) VALUES (?, ?, ?, ?)", unknown
+            )
+        if known:
+            self.connection.many(
+                "INSERT INTO edge (dst, src, type, valid_from_seq) SELECT CAST(? AS BIGINT), "
+                "CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE NOT EXISTS (SELECT "
+                "1 FROM edge WHERE dst = ? AND src = ? AND type = ? AND valid_to_seq IS NULL)",
+                [(*row, *row[:3]) for row in known],
+            )
+        if change.retractions:
+            self.connection.many(
+                "UPDATE edge SET valid_to_seq = ? WHERE dst = ? AND src = ? AND type = ? "
+                "AND valid_to_seq IS NULL",
+                [
+                    (sequence, self._nodes[destination], self._nodes[source], link)
+                    for source, destination, link in change.retractions
+                ],
+            )
         for said in change.columns:
             self._say_columns(sequence, said)
         for run in change.runs:
@@ -560,8 +564,9 @@ class Tables(View):
 def _to_row(entity: Entity) -> tuple[str | int, ...]:
     if entity.created is None or entity.modified is None:
         raise AssertionError("a projected entity has its times")
+    created_us = to_us(entity.created)
     return (
-        entity.kind.value,
+        KIND_TEXTS[entity.kind],
         entity.type,
         entity.name,
         entity.uid,
@@ -570,7 +575,7 @@ def _to_row(entity: Entity) -> tuple[str | int, ...]:
         entity.version,
         entity.state,
         to_json(entity.properties) if entity.properties else "{}",
-        to_us(entity.created),
-        to_us(entity.modified),
+        created_us,
+        created_us if entity.modified is entity.created else to_us(entity.modified),
         to_json(facets_to_json(entity.facets)) if entity.facets else "{}",
     )
