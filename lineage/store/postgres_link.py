@@ -76,6 +76,7 @@ POSTGRES = Dialect(
     array=list,
     pairs=lambda pairs: tuple(map(list, zip(*pairs, strict=True))) or ([], []),
     in_order="ORDER BY wanted.place",
+    joined="string_agg({}::text, ',')",
 )
 
 

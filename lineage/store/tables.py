@@ -9,6 +9,8 @@ from difflib import SequenceMatcher
 from itertools import chain
 from typing import Any, Protocol, final
 
+import numpy as np
+
 from lineage.change import Change, columns_digest, facets_to_json, to_json
 from lineage.column import ColumnLineage
 from lineage.entity import KIND_TEXTS, Entity, Kind, to_us
@@ -16,7 +18,7 @@ from lineage.filter import Filter
 from lineage.projection import past
 from lineage.rows import EntityRows, to_entity
 from lineage.run import Run, merged_run
-from lineage.store import ColumnRow, Edge, TimedEdge, View
+from lineage.store import ColumnRow, Edge, Nodes, Reaching, TimedEdge, View
 
 _FIELDS = (
     "entity.kind, entity.type, entity.name, entity.uid, entity.source_uri, entity.content_hash, "
@@ -55,6 +57,7 @@ class Dialect:
         array: makes the parameter.
         pairs: makes the parameters of pairs.
         in_order: SQL that sorts by the place in the list, where the join does not keep it.
+        joined: SQL of all values of an integer column in one text, with commas between them.
     """
 
     integers: str
@@ -64,6 +67,7 @@ class Dialect:
     array: Callable[[Sequence[Any]], Any]
     pairs: Callable[[Sequence[tuple[int, str]]], tuple[Any, ...]]
     in_order: str
+    joined: str
 
 
 @final
@@ -294,6 +298,27 @@ class Tables(View):
             self._sql.array(nodes),
         )
         return found
+
+    @property
+    def reaching(self) -> Reaching:
+        """A database gives ids in bulk."""
+        return self
+
+    def reached(self, nodes: Nodes, *, upstream: bool, through: Collection[str]) -> Nodes:
+        """The other ends, from a covering index, in one text: rows cost twice as much."""
+        at, other = ("dst", "src") if upstream else ("src", "dst")
+        of_type = f"AND edge.type IN ({', '.join('?' * len(through))})" if through else ""
+        row = self.connection.one(
+            f"SELECT {self._sql.joined.format(other)} FROM {self._sql.integers} {self._sql.join} "
+            f"edge ON edge.{at} = wanted.value WHERE {self._is_valid} {of_type}",
+            self._sql.array(nodes.tolist()),
+            *sorted(through),
+        )
+        return np.fromstring((row and row[0]) or "", np.int64, sep=",")
+
+    def last_node(self) -> int:
+        """The greatest row number."""
+        return int((self.connection.one("SELECT max(id) FROM entity") or (0,))[0] or 0)
 
     def matching(self, nodes: Sequence[int], wanted: Filter) -> list[int]:
         """Those of `nodes` that pass."""
@@ -555,7 +580,7 @@ class Tables(View):
     def _next_node(self, count: int) -> int:
         """The first of `count` free nodes: in a write transaction they are ours to give."""
         if self._last is None:
-            self._last = (self.connection.one("SELECT max(id) FROM entity") or (0,))[0] or 0
+            self._last = self.last_node()
         first = self._last + 1
         self._last += count
         return first
