@@ -20,16 +20,17 @@ def record(graph: Graph, seed: int) -> None:
     """Some associations between nine entities, of which some end again."""
     chance = random.Random(seed)
     for _ in range(3):
-        links = {
-            (*chance.sample(range(9), 2), chance.choice(LINKS)) for _ in range(chance.randint(1, 9))
-        }
+        links = set()
+        for _ in range(chance.randint(1, 9)):
+            a, b = chance.sample(range(9), 2)
+            links.add((a, b, chance.choice(LINKS)))
         said: list[tuple[End, End, str]]
-        said = [(node(int(a)), node(int(b)), str(link)) for a, b, link in sorted(links)]
+        said = [(node(a), node(b), link) for a, b, link in sorted(links)]
         graph.record([], said, kind="T", cycles="allow")
         graph.record(retract=chance.sample(said, 1), kind="T")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_wide_steps_answer_as_narrow_ones(
     graph: Graph, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
