@@ -1,7 +1,11 @@
 """Equal bytes at two places are told of by themselves."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import lineage
-from lineage import Graph, Recorder, artifact, bytes_digest
+from lineage import Graph, MemoryStore, Recorder, artifact, bytes_digest
+from lineage.store.tables import Connection, Tables
 
 DIGEST = bytes_digest(b"rows")
 
@@ -44,3 +48,43 @@ def test_content_that_comes_back_to_its_place_is_known(graph: Graph) -> None:
     for content in (DIGEST, bytes_digest(b"x"), DIGEST):
         graph.record([data("s3://a", content)], kind="T")
     assert same(graph) == []
+
+
+class Explaining:
+    """A connection that says how the database goes about a statement, and answers nothing."""
+
+    def __init__(self, connection: Connection, explain: str) -> None:
+        self.plan = ""
+        self._connection = connection
+        self._explain = explain
+
+    def all(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        rows = self._connection.all(f"{self._explain} {statement}", *parameters)
+        self.plan = "\n".join(str(row[-1]) for row in rows)
+        return []
+
+    def one(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
+        raise NotImplementedError
+
+    def each(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
+        raise NotImplementedError
+
+    def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        raise NotImplementedError
+
+
+def test_equal_content_is_looked_up_in_an_index(graph: Graph) -> None:
+    copies = [data(f"s3://b/{number}") for number in range(20)]
+    graph.record(copies, kind="T")
+    with graph.store.view() as view:
+        assert view.same_content([DIGEST])[DIGEST].source_uri == "s3://b/0"
+        if isinstance(graph.store, MemoryStore):
+            return
+        assert isinstance(view, Tables)
+        in_file = isinstance(graph.store, lineage.SQLiteStore)
+        explain = "EXPLAIN QUERY PLAN" if in_file else "EXPLAIN (COSTS OFF)"
+        explaining = Explaining(view.connection, explain)
+        Tables(explaining, view._sql).same_content([DIGEST])
+    assert "artifact_content" in explaining.plan
+    assert "Sort" not in explaining.plan
+    assert "TEMP B-TREE" not in explaining.plan
