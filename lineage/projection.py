@@ -143,7 +143,8 @@ class _Resolution:
 
     def add(self, entity: Entity) -> Entity:
         """Settle uid and version of an entity to record."""
-        known = self._identified(entity)
+        uid = self._uids[id(entity)]
+        known = self._identified(entity, uid)
         if known:
             _check_same(known, entity)
             version = max(known.version, entity.version)
@@ -151,20 +152,22 @@ class _Resolution:
                 version = known.version
             settled = amended(entity, uid=known.uid, version=version)
         else:
-            uid = self._uids[id(entity)]
+            settled = amended(entity, uid=uid)
             if entity.kind is Kind.ARTIFACT:
-                settled = self._number(entity, uid)
+                if entity.source_uri in self._latest:
+                    settled = self._number(settled)
+                else:
+                    self._latest[entity.source_uri] = settled
                 self._new_artifacts[entity.source_uri, entity.content_hash] = settled
-            else:
-                settled = amended(entity, uid=uid)
-            self._new[settled.uid] = settled
+            self._new[uid] = settled
         self.recorded.append(settled)
         self._settled[id(entity)] = settled
         return settled
 
     def associate(self, source: End, destination: End, link: AssociationType) -> None:
         """Settle the ends of an association to record."""
-        upstream, downstream = self._end(source), self._end(destination)
+        upstream = self._settled.get(id(source)) or self._end(source)
+        downstream = self._settled.get(id(destination)) or self._end(destination)
         if upstream.kind.is_experiment and downstream.kind.is_experiment:
             check_kinds(
                 upstream.kind,
@@ -255,7 +258,7 @@ class _Resolution:
             return named
         settled = self._settled.get(id(end))
         if settled is None:
-            known = self._identified(end)
+            known = self._identified(end, self._uids[id(end)])
             if known is None:
                 return self.add(end)
             _check_same(known, end)
@@ -269,10 +272,9 @@ class _Resolution:
         self.before.update(self._graph.by_uid([uid]))
         return self.before[uid]
 
-    def _identified(self, entity: Entity) -> Entity | None:
+    def _identified(self, entity: Entity, uid: str) -> Entity | None:
         """The entity that is already there under the identity of this one."""
-        uid = self._uids[id(entity)]
-        known = self._known(uid)
+        known = self._new.get(uid) or self.before.get(uid)
         if known is None and entity.kind is Kind.ARTIFACT:
             known = self._artifact(entity.source_uri, entity.content_hash)
             if known is not None and uid != derived_uid(entity):
@@ -297,24 +299,26 @@ class _Resolution:
             self.before[known.uid] = known
         return known
 
-    def _number(self, entity: Entity, uid: str) -> Entity:
-        """Give a new artifact its uid, and its place among the versions at its uri."""
+    def _number(self, entity: Entity) -> Entity:
+        """Give a new artifact its place among the versions that there are at its uri."""
         uri, version = entity.source_uri, entity.version
-        latest = self._latest.get(uri)
-        below, at, above = latest, None, None
-        if latest is not None and version <= latest.version:
+        latest = self._latest[uri]
+        below: Entity | None = latest
+        at: Entity | None = None
+        above: Entity | None = None
+        if version <= latest.version:
             if version > 1:
                 below, at, above = self._around(uri, version)
             if version == 1 or at is not None:
                 version, below, above = latest.version + 1, latest, None
         if version > MAX_VERSION:
-            raise EntityConflict(uid, f"{uri!r} has no version left after {MAX_VERSION}")
-        numbered = amended(entity, uid=uid, version=version)
+            raise EntityConflict(entity.uid, f"{uri!r} has no version left after {MAX_VERSION}")
         if below is not None:
-            self._derive(below, numbered)
+            self._derive(below, entity)
         if above is not None:
-            self._derive(numbered, above)
-        if latest is None or version > latest.version:
+            self._derive(entity, above)
+        numbered = amended(entity, version=version)
+        if version > latest.version:
             self._latest[uri] = numbered
         return numbered
 
