@@ -176,11 +176,12 @@ class PostgresStore(LineageStore):
         """Close the connections; idempotent."""
         self._link.close()
 
-    def _commit(self, groups: Sequence[Sequence[Draft]]) -> list[Outcomes]:
+    def _commit(self, arriving: Iterator[Sequence[Draft]]) -> list[Outcomes]:
         """Commit, and when the connection is lost meanwhile, again.
 
         A lost connection may have committed: an event that is in is found by its uid.
         """
+        groups: Sequence[Sequence[Draft]] = list(arriving)
         patience = time.monotonic() + _PATIENCE_S
         while True:
             try:
@@ -191,7 +192,7 @@ class PostgresStore(LineageStore):
                 if len(drafts) == 1:
                     return [[error]]
                 # Nothing was written: each by itself, so that one takes no other along.
-                single = iter([self._commit([[draft]])[0][0] for draft in drafts])
+                single = iter([self._commit(iter([[draft]]))[0][0] for draft in drafts])
                 return [[next(single) for _ in group] for group in groups]
             except ConnectionLost as error:
                 if time.monotonic() > patience:
