@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,20 @@ import pyarrow.parquet
 
 from training.errors import InvalidData, nearest
 from training.formats import content_type_of, files_of, read_file
-from training.inputs import Inputs, is_number
+from training.inputs import Inputs, Kind, is_number
+from training.matrix import Missing, dense, sparse
 
-__all__ = ["METADATA_KEY", "Dataset", "as_table", "manifest_of", "read_dataset", "read_table"]
+__all__ = [
+    "METADATA_KEY",
+    "Dataset",
+    "Labels",
+    "as_table",
+    "manifest_of",
+    "read_dataset",
+    "read_table",
+]
+
+Labels = Literal["required", "optional"]
 
 METADATA_KEY = b"featureline.dataset"
 """Where a dataset file keeps its manifest in the schema's metadata."""
@@ -49,6 +60,40 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def width(self) -> int:
+        """How many columns its matrix has."""
+        return self.inputs.width
+
+    def matrix(
+        self, dtype: npt.DTypeLike = np.float32, *, missing: Missing = "refuse"
+    ) -> npt.NDArray[Any]:
+        """Return the inputs as an array (n, `width`), row-major; see `training.matrix.dense`."""
+        return dense(self.features, self.inputs, dtype=dtype, channel=self.channel, missing=missing)
+
+    def csr(self, dtype: npt.DTypeLike = np.float32) -> Any:
+        """Return the inputs as a CSR matrix (n, `width`); see `training.matrix.sparse`."""
+        return sparse(self.features, self.inputs, dtype=dtype, channel=self.channel)
+
+    def labels(self) -> npt.NDArray[np.float64]:
+        """Return the labels.
+
+        Raises:
+            InvalidData: there are none.
+        """
+        if self.target is None:
+            raise InvalidData(f"{self.channel}: there is no label", channel=self.channel)
+        return self.target
+
+    def take(self, rows: npt.NDArray[np.integer[Any]], *, channel: str | None = None) -> Dataset:
+        """Return the rows of these numbers, in that order, as a dataset of its own."""
+        return replace(
+            self,
+            features=self.features.take(pa.array(rows)),
+            target=None if self.target is None else self.target[rows],
+            channel=channel or self.channel,
+        )
+
     @classmethod
     def of(
         cls,
@@ -59,11 +104,14 @@ class Dataset:
         exclude: Sequence[str] = (),
         inputs: Inputs | None = None,
         channel: str = "train",
+        labels: Labels = "required",
+        text: Kind = "category",
     ) -> Dataset:
-        """Take a labelled table apart.
+        """Take a table apart into inputs and label.
 
-        The label is the column named, else the one called `label`, else the first. It must be
-        finite numbers or booleans without nulls. Dataset files name their key and time columns in
+        The label is the column named, else the one called `label`, else the first; where labels
+        are `optional` the first column is none. It must be finite numbers or booleans without
+        nulls. Dataset files name their key and time columns in
         their metadata; those are no inputs unless `features` says so.
 
         Args:
@@ -73,6 +121,8 @@ class Dataset:
             exclude: columns that are no inputs.
             inputs: those of the training data, to encode validation data the same way.
             channel: what to call the data in errors.
+            labels: whether there must be a label.
+            text: what columns of words are: a `category`, or `text` to keep the words.
 
         Raises:
             InvalidData: a column is missing or of the wrong type, a label is null or no number, or
@@ -95,16 +145,19 @@ class Dataset:
         hidden = {*exclude, *manifest.get("keys", ())}
         if manifest.get("time"):
             hidden.add(manifest["time"])
-        label = _label_name(table, label, hidden, channel)
-        target = _target(table, label, channel)
+        if label is None and labels == "optional" and "label" not in table.column_names:
+            name, target = "", None
+        else:
+            name = _label_name(table, label, hidden, channel)
+            target = _target(table, name, channel)
         if inputs is None:
-            names = _input_names(table, label, hidden, features, channel)
-            inputs = Inputs.of(table.select(names), channel=channel)
+            names = _input_names(table, name, hidden, features, channel)
+            inputs = Inputs.of(table.select(names), channel=channel, text=text)
         return cls(
             features=inputs.encode(table, channel=channel),
             target=target,
             inputs=inputs,
-            label=label,
+            label=name,
             channel=channel,
         )
 
@@ -117,6 +170,8 @@ def read_dataset(
     label: str | None = None,
     features: Sequence[str] = (),
     inputs: Inputs | None = None,
+    labels: Labels = "required",
+    text: Kind = "category",
 ) -> Dataset:
     """Read a channel's file or folder as a dataset; see `Dataset.of` for label and inputs.
 
@@ -124,7 +179,15 @@ def read_dataset(
         InvalidData: it is not there, cannot be read, or does not fit.
     """
     table = read_table(path, channel=channel, content_type=content_type)
-    return Dataset.of(table, label=label, features=features, inputs=inputs, channel=channel)
+    return Dataset.of(
+        table,
+        label=label,
+        features=features,
+        inputs=inputs,
+        channel=channel,
+        labels=labels,
+        text=text,
+    )
 
 
 def read_table(path: Path, *, channel: str, content_type: str | None = None) -> pa.Table:

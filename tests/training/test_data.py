@@ -194,7 +194,7 @@ def test_validation_data_is_encoded_like_training_data() -> None:
         ({"late": [0.0, float("nan")], "w": [1, 2]}, {}, "label column 'late' is nan in row 2"),
         ({"late": [1], "w": [1]}, {"features": ["wd"]}, "column 'wd' is missing"),
         ({"late": [1], "w": [1]}, {"features": ["late"]}, "'late' is the label, so it cannot be"),
-        ({"late": [1], "w": [[1]]}, {}, "column 'w' is list"),
+        ({"late": [1, 0], "w": [[1.0], [1.0, 2.0]]}, {}, "column 'w' is list"),
     ],
 )
 def test_a_table_that_does_not_suit_is_refused_by_column(
