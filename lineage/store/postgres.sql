@@ -60,10 +60,6 @@ CREATE TABLE entity (
 CREATE INDEX entity_type ON entity (type);
 CREATE INDEX entity_name ON entity USING hash (name);
 CREATE INDEX entity_source ON entity USING hash (source_uri);
--- At one uri there may be thousands of versions.
-CREATE INDEX artifact_version ON entity (md5(source_uri), version) WHERE kind = 'Artifact';
-CREATE INDEX artifact_identity ON entity (md5(source_uri), content_hash, id)
-    WHERE kind = 'Artifact';
 -- With the oldest first: of equal content there may be thousands.
 CREATE INDEX artifact_content ON entity (content_hash, id)
     WHERE kind = 'Artifact' AND content_hash <> '';

@@ -78,8 +78,6 @@ POSTGRES = Dialect(
     pairs=lambda pairs: tuple(map(list, zip(*pairs, strict=True))) or ([], []),
     in_order="ORDER BY wanted.place",
     joined="string_agg({}::text, ',')",
-    at_uri="kind = 'Artifact' AND md5(source_uri) = md5(wanted.value) "
-    "AND source_uri = wanted.value",
 )
 
 

@@ -19,7 +19,6 @@ SQLITE = Dialect(
     pairs=lambda pairs: (json.dumps(pairs),),
     in_order="",
     joined="group_concat({})",
-    at_uri="kind = 'Artifact' AND source_uri = wanted.value",
 )
 
 

@@ -58,8 +58,6 @@ class Dialect:
         pairs: makes the parameters of pairs.
         in_order: SQL that sorts by the place in the list, where the join does not keep it.
         joined: SQL of all values of an integer column in one text, with commas between them.
-        at_uri: SQL that is true of the artifacts at the uri `wanted.value`, by an index that has
-            them in order of version, and one in order of content hash.
     """
 
     integers: str
@@ -70,7 +68,6 @@ class Dialect:
     pairs: Callable[[Sequence[tuple[int, str]]], tuple[Any, ...]]
     in_order: str
     joined: str
-    at_uri: str
 
 
 @final
@@ -179,14 +176,19 @@ class Tables(View):
         """The highest version at each of these uris."""
         rows = self.connection.all(
             f"SELECT {_FIELDS} FROM {self._sql.texts} {self._sql.join} entity ON entity.id = "
-            f"(SELECT id FROM entity WHERE {self._sql.at_uri} ORDER BY version DESC LIMIT 1)",
+            f"(SELECT id FROM entity WHERE kind = 'Artifact' AND source_uri = wanted.value "
+            f"ORDER BY version DESC LIMIT 1)",
             self._sql.array(list(source_uris)),
         )
         return {row[4]: self._met(row) for row in rows}
 
     def artifact(self, source_uri: str, content_hash: str) -> Entity | None:
         """The artifact with this identity."""
-        return self._at(source_uri, "content_hash = ? ORDER BY id", content_hash)
+        return self._one(
+            f"{_ENTITY} WHERE kind = 'Artifact' AND source_uri = ? AND content_hash = ?",
+            source_uri,
+            content_hash,
+        )
 
     def same_content(self, hashes: Collection[str]) -> dict[str, Entity]:
         """The oldest artifact with each of these content hashes."""
@@ -200,10 +202,11 @@ class Tables(View):
 
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:
         """The versions nearest to one: (below, equal, above)."""
+        artifacts = f"{_ENTITY} WHERE kind = 'Artifact' AND source_uri = ? AND version"
         return (
-            self._at(source_uri, "version < ? ORDER BY version DESC", version),
-            self._at(source_uri, "version = ? ORDER BY version", version),
-            self._at(source_uri, "version > ? ORDER BY version", version),
+            self._one(f"{artifacts} < ? ORDER BY version DESC LIMIT 1", source_uri, version),
+            self._one(f"{artifacts} = ?", source_uri, version),
+            self._one(f"{artifacts} > ? ORDER BY version LIMIT 1", source_uri, version),
         )
 
     def nearest(self, uid: str) -> str | None:
@@ -553,14 +556,8 @@ class Tables(View):
             f"UPDATE {table} SET valid_to_seq = ? WHERE {valid}", [(sequence, *values)]
         )
 
-    def _at(self, source_uri: str, condition: str, value: str | int) -> Entity | None:
-        """The first artifact at a uri that fits."""
-        row = self.connection.one(
-            f"SELECT {_FIELDS} FROM {self._sql.texts} {self._sql.join} entity ON entity.id = "
-            f"(SELECT id FROM entity WHERE {self._sql.at_uri} AND {condition} LIMIT 1)",
-            self._sql.array([source_uri]),
-            value,
-        )
+    def _one(self, select: str, *values: str | int) -> Entity | None:
+        row = self.connection.one(select, *values)
         return None if row is None else self._met(row)
 
     def _met(self, row: tuple[Any, ...]) -> Entity:
