@@ -9,9 +9,9 @@ from typing import Any, Self, TypeVar, final
 
 import grpc
 
-from lineage.channel import ClientTls, Login
 from lineage.errors import InvalidLogin as LineageInvalidLogin
-from lineage.handshake import why_unreachable
+from lineage.wire.channel import ClientTls, Login
+from lineage.wire.handshake import why_unreachable
 from training import convert
 from training.description import TrainingJobDescription
 from training.errors import (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lineage.trailer import fit_facts
+from lineage.wire.trailer import fit_facts
 from training import errors
 from training.description import FinalMetric, TrainingJobDescription
 from training.errors import InternalError, TrainingError

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, final
 
 import grpc
 
-from lineage.trailer import fit_text
+from lineage.wire.trailer import fit_text
 from training import convert
 from training.errors import InvalidJob, TrainingError
 from training.home import Store, home_of

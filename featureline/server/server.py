@@ -34,8 +34,8 @@ from featurestore.server import (
 )
 from featurestore.throughput import Limiter
 from featurestore.v1 import control_pb2, runtime_pb2, window_pb2
-from lineage.service import LineageService
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
+from lineage.wire.service import LineageService
 from training.service import TrainingService
 from training.v1 import training_pb2, training_pb2_grpc
 

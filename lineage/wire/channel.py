@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from lineage.errors import InvalidLogin
-from lineage.requestid import REQUEST_ID_KEY, new_request_id
+from lineage.wire.requestid import REQUEST_ID_KEY, new_request_id
 
 __all__ = ["ClientTls", "Login", "Metadata", "place_of"]
 

@@ -29,8 +29,8 @@ from lineage.errors import InvalidEntity, InvalidQuery, LineageError
 from lineage.filter import Filter
 from lineage.query import Direction, check_as_of
 from lineage.run import Run
-from lineage.trailer import fit_facts
 from lineage.v1 import lineage_pb2 as pb
+from lineage.wire.trailer import fit_facts
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from lineage.errors import InvalidLog, NotALineageFile, StoreUnavailable
 from lineage.log import Event, Head, check_follows, is_plain
-from lineage.merkle import Frontier
+from lineage.proofs.merkle import Frontier
 from lineage.store.ledger import checkpoints_of, events_of, head_of
 from lineage.store.sqlite import SQLiteStore, any_text, schema
 from lineage.store.sqlite_dialect import SQLiteConnection

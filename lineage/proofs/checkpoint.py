@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from lineage.errors import InvalidProof, StoreUnavailable
-from lineage.merkle import Frontier, parts
+from lineage.proofs.merkle import Frontier, parts
 
 EVERY: Final = 4096
 """A store makes a checkpoint by itself at every so many events."""

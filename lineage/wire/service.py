@@ -10,18 +10,18 @@ from typing import Any, TypeVar, final
 
 import grpc
 
-from lineage import convert, convert_answer, convert_proof
 from lineage.entity import End, Entity, derived_uid
 from lineage.errors import InvalidQuery, LineageError
 from lineage.graph import Graph
-from lineage.pages import Pages
 from lineage.query import Direction
 from lineage.questions import CommonEntities
 from lineage.result import LineageResult
-from lineage.subscription_remote import match_to_message, subscribed
-from lineage.trailer import fit_text
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
+from lineage.wire import convert, convert_answer, convert_proof
+from lineage.wire.pages import Pages
+from lineage.wire.subscription_remote import match_to_message, subscribed
+from lineage.wire.trailer import fit_text
 
 Reply = TypeVar("Reply")
 

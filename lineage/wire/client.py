@@ -11,11 +11,8 @@ from typing import Any, Literal, Self, TypeVar, final
 
 import grpc
 
-from lineage import convert, convert_answer, convert_proof
 from lineage.association import AssociationType, as_association_type
 from lineage.change import Recorded
-from lineage.channel import ClientTls, Login
-from lineage.checkpoint import Checkpoint
 from lineage.column import ColumnLineage, ColumnResult
 from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid
 from lineage.errors import (
@@ -27,9 +24,9 @@ from lineage.errors import (
     Unauthenticated,
 )
 from lineage.filter import Filter, as_filter
-from lineage.handshake import why_unreachable
 from lineage.log import LogReport, new_uid
-from lineage.proof import GrowthProof, Proof
+from lineage.proofs.checkpoint import Checkpoint
+from lineage.proofs.proof import GrowthProof, Proof
 from lineage.query import Direction, as_direction, as_query, check_as_of
 from lineage.questions import (
     CommonEntities,
@@ -43,9 +40,12 @@ from lineage.questions import (
 from lineage.questions.ask import as_links, check_count, check_paths, check_time, uid_of
 from lineage.result import Content, LineageResult
 from lineage.run import Run
-from lineage.subscription_remote import RemoteSubscription, request_of
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
+from lineage.wire import convert, convert_answer, convert_proof
+from lineage.wire.channel import ClientTls, Login
+from lineage.wire.handshake import why_unreachable
+from lineage.wire.subscription_remote import RemoteSubscription, request_of
 
 Reply = TypeVar("Reply")
 

@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import Final
 
-from lineage.channel import ClientTls, place_of
+from lineage.wire.channel import ClientTls, place_of
 
 __all__ = ["why_unreachable"]
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, SupportsFloat, final
 
-from lineage.content import as_artifact
+from lineage.capture.content import as_artifact
+from lineage.capture.recorder import Recorder, RecordsLineage
+from lineage.capture.track import TrackedRun, default_graph, parent_properties, running
 from lineage.entity import JSON, Entity, Kind, amended, artifact, derived_uid, trial_component
 from lineage.errors import EntityNotFound, InvalidEntity
 from lineage.log import new_uid, now_us
@@ -20,9 +22,7 @@ from lineage.number import (
     metrics_of,
     parameters_of,
 )
-from lineage.recorder import Recorder, RecordsLineage
 from lineage.run import Run
-from lineage.track import TrackedRun, default_graph, parent_properties, running
 
 if TYPE_CHECKING:
     import pyarrow

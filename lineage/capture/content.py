@@ -20,7 +20,7 @@ def as_artifact(value: object, *, type: str = "DataSet", name: str = "") -> End:
     Args:
         value: an entity or a uid (as it is); a path of a file or folder, which is read for its
             digest; a uri; or a table or array in memory (Arrow, pandas, Polars, NumPy), known
-            again wherever equal values appear (of a table, see `lineage.values.TableDigest`).
+            again wherever equal values appear (of a table, see `TableDigest`).
         type: of the artifact.
         name: of the artifact; by default the last part of its path, or what it is.
 
@@ -118,7 +118,7 @@ def _of_table(value: object) -> tuple[str, str, dict[str, JSON]] | None:
     # They take longer to import than most functions that are tracked take.
     import pyarrow
 
-    from lineage import values
+    from lineage.capture import values
 
     try:
         reader: Any = pyarrow.RecordBatchReader.from_stream(value)
@@ -136,7 +136,7 @@ def _told_apart(items: Any) -> Any:
     """Items of an array, of which those that are equal have equal bytes."""
     if items.dtype.kind not in "fc":
         return items
-    from lineage import values  # as above
+    from lineage.capture import values  # as above
 
     if items.dtype.kind == "c":
         items = items.view(items.real.dtype)

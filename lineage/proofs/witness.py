@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import final
 
 from lineage.change import noted_checkpoint
-from lineage.checkpoint import EVERY, Checkpoint
 from lineage.log import Event, Head, LogReport
-from lineage.merkle import Frontier
+from lineage.proofs.checkpoint import EVERY, Checkpoint
+from lineage.proofs.merkle import Frontier
 
 _KEPT_ELSEWHERE = "that was kept elsewhere"
 _OF_STORE = "of the store"

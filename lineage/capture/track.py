@@ -15,16 +15,16 @@ from types import TracebackType
 from typing import Annotated, Any, Final, Self, final, get_args, get_origin, get_type_hints
 
 from lineage.association import AssociationType
-from lineage.carried import Carried
+from lineage.capture.carried import Carried
+from lineage.capture.content import as_artifact, as_content
+from lineage.capture.recorder import Recorder, RecordsLineage
 from lineage.column import ColumnEdge
-from lineage.content import as_artifact, as_content
 from lineage.entity import End, Entity, Kind, plain_json
 from lineage.errors import InvalidEntity
 from lineage.graph import Graph
 from lineage.home import open_home
 from lineage.log import new_uid
 from lineage.number import tagged
-from lineage.recorder import Recorder, RecordsLineage
 
 _MAX_TEXT: Final = 1_000
 
@@ -97,7 +97,7 @@ def current_run() -> TrackedRun | None:
     """The innermost tracked call or block around the caller, or None.
 
     In a thread it is that of whoever started the thread, or submitted the work to a
-    `ThreadPoolExecutor`; see `lineage.carried.Carried`.
+    `ThreadPoolExecutor`; see `lineage.capture.carried.Carried`.
     """
     return _CURRENT.get()
 

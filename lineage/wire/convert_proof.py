@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lineage.checkpoint import Checkpoint
-from lineage.convert import moment_of, timestamp
 from lineage.entity import from_us, to_us
 from lineage.log import Event
-from lineage.proof import GrowthProof, Proof
+from lineage.proofs.checkpoint import Checkpoint
+from lineage.proofs.proof import GrowthProof, Proof
 from lineage.v1 import lineage_pb2 as pb
+from lineage.wire.convert import moment_of, timestamp
 
 
 def checkpoint_to_message(made: Checkpoint) -> pb.Checkpoint:

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self, final
 
-from lineage import convert
 from lineage.errors import LineageError
 from lineage.filter import Filter
 from lineage.graph import Graph
 from lineage.query import Direction
 from lineage.subscription import Match, Subscription
 from lineage.v1 import lineage_pb2 as pb
+from lineage.wire import convert
 
 
 @final

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, SupportsFloat, final
 from weakref import WeakKeyDictionary
 
 from lineage.association import Association, AssociationType, as_association_type, check_kinds
+from lineage.capture.environment import environment_artifacts, environment_properties
 from lineage.column import ColumnEdge, ColumnLineage
 from lineage.entity import JSON, Entity, Kind, amended, derived_uid, plain_json
-from lineage.environment import environment_artifacts, environment_properties
 from lineage.errors import (
     InvalidEntity,
     LineageError,

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any, Final, final
 
 from lineage.change import Change
-from lineage.checkpoint import Checkpoint, make_checkpoint
 from lineage.entity import from_us, to_us
 from lineage.errors import InvalidProof
 from lineage.log import Event, chain_hash, now_us
-from lineage.merkle import (
+from lineage.proofs.checkpoint import Checkpoint, make_checkpoint
+from lineage.proofs.merkle import (
     Subtrees,
     consistency_ranges,
     inclusion_ranges,

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, final
 
-from lineage import convert
 from lineage.association import Association
 from lineage.entity import Entity
 from lineage.errors import InvalidQuery
 from lineage.result import LineageResult
 from lineage.v1 import lineage_pb2 as pb
+from lineage.wire import convert
 
 Ask: TypeAlias = Callable[[int | datetime | None], LineageResult]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from lineage import convert
 from lineage.change import to_json
 from lineage.column import ColumnLink, ColumnNode, ColumnResult
 from lineage.entity import JSON, Entity
@@ -17,6 +16,7 @@ from lineage.questions.events import EventSummary
 from lineage.questions.explain import Explanation, Source
 from lineage.questions.paths import LineagePath, Paths
 from lineage.v1 import lineage_pb2 as pb
+from lineage.wire import convert
 
 
 def paths_to_message(paths: Paths) -> pb.FindPathsResponse:
