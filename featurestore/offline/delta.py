@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, final
 from urllib.parse import unquote
@@ -75,6 +75,20 @@ class DeltaOfflineTable(OfflineTable):
         self.uri = uri
         self._options = dict(storage_options) if storage_options else None
         self._cache = cache
+        self._holding: ExitStack | None = None
+        self._held: OpenTable | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Read the log once for all that is done meanwhile, by one thread: at its first use.
+
+        What others commit after that is not seen, but where an append of one's own meets it.
+        """
+        with ExitStack() as self._holding:
+            try:
+                yield
+            finally:
+                self._holding = self._held = None
 
     @property
     def storage_options(self) -> dict[str, str] | None:
@@ -224,8 +238,20 @@ class DeltaOfflineTable(OfflineTable):
             f"the offline table {self.uri}: {text}; the records wait in the outbox"
         )
 
-    def _newest(self) -> AbstractContextManager[OpenTable | None]:
-        return _OPEN.newest(self.uri, self._options)
+    @contextmanager
+    def _newest(self) -> Iterator[OpenTable | None]:
+        newest = _OPEN.newest(self.uri, self._options)
+        if self._holding is None:
+            with newest as table:
+                yield table
+            return
+        if self._held is None:
+            self._held = self._holding.enter_context(newest)
+        try:
+            yield self._held
+        except BaseException:
+            self._held = None  # it may not be the newest one any more
+            raise
 
     def _append(self, rows: pa.Table, commit: CommitProperties) -> int:
         with self._newest() as table:

@@ -133,6 +133,30 @@ def test_two_processes_append_in_turn(uri, other, opened):
     assert opened() == 3
 
 
+def test_a_held_table_reads_the_log_once(uri, other, monkeypatch):
+    append(uri, 1)
+    looks = []
+    inner = handle.OpenTable.catch_up
+    monkeypatch.setattr(
+        handle.OpenTable, "catch_up", lambda table: looks.append(table) or inner(table)
+    )
+    table = table_of(uri)
+    with table.held():
+        assert (table.last_sequence("a"), table.version()) == (1, 0)
+        other(f"append({uri!r}, 2)")
+        assert table.last_sequence("a") == 1
+        assert len(table.scan().files) == 1
+        assert len(looks) == 1
+        other(
+            f"table_of({uri!r}).open().alter.set_table_properties({{'delta.appendOnly': 'false'}})"
+        )
+        made = table.append(rows(3), application="a", sequence=3)
+        assert made == 3, "it is tried again on the table as it is then"
+        assert table.last_sequence("a") == 3
+    assert table.version() == 3
+    assert stations(uri) == named(1, 2, 3)
+
+
 def test_a_checkpoint_is_made_use_of(uri, opened, monkeypatch):
     """Without that, each append would read one more commit than the last."""
     monkeypatch.setitem(TABLE_PROPERTIES, "delta.checkpointInterval", "4")
