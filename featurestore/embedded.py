@@ -944,13 +944,17 @@ class EmbeddedStore(FeatureStore):
         """
         maintenance.check_retention(retention)
         entry = self._with_offline(group)
-        with self._flusher.maintaining(entry.number):
+        with (
+            self._flusher.maintaining(entry.number),
+            spill_folder(self.home, "maintain") as spill,
+        ):
             return maintenance.maintain(
                 self.offline_table(entry),
                 group,
                 identifier=entry.group.record_identifier,
                 retention=retention,
                 zorder=zorder,
+                spill=spill,
                 flushes_paused=lambda: self._flusher.paused(entry.number),
                 pause=pause,
             )

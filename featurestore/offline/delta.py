@@ -20,7 +20,13 @@ from featurestore.offline.base import FileStatistics, OfflineTable, Snapshot
 from featurestore.offline.cache import FileCache, file_system
 from featurestore.offline.handle import OpenTable, OpenTables, open_table
 
-__all__ = ["TABLE_PROPERTIES", "DeltaOfflineTable", "environment_options"]
+__all__ = [
+    "REWRITE_MARK",
+    "TABLE_PROPERTIES",
+    "DeltaOfflineTable",
+    "environment_options",
+    "operation_of",
+]
 
 # Readers prune by these two columns alone. Each commit goes through the statistics of all files,
 # so those of the features would cost more than the append itself; and the log names no values.
@@ -31,6 +37,8 @@ TABLE_PROPERTIES: Final = {
     "delta.checkpointInterval": str(_CHECKPOINT_COMMITS),
 }
 
+# In the commits that put sorted files into the place of others.
+REWRITE_MARK: Final = "featureline.sorted"
 _TRIES: Final = 5
 # Commits need "put if absent"; every current S3 server has it by ETag.
 _S3_DEFAULTS: Final = {"aws_conditional_put": "etag"}
@@ -304,6 +312,16 @@ class DeltaOfflineTable(OfflineTable):
             tuple(field.name for field in table.schema().fields),
             tuple(known[_base(path)] for path in paths),
         )
+
+
+def operation_of(commit: Mapping[str, Any]) -> str:
+    """Return what made a version, by Delta's name, of an entry of its history.
+
+    >>> operation_of({"operation": "WRITE", REWRITE_MARK: "user"})
+    'OPTIMIZE'
+    """
+    # delta-rs calls every commit of files a WRITE.
+    return "OPTIMIZE" if REWRITE_MARK in commit else str(commit.get("operation", ""))
 
 
 def _actions(table: Any) -> pa.Table:

@@ -24,6 +24,7 @@ TIME = pa.timestamp("us", "UTC")
 # Another process that does what it is told, line by line.
 OTHER = """
 import contextlib, sys
+from pathlib import Path
 import pyarrow as pa
 from deltalake import DeltaTable
 from featurestore.offline import DeltaOfflineTable, history, maintenance
@@ -38,7 +39,7 @@ def clean(uri):
 
 def maintain(uri):
     maintenance.maintain(table_of(uri), "group", identifier="station", retention=dt.timedelta(0),
-                         flushes_paused=contextlib.nullcontext)
+                         spill=Path(uri).parent, flushes_paused=contextlib.nullcontext)
 
 def restore(uri, version):
     history.restore(table_of(uri), version)
