@@ -12,7 +12,14 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
-from deltalake import CommitProperties, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import InvalidRequest, StoreFull, StoreUnavailable
@@ -273,6 +280,7 @@ class DeltaOfflineTable(OfflineTable):
                     rows,
                     mode="append",
                     schema_mode="merge" if merge else None,
+                    writer_properties=_writer_properties(rows.schema),
                     commit_properties=commit,
                     post_commithook_properties=PostCommitHookProperties(
                         cleanup_expired_logs=None if makes_checkpoint else False
@@ -290,6 +298,7 @@ class DeltaOfflineTable(OfflineTable):
             mode="append",
             configuration=dict[str, str | None](TABLE_PROPERTIES),
             storage_options=self._options,
+            writer_properties=_writer_properties(rows.schema),
             commit_properties=commit,
         )
         version = self.version()
@@ -322,6 +331,22 @@ def operation_of(commit: Mapping[str, Any]) -> str:
     """
     # delta-rs calls every commit of files a WRITE.
     return "OPTIMIZE" if REWRITE_MARK in commit else str(commit.get("operation", ""))
+
+
+def _writer_properties(columns: pa.Schema) -> WriterProperties:
+    """Choose how appended columns are written.
+
+    A dictionary of numbers or times, of which hardly two are equal, is most of the work of
+    writing them and makes them larger.
+    """
+    plain = ColumnProperties(dictionary_enabled=False)
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp)
+    return WriterProperties(
+        compression="LZ4_RAW",
+        column_properties={
+            field.name: plain for field in columns if any(is_kind(field.type) for is_kind in kinds)
+        },
+    )
 
 
 def _actions(table: Any) -> pa.Table:
