@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, final
 
@@ -268,16 +268,22 @@ class HistoryFiles:
         return None
 
 
-def _lots(items: Sequence[Any], sizes: Iterable[int], wanted: int) -> list[Sequence[Any]]:
-    lots = []
+def _lots(items: Sequence[Any], sizes: Sequence[int], wanted: int) -> list[Sequence[Any]]:
+    """Put neighbours together in lots of one size, about, and at most a little above the wanted.
+
+    >>> _lots("abcdef", [2, 2, 2, 2, 2, 2], 8)
+    ['abc', 'def']
+    """
+    total = sum(sizes)
+    count = max(1, -(-total // wanted))
+    lots: list[Sequence[Any]] = []
     begin = size = 0
     for number, rows in enumerate(sizes):
         size += rows
-        if size >= wanted:
+        # One that is much smaller than the others would leave a processor without work.
+        if size * count >= total * (len(lots) + 1):
             lots.append(items[begin : number + 1])
-            begin, size = number + 1, 0
-    if begin < len(items):
-        lots.append(items[begin:])
+            begin = number + 1
     return lots
 
 
