@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Self, final
 
 import pyarrow as pa
 
-from training.data import Dataset
+from training.data import Dataset, Labels
 from training.errors import InvalidHyperparameter, InvalidJob, nearest
 from training.hyperparameter import Dependency, Hyperparameter, declared, schema
-from training.inputs import Inputs
+from training.inputs import Inputs, Kind
 from training.run import Run
 
 __all__ = ["Algorithm", "ChannelDeclaration", "MetricDeclaration", "Model"]
@@ -112,6 +112,9 @@ class Algorithm(ABC):
         libraries: what does the work: module to import → PyPI package, whose version goes into
             lineage.
         dependencies: rules between hyperparameters.
+        labels: whether its training data must have a label.
+        text: what columns of words are to it: categories, or the words themselves.
+        reply: the word over its replies in JSON, such as `predictions`.
         legacy: names of other versions that are dropped with a warning, and what replaces them.
     """
 
@@ -123,19 +126,30 @@ class Algorithm(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[Mapping[str, str]] = {}
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
+    labels: ClassVar[Labels] = "required"
+    text: ClassVar[Kind] = "category"
+    reply: ClassVar[str] = "predictions"
     legacy: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
         """Learn a model.
 
-        The data is not changed. The same data, hyperparameters and seed give the same model on
-        the CPU, with any number of threads.
+        The data is not changed. The same data, hyperparameters, seed and number of threads give
+        the same model on the CPU.
 
         Raises:
             InvalidData: the data does not suit; the message names the column.
             TrainingStopped: the run asked to stop and there is no model to keep.
         """
+
+    def evaluate(self, model: Model, data: Dataset) -> Mapping[str, float]:
+        """Measure a model on a channel that is labelled as the training data is.
+
+        Returns:
+            metrics by name without the channel: a job reports them as `test:NAME`.
+        """
+        return {}
 
     def __post_init__(self) -> None:
         for item in self.hyperparameters():

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,21 @@ import pyarrow.parquet
 
 from training.errors import InvalidData, nearest
 from training.formats import content_type_of, files_of, read_file
-from training.inputs import Inputs, is_number
+from training.formats.column import ROLE_KEY
+from training.inputs import Inputs, Kind, is_number
+from training.matrix import Missing, dense, sparse
 
-__all__ = ["METADATA_KEY", "Dataset", "as_table", "manifest_of", "read_dataset", "read_table"]
+__all__ = [
+    "METADATA_KEY",
+    "Dataset",
+    "Labels",
+    "as_table",
+    "manifest_of",
+    "read_dataset",
+    "read_table",
+]
+
+Labels = Literal["required", "optional"]
 
 METADATA_KEY = b"featureline.dataset"
 """Where a dataset file keeps its manifest in the schema's metadata."""
@@ -38,6 +50,8 @@ class Dataset:
         inputs: how the features were encoded.
         label: the label's column name.
         channel: what errors call this dataset.
+        weights: what each row counts; None: all the same.
+        groups: the query of each row, as whole numbers, for rankings; None: there are none.
     """
 
     features: pa.Table
@@ -45,9 +59,47 @@ class Dataset:
     inputs: Inputs
     label: str = "label"
     channel: str = "train"
+    weights: npt.NDArray[np.float64] | None = None
+    groups: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @property
+    def width(self) -> int:
+        """How many columns its matrix has."""
+        return self.inputs.width
+
+    def matrix(
+        self, dtype: npt.DTypeLike = np.float32, *, missing: Missing = "refuse"
+    ) -> npt.NDArray[Any]:
+        """Return the inputs as an array (n, `width`), row-major; see `training.matrix.dense`."""
+        return dense(self.features, self.inputs, dtype=dtype, channel=self.channel, missing=missing)
+
+    def csr(self, dtype: npt.DTypeLike = np.float32) -> Any:
+        """Return the inputs as a CSR matrix (n, `width`); see `training.matrix.sparse`."""
+        return sparse(self.features, self.inputs, dtype=dtype, channel=self.channel)
+
+    def labels(self) -> npt.NDArray[np.float64]:
+        """Return the labels.
+
+        Raises:
+            InvalidData: there are none.
+        """
+        if self.target is None:
+            raise InvalidData(f"{self.channel}: there is no label", channel=self.channel)
+        return self.target
+
+    def take(self, rows: npt.NDArray[np.integer[Any]], *, channel: str | None = None) -> Dataset:
+        """Return the rows of these numbers, in that order, as a dataset of its own."""
+        return replace(
+            self,
+            features=self.features.take(pa.array(rows)),
+            target=None if self.target is None else self.target[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            channel=channel or self.channel,
+        )
 
     @classmethod
     def of(
@@ -59,11 +111,14 @@ class Dataset:
         exclude: Sequence[str] = (),
         inputs: Inputs | None = None,
         channel: str = "train",
+        labels: Labels = "required",
+        text: Kind = "category",
     ) -> Dataset:
-        """Take a labelled table apart.
+        """Take a table apart into inputs and label.
 
-        The label is the column named, else the one called `label`, else the first. It must be
-        finite numbers or booleans without nulls. Dataset files name their key and time columns in
+        The label is the column named, else the one called `label`, else the first; where labels
+        are `optional` the first column is none. It must be finite numbers or booleans without
+        nulls. Dataset files name their key and time columns in
         their metadata; those are no inputs unless `features` says so.
 
         Args:
@@ -73,6 +128,8 @@ class Dataset:
             exclude: columns that are no inputs.
             inputs: those of the training data, to encode validation data the same way.
             channel: what to call the data in errors.
+            labels: whether there must be a label.
+            text: what columns of words are: a `category`, or `text` to keep the words.
 
         Raises:
             InvalidData: a column is missing or of the wrong type, a label is null or no number, or
@@ -95,17 +152,24 @@ class Dataset:
         hidden = {*exclude, *manifest.get("keys", ())}
         if manifest.get("time"):
             hidden.add(manifest["time"])
-        label = _label_name(table, label, hidden, channel)
-        target = _target(table, label, channel)
+        # What formats carry beside inputs and label: weights, query ids, a record's own name.
+        hidden |= {field.name for field in table.schema if ROLE_KEY in (field.metadata or {})}
+        if label is None and labels == "optional" and "label" not in table.column_names:
+            name, target = "", None
+        else:
+            name = _label_name(table, label, hidden, channel)
+            target = _target(table, name, channel)
         if inputs is None:
-            names = _input_names(table, label, hidden, features, channel)
-            inputs = Inputs.of(table.select(names), channel=channel)
+            names = _input_names(table, name, hidden, features, channel)
+            inputs = Inputs.of(table.select(names), channel=channel, text=text)
         return cls(
             features=inputs.encode(table, channel=channel),
             target=target,
             inputs=inputs,
-            label=label,
+            label=name,
             channel=channel,
+            weights=_beside(table, "weight", pa.float64()),
+            groups=_beside(table, "qid", pa.int64()),
         )
 
 
@@ -117,6 +181,8 @@ def read_dataset(
     label: str | None = None,
     features: Sequence[str] = (),
     inputs: Inputs | None = None,
+    labels: Labels = "required",
+    text: Kind = "category",
 ) -> Dataset:
     """Read a channel's file or folder as a dataset; see `Dataset.of` for label and inputs.
 
@@ -124,7 +190,15 @@ def read_dataset(
         InvalidData: it is not there, cannot be read, or does not fit.
     """
     table = read_table(path, channel=channel, content_type=content_type)
-    return Dataset.of(table, label=label, features=features, inputs=inputs, channel=channel)
+    return Dataset.of(
+        table,
+        label=label,
+        features=features,
+        inputs=inputs,
+        channel=channel,
+        labels=labels,
+        text=text,
+    )
 
 
 def read_table(path: Path, *, channel: str, content_type: str | None = None) -> pa.Table:
@@ -174,6 +248,15 @@ def manifest_of(schema: pa.Schema) -> Mapping[str, Any] | None:
     """Return the dataset manifest that a file's schema carries; None for a plain file."""
     found = (schema.metadata or {}).get(METADATA_KEY)
     return json.loads(found) if found else None
+
+
+def _beside(table: pa.Table, role: str, kind: pa.DataType) -> npt.NDArray[Any] | None:
+    """Return a column that a format carries beside inputs and label; None where there is none."""
+    for field in table.schema:
+        if (field.metadata or {}).get(ROLE_KEY) == role.encode():
+            found: npt.NDArray[Any] = table[field.name].cast(kind).to_numpy()
+            return found
+    return None
 
 
 def _label_name(table: pa.Table, label: str | None, hidden: set[str], channel: str) -> str:

@@ -1,4 +1,4 @@
-"""What a tabular model takes: its input columns in order, their kinds, one category order."""
+"""What a model takes: its input columns in order, their kinds and sizes, one category order."""
 
 from __future__ import annotations
 
@@ -6,32 +6,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from training.encoding import (
+    SIZE_KEY,
+    Input,
+    Kind,
+    by_position,
+    encoded,
+    is_number,
+    is_text,
+    learned,
+)
 from training.errors import InvalidData, nearest
 
-__all__ = ["Input", "Inputs"]
+__all__ = ["SIZE_KEY", "Input", "Inputs", "Kind", "is_number", "is_text"]
 
 FILE = "inputs.json"
-
-
-@final
-@dataclass(frozen=True)
-class Input:
-    """One input column.
-
-    Attributes:
-        name: the column.
-        kind: `number` (integers, floats and booleans pass as they are) or `category`.
-        categories: the known words of a category in code order, sorted by code point.
-    """
-
-    name: str
-    kind: Literal["number", "category"]
-    categories: tuple[str, ...] = ()
 
 
 @final
@@ -57,29 +50,52 @@ class Inputs:
         """The names of the columns, in the order the model takes them."""
         return tuple(column.name for column in self.columns)
 
+    @property
+    def width(self) -> int:
+        """How many columns their matrix has; see `training.matrix`."""
+        return sum(column.width for column in self.columns)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether one of them is a sparse vector."""
+        return any(column.kind == "sparse" for column in self.columns)
+
     @classmethod
-    def of(cls, table: pa.Table, *, channel: str = "train") -> Inputs:
+    def of(cls, table: pa.Table, *, channel: str = "train", text: Kind = "category") -> Inputs:
         """Learn the inputs from training data, all of whose columns are inputs.
+
+        Args:
+            table: n rows.
+            channel: what to call the table in an error.
+            text: what columns of words are: `category`, or `text` to keep the words.
 
         Raises:
             InvalidData: a column's type cannot be an input; the message names it.
         """
-        return cls(tuple(_learn(name, table[name], channel) for name in table.column_names))
+        names = table.column_names
+        return cls(tuple(learned(table.field(n), table[n], channel, text) for n in names))
 
     def encode(self, table: pa.Table, *, channel: str = "input") -> pa.Table:
         """Bring a table into the form the model takes.
+
+        Numbers may come as one vector column and a vector as that many number columns: where a
+        name is missing and the sizes fit, they are taken by position.
 
         Args:
             table: n rows that have at least the input columns, in any order.
             channel: what to call the table in an error.
 
         Returns:
-            n rows of exactly the input columns: numbers as they came, categories as dictionaries.
+            n rows of exactly the input columns: numbers as they came, categories as dictionaries,
+            vectors as lists of one size.
 
         Raises:
             InvalidData: a column is missing or has the wrong type.
         """
         missing = [name for name in self.names if name not in table.column_names]
+        if missing:
+            table = by_position(self.columns, table)
+            missing = [name for name in self.names if name not in table.column_names]
         if missing:
             have = ", ".join(table.column_names) or "none"
             raise InvalidData(
@@ -90,7 +106,7 @@ class Inputs:
                 column=missing[0],
             )
         return pa.table(
-            [_encode(column, table[column.name], channel) for column in self.columns],
+            [encoded(column, table[column.name], channel) for column in self.columns],
             names=list(self.names),
         )
 
@@ -99,6 +115,7 @@ class Inputs:
         return [
             {"name": c.name, "kind": c.kind}
             | ({"categories": list(c.categories)} if c.kind == "category" else {})
+            | ({"size": c.size} if c.kind in ("vector", "sparse") else {})
             for c in self.columns
         ]
 
@@ -106,7 +123,10 @@ class Inputs:
     def from_json(cls, columns: Sequence[dict[str, Any]]) -> Inputs:
         """Build the inputs again from `to_json`."""
         return cls(
-            tuple(Input(str(c["name"]), c["kind"], tuple(c.get("categories", ()))) for c in columns)
+            tuple(
+                Input(str(c["name"]), c["kind"], tuple(c.get("categories", ())), c.get("size", 1))
+                for c in columns
+            )
         )
 
     def save(self, folder: Path) -> None:
@@ -118,82 +138,3 @@ class Inputs:
     def load(cls, folder: Path) -> Inputs:
         """Read what `save` wrote."""
         return cls.from_json(json.loads((folder / FILE).read_text(encoding="utf-8")))
-
-
-def _learn(name: str, column: pa.ChunkedArray, channel: str) -> Input:
-    if is_number(column.type):
-        return Input(name, "number")
-    if is_text(column.type):
-        words = pc.unique(column.cast(pa.string())).drop_null().to_pylist()
-        return Input(name, "category", tuple(sorted(words)))
-    raise InvalidData(
-        f"{channel}: column {name!r} is {column.type}, and an input must be a number, a boolean or "
-        f"text: convert it, or name the input columns with features=",
-        channel=channel,
-        column=name,
-    )
-
-
-def _encode(column: Input, values: pa.ChunkedArray, channel: str) -> pa.ChunkedArray | pa.Array:
-    if pa.types.is_null(values.type):
-        values = values.cast(pa.string() if column.kind == "category" else pa.float64())
-    if column.kind == "number":
-        if not is_number(values.type):
-            raise _wrong_type(column, values, "numbers", channel)
-        if pa.types.is_decimal(values.type):
-            return values.cast(pa.float64())
-        _refuse_infinite(column, values, channel)
-        return values
-    if not is_text(values.type):
-        raise _wrong_type(column, values, "text", channel)
-    if not column.categories:
-        # Training saw no value at all, so there are no codes; a column of nulls says the same.
-        return pa.nulls(len(values), pa.float64())
-    words = pa.array(column.categories, pa.string())
-    codes = pc.index_in(values.cast(pa.string()), value_set=words, skip_nulls=True)
-    return pa.chunked_array(
-        [pa.DictionaryArray.from_arrays(chunk, words) for chunk in codes.chunks],
-        pa.dictionary(pa.int32(), pa.string()),
-    )
-
-
-def _refuse_infinite(column: Input, values: pa.ChunkedArray, channel: str) -> None:
-    if not pa.types.is_floating(values.type):
-        return
-    infinite = pc.is_inf(values)
-    if pc.any(infinite).as_py():
-        row = pc.index(infinite, True).as_py()
-        raise InvalidData(
-            f"{channel}: column {column.name!r} has an infinite value in row {row + 1}; "
-            "use null for a missing value",
-            channel=channel,
-            column=column.name,
-        )
-
-
-def _wrong_type(column: Input, values: pa.ChunkedArray, expected: str, channel: str) -> InvalidData:
-    return InvalidData(
-        f"{channel}: column {column.name!r} is {values.type}, and the model takes {expected} there",
-        channel=channel,
-        column=column.name,
-    )
-
-
-def is_number(type: pa.DataType) -> bool:
-    """Whether a column of this type is numbers to a model; all-null columns are too."""
-    return bool(
-        pa.types.is_integer(type)
-        or pa.types.is_floating(type)
-        or pa.types.is_boolean(type)
-        or pa.types.is_decimal(type)
-        or pa.types.is_null(type)
-    )
-
-
-def is_text(type: pa.DataType) -> bool:
-    """Whether a column of this type is text, plain or as a dictionary."""
-    if pa.types.is_dictionary(type):
-        return is_text(type.value_type)
-    return bool(
-        pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type)
-    )

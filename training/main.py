@@ -19,15 +19,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from training.algorithm import Algorithm
 from training.algorithms import find_algorithm
-from training.artifact import seal
+from training.artifact import open_model, seal
 from training.data import Dataset, read_dataset
 from training.device import resolve_device
 from training.environment import algorithm_hyperparameters
 from training.errors import TrainingError, TrainingStopped
 from training.events import EventSink
 from training.folder import JobFolder
+from training.formats import files_of
 from training.job import Channel, TrainingJob
+from training.metrics import quality_line
 from training.run import Run
 
 __all__ = ["main"]
@@ -76,30 +79,46 @@ def _fit(
         return
     threading.Thread(target=_watch_runner, daemon=True).start()
     channels = {channel.channel_name: channel for channel in job.input_data_config}
-    train = _read(folder, channels["train"])
-    validation = None
-    if "validation" in channels:
-        validation = _read(folder, channels["validation"], like=train)
+    train = _read(folder, channels["train"], algorithm)
+    validation, test = (
+        _read(folder, channels[name], algorithm, like=train) if name in channels else None
+        for name in ("validation", "test")
+    )
     run = Run(
         device=device,
         threads=threads,
         sink=sink,
         checkpoints=folder.checkpoints,
         should_stop=stopping.is_set,
+        start=open_model(folder.channel("model")) if "model" in channels else None,
+        auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
     )
     model = algorithm.fit(train, run, validation=validation)
+    if test is not None:
+        for name, value in algorithm.evaluate(model, test).items():
+            sink.metric(f"test:{name}", value)
+            sink.log(quality_line(f"test:{name}", value))
     model.save(folder.model)
     sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
 
 
-def _read(folder: JobFolder, channel: Channel, *, like: Dataset | None = None) -> Dataset:
+def _auxiliary(folder: JobFolder) -> dict[str, Path]:
+    files = files_of(folder.channel("auxiliary"), channel="auxiliary")
+    return {file.name: file for file in files}
+
+
+def _read(
+    folder: JobFolder, channel: Channel, algorithm: Algorithm, *, like: Dataset | None = None
+) -> Dataset:
     return read_dataset(
         folder.channel(channel.channel_name),
         channel=channel.channel_name,
         content_type=channel.content_type,
-        label=channel.label or (like.label if like else None),
+        label=channel.label or (like.label or None if like else None),
         features=channel.features,
         inputs=like.inputs if like else None,
+        labels=algorithm.labels,
+        text=algorithm.text,
     )
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from training.device import CPU, Device
 
-__all__ = ["MemorySink", "Run", "Sink", "available_cores"]
+if TYPE_CHECKING:
+    from training.algorithm import Model
+
+__all__ = ["MemorySink", "Precision", "Run", "Sink", "available_cores"]
+
+Precision = Literal["float32", "bf16", "fp16"]
 
 
 class Sink(ABC):
@@ -91,8 +96,12 @@ class Run:
         seed: of the random numbers, unless a hyperparameter sets one.
         threads: how many to use.
         sink: where metrics, progress and log lines go.
-        checkpoints: a folder for checkpoints; None: keep none.
+        checkpoints: a folder for checkpoints; None: keep none. A fit that finds one there goes on
+            from it.
         should_stop: whether the fit should end early, asked between steps.
+        start: a model to go on from, of the same algorithm; None: start anew.
+        auxiliary: the files of the auxiliary channel by name.
+        precision: of the arithmetic in torch algorithms: `float32`, or mixed `bf16` or `fp16`.
     """
 
     device: Device = CPU
@@ -101,3 +110,6 @@ class Run:
     sink: Sink = field(default_factory=MemorySink)
     checkpoints: Path | None = None
     should_stop: Callable[[], bool] = lambda: False
+    start: Model | None = None
+    auxiliary: Mapping[str, Path] = field(default_factory=dict)
+    precision: Precision = "float32"

@@ -103,7 +103,7 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     ("name", "content_type", "expected"),
     [
         ("x.dat", None, "the ending of 'x.dat' does not tell its content type"),
-        ("x.csv", "text/libsvm", "content type 'text/libsvm' cannot be read; allowed are"),
+        ("x.csv", "text/plain", "content type 'text/plain' cannot be read; allowed are"),
         ("x.parquet", None, "'x.parquet' cannot be read as application/x-parquet"),
         ("x.arrow", None, "'x.arrow' cannot be read as application/vnd.apache.arrow.file"),
         ("x.csv", None, "'x.csv' cannot be read as text/csv: .*Empty CSV file"),
@@ -194,7 +194,7 @@ def test_validation_data_is_encoded_like_training_data() -> None:
         ({"late": [0.0, float("nan")], "w": [1, 2]}, {}, "label column 'late' is nan in row 2"),
         ({"late": [1], "w": [1]}, {"features": ["wd"]}, "column 'wd' is missing"),
         ({"late": [1], "w": [1]}, {"features": ["late"]}, "'late' is the label, so it cannot be"),
-        ({"late": [1], "w": [[1]]}, {}, "column 'w' is list"),
+        ({"late": [1, 0], "w": [[1.0], [1.0, 2.0]]}, {}, "column 'w' is list"),
     ],
 )
 def test_a_table_that_does_not_suit_is_refused_by_column(

@@ -345,7 +345,7 @@ def test_a_name_is_used_once(
     [
         ({"late": [0, 3], "w": [1, 2]}, "late", "InvalidData: train: label column 'late': binary:"),
         ({"late": [0, 1], "w": [1, 2]}, "lat", "InvalidData: train: label column 'lat' is missing"),
-        ({"late": [0, 1], "w": [[1], [2]]}, "late", "InvalidData: train: column 'w' is list"),
+        ({"late": [0, 1], "w": [[1], [2]]}, "late", "InvalidData: train: column 'w' is tokens"),
     ],
 )
 def test_bad_data_fails_with_a_reason_that_says_where(

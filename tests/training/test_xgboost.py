@@ -440,3 +440,22 @@ def test_the_schema_is_json(train: Dataset) -> None:
     assert made["properties"]["eta"]["x-tunable"] == {"low": 0.1, "high": 0.5, "scale": "Linear"}
     assert made["x-legacy"]["sketch_eps"]
     assert len(made["x-dependencies"]) == len(XGBoost.dependencies)
+
+
+@pytest.mark.parametrize("kind", ["vector", "sparse"])
+def test_vectors_are_the_columns_they_hold(flights: pa.Table, kind: str) -> None:
+    numbers = flights.select(["delay", "seats"])
+    plain = numbers.append_column("label", flights["late"])
+    rows = np.column_stack([numbers[name].to_numpy() for name in numbers.column_names])
+    if kind == "vector":
+        features: Any = pa.array(list(rows), pa.list_(pa.float64(), 2))
+    else:
+        features = pa.array([{"indices": [0, 1], "values": row} for row in rows.tolist()])
+    packed = pa.table({"features": features, "label": flights["late"]})
+    models = [XGBoost.of(CLASSIFY).fit(Dataset.of(t), Run(threads=1)) for t in (plain, packed)]
+    answers = [
+        model.predict(t)["score"].to_numpy()
+        for model, t in zip(models, (plain, packed), strict=True)
+    ]
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-6)
+    assert next(iter(models[1].importance())).startswith("features[")

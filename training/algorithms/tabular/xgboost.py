@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from training import metrics
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
-from training.algorithms.tabular.xgboost_model import FILE, XGBoostModel, library, safe_names
+from training.algorithms.tabular.xgboost_model import FILE, XGBoostModel, library, matrix_of
 from training.data import Dataset
 from training.errors import (
     DeviceUnavailable,
@@ -512,17 +512,13 @@ class XGBoost(Algorithm):
         self, dataset: Dataset, params: Mapping[str, Any], before: Sequence[tuple[Any, str]]
     ) -> Any:
         xgboost = library()
-        table = dataset.features.rename_columns(safe_names(dataset.inputs))
-        options: dict[str, Any] = {
-            "label": dataset.target,
-            "nthread": params["nthread"],
-            "enable_categorical": True,
-        }
+        options = matrix_of(dataset.features, dataset.inputs, channel=dataset.channel)
+        options |= {"label": dataset.target, "nthread": params["nthread"]}
         if not self._takes_histogram:
-            return xgboost.DMatrix(table, **options)
+            return xgboost.DMatrix(**options)
         if self.max_bin is not None:
             options["max_bin"] = self.max_bin
-        return xgboost.QuantileDMatrix(table, ref=before[0][0] if before else None, **options)
+        return xgboost.QuantileDMatrix(ref=before[0][0] if before else None, **options)
 
     def _early_stopping(self, xgboost: Any) -> list[Any]:
         if self.early_stopping_rounds is None:
@@ -577,7 +573,7 @@ class XGBoost(Algorithm):
                 channel="train",
                 column=text[0],
             )
-        count = len(train.inputs.columns)
+        count = train.width if self._is_wide(train) else len(train.inputs.columns)
         if self.monotone_constraints is not None and len(self.monotone_constraints) != count:
             raise self._refuse(
                 f"monotone_constraints: expected one number per input column ({count}: "
@@ -591,6 +587,11 @@ class XGBoost(Algorithm):
                     f"{count - 1}, got {number}",
                     "interaction_constraints",
                 )
+
+    @staticmethod
+    def _is_wide(train: Dataset) -> bool:
+        """Whether a vector among the inputs makes one matrix of them."""
+        return any(column.kind not in ("number", "category") for column in train.inputs.columns)
 
     def _check_label(self, dataset: Dataset) -> None:
         target = dataset.target

@@ -15,8 +15,9 @@ from training.algorithm import Model
 from training.data import as_table
 from training.errors import LibraryMissing
 from training.inputs import Inputs
+from training.matrix import dense, dimensions, sparse
 
-__all__ = ["FILE", "XGBoostModel", "library", "safe_names"]
+__all__ = ["FILE", "XGBoostModel", "library", "matrix_of", "safe_names"]
 
 FILE = "xgboost-model"
 
@@ -45,12 +46,12 @@ class XGBoostModel(Model):
 
     def predict(self, batch: object) -> pa.Table:
         """Answer n rows with a column `score` of float32, or of lists of float32."""
-        table = self.columns.encode(as_table(batch)).rename_columns(safe_names(self.columns))
+        table = self.columns.encode(as_table(batch))
         if not len(table):
             several = self._objective == "multi:softprob"
             kind = pa.list_(pa.float32()) if several else pa.float32()
             return pa.table({"score": pa.array([], kind)})
-        matrix = library().DMatrix(table, enable_categorical=True)
+        matrix = library().DMatrix(**matrix_of(table, self.columns, channel="input"))
         scores = self.booster.predict(matrix)
         if scores.ndim == 1:
             return pa.table({"score": pa.array(scores)})
@@ -70,7 +71,7 @@ class XGBoostModel(Model):
         if booster == "gblinear":
             kind = "weight"
         given = self.booster.get_score(importance_type=kind)
-        names = dict(zip(safe_names(self.columns), self.columns.names, strict=True))
+        names = dict(zip(safe_names(self.columns), _names(self.columns), strict=True))
         scores = {names[name]: float(np.mean(np.abs(score))) for name, score in given.items()}
         return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
 
@@ -109,10 +110,30 @@ def library() -> Any:
     return xgboost
 
 
+def matrix_of(table: pa.Table, inputs: Inputs, *, channel: str) -> dict[str, Any]:
+    """Return encoded inputs as arguments of the library's matrices.
+
+    Columns of numbers and words go in as they are; with a vector among them all are one matrix,
+    sparse where one of them is: what a sparse vector does not name is missing then, not zero.
+    """
+    if all(column.kind in ("number", "category") for column in inputs.columns):
+        return {"data": table.rename_columns(safe_names(inputs)), "enable_categorical": True}
+    if inputs.is_sparse:
+        data: Any = sparse(table, inputs, channel=channel)
+    else:
+        data = dense(table, inputs, channel=channel, missing="nan")
+    return {"data": data, "feature_names": safe_names(inputs)}
+
+
 def safe_names(inputs: Inputs) -> list[str]:
-    """Return the columns' names for the library, which takes no brackets and no `<` in names."""
+    """Return the matrix' columns for the library, which takes no brackets and no `<` in names."""
     names: list[str] = []
-    for number, name in enumerate(inputs.names):
+    for number, name in enumerate(_names(inputs)):
         safe = re.sub(r"[\[\]<]", "_", name)
         names.append(safe if safe not in names else f"{safe}_{number}")
     return names
+
+
+def _names(inputs: Inputs) -> list[str]:
+    tabular = all(column.kind in ("number", "category") for column in inputs.columns)
+    return list(inputs.names) if tabular else dimensions(inputs)
