@@ -6,8 +6,15 @@ __all__ = ["larger_is_better", "progress_line", "quality_line"]
 
 _LARGER_IS_BETTER = frozenset(
     {
-        *("accuracy", "balanced_accuracy", "f1", "f1_binary", "f1_macro", "f_beta", "precision"),
-        *("precision_macro", "precision_micro", "recall", "recall_macro", "recall_micro"),
+        *("accuracy", "balanced_accuracy", "f1", "f1_binary", "f1_macro", "f1_quantile", "f_beta"),
+        *(
+            "precision",
+            "precision_macro",
+            "precision_micro",
+            "recall",
+            "recall_macro",
+            "recall_micro",
+        ),
         *("auc", "aucpr", "ap", "map", "ndcg", "dcg", "pre", "r2"),
         *("binary_classification_accuracy", "binary_f_beta", "roc_auc_score"),
         *("multiclass_accuracy", "multiclass_top_k_accuracy"),
