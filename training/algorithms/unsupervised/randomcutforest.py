@@ -228,4 +228,5 @@ class RandomCutForest(Algorithm):
 
 def _highest(score: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
     """Mark the rows with the `count` highest scores, and those that tie with the last of them."""
-    return (score >= np.sort(score)[len(score) - count]).astype(np.float64)
+    marked: npt.NDArray[np.bool_] = score >= np.sort(score)[len(score) - count]
+    return marked.astype(np.float64)

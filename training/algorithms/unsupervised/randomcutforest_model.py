@@ -120,7 +120,7 @@ class RandomCutForestModel(Model):
         random = np.random.default_rng([self.seed, self.seen])
         known = len(self.trees.points)
         samples = self.samples.offer(len(points) - known, known, -np.log1p(-decay), random)
-        changed = (samples.rows >= known).any(axis=1)
+        changed = np.asarray((samples.rows >= known).any(axis=1))
         seen = self.seen + len(points) - known
         return replace(self._regrown(points, samples, changed, random, between), seen=seen)
 
@@ -131,13 +131,13 @@ class RandomCutForestModel(Model):
             InvalidData: a tree would be left without any row.
         """
         points = self.trees.points
-        gone = np.zeros(len(points), np.bool_)
-        known = {row.tobytes() for part in self._points(batch) for row in part + 0.0}
-        gone[:] = [row.tobytes() in known for row in points + 0.0]
+        # Adding 0 makes -0 equal to it in bytes too.
+        known = {row.tobytes() for part in self._points(batch) for row in part + np.float32(0)}
+        gone = np.array([row.tobytes() in known for row in points + np.float32(0)])
         samples = self.samples.without(gone)
         if (samples.rows < 0).all(axis=1).any():
             raise InvalidData("input: without these rows a tree of the forest would be empty")
-        changed = (samples.rows != self.samples.rows).any(axis=1)
+        changed = np.asarray((samples.rows != self.samples.rows).any(axis=1))
         random = np.random.default_rng([self.seed, self.seen, 1])
         return self._regrown(points, samples, changed, random)
 
@@ -146,10 +146,11 @@ class RandomCutForestModel(Model):
         numbers = {"seen": self.seen, "seed": self.seed, "clock": self.samples.clock}
         numbers |= {"mean": self.mean, "deviation": self.deviation}
         (folder / "forest.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-        arrays = (self.center, self.trees.points, self.samples.rows, self.samples.keys)
-        for name, array in zip(
-            FILES[1:], (*arrays, self.trees.nodes, self.trees.roots), strict=True
-        ):
+        arrays: tuple[npt.NDArray[Any], ...] = (
+            *(self.center, self.trees.points, self.samples.rows, self.samples.keys),
+            *(self.trees.nodes, self.trees.roots),
+        )
+        for name, array in zip(FILES[1:], arrays, strict=True):
             np.save(folder / name, array)
         self.columns.save(folder)
 
@@ -201,7 +202,7 @@ class RandomCutForestModel(Model):
         place_of = np.full(len(points), -1, np.int32)
         place_of[used] = np.arange(len(used))
         parts: list[npt.NDArray[Any]] = []
-        grown = iter(())
+        grown: Iterator[npt.NDArray[Any]] = iter(())
         if changed.any():
             grown = iter(grow(points[used], samples.rows[changed], random, between=between))
         for number, is_new in enumerate(changed):
