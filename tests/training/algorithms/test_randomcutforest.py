@@ -97,9 +97,9 @@ class Slow:
         child = left + int(x[nodes["dimension"][node]] > nodes["cut"][node])
         sibling = 2 * left + 1 - child
         ratio = nodes["mass"][sibling] / (nodes["mass"][child] + 1)
-        whole: Array = self.climb(x, unseen, seen, child, depth + 1, max(beside, ratio))
-        whole = parted + (1 - over.sum() / stretched) * whole
-        return whole
+        below = self.climb(x, unseen, seen, child, depth + 1, max(beside, ratio))
+        parted += (1 - over.sum() / stretched) * below
+        return parted
 
     def expected(self, x: Array) -> Array:
         def seen(depth: int, mass: int, beside: float) -> float:

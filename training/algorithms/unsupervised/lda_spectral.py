@@ -29,6 +29,7 @@ _BLOCK_NUMBERS: Final = 1 << 22
 # noise none would be negative.
 _OVER_NOISE: Final = 2.0
 _FIRST_ROUND: Final = 20
+_SAME: Final = 1e-2
 
 
 @final
@@ -106,10 +107,13 @@ def topics_of(
     # A topic is a component stretched until its words sum to 1; the cube of that stretch is in the
     # component's weight, beside the alpha of the third moment (theorem 3.5).
     alpha = weights[usable] * alpha0 * (alpha0 + 1) * (alpha0 + 2) / (2 * scale**3)
-    order = np.argsort(-alpha, kind="stable")[:number]
+    order = np.argsort(-alpha, kind="stable")
     order = order[alpha[order] > 0]
     topics = on_simplex((words[:, usable] * scale).T[order])
-    return Spectral(topics, alpha[order] * (alpha0 / alpha[order].sum()), rank, error)
+    # With more components than directions some may be the same.
+    kept = _apart(topics)[:number]
+    alpha = alpha[order][kept]
+    return Spectral(topics[kept], alpha * (alpha0 / alpha.sum()), rank, error)
 
 
 def whitening(counts: Any, most: int, alpha0: float, ask: Ask) -> Array:
@@ -297,6 +301,15 @@ def _sum_of_cubes(first: Array, second: Array, third: Array, ask: Ask) -> Array:
 def _everywhere(tensor: Array) -> Array:
     """Sum a tensor, symmetric in its last two places, over the places its first can take."""
     return tensor + tensor.transpose(1, 0, 2) + tensor.transpose(1, 2, 0)
+
+
+def _apart(topics: Array) -> npt.NDArray[np.intp]:
+    """Return the places of topics that differ from every one before them."""
+    kept: list[int] = []
+    for place, topic in enumerate(topics):
+        if not kept or np.abs(topics[kept] - topic).sum(axis=1).min() > _SAME:
+            kept.append(place)
+    return np.array(kept, np.intp)
 
 
 def _contracted(flat: Array, first: Array, second: Array) -> Array:
