@@ -225,7 +225,6 @@ class Trees:
 
         A box holds those below it: once a point is inside, no node above can part it.
         """
-        ones = np.ones(points.shape[1], np.float32)
         pairs, nodes = np.arange(len(leaves)), leaves
         rows = np.tile(np.arange(len(points)), len(leaves) // len(points))
         while len(pairs):
@@ -233,7 +232,8 @@ class Trees:
             inside = self._lower.take(nodes, axis=0)
             np.clip(excess, inside, self._upper.take(nodes, axis=0), out=inside)
             np.subtract(excess, inside, out=excess)
-            distance = (np.abs(excess, out=inside) @ ones).astype(np.float64)
+            # Not a product with ones: BLAS reads past short rows and may flag what lies there.
+            distance = np.einsum("ij->i", np.abs(excess, out=inside)).astype(np.float64)
             out = np.flatnonzero(distance)
             if len(out) < len(pairs):
                 pairs, nodes, rows = pairs[out], nodes[out], rows[out]
