@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import lineage
 from featurestore.dataset import Resolved
@@ -23,9 +23,11 @@ from featurestore.offline.base import Snapshot
 from featurestore.offline.changes_between import changes_between
 from featurestore.registry import Registered, is_disk_full
 from featurestore.window import WindowedGroup
+from lineage import gc
 from lineage.sagemaker import feature_group_pipeline
 
 __all__ = [
+    "Work",
     "dataset_entity",
     "group_entity",
     "record_builder",
@@ -34,8 +36,11 @@ __all__ = [
     "record_home_restore",
     "record_windowed_group",
     "recorded_load",
+    "recorded_migration",
     "recorded_work",
+    "recorded_work_that_begins",
     "table_change",
+    "versions_in_use",
 ]
 
 
@@ -91,6 +96,35 @@ def table_change(a: lineage.Entity, b: lineage.Entity) -> lineage.DataChange | N
     )
 
 
+def versions_in_use(graph: lineage.Graph, uri: str, *, younger_than: dt.timedelta) -> list[int]:
+    """Find the versions of a table that a replay of what is in use reads.
+
+    In use is what `lineage.gc.in_use` names, and all that it comes from.
+
+    Args:
+        graph: that has the datasets which were built from the table.
+        uri: of the table.
+        younger_than: models, datasets and jobs younger than this are in use, too; >= 0.
+
+    Raises:
+        StoreUnavailable: the graph cannot be read.
+
+    Cost: none where no dataset has read the table; else it grows with what is in use.
+    """
+    with _explained():
+        read = {
+            entity.uid: version
+            for entity in graph.find(type="FeatureGroupVersion", source_uri=uri)
+            if isinstance(version := entity.properties.get("table_version"), int)
+        }
+        if not read:
+            return []
+        now = dt.datetime.now(dt.UTC)
+        since = now - min(younger_than, now - dt.datetime.min.replace(tzinfo=dt.UTC))
+        needed = gc.needed(graph, gc.in_use(graph, since=since))
+    return sorted({version for uid, version in read.items() if uid in needed})
+
+
 @contextmanager
 def recorded_load(
     graph: Any, group: str, source: str, *, name: str = "", key: str = ""
@@ -144,8 +178,74 @@ def recorded_work(
                 job.input(group_entity(group), "AssociatedWith")
 
 
+@final
+class Work:
+    """Work that may find nothing to do: it is recorded from its first change on.
+
+    Args:
+        enter: begins the record.
+    """
+
+    def __init__(self, enter: Callable[[], lineage.Recorder]) -> None:
+        self._enter = enter
+        self.job: lineage.Recorder | None = None
+
+    def begin(self) -> None:
+        """Say that the first change comes; once that is said, nothing more.
+
+        Raises:
+            lineage.LineageError: it cannot be recorded, so the change must not be made.
+        """
+        if self.job is None:
+            self.job = self._enter()
+
+
+@contextmanager
+def recorded_work_that_begins(
+    graph: Callable[[], Any], type: str, group: str, **properties: object
+) -> Iterator[Work]:
+    """Record work on a feature group as `recorded_work` does, if there is something to do.
+
+    Args:
+        graph: returns a lineage graph, or the client of a server's; asked when the work begins.
+        type: of the work, which changes no history.
+        group: the feature group.
+        properties: what was asked for.
+    """
+    with ExitStack() as stack:
+        yield Work(
+            lambda: stack.enter_context(
+                recorded_work(graph(), type, group, changes=False, **properties)
+            )
+        )
+
+
+@contextmanager
+def recorded_migration(home: Path, to: str) -> Iterator[lineage.Recorder]:
+    """Record in a home's lineage that its online store moves.
+
+    Args:
+        home: the folder.
+        to: where, without login.
+    """
+    name = f"migration-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+    with (
+        lineage.open_home(home) as graph,
+        lineage.Recorder(
+            graph, "Migration", name, kind=lineage.Kind.ACTION, properties={"to": to}
+        ) as job,
+    ):
+        yield job
+
+
 def record_home_restore(home: Path, source: Path, manifest: Manifest) -> None:
-    """Record in a home's lineage that it was made from a backup."""
+    """Record in a home's lineage that it is made from a backup.
+
+    Args:
+        home: the folder, with the lineage of the backup in it.
+        source: the backup's folder.
+        manifest: of the backup.
+    """
     name = f"restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
     properties = {"files": len(manifest.files), "bytes": manifest.size_bytes}
     with (
@@ -174,12 +274,16 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
     )
     # By these SageMaker's feature processors find the group.
     created = dt.datetime.fromtimestamp(entry.created_us / 1e6, dt.UTC)
-    pipeline, version = feature_group_pipeline(group.name, created)
+    pipeline, version = feature_group_pipeline(group.name, created, entry.version)
+    # With the group itself a feature processor connects them, once there is one.
+    links = [(pipeline, version, "AssociatedWith")]
+    if entry.version > 1:
+        _, before = feature_group_pipeline(group.name, created, entry.version - 1)
+        links.append((before, version, "DerivedFrom"))
     with _explained():
         graph.record(
             [entity, pipeline, version],
-            # With the group itself a feature processor connects them, once there is one.
-            [(pipeline, version, "AssociatedWith")],
+            links,
             kind="FeatureGroupVersion",
             aliases=[(made, entity)],
         )

@@ -16,8 +16,11 @@ from training.errors import AlgorithmNotFound, LibraryMissing, nearest
 __all__ = ["ALGORITHMS", "ENTRY_POINTS", "find_algorithm", "list_algorithms"]
 
 ALGORITHMS: Mapping[str, str] = {
-    "lda": "training.algorithms.unsupervised.lda:LDA",
+    "factorization-machines": (
+        "training.algorithms.tabular.factorization.learner:FactorizationMachines"
+    ),
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
+    "lda": "training.algorithms.unsupervised.lda:LDA",
     "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
