@@ -19,8 +19,8 @@ ALGORITHMS: Mapping[str, str] = {
     "factorization-machines": (
         "training.algorithms.tabular.factorization.learner:FactorizationMachines"
     ),
-    "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "lda": "training.algorithms.unsupervised.lda:LDA",
+    "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
