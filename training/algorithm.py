@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
@@ -256,6 +256,19 @@ class Algorithm(ABC):
                     field="InputDataConfig",
                 )
 
+    def _check_width(self, train: Dataset, feature_dim: int | None) -> None:
+        """Refuse data that has not as many dimensions as the hyperparameter feature_dim says.
+
+        Raises:
+            InvalidHyperparameter: the message has both numbers.
+        """
+        if feature_dim is not None and feature_dim != train.width:
+            raise self._refuse(
+                f"feature_dim: expected the number of dimensions of channel {train.channel!r}, "
+                f"which is {train.width} ({_few(train.inputs.names)}), got {feature_dim}",
+                "feature_dim",
+            )
+
     def _named(self, rule: Dependency) -> list[Hyperparameter]:
         return [item for item in self.hyperparameters() if item.name in rule.names]
 
@@ -264,3 +277,8 @@ class Algorithm(ABC):
         return InvalidHyperparameter(
             f"{cls.name}: {message}", algorithm=cls.name, names=list(names)
         )
+
+
+def _few(names: Sequence[str]) -> str:
+    """Name the first few of many columns."""
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

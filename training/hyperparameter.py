@@ -48,6 +48,7 @@ __all__ = [
 Kind = Literal[
     "integer", "continuous", "categorical", "boolean", "comma_list", "nested_list", "tuple"
 ]
+_AUTO = "auto"
 Value = bool | int | float | str | tuple[Any, ...] | None
 
 
@@ -134,6 +135,7 @@ class Hyperparameter:
         patterns: further items a list allows, as regular expressions.
         aliases: other names for it.
         tunable: the recommended search range.
+        auto: whether the word `auto` is allowed: not set, the algorithm decides.
         refused: why any value but the default is refused at present.
     """
 
@@ -149,11 +151,16 @@ class Hyperparameter:
     patterns: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     tunable: Tunable | None = None
+    auto: bool = False
     refused: str = ""
 
     @property
     def allowed(self) -> str:
         """What a value may be, in words."""
+        return f"{self._allowed}, or auto" if self.auto else self._allowed
+
+    @property
+    def _allowed(self) -> str:
         match self.kind:
             case "integer":
                 return f"an integer {self.interval}".rstrip()
@@ -177,6 +184,8 @@ class Hyperparameter:
         Raises:
             InvalidHyperparameter: it is malformed or not allowed; the message names what is.
         """
+        if self.auto and isinstance(value, str) and value.strip() == _AUTO:
+            return None
         try:
             read = _READ[self.kind](value)
         except (ValueError, TypeError):
@@ -417,6 +426,10 @@ def _property(item: Hyperparameter) -> dict[str, Any]:
         made["items"]["anyOf"] = options + [{"pattern": f"^{p}$"} for p in item.patterns]
     elif item.kind == "tuple":
         made["items"]["enum"] = [int(choice) for choice in item.choices]
+    if item.auto:
+        ends = {word: made.pop(word) for word in _ENDS.values() if word in made}
+        made["anyOf"] = [{"type": made.pop("type"), **ends}, {"const": _AUTO}]
+        made["default"] = _AUTO
     if item.default is not None:
         made["default"] = item.default
     if item.library is not None:

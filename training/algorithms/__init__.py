@@ -16,6 +16,7 @@ from training.errors import AlgorithmNotFound, LibraryMissing, nearest
 __all__ = ["ALGORITHMS", "ENTRY_POINTS", "find_algorithm", "list_algorithms"]
 
 ALGORITHMS: Mapping[str, str] = {
+    "kmeans": "training.algorithms.unsupervised.kmeans:KMeans",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
 

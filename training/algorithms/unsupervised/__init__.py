@@ -1,0 +1,1 @@
+"""Algorithms without labels: one file each."""
