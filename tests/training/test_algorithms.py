@@ -90,7 +90,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_algorithm_of_another_package_runs_like_ours(
     home: Path, make_job: Callable[..., TrainingJob], flights: pa.Table
 ) -> None:
-    assert list_algorithms() == ("lost", "mean", "xgboost")
+    assert {"lost", "mean", "xgboost"} <= set(list_algorithms())
     ours = make_job().to_json()
     channels = [c for c in ours["InputDataConfig"] if c["ChannelName"] == "train"]
     job = TrainingJob.from_json(

@@ -119,7 +119,7 @@ def lloyd(
         centres = centres.copy()
         centres[filled] = total[filled] / counts[filled, None]
         before, loss = loss, float(distance.sum())
-        if before - loss <= tolerance * before:
+        if math.isfinite(before) and before - loss <= tolerance * before:
             break
     labels = nearest(points, centres, exact=True)
     loss = float((weights * squared(points, centres, labels)).sum())
