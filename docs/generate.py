@@ -72,8 +72,6 @@ def _default(item: Hyperparameter) -> str:
         return "*required*"
     if item.default is not None:
         return f"`{as_text(item.default)}`"
-    if item.auto:
-        return "`auto`"
     return f"the library's: `{as_text(item.library)}`" if item.library is not None else "not set"
 
 

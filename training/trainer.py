@@ -106,6 +106,8 @@ class Plan:
         shuffle: whether rows are mixed anew each epoch.
         stopping: when to end early; None: never.
         after_step: called after each step, such as to project the parameters.
+        is_done: asked after each epoch whether the fit should end; None: never. What it decides by
+            must be in the module's state, so that a checkpoint has it.
         identity: what a checkpoint must have been made with to be gone on from.
         checkpoint_every_s: seconds between checkpoints.
     """
@@ -120,6 +122,7 @@ class Plan:
     shuffle: bool = True
     stopping: EarlyStopping | None = None
     after_step: Callable[[Moment], None] | None = None
+    is_done: Callable[[], bool] | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_every_s: float = _CHECKPOINT_EVERY_S
 
@@ -210,7 +213,9 @@ class Trainer:
 
     @property
     def _has_ended(self) -> bool:
-        stopping = self._plan.stopping
+        stopping, is_done = self._plan.stopping, self._plan.is_done
+        if is_done is not None and is_done():
+            return True
         return stopping is not None and self.history.waited >= stopping.patience
 
     def _epoch(self, epoch: int) -> None:

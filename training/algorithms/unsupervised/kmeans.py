@@ -93,9 +93,10 @@ class KMeans(Algorithm):
     mini_batch_size: int = integer(
         5000, low=1, tunable=(3000, 15000), about="rows after which centres move"
     )
-    extra_center_factor: int | None = integer(
+    extra_center_factor: int | str = integer(
+        "auto",
         low=1,
-        auto=True,
+        words=("auto",),
         tunable=(4, 10),
         about="centres per cluster while rows are read; auto: 10 up to k = 100, then 1000 / k, at "
         "least 4",
@@ -113,9 +114,10 @@ class KMeans(Algorithm):
         *_SEEDINGS, default="kmeans++", about="how a trial of the reduction chooses its centres"
     )
     local_lloyd_max_iter: int = integer(300, low=1, about="iterations of a trial, at most")
-    local_lloyd_num_trials: int | None = integer(
+    local_lloyd_num_trials: int | str = integer(
+        "auto",
         low=1,
-        auto=True,
+        words=("auto",),
         about="trials of the reduction; auto: 10 up to 1,000 centres, else 3",
     )
     local_lloyd_tol: float = continuous(
@@ -168,7 +170,14 @@ class KMeans(Algorithm):
     @property
     def factor(self) -> int:
         """How many centres there are per cluster while rows are read."""
-        return self.extra_center_factor or min(10, max(4, 1000 // self.k))
+        if isinstance(self.extra_center_factor, int):
+            return self.extra_center_factor
+        return min(10, max(4, 1000 // self.k))
+
+    def _trials(self, centres: int) -> int:
+        if isinstance(self.local_lloyd_num_trials, int):
+            return self.local_lloyd_num_trials
+        return 10 if centres <= 1000 else 3
 
     @property
     def _passes(self) -> int:
@@ -256,7 +265,7 @@ class KMeans(Algorithm):
         how = LocalLloyd(
             start=self.local_lloyd_init_method,
             max_iterations=self.local_lloyd_max_iter,
-            trials=self.local_lloyd_num_trials or (10 if len(state.centres) <= 1000 else 3),
+            trials=self._trials(len(state.centres)),
             tolerance=self.local_lloyd_tol,
         )
         random = np.random.default_rng([run.seed, _REDUCTION])
