@@ -17,6 +17,7 @@ __all__ = ["ALGORITHMS", "ENTRY_POINTS", "find_algorithm", "list_algorithms"]
 
 ALGORITHMS: Mapping[str, str] = {
     "kmeans": "training.algorithms.unsupervised.kmeans:KMeans",
+    "pca": "training.algorithms.unsupervised.pca:PCA",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
 

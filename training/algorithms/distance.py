@@ -22,6 +22,8 @@ __all__ = [
     "is_csr",
     "nearest",
     "nearest_by_torch",
+    "product",
+    "product_by_torch",
     "squared",
     "sums",
     "torch_library",
@@ -45,9 +47,18 @@ def as_array(rows: Any) -> npt.NDArray[Any]:
     return found
 
 
-def blocks(count: int, width: int) -> Iterator[slice]:
-    """Cut `count` rows into slices whose distances to `width` centres fit into the cache."""
-    step = max(256, _BLOCK_CELLS // max(width, 1))
+def blocks(
+    count: int, width: int, *, cells: int = _BLOCK_CELLS, least: int = 256
+) -> Iterator[slice]:
+    """Cut `count` rows into slices of about `cells` numbers, `width` a row, that fit into a cache.
+
+    Args:
+        count: rows.
+        width: numbers of each row that are worked on at once.
+        cells: numbers of a slice.
+        least: rows of a slice, however wide they are.
+    """
+    step = max(least, cells // max(width, 1))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
 
@@ -106,6 +117,25 @@ def nearest_by_torch(rows: npt.NDArray[Any], centres: Floats, device: str) -> La
         scores = torch.addmm(norms, part, turned, alpha=-2)
         labels[start : start + step] = scores.argmin(dim=1).cpu().numpy()
     return labels
+
+
+def product(left: Any, right: Any, device: Device = CPU) -> Floats:
+    """Return left @ right in double precision as an array; either may be sparse.
+
+    On a CUDA device torch multiplies two arrays; with a sparse matrix the CPU does.
+    """
+    if device.kind == "cuda" and not (is_csr(left) or is_csr(right)):
+        return product_by_torch(left, right, str(device))
+    return as_array(left @ right)
+
+
+def product_by_torch(left: Floats, right: Floats, device: str) -> Floats:
+    """Return left @ right of two arrays, computed by torch on a device."""
+    torch = torch_library()
+    # A copy, also of what is turned or must not be written to.
+    sides = [torch.tensor(np.ascontiguousarray(side), device=device) for side in (left, right)]
+    found: Floats = (sides[0] @ sides[1]).cpu().numpy()
+    return found
 
 
 def squared(rows: Any, centres: Floats, labels: Labels) -> Floats:
