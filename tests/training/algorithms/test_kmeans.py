@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import scipy.sparse
 from sklearn.datasets import load_digits
 
-from tests.training.blobs import CENTRES, make_blobs, vectors
+from tests.training.blobs import CENTRES, make_blobs, sparse_vectors, vectors
 from training.algorithms.unsupervised.kmeans import KMeans
 from training.algorithms.unsupervised.kmeans_model import KMeansModel
 from training.algorithms.unsupervised.kmeans_state import LocalLloyd, State, merge
 from training.data import Dataset
 from training.errors import FitFailed, InvalidData, InvalidHyperparameter, TrainingStopped
-from training.inputs import SIZE_KEY
 from training.run import MemorySink, Run
 
 DIGITS = load_digits().data
@@ -42,21 +40,6 @@ def msd(model: KMeansModel, points: np.ndarray) -> float:
 def heaps(rows: int = 900) -> np.ndarray:
     random = np.random.default_rng(4)
     return CENTRES[random.integers(0, 3, rows)] + random.normal(0, 1, (rows, 3))
-
-
-def sparse_table(points: np.ndarray) -> pa.Table:
-    rows = scipy.sparse.csr_matrix(points.astype(np.float32))
-    offsets = pa.array(rows.indptr, pa.int32())
-    column = pa.StructArray.from_arrays(
-        [
-            pa.ListArray.from_arrays(offsets, pa.array(rows.indices)),
-            pa.ListArray.from_arrays(offsets, pa.array(rows.data)),
-        ],
-        ["indices", "values"],
-    )
-    size = {SIZE_KEY: str(points.shape[1]).encode()}
-    field = pa.field("features", column.type, metadata=size)
-    return pa.table([column], schema=pa.schema([field]))
 
 
 @pytest.mark.parametrize(("epochs", "bar"), [(1, 1.03), (5, 1.01)])
@@ -94,9 +77,9 @@ def test_the_metrics_are_the_mean_and_the_sum_of_squared_distances() -> None:
 def test_sparse_rows_give_the_model_of_dense_ones() -> None:
     points = np.where(DIGITS > 9, DIGITS, 0)[:600]
     dense = fit(points, k=5, mini_batch_size=150, epochs=2)
-    sparse = fit(sparse_table(points), k=5, mini_batch_size=150, epochs=2)
+    sparse = fit(sparse_vectors(points), k=5, mini_batch_size=150, epochs=2)
     assert msd(sparse, points) == pytest.approx(msd(dense, points), rel=0.02)
-    asked = sparse_table(points[:40])
+    asked = sparse_vectors(points[:40])
     again = KMeansModel(dense.inputs, sparse.centres, sparse.counts).predict(vectors(points[:40]))
     np.testing.assert_allclose(
         sparse.predict(asked)["distance_to_cluster"], again["distance_to_cluster"], rtol=1e-5
