@@ -22,7 +22,7 @@ __all__ = ["Missing", "dense", "dimensions", "scipy_sparse", "sparse"]
 
 Missing = Literal["refuse", "nan"]
 
-_BLOCK_ROWS = 65_536
+_BLOCK_ROWS = 8_192
 
 
 def dense(

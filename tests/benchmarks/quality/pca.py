@@ -1,4 +1,4 @@
-"""PCA beside scikit-learn: singular values and subspace, what a sketch keeps, and a million rows."""
+"""PCA beside scikit-learn: singular values and axes, what a sketch keeps, and a million rows."""
 
 from __future__ import annotations
 
