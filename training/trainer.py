@@ -154,7 +154,8 @@ class Trainer:
     Args:
         module: on `run.device` already; trained in place.
         source: the rows.
-        loss: the mean loss of a batch, of the tensors that `source.take` gives.
+        loss: the mean loss of a batch, of the tensors that `source.take` gives; or one of each of
+            several models in the module, whose sum is minimised and whose mean is reported.
         plan: how.
         run: where, and what to report to.
         evaluate: measures the module after each epoch; its metrics are reported.
@@ -252,8 +253,8 @@ class Trainer:
                 with self._precision():
                     mean = self._loss(batch, at)
                 share = len(part) / len(index)
-                self._scaler.scale(mean * share).backward()  # type: ignore[no-untyped-call]
-                loss += mean.detach().double() * share
+                self._scaler.scale(mean.sum() * share).backward()  # type: ignore[no-untyped-call]
+                loss += mean.detach().double().mean() * share
         self._world.add_gradients(self.module)
         loss = self._world.add(loss)
         self._clip()

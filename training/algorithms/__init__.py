@@ -16,7 +16,11 @@ from training.errors import AlgorithmNotFound, LibraryMissing, nearest
 __all__ = ["ALGORITHMS", "ENTRY_POINTS", "find_algorithm", "list_algorithms"]
 
 ALGORITHMS: Mapping[str, str] = {
+    "factorization-machines": (
+        "training.algorithms.tabular.factorization.learner:FactorizationMachines"
+    ),
     "kmeans": "training.algorithms.unsupervised.kmeans:KMeans",
+    "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "pca": "training.algorithms.unsupervised.pca:PCA",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
