@@ -10,9 +10,10 @@ from sklearn.decomposition import PCA as Reference
 
 from tests.training.blobs import make_blobs, sparse_vectors, vectors
 from training.algorithms.distance import product_by_torch
+from training.algorithms.signs import signs
 from training.algorithms.unsupervised.pca import PCA
 from training.algorithms.unsupervised.pca_model import PCAModel
-from training.algorithms.unsupervised.pca_sums import Image, Sketch, signs
+from training.algorithms.unsupervised.pca_sums import Image, Sketch
 from training.data import Dataset
 from training.errors import FitFailed, InvalidData, InvalidHyperparameter, TrainingStopped
 from training.run import MemorySink, Run

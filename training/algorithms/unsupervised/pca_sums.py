@@ -11,19 +11,18 @@ cancel each other out. Sparse rows keep shift 0 and are centred by algebra alone
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Self, final
+from typing import Any, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
 from training.algorithms.distance import blocks, is_csr, product
+from training.algorithms.signs import signs
 from training.device import CPU, Device
 
-__all__ = ["Image", "Level", "Sketch", "signs"]
+__all__ = ["Image", "Level", "Sketch"]
 
 Floats = npt.NDArray[np.float64]
-
-_SIGN_ROWS: Final = 256
 
 
 @final
@@ -228,18 +227,3 @@ def _pieces(rows: Any) -> Iterator[slice]:
     if is_csr(rows):
         return iter([slice(0, rows.shape[0])])
     return blocks(len(rows), rows.shape[1], cells=1 << 16, least=1024)
-
-
-def signs(seed: int, first: int, count: int, width: int) -> Floats:
-    """Return random signs 1 and -1 (count, width) for the rows from number `first`.
-
-    >>> signs(7, 300, 5, 4).tolist() == signs(7, 0, 400, 4)[300:305].tolist()
-    True
-    """
-    start, end = first // _SIGN_ROWS, -(-(first + count) // _SIGN_ROWS)
-    size = _SIGN_ROWS * width // 8
-    raw = b"".join(np.random.default_rng([seed, block]).bytes(size) for block in range(start, end))
-    bits = np.unpackbits(np.frombuffer(raw, np.uint8)).reshape(-1, width)
-    at = first - start * _SIGN_ROWS
-    found: Floats = bits[at : at + count].astype(np.float64) * 2 - 1
-    return found
