@@ -20,6 +20,7 @@ ALGORITHMS: Mapping[str, str] = {
         "training.algorithms.tabular.factorization.learner:FactorizationMachines"
     ),
     "kmeans": "training.algorithms.unsupervised.kmeans:KMeans",
+    "knn": "training.algorithms.tabular.knn:KNN",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "pca": "training.algorithms.unsupervised.pca:PCA",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",

@@ -160,8 +160,10 @@ class ListIndex(Index):
         """Return the vectors; None where product quantisation keeps only codes."""
         if hasattr(self.index, "pq"):
             return None
+        faiss = faiss_library()
         self.index.make_direct_map()
         found: Floats = self.index.reconstruct_n(0, self.count)
+        self.index.set_direct_map_type(faiss.DirectMap.NoMap)
         return found
 
     def to_bytes(self) -> bytes:
@@ -240,10 +242,8 @@ def searched_by_torch(
     step = max(1, (1 << 27) // len(points))
     for start in range(0, len(queries), step):
         part = torch.tensor(queries[start : start + step], device=device)
-        if metric == L2:
-            scores = torch.addmm(norms, part, there.T, alpha=-2)
-        else:
-            scores = -(part @ there.T)
+        scores = part @ there.T
+        scores = norms - 2 * scores if metric == L2 else -scores
         best, at = scores.topk(k, dim=1, largest=False, sorted=True)
         if metric == L2:
             away = there[at] - part[:, None]

@@ -1,8 +1,8 @@
 """Fewer dimensions for k-NN by random projections, made again from their seed and never stored.
 
-Sources: Achlioptas, "Database-friendly random projections", PODS 2001, for signs. Ailon and Chazelle,
-"The fast Johnson-Lindenstrauss transform", SIAM J. Computing 2009; Tropp, "Improved analysis of the
-subsampled randomized Hadamard transform", 2011, for signs, transform and a choice of dimensions.
+Sources: Achlioptas, "Database-friendly random projections", PODS 2001, for signs. Ailon and
+Chazelle, "The fast Johnson-Lindenstrauss transform", SIAM J. Computing 2009; Tropp, "Improved
+analysis of the subsampled randomized Hadamard transform", 2011, for signs, transform and choice.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Reduction:
     def _signs(self) -> Floats:
         """The matrix of `sign` (input_dim, target_dim)."""
         made = signs(self.seed, 0, self.input_dim, self.target_dim)
-        return (made / np.sqrt(self.target_dim)).astype(np.float32)
+        scaled: Floats = (made / np.sqrt(self.target_dim)).astype(np.float32)
+        return scaled
 
     @property
     def _padded(self) -> int:
@@ -76,7 +77,8 @@ class Reduction:
 
     @cached_property
     def _flips(self) -> Floats:
-        return signs(self.seed, 0, self.input_dim, 1)[:, 0].astype(np.float32)
+        flips: Floats = signs(self.seed, 0, self.input_dim, 1)[:, 0].astype(np.float32)
+        return flips
 
     @cached_property
     def _chosen(self) -> npt.NDArray[np.int64]:
@@ -86,12 +88,15 @@ class Reduction:
     def _matrix(self, used: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return some rows of the projection as a matrix (len(used), target_dim)."""
         if self.type == "sign":
-            return self._signs[used].astype(np.float64)
+            scaled: npt.NDArray[np.float64] = self._signs[used].astype(np.float64)
+            return scaled
         # The entries of the Walsh-Hadamard matrix are (-1) to the bits that both numbers have.
-        shared = used[:, None].astype(np.uint64) & self._chosen.astype(np.uint64)
-        entries = 1.0 - 2.0 * (np.bitwise_count(shared) & 1)
-        matrix: npt.NDArray[np.float64] = entries * self._flips[used, None]
-        return matrix / np.sqrt(self.target_dim)
+        shared = used[:, None].astype(np.int64) & self._chosen
+        for bits in (32, 16, 8, 4, 2, 1):
+            shared ^= shared >> bits
+        entries = 1.0 - 2.0 * (shared & 1)
+        matrix = entries * self._flips[used, None] / np.sqrt(self.target_dim)
+        return np.asarray(matrix, np.float64)
 
 
 def hadamard(rows: Floats) -> None:
