@@ -26,6 +26,7 @@ from training.algorithms.tabular.knn_model import (
     LABELS,
     SETTINGS,
     KNNModel,
+    decided,
     prepared,
 )
 from training.algorithms.tabular.knn_reduction import Reduction
@@ -49,6 +50,7 @@ _PQ_M: Final = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
 _PQ_POINTS: Final = 39
 _PQ_BITS: Final = (8, 6, 4)
 _PROBES: Final = 256
+_TRIAL_ROWS: Final = 2048
 _COVERED: Final = 0.98
 _EVALUATED_ROWS: Final = 4096
 _MOST_CELLS: Final = 1 << 31
@@ -155,6 +157,12 @@ class KNN(Algorithm):
     dimension_reduction_target: int | None = integer(
         low=1, about="dimensions that are left, fewer than feature_dim"
     )
+    dimension_reduction_trials: int = integer(
+        32,
+        low=1,
+        about="projections that are tried on some rows; the one whose neighbours answer best is "
+        "kept; not in SageMaker",
+    )
     index_type: str = categorical(
         "faiss.Flat", *_LISTS, default="faiss.Flat", about="exact, by lists, or by codes in lists"
     )
@@ -200,12 +208,11 @@ class KNN(Algorithm):
         labels = self._labels(train, kept)
         rows = (train.csr() if train.inputs.is_sparse else train.matrix())[kept]
         self._check_rows(train, rows)
-        reduction = self._reduction(run)
         normalize = self.index_metric == "COSINE"
-        width = self._width(reduction)
+        start = self._start(run, train, normalize)
         with threads(run.threads):
-            vectors = self._vectors(rows, reduction, width, normalize, run)
-            start = self._start(run, train, reduction, normalize)
+            reduction = self._reduction(rows, labels, start, run)
+            vectors = self._vectors(rows, reduction, self._width(reduction), normalize, run)
             if start is not None:
                 vectors, labels = self._joined(start, vectors, labels, run)
             if len(vectors) < self.k:
@@ -227,7 +234,7 @@ class KNN(Algorithm):
         """Measure the accuracy of a classifier, the mean squared error of a regressor."""
         rows = data.csr() if data.inputs.is_sparse else data.matrix()
         parts = [
-            model.decided(*model.neighbours(rows[start : start + _EVALUATED_ROWS], model.k))
+            model.answered(*model.neighbours(rows[start : start + _EVALUATED_ROWS], model.k))
             for start in range(0, rows.shape[0], _EVALUATED_ROWS)
         ]
         return self._measured(model, data.labels(), np.concatenate(parts))
@@ -265,7 +272,10 @@ class KNN(Algorithm):
                 channel=train.channel,
             )
 
-    def _reduction(self, run: Run) -> Reduction | None:
+    def _reduction(
+        self, rows: Any, labels: npt.NDArray[np.float32], start: KNNModel | None, run: Run
+    ) -> Reduction | None:
+        """Choose a projection: that of the model to go on from, else the best of some."""
         if self.dimension_reduction_type is None or self.dimension_reduction_target is None:
             return None
         target = self.dimension_reduction_target
@@ -276,7 +286,47 @@ class KNN(Algorithm):
                     f"dimension_reduction_target raised from {self.dimension_reduction_target} to "
                     f"{target}, so that faiss_index_pq_m={self.faiss_index_pq_m} divides it"
                 )
-        return Reduction(self.dimension_reduction_type, run.seed, target, self.feature_dim)
+        seeds = range(run.seed, run.seed + self.dimension_reduction_trials)
+        if start is not None and start.reduction is not None:
+            seeds = range(start.reduction.seed, start.reduction.seed + 1)
+        tried = [
+            Reduction(self.dimension_reduction_type, seed, target, self.feature_dim)
+            for seed in seeds
+        ]
+        few = sampled(rows.shape[0], _TRIAL_ROWS, np.random.default_rng([run.seed, 5]))
+        if len(tried) == 1 or len(few) <= self.k:
+            return tried[0]
+        return max(tried, key=lambda one: self._worth(one, rows[few], labels[few], run))
+
+    def _worth(
+        self, reduction: Reduction, rows: Any, labels: npt.NDArray[np.float32], run: Run
+    ) -> float:
+        """Measure a projection: how well rows are answered by their neighbours among them."""
+        _check(run, "projections were tried")
+        normalize = self.index_metric == "COSINE"
+        vectors = prepared(rows, reduction, reduction.target_dim, normalize=normalize)
+        index = FlatIndex(vectors, L2 if self.index_metric == "L2" else INNER)
+        every = np.arange(len(vectors))
+        found = self._others(index, vectors, every, labels)
+        if self.predictor_type == "regressor":
+            return -mse(labels, found)
+        return accuracy(labels, found)
+
+    def _others(
+        self,
+        index: Index,
+        vectors: npt.NDArray[np.float32],
+        asked: npt.NDArray[np.intp],
+        labels: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.float32]:
+        """Answer some rows of an index by their neighbours, themselves left out."""
+        distances, numbers = index.search(vectors[asked], self.k + 1)
+        own = numbers == asked[:, None]
+        # A row that found k + 1 nearer or equal ones leaves out the last of them.
+        own[~own.any(axis=1), -1] = True
+        shape = (len(asked), self.k)
+        near = labels[numbers[~own].reshape(shape)]
+        return decided(self.predictor_type, near, distances[~own].reshape(shape))
 
     def _width(self, reduction: Reduction | None) -> int:
         width = self.feature_dim if reduction is None else reduction.target_dim
@@ -289,8 +339,7 @@ class KNN(Algorithm):
         n = rows.shape[0]
         vectors = np.empty((n, width), np.float32)
         for start in range(0, n, self.mini_batch_size):
-            if run.should_stop():
-                raise TrainingStopped(f"stopped after row {start} of {n}")
+            _check(run, f"row {start} of {n} was read")
             at = slice(start, start + self.mini_batch_size)
             vectors[at] = prepared(rows[at], reduction, width, normalize=normalize)
             run.sink.progress(min(start + self.mini_batch_size, n), n + 1)
@@ -324,8 +373,7 @@ class KNN(Algorithm):
         index.cp.seed = 1 + run.seed % (1 << 30)
         index.train(vectors)
         for start in range(0, n, self.mini_batch_size):
-            if run.should_stop():
-                raise TrainingStopped(f"stopped after {start} of {n} vectors were indexed")
+            _check(run, f"vector {start} of {n} was added")
             index.add(vectors[start : start + self.mini_batch_size])
         index.nprobe = self._probes(index, vectors, metric, run)
         run.sink.log(f"{lists} lists, of which a query looks into {index.nprobe}")
@@ -377,19 +425,12 @@ class KNN(Algorithm):
             run.sink.log(f"not measured on the rows themselves: none has k={self.k} others")
             return
         asked = sampled(len(vectors), _PROBES, np.random.default_rng([run.seed, 3]))
-        distances, numbers = model.index.search(vectors[asked], self.k + 1)
-        own = numbers == asked[:, None]
-        # A row that found k + 1 nearer or equal ones leaves out the last of them.
-        own[~own.any(axis=1), -1] = True
-        shape = (len(asked), self.k)
-        found = model.decided(distances[~own].reshape(shape), numbers[~own].reshape(shape))
+        found = self._others(model.index, vectors, asked, model.labels)
         for name, value in self._measured(model, model.labels[asked], found).items():
             run.sink.metric(f"train:{name}", value)
             run.sink.log(quality_line(f"train:{name}", value))
 
-    def _start(
-        self, run: Run, train: Dataset, reduction: Reduction | None, normalize: bool
-    ) -> KNNModel | None:
+    def _start(self, run: Run, train: Dataset, normalize: bool) -> KNNModel | None:
         start = run.start
         if start is None:
             return None
@@ -405,12 +446,17 @@ class KNN(Algorithm):
                 f"{', '.join(train.inputs.names)}, or their kinds differ",
                 channel="model",
             )
-        if start.reduction != reduction or start.normalize != normalize:
+        kept = start.reduction
+        theirs = (None, None) if kept is None else (kept.type, kept.target_dim)
+        ours = (self.dimension_reduction_type, self.dimension_reduction_target)
+        if (*theirs, start.normalize) != (*ours, normalize):
             raise self._refuse(
-                "dimension_reduction_type, index_metric: the model to go on from has "
-                f"{start.reduction}, normalize={start.normalize}; got {reduction}, "
-                f"normalize={normalize}",
+                "dimension_reduction_type, dimension_reduction_target, index_metric: the model to "
+                f"go on from has {theirs[0]}, {theirs[1]}, "
+                f"{'' if start.normalize else 'not '}COSINE; got {ours[0]}, {ours[1]}, "
+                f"{self.index_metric}",
                 "dimension_reduction_type",
+                "dimension_reduction_target",
                 "index_metric",
             )
         return start
@@ -438,6 +484,11 @@ class KNN(Algorithm):
         random = np.random.default_rng([run.seed, 4])
         kept = sampled(len(both), self.sample_size, random)
         return both[kept], of[kept]
+
+
+def _check(run: Run, what: str) -> None:
+    if run.should_stop():
+        raise TrainingStopped(f"stopped when {what}")
 
 
 def sampled(count: int, size: int, random: np.random.Generator) -> npt.NDArray[np.intp]:

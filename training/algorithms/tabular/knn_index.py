@@ -181,8 +181,7 @@ def read_index(data: bytes, *, path: str, device: Device = CPU) -> Index:
     if data[:4] not in _FLAT:
         faiss = faiss_library()
         try:
-            found = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-            return ListIndex(faiss.downcast_index(found))
+            return ListIndex(faiss.deserialize_index(np.frombuffer(data, np.uint8)))
         except RuntimeError as error:
             raise ModelAltered(
                 f"{path}: faiss cannot read this index: {error}", path=path

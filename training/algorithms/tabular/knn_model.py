@@ -20,7 +20,7 @@ from training.errors import ModelAltered
 from training.inputs import Inputs
 from training.matrix import dense, sparse
 
-__all__ = ["INDEX", "LABELS", "SETTINGS", "KNNModel", "prepared", "vote"]
+__all__ = ["INDEX", "LABELS", "SETTINGS", "KNNModel", "decided", "prepared", "vote"]
 
 INDEX: Final = "model_algo-1"
 LABELS: Final = "model_algo-1.labels"
@@ -67,7 +67,7 @@ class KNNModel(Model):
     def predict(self, batch: object) -> pa.Table:
         """Answer n rows with `predicted_label`, float32."""
         distances, numbers = self._search(batch)
-        return pa.table({"predicted_label": pa.array(self.decided(distances, numbers))})
+        return pa.table({"predicted_label": pa.array(self.answered(distances, numbers))})
 
     def predict_verbose(self, batch: object) -> pa.Table:
         """Answer n rows with the neighbours too: what `verbose=true` asks for.
@@ -84,7 +84,7 @@ class KNNModel(Model):
             name: pa.ListArray.from_arrays(offsets, pa.array(values.astype(np.float32).ravel()))
             for name, values in lists.items()
         }
-        predicted = pa.array(self.decided(distances, numbers))
+        predicted = pa.array(self.answered(distances, numbers))
         return pa.table({"predicted_label": predicted, **columns})
 
     def neighbours(self, rows: Any, k: int) -> tuple[Floats, Numbers]:
@@ -96,13 +96,9 @@ class KNNModel(Model):
             distances = np.maximum(distances + 1, 0)
         return distances, numbers
 
-    def decided(self, distances: Floats, numbers: Numbers) -> Floats:
+    def answered(self, distances: Floats, numbers: Numbers) -> Floats:
         """Return the answer that neighbours give."""
-        labels = self.labels[numbers]
-        if self.predictor_type == "regressor":
-            means: Floats = labels.mean(axis=1, dtype=np.float64).astype(np.float32)
-            return means
-        return vote(labels, distances)
+        return decided(self.predictor_type, self.labels[numbers], distances)
 
     def save(self, folder: Path) -> None:
         """Write SageMaker's files and the inputs.
@@ -194,6 +190,14 @@ def prepared(rows: Any, reduction: Reduction | None, width: int, *, normalize: b
         length[length == 0] = 1
         found = found / length[:, None].astype(np.float32)
     return np.ascontiguousarray(found, np.float32)
+
+
+def decided(predictor_type: str, labels: Floats, distances: Floats) -> Floats:
+    """Return what neighbours' labels (n, k) say: their mean, or the vote of most."""
+    if predictor_type == "regressor":
+        means: Floats = labels.mean(axis=1, dtype=np.float64).astype(np.float32)
+        return means
+    return vote(labels, distances)
 
 
 def vote(labels: Floats, distances: Floats) -> Floats:
