@@ -4,6 +4,7 @@ input/config/*.json     what was asked for
 input/data/<channel>/   File: hard links or copies; FastFile: links
 model/                  becomes the artifact, and model.tar.gz
 output/data/            becomes output.tar.gz
+output/tensorboard/     event files of TensorBoard, when the job writes some
 output/failure          its first 1,024 characters become the failure reason
 checkpoints/  code/     as the job needs them
 training.log            what the job printed
@@ -63,6 +64,11 @@ class JobFolder:
     def checkpoints(self) -> Path:
         """Where checkpoints are."""
         return self.root / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Where event files of TensorBoard are: SageMaker's default place for them."""
+        return self.output / "tensorboard"
 
     @property
     def log(self) -> Path:

@@ -35,6 +35,7 @@ __all__ = [
     "record_channel",
     "record_checkpoints",
     "record_columns",
+    "record_tensorboard",
     "recorder",
     "versions",
 ]
@@ -63,6 +64,7 @@ def recorder(
         parameters=algorithm.values(),
         properties={
             "job": job.training_job_name,
+            "source_type": "SageMakerTrainingJob",
             "algorithm": algorithm.name,
             "libraries": versions(type(algorithm)),
             "threads": threads,
@@ -187,14 +189,24 @@ def record_columns(
 def record_checkpoints(run: lineage.Recorder, folder: Path) -> None:
     """Name the checkpoints that a job has left, if any, as an output."""
     if folder.is_dir() and any(one.is_file() for one in folder.rglob("*")):
-        run.output(
-            lineage.artifact(
-                "Checkpoint",
-                folder.absolute().as_uri(),
-                content_hash=lineage.folder_digest(folder),
-                name=f"{run.entity.properties['job']} checkpoints",
-            )
+        _record_folder(run, folder, "Checkpoint", "checkpoints")
+
+
+def record_tensorboard(run: lineage.Recorder, folder: Path) -> None:
+    """Name the event files of TensorBoard that a job has left, if any, as an output."""
+    if folder.is_dir() and any(one.is_file() for one in folder.rglob("*tfevents*")):
+        _record_folder(run, folder, "TensorBoard", "TensorBoard")
+
+
+def _record_folder(run: lineage.Recorder, folder: Path, type: str, what: str) -> None:
+    run.output(
+        lineage.artifact(
+            type,
+            folder.absolute().as_uri(),
+            content_hash=lineage.folder_digest(folder),
+            name=f"{run.entity.properties['job']} {what}",
         )
+    )
 
 
 def record_abandoned(graph: lineage.Graph, job: str, reason: str) -> None:

@@ -178,6 +178,7 @@ class Supervisor:
             finally:
                 _end(process)
                 provenance.record_checkpoints(run, self._folder.checkpoints)
+                provenance.record_tensorboard(run, self._folder.tensorboard)
         if not self._ending_early and (process.returncode != 0 or not self._sealed):
             raise TrainingJobFailed(self._failure(process.returncode), name=self._name)
         if not self._sealed or process.returncode != 0:
