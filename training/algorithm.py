@@ -85,6 +85,13 @@ class Model(ABC):
             InvalidData: a column is missing or has the wrong type; the message names it.
         """
 
+    def predict_verbose(self, batch: object) -> pa.Table:
+        """Answer n rows with what only some callers want too: those who ask for `verbose=true`.
+
+        The columns of `predict` come first; a model that has no more returns just these.
+        """
+        return self.predict(batch)
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model's files into a folder that exists."""
