@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, final
 import pyarrow as pa
 
 from training.data import Dataset, Labels
-from training.errors import InvalidHyperparameter, InvalidJob, nearest
+from training.errors import InvalidData, InvalidHyperparameter, InvalidJob, nearest
 from training.hyperparameter import Dependency, Hyperparameter, declared, schema
 from training.inputs import Inputs, Kind
 from training.run import Run
@@ -275,6 +275,30 @@ class Algorithm(ABC):
                 f"which is {train.width} ({_few(train.inputs.names)}), got {feature_dim}",
                 "feature_dim",
             )
+
+    def _gone_on_from(self, run: Run, train: Dataset) -> Model | None:
+        """Return the model a run starts from, which is of this algorithm and has these inputs.
+
+        Raises:
+            InvalidData: it is another algorithm's, or takes other inputs.
+        """
+        start = run.start
+        if start is None:
+            return None
+        if not isinstance(start, self.model):
+            raise InvalidData(
+                f"model: {self.name} goes on from a model of {self.name}, got "
+                f"{type(start).__name__}",
+                channel="model",
+            )
+        if start.inputs != train.inputs:
+            raise InvalidData(
+                f"model: {self.name} goes on from a model with the same inputs; it takes "
+                f"{_few(start.inputs.names)} and {train.channel} has {_few(train.inputs.names)}, "
+                "or their kinds differ",
+                channel="model",
+            )
+        return start
 
     def _named(self, rule: Dependency) -> list[Hyperparameter]:
         return [item for item in self.hyperparameters() if item.name in rule.names]

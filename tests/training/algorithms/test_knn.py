@@ -15,7 +15,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from tests.training.blobs import sparse_vectors, vectors
-from training.algorithms.tabular.knn import KNN, sampled
+from training.algorithms.tabular.knn import KNN
+from training.algorithms.tabular.knn_lists import sampled
 from training.algorithms.tabular.knn_model import KNNModel, vote
 from training.algorithms.tabular.knn_reduction import Reduction, hadamard
 from training.data import Dataset

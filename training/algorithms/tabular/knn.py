@@ -17,10 +17,9 @@ from training.algorithms.tabular.knn_index import (
     L2,
     FlatIndex,
     Index,
-    ListIndex,
-    faiss_library,
     threads,
 )
+from training.algorithms.tabular.knn_lists import PROBED_ROWS, Lists, check, sampled
 from training.algorithms.tabular.knn_model import (
     INDEX,
     LABELS,
@@ -31,12 +30,12 @@ from training.algorithms.tabular.knn_model import (
 )
 from training.algorithms.tabular.knn_reduction import Reduction
 from training.data import Dataset
-from training.errors import InvalidData, TrainingStopped
+from training.errors import InvalidData
 from training.hyperparameter import Dependency, categorical, integer
 from training.metrics import accuracy, mse, quality_line
 from training.run import Run
 
-__all__ = ["KNN", "KNNModel", "sampled"]
+__all__ = ["KNN", "KNNModel"]
 
 _CONTENT_TYPES: Final = (
     "text/csv",
@@ -46,12 +45,7 @@ _CONTENT_TYPES: Final = (
 )
 _LISTS: Final = ("faiss.IVFFlat", "faiss.IVFPQ")
 _PQ_M: Final = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
-# Points that a code's centre should have in training, and how wide codes may be.
-_PQ_POINTS: Final = 39
-_PQ_BITS: Final = (8, 6, 4)
-_PROBES: Final = 256
 _TRIAL_ROWS: Final = 2048
-_COVERED: Final = 0.98
 _EVALUATED_ROWS: Final = 4096
 _MOST_CELLS: Final = 1 << 31
 
@@ -302,7 +296,7 @@ class KNN(Algorithm):
         self, reduction: Reduction, rows: Any, labels: npt.NDArray[np.float32], run: Run
     ) -> float:
         """Measure a projection: how well rows are answered by their neighbours among them."""
-        _check(run, "projections were tried")
+        check(run, "projections were tried")
         normalize = self.index_metric == "COSINE"
         vectors = prepared(rows, reduction, reduction.target_dim, normalize=normalize)
         index = FlatIndex(vectors, L2 if self.index_metric == "L2" else INNER)
@@ -339,7 +333,7 @@ class KNN(Algorithm):
         n = rows.shape[0]
         vectors = np.empty((n, width), np.float32)
         for start in range(0, n, self.mini_batch_size):
-            _check(run, f"row {start} of {n} was read")
+            check(run, f"row {start} of {n} was read")
             at = slice(start, start + self.mini_batch_size)
             vectors[at] = prepared(rows[at], reduction, width, normalize=normalize)
             run.sink.progress(min(start + self.mini_batch_size, n), n + 1)
@@ -349,103 +343,31 @@ class KNN(Algorithm):
         metric = L2 if self.index_metric == "L2" else INNER
         if self.index_type == "faiss.Flat":
             return FlatIndex(vectors, metric, device=run.device)
-        faiss = faiss_library()
-        n, width = vectors.shape
-        lists = self.faiss_index_ivf_nlists
-        if not isinstance(lists, int):
-            lists = max(1, round(float(np.sqrt(n))))
-        if lists > n:
-            raise self._refuse(
-                f"faiss_index_ivf_nlists: {lists} lists need as many rows, and {n} are kept",
-                "faiss_index_ivf_nlists",
-            )
-        kind = faiss.METRIC_L2 if metric == L2 else faiss.METRIC_INNER_PRODUCT
-        coarse = faiss.IndexFlat(width, kind)
-        if self.faiss_index_pq_m is None:
-            index = faiss.IndexIVFFlat(coarse, width, lists, kind)
-        else:
-            bits = self._bits(n, run)
-            index = faiss.IndexIVFPQ(coarse, width, lists, self.faiss_index_pq_m, bits, kind)
-            index.pq.cp.min_points_per_centroid = 1
-            index.pq.cp.seed = 1 + run.seed % (1 << 30)
-        # What faiss would warn of on standard error is in the log below.
-        index.cp.min_points_per_centroid = 1
-        index.cp.seed = 1 + run.seed % (1 << 30)
-        index.train(vectors)
-        for start in range(0, n, self.mini_batch_size):
-            _check(run, f"vector {start} of {n} was added")
-            index.add(vectors[start : start + self.mini_batch_size])
-        index.nprobe = self._probes(index, vectors, metric, run)
-        run.sink.log(f"{lists} lists, of which a query looks into {index.nprobe}")
-        run.sink.property("lists", lists)
-        run.sink.property("nprobe", int(index.nprobe))
-        return ListIndex(index)
-
-    def _bits(self, n: int, run: Run) -> int:
-        """Choose how many bits each number of a code has: as many as the rows can train."""
-        bits = next((b for b in _PQ_BITS if n >= _PQ_POINTS << b), _PQ_BITS[-1])
-        if n < 1 << bits:
-            raise InvalidData(
-                f"train: knn: index_type=faiss.IVFPQ needs {1 << bits} rows to train its codes, "
-                f"and there are {n}; use faiss.Flat",
-                channel="train",
-            )
-        if bits != _PQ_BITS[0]:
-            run.sink.log(
-                f"codes of {bits} bits a number instead of {_PQ_BITS[0]}: {n} rows are fewer than "
-                f"the {_PQ_POINTS << _PQ_BITS[0]} that would train those"
-            )
-        run.sink.property("pq_bits", bits)
-        return bits
-
-    def _probes(self, index: Any, vectors: npt.NDArray[np.float32], metric: str, run: Run) -> int:
-        """Choose how many lists hold nearly all neighbours of some of the rows."""
-        lists = int(index.nlist)
-        if isinstance(self.nprobe, int):
-            if self.nprobe > lists:
-                raise self._refuse(
-                    f"nprobe: expected at most the {lists} lists, got {self.nprobe}", "nprobe"
-                )
-            return self.nprobe
-        asked = sampled(len(vectors), _PROBES, np.random.default_rng([run.seed, 2]))
-        k = min(self.k + 1, len(vectors))
-        _, numbers = FlatIndex(vectors, metric).search(vectors[asked], k)
-        own = index.quantizer.search(vectors, 1)[1][:, 0]
-        _, near = index.quantizer.search(vectors[asked], lists)
-        rank = np.empty_like(near)
-        np.put_along_axis(rank, near, np.broadcast_to(np.arange(lists), near.shape), axis=1)
-        # The row itself is not a neighbour that a query could miss.
-        others = numbers != asked[:, None]
-        ranks = np.take_along_axis(rank, own[numbers], axis=1)[others]
-        return 1 + int(np.quantile(ranks, _COVERED, method="higher")) if len(ranks) else 1
+        lists, probes = self.faiss_index_ivf_nlists, self.nprobe
+        how = Lists(
+            lists=lists if isinstance(lists, int) else None,
+            code=self.faiss_index_pq_m,
+            probes=probes if isinstance(probes, int) else None,
+            neighbours=self.k,
+            batch=self.mini_batch_size,
+        )
+        return how.built(vectors, metric, run)
 
     def _measure(self, model: KNNModel, vectors: npt.NDArray[np.float32], run: Run) -> None:
         """Measure some of the rows by their neighbours, themselves left out."""
         if model.index.count <= self.k:
             run.sink.log(f"not measured on the rows themselves: none has k={self.k} others")
             return
-        asked = sampled(len(vectors), _PROBES, np.random.default_rng([run.seed, 3]))
+        asked = sampled(len(vectors), PROBED_ROWS, np.random.default_rng([run.seed, 3]))
         found = self._others(model.index, vectors, asked, model.labels)
         for name, value in self._measured(model, model.labels[asked], found).items():
             run.sink.metric(f"train:{name}", value)
             run.sink.log(quality_line(f"train:{name}", value))
 
     def _start(self, run: Run, train: Dataset, normalize: bool) -> KNNModel | None:
-        start = run.start
-        if start is None:
-            return None
+        start = self._gone_on_from(run, train)
         if not isinstance(start, KNNModel):
-            raise InvalidData(
-                f"model: knn goes on from a model of knn, got {type(start).__name__}",
-                channel="model",
-            )
-        if start.inputs != train.inputs:
-            raise InvalidData(
-                "model: knn goes on from a model with the same inputs; it takes "
-                f"{', '.join(start.inputs.names)} and {train.channel} has "
-                f"{', '.join(train.inputs.names)}, or their kinds differ",
-                channel="model",
-            )
+            return None
         kept = start.reduction
         theirs = (None, None) if kept is None else (kept.type, kept.target_dim)
         ours = (self.dimension_reduction_type, self.dimension_reduction_target)
@@ -484,22 +406,3 @@ class KNN(Algorithm):
         random = np.random.default_rng([run.seed, 4])
         kept = sampled(len(both), self.sample_size, random)
         return both[kept], of[kept]
-
-
-def _check(run: Run, what: str) -> None:
-    if run.should_stop():
-        raise TrainingStopped(f"stopped when {what}")
-
-
-def sampled(count: int, size: int, random: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Return the numbers of `size` of `count` rows in order, each sample as likely as any other.
-
-    Each row draws a number, and the smallest are kept: a reservoir that several workers fill for
-    themselves and merge by keeping the smallest again (Efraimidis and Spirakis 2006).
-
-    >>> sampled(5, 9, np.random.default_rng(0)).tolist()
-    [0, 1, 2, 3, 4]
-    """
-    if size >= count:
-        return np.arange(count)
-    return np.sort(np.argpartition(random.random(count), size)[:size])

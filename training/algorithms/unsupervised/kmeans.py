@@ -282,21 +282,9 @@ class KMeans(Algorithm):
         )
 
     def _start(self, run: Run, train: Dataset) -> KMeansModel | None:
-        start = run.start
-        if start is None:
-            return None
+        start = self._gone_on_from(run, train)
         if not isinstance(start, KMeansModel):
-            raise InvalidData(
-                f"model: kmeans goes on from a model of kmeans, got {type(start).__name__}",
-                channel="model",
-            )
-        if start.inputs != train.inputs:
-            raise InvalidData(
-                "model: kmeans goes on from a model with the same inputs; it takes "
-                f"{', '.join(start.inputs.names)} and {train.channel} has "
-                f"{', '.join(train.inputs.names)}, or their kinds differ",
-                channel="model",
-            )
+            return None
         if len(start.centres) != self.k:
             raise self._refuse(
                 f"k: the model to go on from has {len(start.centres)} clusters, got {self.k}", "k"

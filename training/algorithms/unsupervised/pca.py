@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, final
+from typing import ClassVar, Final, final
 
 import numpy as np
-import numpy.typing as npt
 
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
-from training.algorithms.distance import is_csr
-from training.algorithms.snapshot import Snapshots
 from training.algorithms.unsupervised import pca_axes
 from training.algorithms.unsupervised.pca_axes import Axes
 from training.algorithms.unsupervised.pca_model import MEAN, ORDER, VALUES, VECTORS, PCAModel
 from training.algorithms.unsupervised.pca_sums import Image, Level, Sketch
+from training.algorithms.unsupervised.pca_work import Work
 from training.data import Dataset, Labels
-from training.errors import InvalidData, TrainingStopped
 from training.hyperparameter import Dependency, boolean, categorical, integer
-from training.matrix import scipy_sparse
 from training.metrics import quality_line
 from training.run import Run
 
@@ -31,10 +27,7 @@ _CONTENT_TYPES: Final = (
     "application/x-parquet",
     "application/vnd.apache.arrow.file",
 )
-_SHIFT_ROWS: Final = 1024
 _MOST_SIDE: Final = 32_768
-
-Block = tuple[Any, npt.NDArray[np.float64], int]
 
 
 @final
@@ -134,7 +127,15 @@ class PCA(Algorithm):
         """
         self._check_width(train, self.feature_dim)
         start = self._start(run, train)
-        work = _Work(self, train, start, run)
+        work = Work(
+            train,
+            run,
+            start=start,
+            size=self.mini_batch_size,
+            passes=self._passes,
+            centred=self.subtract_mean,
+            identity=self.values(),
+        )
         if self.algorithm_mode == "randomized":
             axes, level = self._randomized(work)
             how = f"randomized, {self._passes} {'pass' if self._passes == 1 else 'passes'}"
@@ -185,14 +186,14 @@ class PCA(Algorithm):
             return 1
         return self.passes if isinstance(self.passes, int) else 2
 
-    def _regular(self, work: _Work) -> tuple[Axes, Level]:
+    def _regular(self, work: Work) -> tuple[Axes, Level]:
         sums = work.restored() or Image(work.shift, device=work.run.device)
         work.add(0, sums)
         assert isinstance(sums, Image)
         scatter = sums.scatter(centred=self.subtract_mean)
         return pca_axes.of_scatter(scatter, self.num_components), sums.level
 
-    def _by_rows(self, work: _Work) -> tuple[Axes, Level]:
+    def _by_rows(self, work: Work) -> tuple[Axes, Level]:
         """Find the axes of fewer rows than dimensions."""
         level = Level(work.shift)
         parts, weights = [], []
@@ -205,7 +206,7 @@ class PCA(Algorithm):
         mean = level.total / level.count * self.subtract_mean
         return pca_axes.of_rows(rows, weight, mean, self.num_components), level
 
-    def _randomized(self, work: _Work) -> tuple[Axes, Level]:
+    def _randomized(self, work: Work) -> tuple[Axes, Level]:
         centred, count, device = self.subtract_mean, self.num_components, work.run.device
         sums = work.restored()
         if sums is None:
@@ -224,7 +225,7 @@ class PCA(Algorithm):
         scatter = sums.scatter(centred=centred)
         return pca_axes.of_image(scatter, sums.basis, count), sums.level
 
-    def _check_size(self, work: _Work) -> None:
+    def _check_size(self, work: Work) -> None:
         side = min(work.height, self.feature_dim)
         if side > _MOST_SIDE:
             raise self._refuse(
@@ -236,21 +237,9 @@ class PCA(Algorithm):
             )
 
     def _start(self, run: Run, train: Dataset) -> PCAModel | None:
-        start = run.start
-        if start is None:
-            return None
+        start = self._gone_on_from(run, train)
         if not isinstance(start, PCAModel):
-            raise InvalidData(
-                f"model: pca goes on from a model of pca, got {type(start).__name__}",
-                channel="model",
-            )
-        if start.inputs != train.inputs:
-            raise InvalidData(
-                "model: pca goes on from a model with the same inputs; it takes "
-                f"{', '.join(start.inputs.names)} and {train.channel} has "
-                f"{', '.join(train.inputs.names)}, or their kinds differ",
-                channel="model",
-            )
+            return None
         if start.centred != self.subtract_mean:
             raise self._refuse(
                 f"subtract_mean: the model to go on from has {str(start.centred).lower()}, got "
@@ -258,97 +247,3 @@ class PCA(Algorithm):
                 "subtract_mean",
             )
         return start
-
-
-@final
-class _Work:
-    """The rows of a fit, read in blocks as often as asked, with checkpoints between."""
-
-    def __init__(self, algorithm: PCA, train: Dataset, start: PCAModel | None, run: Run) -> None:
-        self.run = run
-        self._rows = train.csr() if train.inputs.is_sparse else train.matrix()
-        self._size = algorithm.mini_batch_size
-        self._passes = algorithm._passes
-        self._known = None if start is None else _as_rows(start)
-        self._batches = -(-len(train) // self._size)
-        self.steps = self._passes * self._batches
-        self.height = len(train) + (0 if start is None else len(start.s) + 1)
-        self.shift = np.zeros(algorithm.feature_dim)
-        if algorithm.subtract_mean and not is_csr(self._rows):
-            self.shift = self._rows[:_SHIFT_ROWS].mean(axis=0, dtype=np.float64)
-        self._snapshots = Snapshots(
-            run, {**algorithm.values(), "rows": len(train), "width": self._rows.shape[1]}
-        )
-        self._kept = self._snapshots.load()
-        self.first_pass = 0 if self._kept is None else int(self._kept["pass"])
-
-    def blocks(self, done: int) -> Iterator[Block]:
-        """Give rows, their weights and the first one's number, after `done` mini-batches."""
-        for start in range(done * self._size, self._rows.shape[0], self._size):
-            part = self._rows[start : start + self._size]
-            yield part, np.ones(part.shape[0]), start
-        if self._known is not None and done <= self._batches:
-            yield (*self._known, self._rows.shape[0])
-
-    def restored(self) -> Image | Sketch | None:
-        """Return the sums of the checkpoint to go on from; None where there is none."""
-        if self._kept is None:
-            return None
-        device = self.run.device
-        if "sketched" in self._kept:
-            return Sketch.of(self._kept, self.shift, self.run.seed, device=device)
-        return Image.of(self._kept, self.shift, device=device)
-
-    def add(self, number: int, sums: Image | Sketch) -> None:
-        """Add all rows to the sums of a pass, from where its checkpoint ends.
-
-        Raises:
-            TrainingStopped: the run asked to stop.
-        """
-        done = 0
-        if self._kept is not None and number == self.first_pass:
-            done = int(self._kept["done"])
-            self.run.sink.log(f"going on from a checkpoint, after mini-batch {done}")
-        for part, weights, first in self.blocks(done):
-            if self.run.should_stop():
-                self._save(number, done, sums)
-                raise TrainingStopped(
-                    f"stopped after mini-batch {number * self._batches + done} of {self.steps}"
-                )
-            sums.add(part, weights, first)
-            done += 1
-            if self._snapshots.is_due:
-                self._save(number, done, sums)
-            at = number * self._batches + min(done, self._batches)
-            self.run.sink.progress(at, self.steps)
-
-    def check(self) -> None:
-        """Stop when the run asks to.
-
-        Raises:
-            TrainingStopped: it does.
-        """
-        if self.run.should_stop():
-            raise TrainingStopped("stopped while the rows were read")
-
-    def stacked(self, parts: list[Any]) -> Any:
-        """Put blocks of rows together again: an array, or a CSR matrix where rows are sparse."""
-        if not is_csr(self._rows):
-            return np.concatenate(parts)
-        library = scipy_sparse()
-        return library.vstack([library.csr_matrix(part) for part in parts], format="csr")
-
-    def _save(self, number: int, done: int, sums: Image | Sketch) -> None:
-        place = {"pass": np.array(number), "done": np.array(done)}
-        self._snapshots.save({**sums.arrays(), **place})
-
-
-def _as_rows(model: PCAModel) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return rows and weights that count as the rows a model was fitted on (Ross et al. 2008).
-
-    What the model's axes do not capture is lost.
-    """
-    weights = np.zeros(len(model.s) + 1)
-    weights[-1] = np.sqrt(model.count)
-    rows = np.concatenate([(model.v * model.s).T, weights[-1] * model.mean[None]])
-    return rows, weights
