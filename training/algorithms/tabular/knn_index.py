@@ -100,6 +100,8 @@ class FlatIndex(Index):
             kind = faiss.METRIC_L2 if metric == L2 else faiss.METRIC_INNER_PRODUCT
             self._faiss = faiss.IndexFlat(self.width, kind)
             self._faiss.add(moved)
+            # faiss keeps a copy of its own.
+            self._moved = vectors
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Numbers]:
         """Find the nearest vectors."""
