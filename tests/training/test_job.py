@@ -78,7 +78,7 @@ def test_hyperparameters_become_text() -> None:
         ({"hyper_parameters": {"n": "v" * 2501}}, "HyperParameters", "at most 2500"),
         ({"environment": {"1X": "y"}}, "Environment", "letters, digits and '_'"),
         ({"environment": {"X": "y" * 513}}, "Environment", "at most 512"),
-        ({"training_input_mode": "Pipe"}, "InputMode", "use one of File, FastFile"),
+        ({"training_input_mode": "Stream"}, "InputMode", "use one of File, FastFile, Pipe"),
     ],
 )
 def test_a_job_that_breaks_a_rule_is_refused_by_field(
@@ -95,7 +95,10 @@ def test_a_job_that_breaks_a_rule_is_refused_by_field(
         ({"channel_name": "tr ain", "path": "x"}, "1 to 64 letters, digits"),
         ({"channel_name": "train"}, "exactly one of path and dataset"),
         ({"channel_name": "train", "path": "x", "dataset": "y"}, "exactly one of path and"),
-        ({"channel_name": "train", "path": "x", "input_mode": "Pipe"}, "File, FastFile"),
+        (
+            {"channel_name": "train", "path": "x", "input_mode": "Fastfile"},
+            "did you mean 'FastFile'",
+        ),
         ({"channel_name": "train", "path": "x", "content_type": "t" * 257}, "at most 256"),
     ],
 )
@@ -144,8 +147,8 @@ def test_an_unknown_field_is_refused_with_the_nearest() -> None:
     body = job().to_json() | {"StopingCondition": {}}
     with pytest.raises(InvalidJob, match="'StopingCondition'; did you mean 'StoppingCondition'"):
         TrainingJob.from_json(body)
-    with pytest.raises(InvalidJob, match="DataSource: unknown field 'S3DataSource'"):
-        Channel.from_json({"ChannelName": "train", "DataSource": {"S3DataSource": {}}})
+    with pytest.raises(InvalidJob, match="DataSource: unknown field 'S3Prefx'"):
+        Channel.from_json({"ChannelName": "train", "DataSource": {"S3Prefx": "x"}})
 
 
 def test_every_secondary_status_has_a_status() -> None:
