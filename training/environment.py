@@ -168,6 +168,12 @@ def sagemaker_variables(
     variables |= {f"SM_CHANNEL_{name.upper()}": path for name, path in channels.items()}
     training = dict(values, channel_input_dirs=channels, hyperparameters=user)
     training["job_name"] = job.training_job_name
+    training["additional_framework_parameters"] = framework
+    training["framework_module"] = None
+    training["master_hostname"] = where["hosts"][0]
+    training["is_master"] = where["current_host"] == where["hosts"][0]
+    training["distribution_hosts"] = []
+    training["topology"] = []
     variables["SM_TRAINING_ENV"] = _encode(training)
     variables["TRAINING_JOB_NAME"] = job.training_job_name
     variables["TRAINING_JOB_ARN"] = (

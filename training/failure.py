@@ -156,7 +156,7 @@ def _python_error(lines: Sequence[str]) -> tuple[str, str]:
     if not own:
         return error, ""
     last = own[-1]
-    where = f" in {last['where']}" if last["where"] and last["where"] != "<module>" else ""
+    where = f", in {last['where']}" if last["where"] and last["where"] != "<module>" else ""
     return error, f" ({Path(last['file']).name}, line {last['line']}{where})"
 
 
