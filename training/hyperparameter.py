@@ -132,6 +132,7 @@ class Hyperparameter:
         interval: the numbers allowed.
         choices: the words allowed; for a list, those of its items.
         patterns: further items a list allows, as regular expressions.
+        words: what may stand in place of a number, a boolean or a list, such as `auto`.
         aliases: other names for it.
         tunable: the recommended search range.
         refused: why any value but the default is refused at present.
@@ -147,6 +148,7 @@ class Hyperparameter:
     interval: Interval = field(default_factory=Interval)
     choices: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     tunable: Tunable | None = None
     refused: str = ""
@@ -154,6 +156,10 @@ class Hyperparameter:
     @property
     def allowed(self) -> str:
         """What a value may be, in words."""
+        return " or ".join([self._allowed, *self.words])
+
+    @property
+    def _allowed(self) -> str:
         match self.kind:
             case "integer":
                 return f"an integer {self.interval}".rstrip()
@@ -177,6 +183,8 @@ class Hyperparameter:
         Raises:
             InvalidHyperparameter: it is malformed or not allowed; the message names what is.
         """
+        if isinstance(value, str) and value.strip() in self.words:
+            return value.strip()
         try:
             read = _READ[self.kind](value)
         except (ValueError, TypeError):
@@ -218,13 +226,13 @@ class Hyperparameter:
         )
 
 
-def integer(default: int | None = None, **options: Any) -> Any:
-    """Declare an integer; `low`, `high`, `above`, `below` bound it."""
+def integer(default: int | str | None = None, **options: Any) -> Any:
+    """Declare an integer; `low`, `high`, `above`, `below` bound it, `words` may replace it."""
     return _declare("integer", default, options)
 
 
-def continuous(default: float | None = None, **options: Any) -> Any:
-    """Declare a finite number; `low`, `high`, `above`, `below` bound it."""
+def continuous(default: float | str | None = None, **options: Any) -> Any:
+    """Declare a finite number; `low`, `high`, `above`, `below` bound it, `words` may replace it."""
     return _declare("continuous", default, options)
 
 
@@ -233,7 +241,7 @@ def categorical(*choices: str, default: str | None = None, **options: Any) -> An
     return _declare("categorical", default, {**options, "choices": choices})
 
 
-def boolean(default: bool | None = None, **options: Any) -> Any:
+def boolean(default: bool | str | None = None, **options: Any) -> Any:
     """Declare true or false; 1, 0, yes and no are read as well."""
     return _declare("boolean", default, options)
 
@@ -417,6 +425,9 @@ def _property(item: Hyperparameter) -> dict[str, Any]:
         made["items"]["anyOf"] = options + [{"pattern": f"^{p}$"} for p in item.patterns]
     elif item.kind == "tuple":
         made["items"]["enum"] = [int(choice) for choice in item.choices]
+    if item.words:
+        kept = {name: made.pop(name) for name in list(made) if name != "description"}
+        made["anyOf"] = [kept, {"enum": list(item.words)}]
     if item.default is not None:
         made["default"] = item.default
     if item.library is not None:

@@ -137,3 +137,17 @@ def test_the_schema_has_everything_declared() -> None:
 def test_a_value_survives_the_way_through_text(name: str, value: Any) -> None:
     item: Hyperparameter = BY_NAME[name]
     assert item.parse(as_text(value)) == value
+
+
+def test_a_word_may_stand_in_place_of_a_number() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Slow:
+        rate: float | str = continuous("auto", above=0, words=("auto",), about="of learning")
+
+    rate = declared(Slow)[0]
+    assert [rate.parse(given) for given in ("auto", " auto", "0.5", 2)] == ["auto", "auto", 0.5, 2]
+    with pytest.raises(InvalidHyperparameter, match="expected a number > 0 or auto, got 'slow'"):
+        rate.parse("slow")
+    made = schema("slow", [rate])["properties"]["rate"]
+    assert made["anyOf"] == [{"type": "number", "exclusiveMinimum": 0}, {"enum": ["auto"]}]
+    assert made["default"] == "auto"

@@ -86,3 +86,76 @@ def test_nothing_predicted_gives_zero_and_no_warning() -> None:
 def test_quality_lines_are_found_by_sagemakers_expressions() -> None:
     line = metrics.quality_line("test:msd", 0.25)
     assert line == "#quality_metric: host=algo-1, test msd <loss>=0.25"
+
+
+RELEVANCE = RANDOM.integers(0, 4, (50, 6)).astype(float)
+RANKED = np.round(RANDOM.random((50, 6)), 1)
+PROBABILITY = RANDOM.dirichlet(np.ones(4), 500)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (
+            lambda: metrics.average_precision(TARGET, SCORE),
+            lambda: sk.average_precision_score(TARGET, SCORE),
+        ),
+        (
+            lambda: metrics.f_beta(TARGET, GUESS, 0.5),
+            lambda: sk.fbeta_score(TARGET, GUESS, beta=0.5),
+        ),
+        (
+            lambda: metrics.f_beta_macro(CLASSES, CLASSES[::-1], 2),
+            lambda: sk.fbeta_score(CLASSES, CLASSES[::-1], beta=2, average="macro"),
+        ),
+        (
+            lambda: metrics.cross_entropy(CLASSES, PROBABILITY),
+            lambda: sk.log_loss(CLASSES, PROBABILITY),
+        ),
+        (
+            lambda: metrics.top_k_accuracy(CLASSES, PROBABILITY, 2),
+            lambda: sk.top_k_accuracy_score(CLASSES, PROBABILITY, k=2),
+        ),
+        (lambda: metrics.dcg(RELEVANCE, RANKED), lambda: sk.dcg_score(RELEVANCE, RANKED)),
+        (lambda: metrics.dcg(RELEVANCE, RANKED, k=3), lambda: sk.dcg_score(RELEVANCE, RANKED, k=3)),
+        (
+            lambda: metrics.ndcg(RELEVANCE, RANKED, k=3),
+            lambda: sk.ndcg_score(RELEVANCE, RANKED, k=3),
+        ),
+        (
+            lambda: metrics.adjusted_rand_index(CLASSES, CLASS_GUESS),
+            lambda: sk.adjusted_rand_score(CLASSES, CLASS_GUESS),
+        ),
+        (
+            lambda: metrics.normalized_mutual_information(CLASSES, CLASS_GUESS),
+            lambda: sk.normalized_mutual_info_score(CLASSES, CLASS_GUESS),
+        ),
+        (lambda: metrics.adjusted_rand_index(CLASSES, CLASSES * 0), lambda: 0.0),
+        (lambda: metrics.normalized_mutual_information(CLASSES * 0, CLASSES * 0), lambda: 1.0),
+    ],
+)
+def test_metrics_of_scores_orders_and_clusters_equal_scikit_learns(
+    ours: Callable[[], float], theirs: Callable[[], float]
+) -> None:
+    assert ours() == pytest.approx(theirs(), abs=1e-12)
+
+
+def test_curves_equal_scikit_learns() -> None:
+    expected = sk.roc_curve(TARGET, SCORE, drop_intermediate=False)
+    for one, other in zip(metrics.roc_curve(TARGET, SCORE), expected, strict=True):
+        np.testing.assert_allclose(one, other)
+    expected = sk.precision_recall_curve(TARGET, SCORE)
+    for one, other in zip(metrics.precision_recall_curve(TARGET, SCORE), expected, strict=True):
+        np.testing.assert_allclose(one, other)
+    table = metrics.confusion_matrix(CLASSES, CLASS_GUESS)
+    assert (table == sk.confusion_matrix(CLASSES, CLASS_GUESS)).all()
+
+
+def test_words_of_topics() -> None:
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    documents = scipy_sparse.csr_matrix([[1, 1, 0, 0], [2, 1, 0, 0], [0, 0, 1, 1], [0, 0, 3, 1]])
+    topics = np.array([[0.5, 0.4, 0.1, 0.0], [0.0, 0.1, 0.4, 0.5]])
+    words = metrics.top_words(topics, 2)
+    assert words.tolist() == [[0, 1], [3, 2]]
+    assert metrics.npmi(words, documents) == pytest.approx(1.0)
+    assert metrics.npmi(np.array([[0, 2]]), documents) == -1.0

@@ -16,6 +16,7 @@ from training.errors import AlgorithmNotFound, LibraryMissing, nearest
 __all__ = ["ALGORITHMS", "ENTRY_POINTS", "find_algorithm", "list_algorithms"]
 
 ALGORITHMS: Mapping[str, str] = {
+    "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
 

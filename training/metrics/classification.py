@@ -1,41 +1,33 @@
-"""Metrics of predictions, vectorised, equal to scikit-learn's, and the lines a job prints.
-
-Every function takes n labels and n predictions as arrays and returns one float. Classes are given
-as labels (`accuracy`, `f1` …) or as probabilities of class 1 (`auc`, `logloss`). Where a class has
-no member or no prediction its precision or recall is 0, as in scikit-learn.
-"""
+"""Metrics of predicted classes and of their probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "ON_CLASSES",
-    "ON_VALUES",
     "accuracy",
     "auc",
+    "average_precision",
     "balanced_accuracy",
+    "confusion_matrix",
+    "cross_entropy",
     "f1",
     "f1_binary",
-    "larger_is_better",
+    "f_beta",
+    "f_beta_macro",
     "logloss",
-    "mae",
-    "mape",
-    "mse",
     "precision",
     "precision_macro",
     "precision_micro",
-    "progress_line",
-    "quality_line",
-    "r2",
+    "precision_recall_curve",
     "recall",
     "recall_macro",
     "recall_micro",
-    "rmse",
+    "roc_curve",
+    "top_k_accuracy",
 ]
 
 Array = npt.NDArray[Any]
@@ -133,94 +125,92 @@ def recall_micro(target: Array, predicted: Array) -> float:
     return accuracy(target, predicted)
 
 
-def mse(target: Array, predicted: Array) -> float:
-    """Mean squared error."""
-    return float(np.mean(_error(target, predicted) ** 2))
+def f_beta(target: Array, predicted: Array, beta: float = 1.0) -> float:
+    """Precision and recall of class 1 weighed together; recall counts `beta` times as much.
 
-
-def rmse(target: Array, predicted: Array) -> float:
-    """Root of the mean squared error."""
-    return float(np.sqrt(mse(target, predicted)))
-
-
-def mae(target: Array, predicted: Array) -> float:
-    """Mean absolute error."""
-    return float(np.mean(np.abs(_error(target, predicted))))
-
-
-def mape(target: Array, predicted: Array) -> float:
-    """Mean absolute error relative to the label, as a fraction."""
-    size = np.maximum(np.abs(np.asarray(target, np.float64)), np.finfo(np.float64).eps)
-    return float(np.mean(np.abs(_error(target, predicted)) / size))
-
-
-def r2(target: Array, predicted: Array) -> float:
-    """Share of the label's variance that is explained; for constant labels 1 when exact, else 0."""
-    target = np.asarray(target, np.float64)
-    residual = float(np.sum(_error(target, predicted) ** 2))
-    total = float(np.sum((target - target.mean()) ** 2))
-    if total == 0:
-        return float(residual == 0)
-    return 1 - residual / total
-
-
-ON_CLASSES: Mapping[str, Callable[[Array, Array], float]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "f1": f1,
-    "f1_binary": f1_binary,
-    "f1_macro": f1,
-    "precision": precision,
-    "precision_macro": precision_macro,
-    "precision_micro": precision_micro,
-    "recall": recall,
-    "recall_macro": recall_macro,
-    "recall_micro": recall_micro,
-}
-"""Metrics of predicted classes, by SageMaker's names."""
-
-ON_VALUES: Mapping[str, Callable[[Array, Array], float]] = {
-    "mae": mae,
-    "mape": mape,
-    "mse": mse,
-    "r2": r2,
-    "rmse": rmse,
-}
-"""Metrics of predicted values, by SageMaker's names."""
-
-_LARGER_IS_BETTER = frozenset({*ON_CLASSES, "auc", "aucpr", "map", "ndcg", "pre", "r2"})
-
-
-def larger_is_better(metric: str) -> bool:
-    """Whether a metric is maximised, by its name without channel; `ndcg@5` counts as `ndcg`.
-
-    >>> larger_is_better("auc"), larger_is_better("ndcg@5"), larger_is_better("rmse")
-    (True, True, False)
+    >>> round(f_beta(np.array([1, 1, 0, 1]), np.array([1, 0, 0, 1]), beta=2), 6)
+    0.714286
     """
-    return metric.split("@")[0] in _LARGER_IS_BETTER
+    hits, guessed, actual = _binary(target, predicted)
+    return _ratio((1 + beta**2) * hits, guessed + beta**2 * actual)
 
 
-def quality_line(name: str, value: float, *, epoch: int | None = None, host: str = "algo-1") -> str:
-    """Write a metric the way SageMaker's log scrapers expect it.
+def f_beta_macro(target: Array, predicted: Array, beta: float = 1.0) -> float:
+    """Mean over the classes of each one's F-beta."""
+    hits, guessed, actual = _counts(target, predicted)
+    return float(np.mean(_divide((1 + beta**2) * hits, guessed + beta**2 * actual)))
 
-    >>> quality_line("validation:auc", 0.91)
-    '#quality_metric: host=algo-1, validation auc <score>=0.91'
-    >>> quality_line("train:rmse", 0.5, epoch=3)
-    '#quality_metric: host=algo-1, epoch=3, train rmse <loss>=0.5'
+
+def average_precision(target: Array, score: Array) -> float:
+    """Mean precision over the thresholds, weighed by the recall each adds; NaN without class 1.
+
+    >>> round(average_precision(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])), 6)
+    0.833333
     """
-    channel, _, metric = name.rpartition(":")
-    at = "" if epoch is None else f" epoch={epoch},"
-    kind = "score" if larger_is_better(metric) else "loss"
-    return f"#quality_metric: host={host},{at} {channel} {metric} <{kind}>={value:.10g}"
+    positive = np.asarray(target) > 0.5
+    if not positive.any():
+        return float("nan")
+    precisions, recalls, _ = precision_recall_curve(target, score)
+    return float(-np.sum(np.diff(recalls) * precisions[:-1]))
 
 
-def progress_line(percent: int, *, host: str = "algo-1") -> str:
-    """Write how far a job is the way SageMaker's algorithms do.
+def cross_entropy(target: Array, probability: Array) -> float:
+    """Mean negative log likelihood of classes numbered from 0.
 
-    >>> progress_line(40)
-    '#progress_metric: host=algo-1, completed 40 %'
+    Args:
+        target: n classes.
+        probability: (n, classes).
     """
-    return f"#progress_metric: host={host}, completed {percent} %"
+    rows = np.arange(len(target))
+    tiny = np.finfo(np.asarray(probability).dtype).eps
+    chosen = np.asarray(probability)[rows, np.asarray(target, np.int64)]
+    return float(-np.mean(np.log(np.clip(chosen, tiny, 1).astype(np.float64))))
+
+
+def top_k_accuracy(target: Array, score: Array, k: int) -> float:
+    """Share of rows whose class is among the k with the highest scores.
+
+    Args:
+        target: n classes numbered from 0.
+        score: (n, classes). Of equal scores the later class comes first, as in scikit-learn.
+        k: how many count.
+    """
+    score = np.asarray(score)
+    best = np.argsort(score, axis=1, kind="stable")[:, ::-1][:, :k]
+    return float(np.mean((best == np.asarray(target)[:, None]).any(axis=1)))
+
+
+def confusion_matrix(target: Array, predicted: Array) -> Array:
+    """Count rows by class and predicted class, in the order of the classes that occur."""
+    classes, codes = np.unique(np.concatenate([target, predicted]), return_inverse=True)
+    size = len(classes)
+    pairs = codes[: len(target)] * size + codes[len(target) :]
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def roc_curve(target: Array, score: Array) -> tuple[Array, Array, Array]:
+    """Return false positive rates, true positive rates and thresholds, from none to all taken."""
+    false, true, thresholds = _cumulated(target, score)
+    with np.errstate(invalid="ignore"):
+        rates = false / false[-1], true / true[-1]
+    start = np.zeros(1)
+    return (
+        np.concatenate([start, rates[0]]),
+        np.concatenate([start, rates[1]]),
+        np.concatenate([[np.inf], thresholds]),
+    )
+
+
+def precision_recall_curve(target: Array, score: Array) -> tuple[Array, Array, Array]:
+    """Return precisions, recalls and thresholds, from all rows taken to none."""
+    false, true, thresholds = _cumulated(target, score)
+    precisions = true / (true + false)
+    recalls = true / true[-1] if true[-1] else np.ones(len(true))
+    return (
+        np.concatenate([precisions[::-1], [1.0]]),
+        np.concatenate([recalls[::-1], [0.0]]),
+        thresholds[::-1],
+    )
 
 
 def _counts(target: Array, predicted: Array) -> tuple[Array, Array, Array]:
@@ -240,7 +230,7 @@ def _binary(target: Array, predicted: Array) -> tuple[int, int, int]:
     return int((actual & guessed).sum()), int(guessed.sum()), int(actual.sum())
 
 
-def _ratio(part: int, whole: int) -> float:
+def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
@@ -248,5 +238,11 @@ def _divide(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-def _error(target: Array, predicted: Array) -> Array:
-    return np.asarray(target, np.float64) - np.asarray(predicted, np.float64)
+def _cumulated(target: Array, score: Array) -> tuple[Array, Array, Array]:
+    """Count wrong and right ones among the rows at or above each score, from the highest down."""
+    order = np.argsort(-np.asarray(score), kind="stable")
+    positive = (np.asarray(target) > 0.5)[order]
+    ranked = np.asarray(score)[order]
+    last = np.concatenate([np.flatnonzero(np.diff(ranked)), [len(ranked) - 1]])
+    true = np.cumsum(positive)[last].astype(np.float64)
+    return 1 + last - true, true, ranked[last]
