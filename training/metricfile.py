@@ -37,10 +37,12 @@ class MetricWriter:
     Args:
         path: of the stream; one that is there is replaced.
         job: the job's name.
+        every_s: how often to write, in seconds.
     """
 
-    def __init__(self, path: Path, job: str) -> None:
+    def __init__(self, path: Path, job: str, *, every_s: float = _FLUSH_S) -> None:
         self._job = job
+        self._every_s = every_s
         self._file = path.open("wb")
         self._stream = pa.ipc.new_stream(self._file, METRIC_SCHEMA)
         self._rows: list[dict[str, Any]] = []
@@ -81,9 +83,9 @@ class MetricWriter:
             self.flush()
 
     def flush(self, *, due: bool = False) -> None:
-        """Write what was added; with `due` only when that was not done for half a second."""
+        """Write what was added; with `due` only when that was not done for a while."""
         now = time.monotonic()
-        if not self._rows or (due and now < self._flushed + _FLUSH_S):
+        if not self._rows or (due and now < self._flushed + self._every_s):
             return
         self._stream.write_batch(pa.RecordBatch.from_pylist(self._rows, METRIC_SCHEMA))
         self._file.flush()

@@ -124,7 +124,7 @@ def test_a_job_that_breaks_a_rule_is_refused_by_field(
         ),
         ({"channel_name": "train", "path": "x", "content_type": "t" * 257}, "at most 256"),
         ({"channel_name": "train", "path": "x", "distribution": "Sharded"}, "distribution 'Shard"),
-        ({"channel_name": "train", "path": "x", "compression": "Zip"}, "did you mean 'Gzip'"),
+        ({"channel_name": "train", "path": "x", "compression": "Zip"}, "use one of None, Gzip"),
         ({"channel_name": "train", "path": "x", "shuffle_seed": -1}, "a seed of 0 to 922"),
         ({"channel_name": "train", "path": "s3://b/x"}, "is not on this machine; copy it here"),
         (

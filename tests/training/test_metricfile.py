@@ -16,7 +16,7 @@ from training.metricfile import METRIC_SCHEMA, MetricWriter, read_metrics
 def test_metrics_are_readable_while_they_are_written(tmp_path: Path) -> None:
     path = tmp_path / "metrics.arrows"
     assert read_metrics(path).schema == METRIC_SCHEMA
-    with MetricWriter(path, "job-1") as writer:
+    with MetricWriter(path, "job-1", every_s=600) as writer:
         writer.add("loss", 0.5, host="algo-1", micros=1, step=0)
         writer.flush()
         writer.add("loss", 0.25, host="algo-2", micros=2, epoch=1)
