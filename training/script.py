@@ -14,7 +14,7 @@ from training.environment import split_hyperparameters
 from training.errors import nearest
 from training.shape import invalid
 
-__all__ = ["SCRIPT", "Script", "script_hyperparameters"]
+__all__ = ["SCRIPT", "Script", "kept_source", "script_hyperparameters"]
 
 SCRIPT: Final = "script"
 """The algorithm name of jobs that run the user's own program."""
@@ -121,3 +121,14 @@ def script_hyperparameters(program: Path, source: Path | None = None) -> dict[st
     if source.is_dir() and program.absolute().is_relative_to(source.absolute()):
         inside = program.absolute().relative_to(source.absolute())
     return {_PROGRAM: inside.as_posix(), _DIRECTORY: str(source.absolute())}
+
+
+def kept_source(hyperparameters: Mapping[str, str], code: Path) -> dict[str, str]:
+    """Return the hyperparameters of a job that runs the source which another one has kept.
+
+    Args:
+        hyperparameters: of the other job.
+        code: its folder of the source; when that is gone, the source is taken from where it was.
+    """
+    kept = {_DIRECTORY: str(code)} if code.is_dir() and any(code.iterdir()) else {}
+    return dict(hyperparameters) | kept

@@ -122,7 +122,7 @@ def test_plain_lines_say_status_steps_metric_and_time_left(
     now = [0.0]
     lines = jobprogress._Lines("j", lambda: now[0])
     lines(Progress(job="j", status=SecondaryStatus.PENDING))
-    for second in range(0, 25):
+    for second in range(25):
         now[0] = float(second)
         lines(seen(1 + second))
     lines(seen(100, status=SecondaryStatus.COMPLETED))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import featurestore
 import lineage
 from training import (
     Artifact,
@@ -29,6 +30,7 @@ from training import (
     TrainingJobs,
     TrainingJobStatus,
     load_model,
+    replay,
     train,
 )
 from training.artifact import MANIFEST
@@ -164,6 +166,16 @@ def test_its_lineage_is_recorded_without_asking(home: Path, trained: JobResult) 
     assert job.properties["parameters"] == {"epochs": 5, "learning-rate": 0.5}
     assert job.properties["metrics"] == trained.metrics
     assert [attempt["number"] for attempt in job.properties["attempts"]] == [1]
+
+
+def test_it_is_trained_again_from_the_source_that_its_job_keeps(
+    home: Path, trained: JobResult
+) -> None:
+    with featurestore.open(home) as store:
+        report = replay(store, trained.digest)
+    assert (report.verdict, report.first_difference) == ("equal", None)
+    verdicts = {step.name: step.verdict for step in report.steps}
+    assert verdicts["code"] == verdicts["parameters"] == verdicts["model"] == "equal"
 
 
 @pytest.mark.skipif(

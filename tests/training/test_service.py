@@ -29,6 +29,7 @@ from training import (
     connect,
     convert,
     load_model,
+    script_hyperparameters,
 )
 from training.errors import (
     AlgorithmNotFound,
@@ -101,6 +102,22 @@ def test_a_job_from_submission_to_model(
     assert there.creation_time == here.creation_time
     assert there.training_end_time == here.training_end_time
     assert there.model_digest == here.model_digest == result.digest
+
+
+def test_a_server_runs_programs_only_where_it_is_told_to(
+    client: TrainingClient, tmp_path: Path, make_job: MakeJob
+) -> None:
+    (tmp_path / "train.py").write_text("print('hello')")
+    job = replace(
+        make_job(),
+        algorithm_name="script",
+        hyper_parameters=script_hyperparameters(tmp_path / "train.py"),
+    )
+    with pytest.raises(InvalidJob, match=r"allows them with `featureline serve --scripts`"):
+        client.submit(job)
+    service = TrainingService(tmp_path / "other", scripts=True)
+    assert service._create(convert.job_to_message(job)).training_job_name == "flights-1"
+    service.close()
 
 
 def test_a_job_is_stopped(client: TrainingClient, make_job: MakeJob) -> None:
