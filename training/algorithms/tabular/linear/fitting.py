@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -31,6 +31,8 @@ __all__ = ["Trained", "fit", "objective", "rows_of"]
 Array = npt.NDArray[Any]
 
 _LBFGS_STEPS = 100
+_WORK_OF_A_THREAD = 4_000_000
+"""Products of a step from which a second thread is worth its start."""
 
 
 @final
@@ -78,6 +80,7 @@ def fit(
         tried: the settings of the models.
         run: where.
     """
+    run = replace(run, threads=_threads(learner, train.width * len(tried), run))
     is_sparse = hasattr(rows, "indptr")
     scaled = data.thin(rows) if is_sparse else data.apply(rows)
     if watched is train:
@@ -96,6 +99,12 @@ def fit(
     state = models.state()
     scores = models.scores(seen, best=True)
     return Trained(state["weights"], state["bias"], judge.losses(scores, best=True), scores)
+
+
+def _threads(learner: LinearLearner, weights: int, run: Run) -> int:
+    """Return how many threads a step is worth: small ones would only wait for each other."""
+    work = learner.mini_batch_size * weights * (learner.num_classes or 1)
+    return max(1, min(run.threads, work // _WORK_OF_A_THREAD))
 
 
 def objective(learner: LinearLearner, model: LinearModel, data: Dataset) -> float:
@@ -216,8 +225,8 @@ class _Judge:
             weights = self._models.best_weights if best else self._models.weights.detach()
             squares = (weights**2).sum(dim=0).view(len(self._wd), -1).sum(dim=1)
             costs += self._wd / 2 * squares.double().cpu().numpy()
-        costs[~np.isfinite(costs)] = np.inf
-        return costs
+        finite: Array = np.where(np.isfinite(costs), costs, np.inf)
+        return finite
 
     def _values(self, scores: Array, losses: Array) -> Array:
         """Return what models are kept by, smaller is better: the criterion, else the loss."""
@@ -229,7 +238,8 @@ class _Judge:
             -learner.threshold(self._raw, scores[:, at, 0]).value for at in range(len(losses))
         ]
         # Where many weights do as well, those with the least loss: it adds less than one row does.
-        return np.array(chosen) + losses / (1 + losses) / (2 * len(self._raw))
+        values: Array = np.array(chosen) + losses / (1 + losses) / (2 * len(self._raw))
+        return values
 
 
 @final
