@@ -9,7 +9,7 @@ from featurestore.errors import FeatureStoreError
 from ingest.erasure import DeadLetterHolder
 from ingest.errors import IngestError
 from ingest.letters.folder import DeadLetters
-from lineage import Entity
+from lineage import Entity, LineageError
 
 __all__ = ["finish_erasures", "reach_everything"]
 
@@ -36,5 +36,5 @@ def finish_erasures(store: EmbeddedStore) -> None:
     try:
         for report in store.eraser.resume():
             _log.info("finished erasure %s, which was cut", report.erasure)
-    except (FeatureStoreError, IngestError) as error:
+    except (FeatureStoreError, IngestError, LineageError) as error:
         _log.warning("erasures that were cut cannot be finished yet: %s", error)

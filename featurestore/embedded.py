@@ -81,6 +81,7 @@ from featurestore.provenance import (
     record_windowed_group,
     recorded_load,
     recorded_work,
+    recorded_work_that_begins,
     table_change,
 )
 from featurestore.rebuild import rebuild
@@ -282,8 +283,9 @@ class EmbeddedStore(FeatureStore):
     def delete_feature_group(self, name: str) -> None:
         """See FeatureStore.delete_feature_group."""
         entry = self.registry.get(name)
-        self._flush(entry)  # acknowledged records reach the offline table, which stays
-        self._end_group(self.registry.delete(name, now=self._now()))
+        with recorded_work(self.graph, "GroupDeletion", name, changes=False):
+            self._flush(entry)  # acknowledged records reach the offline table, which stays
+            self._end_group(self.registry.delete(name, now=self._now()))
 
     # -- windowed features --------------------------------------------------------------------
 
@@ -303,7 +305,9 @@ class EmbeddedStore(FeatureStore):
 
     def delete_windowed_group(self, name: str) -> None:
         """See FeatureStore.delete_windowed_group."""
-        self.windowed.delete(name)
+        self.windowed.get(name)
+        with recorded_work(self.graph, "WindowDeletion", name, changes=False):
+            self.windowed.delete(name)
 
     def get_windows(
         self, group: str, keys: Iterable[object], *, at: dt.datetime | None = None
@@ -316,7 +320,11 @@ class EmbeddedStore(FeatureStore):
         self, name: str, *, on_progress: Callable[[int], None] | None = None
     ) -> int:
         """See FeatureStore.fill_windowed_group; `on_progress` gets the number of events so far."""
-        return self.windowed.fill(name, on_progress=on_progress)
+        self.windowed.get(name)
+        with recorded_work(self.graph, "WindowFill", name, changes=False) as job:
+            events = self.windowed.fill(name, on_progress=on_progress)
+            job.property("events", events)
+        return events
 
     def window_history(
         self, group: str, *, version: int | None = None, as_of: dt.datetime | None = None
@@ -934,7 +942,7 @@ class EmbeddedStore(FeatureStore):
         zorder: bool = True,
         pause: Callable[[str], bool] | None = None,
     ) -> MaintenanceReport:
-        """See FeatureStore.maintain.
+        """See FeatureStore.maintain; one that finds nothing to do leaves nothing in lineage.
 
         Args:
             group: the feature group.
@@ -944,8 +952,13 @@ class EmbeddedStore(FeatureStore):
         """
         maintenance.check_retention(retention)
         entry = self._with_offline(group)
-        with self._flusher.maintaining(entry.number):
-            return maintenance.maintain(
+        with (
+            recorded_work_that_begins(
+                lambda: self.graph, "Maintenance", group, retention_s=retention.total_seconds()
+            ) as work,
+            self._flusher.maintaining(entry.number),
+        ):
+            report = maintenance.maintain(
                 self.offline_table(entry),
                 group,
                 identifier=entry.group.record_identifier,
@@ -953,7 +966,14 @@ class EmbeddedStore(FeatureStore):
                 zorder=zorder,
                 flushes_paused=lambda: self._flusher.paused(entry.number),
                 pause=pause,
+                begin=work.begin,
             )
+            if work.job is not None:
+                work.job.property("table_version", report.version)
+                work.job.property("files_before", report.files_before)
+                work.job.property("files_after", report.files_after)
+                work.job.property("files_removed", report.files_removed)
+        return report
 
     def vacuum_unpinned(
         self,

@@ -23,7 +23,7 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -36,6 +36,7 @@ from featurestore.online.lmdb_source import LmdbSource
 from featurestore.online.redis import RedisStore
 from featurestore.online.redis_fill import RedisFill
 from featurestore.online.redis_url import RedisUrl
+from featurestore.provenance import recorded_migration
 
 __all__ = ["Migrated", "abort_migration", "migrate"]
 
@@ -85,6 +86,7 @@ def migrate(
         StoreUnavailable: another migration is under way, the home's store is elsewhere already,
             the place is in use, or Redis cannot be reached.
         StoreFull: Redis is full. LMDB stays in use; the next call goes on.
+        lineage.LineageError: it cannot be recorded; nothing was begun.
     """
     url = RedisUrl.parse(to)
     with _alone(home):
@@ -96,21 +98,25 @@ def migrate(
                 f"the home {home} has its online store at {known.url.location}; only a store in "
                 f"LMDB can be migrated"
             )
-        with closing(_open_lmdb(home)) as store:
-            mark = store.migration
-            for windows in store.windows.definitions():
-                raise InvalidRequest(
-                    f"{home}: the windowed group {windows.windows.group.name!r} is kept in LMDB, "
-                    f"and Redis keeps none; delete it first (`featureline window delete`)"
-                )
-            if mark is not None and mark.moved:
-                moved = Migrated(mark.to, 0, 0, 0.0)
-            else:
-                moved = _move(home, store, url, on_progress, on_step)
-        on_step("moved")
-        with deciding(home):
-            if chosen(home) is None:
-                finish_move(home, url)
+        with ExitStack() as recorded:
+            with closing(_open_lmdb(home)) as store:
+                for windows in store.windows.definitions():
+                    raise InvalidRequest(
+                        f"{home}: the windowed group {windows.windows.group.name!r} is kept in "
+                        f"LMDB, and Redis keeps none; delete it first (`featureline window delete`)"
+                    )
+                job = recorded.enter_context(recorded_migration(home, url.location))
+                mark = store.migration
+                if mark is not None and mark.moved:
+                    moved = Migrated(mark.to, 0, 0, 0.0)
+                else:
+                    moved = _move(home, store, url, on_progress, on_step)
+            on_step("moved")
+            with deciding(home):
+                if chosen(home) is None:
+                    finish_move(home, url)
+            job.property("records", moved.records)
+            job.property("outbox", moved.outbox)
         on_step("finished")
         return moved
 

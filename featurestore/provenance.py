@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import lineage
 from featurestore.dataset import Resolved
@@ -26,6 +26,7 @@ from featurestore.window import WindowedGroup
 from lineage.sagemaker import feature_group_pipeline
 
 __all__ = [
+    "Work",
     "dataset_entity",
     "group_entity",
     "record_builder",
@@ -34,7 +35,9 @@ __all__ = [
     "record_home_restore",
     "record_windowed_group",
     "recorded_load",
+    "recorded_migration",
     "recorded_work",
+    "recorded_work_that_begins",
     "table_change",
 ]
 
@@ -144,8 +147,74 @@ def recorded_work(
                 job.input(group_entity(group), "AssociatedWith")
 
 
+@final
+class Work:
+    """Work that may find nothing to do: it is recorded from its first change on.
+
+    Args:
+        enter: begins the record.
+    """
+
+    def __init__(self, enter: Callable[[], lineage.Recorder]) -> None:
+        self._enter = enter
+        self.job: lineage.Recorder | None = None
+
+    def begin(self) -> None:
+        """Say that the first change comes; once that is said, nothing more.
+
+        Raises:
+            lineage.LineageError: it cannot be recorded, so the change must not be made.
+        """
+        if self.job is None:
+            self.job = self._enter()
+
+
+@contextmanager
+def recorded_work_that_begins(
+    graph: Callable[[], Any], type: str, group: str, **properties: object
+) -> Iterator[Work]:
+    """Record work on a feature group as `recorded_work` does, if there is something to do.
+
+    Args:
+        graph: returns a lineage graph, or the client of a server's; asked when the work begins.
+        type: of the work, which changes no history.
+        group: the feature group.
+        properties: what was asked for.
+    """
+    with ExitStack() as stack:
+        yield Work(
+            lambda: stack.enter_context(
+                recorded_work(graph(), type, group, changes=False, **properties)
+            )
+        )
+
+
+@contextmanager
+def recorded_migration(home: Path, to: str) -> Iterator[lineage.Recorder]:
+    """Record in a home's lineage that its online store moves.
+
+    Args:
+        home: the folder.
+        to: where, without login.
+    """
+    name = f"migration-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+    with (
+        lineage.open_home(home) as graph,
+        lineage.Recorder(
+            graph, "Migration", name, kind=lineage.Kind.ACTION, properties={"to": to}
+        ) as job,
+    ):
+        yield job
+
+
 def record_home_restore(home: Path, source: Path, manifest: Manifest) -> None:
-    """Record in a home's lineage that it was made from a backup."""
+    """Record in a home's lineage that it is made from a backup.
+
+    Args:
+        home: the folder, with the lineage of the backup in it.
+        source: the backup's folder.
+        manifest: of the backup.
+    """
     name = f"restore-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
     properties = {"files": len(manifest.files), "bytes": manifest.size_bytes}
     with (

@@ -8,6 +8,7 @@ from pathlib import Path
 from featurestore.archive import Copier, altered, digest_of, explained, whole_folder
 from featurestore.errors import StoreCorrupt
 from featurestore.manifest import Manifest
+from featurestore.provenance import record_home_restore
 
 __all__ = ["check_backup", "restore_backup"]
 
@@ -52,6 +53,8 @@ def restore_backup(
         InvalidRequest: the source holds no whole backup, or the home holds something.
         StoreCorrupt: a file is missing or was altered; the home is not made.
         StoreFull: the disk is full; the home is not made.
+        lineage.LineageError: it cannot be recorded in the lineage that the backup has; the home is
+            not made.
     """
     manifest = Manifest.read(source)
     done = 0
@@ -65,6 +68,8 @@ def restore_backup(
         copier = Copier(folder, add)
         for entry in manifest.files:
             copier.copy(_existing(source, entry.path), entry.path, expected=entry)
+        # The home goes on with the lineage of the backup.
+        record_home_restore(folder, source, manifest)
     return manifest
 
 

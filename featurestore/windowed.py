@@ -72,8 +72,8 @@ class WindowedGroups:
         store = self._store(group.name)
 
         def begin(entry: RegisteredWindows) -> None:
+            self._recorded(group)  # first: without it nothing knows of the group
             store.define(entry.tiled)
-            self._recorded(group)
 
         try:
             entry = self._registry.create_windows(group, now=self._now(), also=begin)

@@ -42,7 +42,8 @@ from featurestore.store import Found, Get, WriteError
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
 from featurestore.verify import Difference, VerifyReport
 from lineage.channel import ClientTls, Login
-from lineage.errors import InvalidLogin
+from lineage.convert import error_from_metadata, error_to_metadata
+from lineage.errors import InvalidLogin, LineageError
 from lineage.handshake import why_unreachable
 from lineage.trailer import fit_facts
 
@@ -153,12 +154,16 @@ def channel(make: Callable[[str, Sequence[tuple[str, Any]]], Any], target: str) 
 # -- errors -----------------------------------------------------------------------------------
 
 
-def error_metadata(error: FeatureStoreError) -> tuple[tuple[str, str | bytes], ...]:
+def error_metadata(
+    error: FeatureStoreError | LineageError,
+) -> tuple[tuple[str, str | bytes], ...]:
     """Return the trailing metadata that lets a client raise the same error.
 
     A refusal for load also tells gRPC's own retries when to come back; a full disk tells them not
-    to.
+    to. What lineage refuses is raised as lineage's own error.
     """
+    if isinstance(error, LineageError):
+        return error_to_metadata(error)
     known = ((ERROR_KEY, type(error).__name__), (FACTS_KEY, fit_facts(error.facts)))
     if error.code != "RESOURCE_EXHAUSTED":
         return known
@@ -179,18 +184,23 @@ def raise_from_rpc(error: Any, target: str, login: Login, request_id: str) -> No
     Cost: as `lineage.handshake.why_unreachable`, where no connection came about.
     """
     failure = _to_error(error, target, login)
-    failure.facts.setdefault("request_id", request_id)
+    if isinstance(failure, LineageError):
+        failure.request_id = failure.request_id or request_id
+    else:
+        failure.facts.setdefault("request_id", request_id)
     raise failure from error
 
 
-def _to_error(error: Any, target: str, login: Login) -> FeatureStoreError:
+def _to_error(error: Any, target: str, login: Login) -> FeatureStoreError | LineageError:
     metadata = dict(error.trailing_metadata() or ())
     name = metadata.get(ERROR_KEY)
     details = error.details() or ""
     if name is not None:
-        cls: type[FeatureStoreError] = getattr(errors, str(name), InternalError)
+        cls: type[FeatureStoreError] | None = getattr(errors, str(name), None)
+        # What both packages have, such as StoreUnavailable, is this one's.
+        refused = None if cls else error_from_metadata(tuple(metadata.items()), details)
         facts = json.loads(metadata.get(FACTS_KEY, b"{}"))
-        return cls(details, **facts)
+        return refused or (cls or InternalError)(details, **facts)
     code = error.code()
     if code is grpc.StatusCode.UNAVAILABLE:
         return StoreUnavailable(

@@ -44,6 +44,7 @@ from ingest.errors import (
 )
 from ingest.letters.folder import DeadLetters, SeveralSinks
 from ingest.letters.letter import DeadLetter, DeadLetterSink, LetterFilter
+from ingest.letters.purge import purge
 from ingest.letters.replay import ReplayReport, replay
 from ingest.letters.topic import DeadLetterTopic
 from ingest.mapping.featuremapping import FeatureMapping
@@ -114,6 +115,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "DeadLetter",
     "LetterFilter",
     "StopRule",
+    "purge",
     "replay",
     "ReplayReport",
     # the proof

@@ -27,7 +27,6 @@ from featurestore.embedded import open_store
 from featurestore.encryption import KeyRing, MasterKey, data_keys
 from featurestore.eventtime import format_iso
 from featurestore.manifest import Manifest
-from featurestore.provenance import record_home_restore
 from featurestore.registry import Registry
 from featurestore.restore import check_backup, restore_backup
 
@@ -85,8 +84,6 @@ def restore(
     chosen = _home(home, connect, "restore")
     with _bar("restore") as show:
         manifest = restore_backup(source, chosen, on_progress=show)
-    # The home had no lineage to tell it before; now it goes on with the backup's.
-    record_home_restore(chosen, source, manifest)
     reports = _verify(chosen) if verify else {}
     unequal = [name for name, report in reports.items() if not report["equal"]]
     lines = [f"{chosen}: restored {_text(manifest)}", *_notes(manifest)]

@@ -28,6 +28,7 @@ from ingest import (
     DeadLetterTopic,
     LetterFilter,
     ReplayReport,
+    purge,
     replay,
 )
 
@@ -262,7 +263,7 @@ def replay_letters(
     emit({"group": wanted.group, **asdict(report)}, as_json=as_json, text=_said(wanted, report))
 
 
-@deadletter.command()
+@deadletter.command("purge")
 @_filters
 @click.option("--older-than", metavar="AGE", help="First refused so long ago: 30d, 12h, 4w.")
 @click.option("--replayed", is_flag=True, help="Only those whose records a replay has stored.")
@@ -273,7 +274,7 @@ def replay_letters(
     help="Their folder.  [default: HOME/deadletters, or ./deadletters]",
 )
 @common_options
-def purge(
+def purge_letters(
     wanted: LetterFilter,
     older_than: str | None,
     replayed: bool,
@@ -304,9 +305,8 @@ def purge(
                 abort=True,
                 err=True,
             )
-        removed = 0
-        for group in sorted({letter.group for letter in meant}):
-            removed += letters.retain(group, lambda letter: not wanted(letter))[0]
+        groups = sorted({letter.group for letter in meant})
+        removed = purge(letters, store.graph, groups, wanted)
     emit(
         {"removed": removed, "waiting": waiting, "folder": where},
         as_json=as_json,

@@ -13,6 +13,7 @@ from featureline.cli.ingestion import load_file
 from featureline.cli.output import emit, emit_table, progress, read_json
 from featureline.cli.store import common_options, open_any
 from featurestore import FeatureStore, Get, Put
+from featurestore.provenance import recorded_load
 
 __all__ = ["delete", "flush", "get", "put", "records", "verify"]
 
@@ -31,11 +32,17 @@ def put(group: str, file: Path, home: Path | None, connect: str | None, as_json:
     A .json file has one record or a list of records. Refused records are named and the others
     are stored; then the exit code is 1.
     """
+    is_stdin = str(file) == "-"
     with open_any(home, connect) as store:
-        if str(file) == "-" or file.suffix.lower() == ".json":
-            result = _put_json(store, group, file)
-        else:
-            result = load_file(store, group, file)
+        store.describe_feature_group(group)  # of an unknown group lineage shall not speak
+        source = "" if is_stdin else str(file.absolute())
+        with recorded_load(store.graph, group, source) as job:
+            if is_stdin or file.suffix.lower() == ".json":
+                result = _put_json(store, group, file)
+            else:
+                result = load_file(store, group, file)
+            job.property("rows", result["stored"])
+            job.property("refused", len(result["refused"]))
     refused = result["refused"]
     lines = [f"{group}: {result['stored']:,} stored, {len(refused):,} refused"]
     lines += [f"  {error['message']}" for error in refused[:20]]

@@ -9,6 +9,7 @@ from typing import Final, final
 from featureline.server.rounds import Rounds
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import FeatureGroupNotFound, FeatureStoreError
+from lineage.errors import LineageError
 
 __all__ = ["EVERY_S", "Maintaining"]
 
@@ -57,7 +58,7 @@ class Maintaining:
             report = self._store.maintain(name, pause=self._rounds.pause())
         except FeatureGroupNotFound:
             return  # deleted meanwhile
-        except FeatureStoreError as error:
+        except (FeatureStoreError, LineageError) as error:
             # What is wrong with one table does not keep the others waiting.
             _log.warning("maintenance of %s: %s; trying again later", name, error)
             return

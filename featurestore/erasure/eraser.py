@@ -1,6 +1,7 @@
 """The erasure: step by step through every store of a home, in an order that survives a kill.
 
     journal   what is asked for is written down; from here on it is finished by whoever comes next
+    begin     recorded in lineage; where it cannot be, nothing is erased and the journal is removed
     look      which identifiers the online store has
     online    tombstones with a hash: what is covered comes in no more, online or offline
     flush     what waits in the outbox goes to the offline table, exactly once, to be erased there
@@ -8,7 +9,7 @@
     offline   rows, files of all versions, log and cache of the offline table
     holders   whatever else has records: dead letters, …
     exposure  saved datasets, and what lineage leads to
-    report    signed and kept; recorded in lineage; then the journal is removed
+    report    signed and kept; recorded in lineage, too; then the journal is removed
 
 A step may be done twice. What it finds is in the journal before it is removed, so that the report
 of an erasure that was cut is whole.
@@ -97,7 +98,11 @@ class Eraser:
         datasets: str = "keep",
         by: str = "",
     ) -> ErasureReport:
-        """See FeatureStore.erase. Erasures that were cut before are finished first."""
+        """See FeatureStore.erase. Erasures that were cut before are finished first.
+
+        Raises:
+            lineage.RecordingFailed: its begin cannot be recorded, and nothing was erased.
+        """
         entry = self.registry.get(group)
         texts = _texts(entry, identifiers)
         if datasets not in _DATASETS:
@@ -123,7 +128,12 @@ class Eraser:
             )
             self.on_step("journal")
             self._journal.write(begun)
-            return self._finish(begun, key)
+            try:
+                return self._finish(begun, key)
+            except lineage.RecordingFailed:
+                if not begun.done:
+                    self._journal.forget(begun.erasure)
+                raise
 
     def resume(self) -> list[ErasureReport]:
         """Finish the erasures that were cut, as far as they can be now.
@@ -146,7 +156,7 @@ class Eraser:
         for erasure in self._journal.unfinished():
             try:
                 finished.append(self._finish(erasure, key))
-            except FeatureStoreError as error:
+            except (FeatureStoreError, lineage.LineageError) as error:
                 _log.warning("erasure %s cannot be finished yet: %s", erasure.erasure, error)
         return finished
 
@@ -177,6 +187,9 @@ class Eraser:
             "holders": self._holders,
             "exposure": self._exposure,
         }
+        if not erasure.done:
+            self.on_step("begin")
+            self._begin(erasure, key)
         for name, step in steps.items():
             if name not in erasure.done:
                 self.on_step(name)
@@ -192,6 +205,27 @@ class Eraser:
             if entry.number == erasure.number:
                 return entry
         return self.registry.get(erasure.group)
+
+    def _begin(self, erasure: Erasure, key: SigningKey) -> None:
+        """Record that an erasure begins: what is erased can be told of only where this is."""
+        begun = self._action(
+            erasure.erasure,
+            "InProgress",
+            group=erasure.group,
+            identifiers=[identifier_hash(key, erasure.group, text) for text in erasure.identifiers],
+        )
+        try:
+            self.graph().record(
+                [begun],
+                [(group_entity(erasure.group), begun, "ContributedTo")],
+                kind="ErasureStarted",
+                event_uid=f"erasure-{erasure.erasure}-begun",
+            )
+        except lineage.LineageError as error:
+            raise lineage.RecordingFailed(
+                f"Erasure of {len(erasure.identifiers):,} identifiers of {erasure.group}: its "
+                f"start could not be recorded, so nothing is erased: {error}"
+            ) from error
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -360,23 +394,27 @@ class Eraser:
 
     def _record(self, report: ErasureReport, entry: Registered) -> None:
         document = report.document
-        done = lineage.action(
-            "Erasure",
-            f"erasure-{report.erasure[:12]}",
-            state="Completed",
-            properties={
-                "erasure": report.erasure,
-                "group": entry.group.name,
-                "identifiers": [one["hash"] for one in document["identifiers"]],
-                "rows": report.rows,
-                "report_digest": document["digest"],
-            },
+        done = self._action(
+            report.erasure,
+            "Completed",
+            group=entry.group.name,
+            identifiers=[one["hash"] for one in document["identifiers"]],
+            rows=report.rows,
+            report_digest=document["digest"],
         )
         self.graph().record(
             [done],
             [(group_entity(entry.group.name), done, "ContributedTo")],
             kind="Erasure",
             event_uid=f"erasure-{report.erasure}",
+        )
+
+    def _action(self, erasure: str, state: str, **properties: Any) -> lineage.Entity:
+        return lineage.action(
+            "Erasure",
+            f"erasure-{erasure[:12]}",
+            state=state,
+            properties={"erasure": erasure, **properties},
         )
 
 

@@ -134,6 +134,7 @@ def maintain(
     zorder: bool = True,
     flushes_paused: Callable[[], AbstractContextManager[None]],
     pause: Callable[[str], bool] | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> MaintenanceReport:
     """Rewrite what is worth it, write a checkpoint, and delete files that no version needs.
 
@@ -149,6 +150,8 @@ def maintain(
         zorder: whether to sort by the identifier.
         flushes_paused: holds off the flusher, while files are deleted that it may be writing.
         pause: called with the name of each step before it is taken; False ends the maintenance.
+        begin: called before each change of the table's files or versions; what it raises keeps the
+            change from being made. A checkpoint of the log is none.
 
     Raises:
         InvalidRequest: the retention is negative.
@@ -166,16 +169,17 @@ def maintain(
         for batch in _batches(_plan(before, zorder=zorder)):
             if not go_on("rewrite"):
                 break
+            begin()
             _rewrite(table, batch, identifier)
             dates += len(batch)
         opened = _reopened(table)
         if go_on("checkpoint"):
-            _keep_log(table, retention, flushes_paused)
+            _keep_log(table, retention, flushes_paused, begin)
             opened = _reopened(table)
             if dates or int(opened.version()) % _CHECKPOINT_COMMITS == 0:
                 opened.create_checkpoint()
                 opened.cleanup_metadata()
-        removed = _vacuum(table, retention, flushes_paused) if go_on("vacuum") else 0
+        removed = _vacuum(table, retention, flushes_paused, begin) if go_on("vacuum") else 0
         opened = _reopened(table)
         after = _files(table, opened)
     except (DeltaError, OSError) as error:
@@ -313,6 +317,7 @@ def _keep_log(
     table: DeltaOfflineTable,
     retention: dt.timedelta,
     flushes_paused: Callable[[], AbstractContextManager[None]],
+    begin: Callable[[], None],
 ) -> None:
     """Let the log tell of removed files, and of versions, as long as these can be read.
 
@@ -328,6 +333,7 @@ def _keep_log(
         return wanted.items() <= said.items()
 
     if not is_said():
+        begin()
         with flushes_paused():  # an append cannot pass a change of the table's properties
             _retried(lambda: _reopened(table).alter.set_table_properties(wanted))
 
@@ -336,6 +342,7 @@ def _vacuum(
     table: DeltaOfflineTable,
     retention: dt.timedelta,
     flushes_paused: Callable[[], AbstractContextManager[None]],
+    begin: Callable[[], None],
 ) -> int:
     """Delete files that no version within the retention has; return how many."""
     removed: list[str] = []
@@ -354,6 +361,7 @@ def _vacuum(
         # It names files again that an earlier one has deleted, and it is two commits.
         there = table.present().intersection(map(unquote, opened.vacuum(dry_run=True, **options)))
         if there:
+            begin()
             opened.vacuum(dry_run=False, **options)
             removed.extend(there)
 

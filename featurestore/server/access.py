@@ -27,6 +27,7 @@ from featurestore.server.answer import CALLER
 from featurestore.server.registrar import Registrar
 from featurestore.window import WindowedGroup
 from featurestore.wire_dataset import manifest_features, read_manifest
+from lineage.errors import LineageError
 
 __all__ = ["ACTIONS", "Access", "Entries", "action_and_resources", "guarded_by"]
 
@@ -1037,7 +1038,7 @@ def _audited(
     except (asyncio.CancelledError, GeneratorExit):
         code = grpc.StatusCode.CANCELLED.name
         raise
-    except FeatureStoreError as error:
+    except (FeatureStoreError, LineageError) as error:
         # A denied call has its line already.
         code = "" if isinstance(error, AccessDenied) else error.code
         raise

@@ -12,6 +12,7 @@ import grpc
 
 from featurestore import wire
 from featurestore.errors import FeatureStoreError, InternalError, InvalidRequest
+from lineage.errors import LineageError
 from lineage.requestid import REQUEST_ID_KEY, new_request_id, request_id
 from lineage.trailer import fit_text
 
@@ -108,10 +109,10 @@ def broken(method: str, metadata: Iterable[tuple[str, Any]] | None = None) -> In
     )
 
 
-async def abort(context: Any, error: FeatureStoreError) -> NoReturn:
+async def abort(context: Any, error: FeatureStoreError | LineageError) -> NoReturn:
     """End a call with an error the client can raise again."""
     code = getattr(grpc.StatusCode, error.code, grpc.StatusCode.UNKNOWN)
-    await context.abort(code, fit_text(error.message), wire.error_metadata(error))
+    await context.abort(code, fit_text(str(error)), wire.error_metadata(error))
     raise AssertionError("abort never returns")
 
 
@@ -122,7 +123,7 @@ async def answer(context: Any, work: Callable[[], Awaitable[Any]], method: str) 
     """
     try:
         return await work()
-    except FeatureStoreError as error:
+    except (FeatureStoreError, LineageError) as error:
         await abort(context, error)
     except (grpc.aio.AbortError, asyncio.CancelledError):
         raise

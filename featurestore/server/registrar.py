@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from featurestore.errors import FeatureStoreError, InvalidRequest
 from featurestore.server.answer import CALLER, abort, authenticate, broken, request_id_of
 from featurestore.server.gate import Gate
+from lineage.errors import LineageError
 from lineage.requestid import request_id
 
 __all__ = ["Registrar", "malformed"]
@@ -116,7 +117,7 @@ class _Door:
         except (asyncio.CancelledError, GeneratorExit):
             status = "CANCELLED"
             raise
-        except FeatureStoreError as error:
+        except (FeatureStoreError, LineageError) as error:
             status = error.code
             raise
         except grpc.aio.AbortError:
@@ -179,7 +180,7 @@ def _single(door: _Door, handle: Any) -> Any:
         try:
             with door.passed(context):
                 return await handle(_readable(request), context)
-        except FeatureStoreError as error:
+        except (FeatureStoreError, LineageError) as error:
             await abort(context, error)
         except grpc.aio.AbortError:
             raise
@@ -197,7 +198,7 @@ def _several(door: _Door, handle: Any) -> Any:
                 async with contextlib.aclosing(replies):
                     async for reply in replies:
                         yield reply
-        except FeatureStoreError as error:
+        except (FeatureStoreError, LineageError) as error:
             await abort(context, error)
         except grpc.aio.AbortError:
             raise

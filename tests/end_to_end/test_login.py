@@ -30,6 +30,11 @@ POLICY = {
             "Resource": "*",
         },
         {"Effect": "Allow", "Action": ["sagemaker:Batch*"], "Resource": "*"},
+        {
+            "Effect": "Allow",  # a put of a file records itself
+            "Action": ["featureline:RecordLineage", "featureline:DescribeEntity"],
+            "Resource": "*",
+        },
         {"Sid": "NoJobs", "Effect": "Deny", "Action": "sagemaker:*Jobs", "Resource": "*"},
     ]
 }

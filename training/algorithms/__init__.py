@@ -16,6 +16,9 @@ from training.errors import AlgorithmNotFound, LibraryMissing, nearest
 __all__ = ["ALGORITHMS", "ENTRY_POINTS", "find_algorithm", "list_algorithms"]
 
 ALGORITHMS: Mapping[str, str] = {
+    "factorization-machines": (
+        "training.algorithms.tabular.factorization.learner:FactorizationMachines"
+    ),
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }

@@ -1,0 +1,1 @@
+"""Factorization Machines: pairwise interactions of sparse inputs through factors."""

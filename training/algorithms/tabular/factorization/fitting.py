@@ -1,0 +1,115 @@
+"""How a factorization machine is trained. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from training.algorithms.tabular.factorization.model import FactorizationModel
+from training.algorithms.tabular.factorization.module import FactorizationMachine
+from training.data import Dataset
+from training.errors import InvalidData
+from training.row_adam import RowAdam
+from training.run import Run
+from training.source import SparseRows
+from training.trainer import EarlyStopping, Moment, Plan, Trainer
+
+if TYPE_CHECKING:
+    from training.algorithms.tabular.factorization.learner import FactorizationMachines
+
+__all__ = ["fit"]
+
+
+def fit(
+    learner: FactorizationMachines, train: Dataset, run: Run, *, validation: Dataset | None
+) -> FactorizationModel:
+    """Train one machine."""
+    is_regressor = learner.predictor_type == "regressor"
+    module = FactorizationMachine(*_start(learner, train, run.seed, run.start))
+    module = module.to(torch.device(str(run.device)))
+    target = train.labels().astype(np.float32)
+    compute = functional.mse_loss if is_regressor else functional.binary_cross_entropy_with_logits
+
+    def loss(batch: tuple[torch.Tensor, ...], at: Moment) -> torch.Tensor:
+        indices, offsets, values, wanted = batch
+        return compute(module(indices, offsets, values), wanted)
+
+    def as_model() -> FactorizationModel:
+        return FactorizationModel(
+            train.inputs,
+            float(module.bias.detach().cpu()[0]),
+            module.linear.weight.detach().cpu().numpy()[:, 0].copy(),
+            module.factors.weight.detach().cpu().numpy().copy(),
+            learner.predictor_type,
+        )
+
+    held_out = None if validation is None else validation.csr(np.float64)
+
+    def evaluate() -> Mapping[str, float]:
+        if validation is None or held_out is None:
+            return {}
+        measured = learner.measured(validation.labels(), as_model().scores(held_out))
+        return {f"validation:{name}": value for name, value in measured.items()}
+
+    stopping = None
+    if validation is not None:
+        metric = "rmse" if is_regressor else "binary_classification_cross_entropy"
+        stopping = EarlyStopping(
+            metric=f"validation:{metric}", patience=learner.early_stopping_patience
+        )
+    plan = Plan(
+        epochs=learner.epochs,
+        batch_rows=learner.mini_batch_size,
+        optimizers=_optimizers(learner, module),
+        stopping=stopping,
+        identity={"hyperparameters": str(learner.values())},
+    )
+    source = SparseRows(train.csr(), target)
+    Trainer(module, source, loss, plan, run, evaluate=evaluate).fit()
+    return as_model()
+
+
+def _optimizers(
+    learner: FactorizationMachines, module: FactorizationMachine
+) -> list[torch.optim.Optimizer]:
+    options: dict[str, Any] = {
+        "eps": 1e-8 if learner.eps is None else learner.eps,
+        "clip": learner.clip_gradient,
+        "rescale": learner.rescale_grad,
+    }
+    return [
+        RowAdam([module.bias], lr=learner.bias_lr, weight_decay=learner.bias_wd, **options),
+        RowAdam(
+            [module.linear.weight], lr=learner.linear_lr, weight_decay=learner.linear_wd, **options
+        ),
+        RowAdam(
+            [module.factors.weight],
+            lr=learner.factors_lr,
+            weight_decay=learner.factors_wd,
+            **options,
+        ),
+    ]
+
+
+def _start(learner: FactorizationMachines, train: Dataset, seed: int, model: Any) -> Any:
+    """Return bias, weights and factors as they begin."""
+    if model is None:
+        order = np.random.default_rng([seed, train.width])
+        return (
+            learner.start("bias", (1,), order),
+            learner.start("linear", (train.width, 1), order),
+            learner.start("factors", (train.width, learner.num_factors), order),
+        )
+    fits = model.inputs == train.inputs and model.predictor_type == learner.predictor_type
+    if not fits or model.factors.shape[1] != learner.num_factors:
+        raise InvalidData(
+            "model: the model to go on from takes other columns, or has other factors or another "
+            f"predictor_type ({model.predictor_type}, {model.factors.shape[0]} columns, "
+            f"{model.factors.shape[1]} factors); train anew without it",
+            channel="model",
+        )
+    return np.array([model.bias], np.float32), model.linear[:, None], model.factors
