@@ -155,7 +155,8 @@ class Attempt:
                     ready = [key.data for key, _ in selector.select(_LOOK_S)]
                 else:
                     ready = []
-                    time.sleep(_LOOK_S / 10)
+                    # An algorithm's process is about to end; a script's has never more to say.
+                    time.sleep(_LOOK_S / (10 if self._order.program.reports else 2))
                 for process in ready:
                     self._take(process)
                     if not process.is_open:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from pathlib import Path
+from typing import Final, Self, final
 
 from training.device import cuda_device_count
 from training.run import available_cores
 from training.shape import invalid
 
 __all__ = ["Budget", "Demand", "Share"]
+
+_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 @final
@@ -62,10 +65,9 @@ class Budget:
     @classmethod
     def of_machine(cls) -> Self:
         """Everything that is here."""
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return cls(
             cores=available_cores(),
-            memory_mb=max(1, pages // (1 << 20)),
+            memory_mb=max(1, _memory_bytes() // (1 << 20)),
             gpus=cuda_device_count(),
         )
 
@@ -98,3 +100,13 @@ class Budget:
         if cores < wanted.cores or memory < wanted.memory_mb or len(gpus) < wanted.gpus:
             return None
         return Share(cores=wanted.cores, memory_mb=wanted.memory_mb, gpus=gpus)
+
+
+def _memory_bytes() -> int:
+    """What this process may use: the machine's memory, or less in a container with a limit."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = _LIMIT.read_text(encoding="ascii").strip()
+    except OSError:
+        return memory
+    return min(memory, int(limit)) if limit.isdigit() else memory

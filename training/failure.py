@@ -12,9 +12,8 @@ from typing import Final
 __all__ = ["explain", "oom_kills"]
 
 _FRAME: Final = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, in (?P<where>.+))?')
-_ERROR: Final = re.compile(
-    r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Stopped)\b(?::|$)"
-)
+_ERROR: Final = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
+_MESSAGE_LINES: Final = 3
 _TRACEBACK: Final = "Traceback (most recent call last)"
 _NO_SPACE: Final = "No space left on device"
 _HINTS: Final = (
@@ -140,19 +139,28 @@ def _ended(status: int, out_of_memory: bool) -> str:
 
 
 def _python_error(lines: Sequence[str]) -> tuple[str, str]:
-    """Return the last line of the last traceback, and where in the user's code it comes from."""
-    starts = [place for place, line in enumerate(lines) if _TRACEBACK in line]
-    start = starts[-1] if starts else 0
-    error, frames = "", []
-    for line in lines[start:]:
-        if frame := _FRAME.match(line):
-            frames.append(frame)
-        # Outside a traceback a line of this form is a message, not an exception that ended it.
-        elif _ERROR.match(line) and starts:
-            error = line.strip()
-    if not error:
+    """Return the exception of the last traceback, and where in the user's code it comes from."""
+    # A syntax error has a frame without the line above it.
+    starts = [n for n, line in enumerate(lines) if _TRACEBACK in line]
+    starts = starts or [n for n, line in enumerate(lines) if _FRAME.match(line)][:1]
+    if not starts:
         return "", ""
-    own = [f for f in frames if "site-packages" not in f["file"] and "<frozen" not in f["file"]]
+    trace = lines[starts[-1] :]
+    frames = [(n, frame) for n, line in enumerate(trace) if (frame := _FRAME.match(line))]
+    if not frames:
+        return "", ""
+    # The exception is the first line that is not indented behind the frames; its message may
+    # have more.
+    behind = [n for n in range(frames[-1][0], len(trace)) if _ERROR.match(trace[n])]
+    if not behind:
+        return "", ""
+    message = [line.strip() for line in trace[behind[0] : behind[0] + _MESSAGE_LINES]]
+    error = " ".join(line for line in message if line)
+    own = [
+        frame
+        for _, frame in frames
+        if "site-packages" not in frame["file"] and "<frozen" not in frame["file"]
+    ]
     if not own:
         return error, ""
     last = own[-1]

@@ -143,7 +143,7 @@ class ScriptProgram(Program):
             "program": self.script.program,
             "arguments": arguments(self.script.hyperparameters),
             "device": "cuda" if gpus else "cpu",
-            "pythonpath": os.environ.get("PYTHONPATH", ""),
+            "pythonpath": job.environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", "")),
         }
 
     def prepare(self, folder: JobFolder) -> None:

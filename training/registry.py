@@ -7,9 +7,10 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, final
@@ -76,6 +77,7 @@ _LATER_COLUMNS: Final = {
 }
 """Columns that tables of earlier versions lack."""
 _BUSY_TIMEOUT_S: Final = 30.0
+_SETTLE_S: Final = 1.0
 _ABANDONED: Final = (
     "the process that ran this job ended before the job did; submit it again under another name"
 )
@@ -108,6 +110,8 @@ class TrainingJobs:
         self._clock = clock
         self._lock = threading.RLock()
         self._path = self.home / "meta.db"
+        self._machine: Budget | None = None
+        self._settled = 0.0
         with self._errors():
             self.home.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
@@ -173,7 +177,8 @@ class TrainingJobs:
         with self._lock, self._errors():
             row = self._db.execute("SELECT * FROM training_budget").fetchone()
         if row is None:
-            return Budget.of_machine()
+            self._machine = self._machine or Budget.of_machine()
+            return self._machine
         return Budget(cores=row["cores"], memory_mb=row["memory_mb"], gpus=row["gpus"])
 
     def set_budget(self, budget: Budget) -> None:
@@ -191,6 +196,8 @@ class TrainingJobs:
         Jobs are admitted in the order of their submission, so that none waits for ever. A share is
         free again when its job has ended, however it did: the claim tells.
         """
+        if not self._may_be_next(name):
+            return None
         self._settle()
         budget = self.budget()
         with self._change() as db:
@@ -211,6 +218,25 @@ class TrainingJobs:
                     (share.cores, share.memory_mb, json.dumps(share.gpus), name),
                 )
             return share
+
+    def _may_be_next(self, name: str) -> bool:
+        """Whether no job waits before this one, seen without a lock: many may wait, and often ask.
+
+        Now and then it looks whether those before it are still there.
+        """
+        with self._lock, self._errors():
+            before = self._db.execute(
+                "SELECT 1 FROM training_job WHERE status IN ('InProgress', 'Stopping')"
+                " AND is_admitted = 0 AND number < ? LIMIT 1",
+                (self._row(name)["number"],),
+            ).fetchone()
+        if before is None:
+            return True
+        now = time.monotonic()
+        if now > self._settled + _SETTLE_S:
+            self._settled = now
+            self._settle()
+        return False
 
     def cores_in_use(self) -> int:
         """Count the cores of the jobs that were admitted and have not ended."""
@@ -260,14 +286,17 @@ class TrainingJobs:
             )
 
     def describe(self, name: str) -> TrainingJobDescription:
-        """Return what is known of a job.
+        """Return what is known of a job; the metrics of one that runs are those so far.
 
         Raises:
             TrainingJobNotFound: the message has the nearest name.
         """
         self._settle()
         with self._lock, self._errors():
-            return self._description(self._row(name))
+            known = self._description(self._row(name))
+        if known.status.is_final:
+            return known
+        return replace(known, final_metrics=_last_values(read_metrics(self.folder(name).metrics)))
 
     def list(
         self,
@@ -478,6 +507,11 @@ def _exists(name: str) -> TrainingJobExists:
     return TrainingJobExists(
         f"training job {name!r} exists already; choose another name", name=name
     )
+
+
+def _last_values(table: pa.Table) -> tuple[FinalMetric, ...]:
+    columns = (table[column].to_pylist() for column in ("name", "value", "time"))
+    return tuple({row[0]: FinalMetric(*row) for row in zip(*columns, strict=True)}.values())
 
 
 def _share(row: Any) -> Share:

@@ -77,7 +77,7 @@ def submit(
     program = find_program(job)
     jobs = TrainingJobs(home_of(store_or_home))
     try:
-        demand, threads = _demand(job, jobs)
+        demand, threads = _demand(job, jobs, len(program.hosts))
         claim = jobs.create(job, threads=threads, demand=demand)
     except BaseException:
         jobs.close()
@@ -185,7 +185,7 @@ def _with_absolute_paths(job: TrainingJob) -> TrainingJob:
     )
 
 
-def _demand(job: TrainingJob, jobs: TrainingJobs) -> tuple[Demand, int]:
+def _demand(job: TrainingJob, jobs: TrainingJobs, processes: int) -> tuple[Demand, int]:
     """Return what a job needs, and the threads of each of its hosts."""
     asked, budget = job.resource_config, jobs.budget()
     hosts = asked.instance_count
@@ -197,7 +197,7 @@ def _demand(job: TrainingJob, jobs: TrainingJobs) -> tuple[Demand, int]:
         Demand(
             cores=threads * hosts,
             memory_mb=asked.memory_mb * hosts,
-            gpus=0 if asked.device == "cpu" or numbered else hosts,
+            gpus=0 if asked.device == "cpu" or numbered else processes,
             gpu=int(numbered[1]) if numbered else None,
         ),
         threads,

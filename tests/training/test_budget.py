@@ -18,6 +18,7 @@ import training
 from tests.training.programs import MakeProgram, program_maker
 from training import (
     Budget,
+    MetricDefinition,
     RunningJob,
     StoppingCondition,
     TrainingJob,
@@ -145,6 +146,24 @@ def test_jobs_wait_for_their_turn_in_the_order_of_submission(
     (tmp_path / "three").touch()
     assert second.wait(20).status is TrainingJobStatus.COMPLETED
     assert third.wait(20).status is TrainingJobStatus.COMPLETED
+
+
+def test_the_metrics_of_a_running_job_are_told(
+    home: Path, make: MakeProgram, tmp_path: Path
+) -> None:
+    text = "print('loss=2')\nprint('loss=1')\n" + WAITING
+    found = MetricDefinition(name="loss", regex="loss=(.*)")
+    release = tmp_path / "release"
+    job = make(text, "telling", environment={"RELEASE": str(release)}, metric_definitions=[found])
+    running = submit(home, job)
+    deadline = time.monotonic() + 20
+    with TrainingJobs(home) as jobs:
+        while not (metrics := jobs.describe("telling").final_metrics):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert [(metric.name, metric.value) for metric in metrics] == [("loss", 1.0)]
+    release.touch()
+    assert running.wait(20).metrics == {"loss": 1.0}
 
 
 def test_a_waiting_job_stops_at_once_and_those_behind_it_go_on(home: Path, start: Start) -> None:

@@ -32,6 +32,16 @@ Traceback (most recent call last):
         ),
         (
             1,
+            TRACEBACK.format(error="shop.NoRows: none of\n  the shops\nhas rows\nbye"),
+            "shop.NoRows: none of the shops has rows (train.py, line 12, in main); the job's",
+        ),
+        (
+            1,
+            '  File "/x/code/train.py", line 1\n    def x(:\nSyntaxError: invalid syntax',
+            "SyntaxError: invalid syntax (train.py, line 1); the job's process ended with exit",
+        ),
+        (
+            1,
             TRACEBACK.format(error="KeyError: 'SM_CHANNEL_TEST'"),
             "KeyError: 'SM_CHANNEL_TEST' (train.py, line 12, in main); the job's process ended "
             "with exit status 1; give the job the channel that this variable names",
