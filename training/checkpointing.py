@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from training.errors import InvalidData
 
@@ -20,9 +20,10 @@ _PART: Final = ".part"
 class CheckpointCopy:
     """Keeps a folder that outlives the job like the job's own folder of checkpoints.
 
-    A file is complete when it did not change between two looks. It is written beside its name and
-    renamed, so what is kept is always whole. Files that a job deletes stay kept; those that others
-    add while it runs are not brought in.
+    A file is complete when it did not change between two looks, or has taken another's place: a
+    checkpoint that is renamed over the last one may never stay for long. It is copied beside its
+    name and renamed, so what is kept is always whole. Files that a job deletes stay kept; those
+    that others add while it runs are not brought in.
 
     Args:
         local: the job's folder.
@@ -32,8 +33,8 @@ class CheckpointCopy:
     def __init__(self, local: Path, kept: Path) -> None:
         self._local = local
         self._kept = kept
-        self._seen: dict[Path, tuple[int, int]] = {}
-        self._copied: dict[Path, tuple[int, int]] = {}
+        self._seen: dict[Path, _State] = {}
+        self._copied: dict[Path, _State] = {}
         self._looked = 0.0
 
     def restore(self) -> int:
@@ -77,11 +78,12 @@ class CheckpointCopy:
                 continue  # The job replaced or deleted it meanwhile.
             if self._copied.get(file) == state:
                 continue
-            if final or self._seen.get(file) == state:
+            before = self._seen.get(file)
+            if final or before == state or (before is not None and before.inode != state.inode):
                 self._copy(file, state)
             self._seen[file] = state
 
-    def _copy(self, file: Path, state: tuple[int, int]) -> None:
+    def _copy(self, file: Path, state: _State) -> None:
         to = self._kept / file.relative_to(self._local)
         part = to.with_name(to.name + _PART)
         try:
@@ -103,6 +105,12 @@ class CheckpointCopy:
             ) from error
 
 
-def _state(file: Path) -> tuple[int, int]:
+class _State(NamedTuple):
+    inode: int
+    size: int
+    changed_ns: int
+
+
+def _state(file: Path) -> _State:
     found = file.stat()
-    return found.st_size, found.st_mtime_ns
+    return _State(found.st_ino, found.st_size, found.st_mtime_ns)

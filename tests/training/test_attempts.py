@@ -171,6 +171,11 @@ def test_a_checkpoint_is_kept_when_it_is_complete(tmp_path: Path) -> None:
     assert look() == set()
     assert look() == {"deep/1"}
     assert (kept / "deep" / "1").read_text() == "whole!"
+    # One that is renamed over it is whole, however soon the next one comes.
+    (local / "new.part").write_text("renamed")
+    (local / "new.part").replace(local / "deep" / "1")
+    look()
+    assert (kept / "deep" / "1").read_text() == "renamed"
     (local / "deep" / "1").unlink()
     (local / "2").write_text("last")
     (local / "3.part").write_text("a part")
@@ -180,7 +185,7 @@ def test_a_checkpoint_is_kept_when_it_is_complete(tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     assert CheckpointCopy(fresh, kept).restore() == 2
-    assert (fresh / "deep" / "1").read_text() == "whole!"
+    assert (fresh / "deep" / "1").read_text() == "renamed"
 
 
 def test_what_did_not_change_is_not_copied_again(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from training import (
     TrainingJobStatus,
     load_model,
     replay,
+    submit,
     train,
 )
 from training.artifact import MANIFEST
@@ -337,6 +338,39 @@ def test_a_stopped_program_is_told_and_what_it_left_is_collected(run_script: Run
     assert result.failure_reason == "the job ran longer than MaxRuntimeInSeconds=1"
     assert result.model is not None
     assert (result.model / "weights").read_text() == "so far"
+
+
+def test_no_process_is_left_behind(home: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import signal, subprocess, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(subprocess.Popen(['sleep', '60']).pid)\n"
+        "time.sleep(60)\n"
+    )
+    job = TrainingJob(
+        training_job_name="stubborn-1",
+        algorithm_name="script",
+        hyper_parameters=script_hyperparameters(tmp_path / "train.py"),
+        input_data_config=[Channel(channel_name="train", path=str(data))],
+        resource_config=ResourceConfig(threads=1, device="cpu"),
+    )
+    running = submit(home, job, stop_grace_s=0.2)
+    with TrainingJobs(home) as jobs:
+        child = next(line for line in jobs.logs("stubborn-1", follow=True))
+    assert is_alive(int(child))
+    running.stop()
+    assert running.wait(20).status is TrainingJobStatus.STOPPED
+    deadline = time.monotonic() + 10
+    while is_alive(int(child)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(process: int) -> bool:
+    state = subprocess.run(
+        ["ps", "-o", "state=", "-p", str(process)], capture_output=True, text=True, check=False
+    )
+    return state.stdout.strip() not in ("", "Z")
 
 
 # -- refused before it is started -------------------------------------------------------------
