@@ -16,9 +16,9 @@ class RowAdam(torch.optim.Optimizer):
     """Adam that touches only the rows of a table that have a gradient.
 
     Gradients are sparse, as `torch.nn.functional.embedding(…, sparse=True)` gives them, or dense
-    for small parameters. A row's moments decay only when it is looked up (lazy Adam), and so does the
-    row itself, by decoupled weight decay. On the CPU the moments of rows that were never looked up
-    take no memory.
+    for small parameters. A row's moments decay only when it is looked up (lazy Adam), and so does
+    the row itself, by decoupled weight decay. On the CPU the moments of rows that were never looked
+    up take no memory.
 
     Args:
         parameters: tables of (rows, size), or parameters with dense gradients.
@@ -34,7 +34,7 @@ class RowAdam(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[torch.nn.Parameter],
+        parameters: Iterable[torch.Tensor],
         *,
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),

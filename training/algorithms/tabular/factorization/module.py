@@ -49,5 +49,5 @@ class FactorizationMachine(torch.nn.Module):
 
 
 def _table(rows: Array) -> torch.nn.Embedding:
-    weight = torch.from_numpy(rows.copy())
-    return torch.nn.Embedding(*weight.shape, sparse=True, _weight=weight)
+    count, size = rows.shape
+    return torch.nn.Embedding(count, size, sparse=True, _weight=torch.from_numpy(rows.copy()))
