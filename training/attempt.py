@@ -83,6 +83,7 @@ class Attempt:
         self._scanners: list[LogScanner] = []
         self._pipes: list[Pipe] = []
         self._sealed = self._refused = self._left = False
+        self._first = ""
         self._killed = oom_kills()
 
     def run(self, bring: Callable[[], None], open_pipes: Callable[[], list[Pipe]]) -> Ended:
@@ -166,6 +167,8 @@ class Attempt:
                     if process.status is not None:
                         self._take(process)
                         running.remove(process)
+                        if process.status != 0:
+                            self._first = self._first or process.name
                 self._steer(running)
 
     def _take(self, process: HostProcess) -> None:
@@ -190,7 +193,7 @@ class Attempt:
             self._end(running, HostProcess.kill)
         elif not self._standing.is_ending and self._standing.should_stop():
             self._end(running, HostProcess.terminate)
-        elif any(p.status for p in self._processes if p not in running):
+        elif self._first and not self._standing.is_ending:
             # One host has failed, so the others would wait for it for ever.
             self._end(running, HostProcess.kill)
 
@@ -230,11 +233,9 @@ class Attempt:
         )
 
     def _failed(self, statuses: Mapping[str, int]) -> str:
-        """The host whose end explains the others': the first that ended by itself and not well."""
-        told = [name for name, status in statuses.items() if self._folder.host(name).failure()]
-        failed = [name for name, status in statuses.items() if status > 0]
-        killed = [name for name, status in statuses.items() if status != 0]
-        return next(iter([*told, *failed, *killed, *statuses]))
+        """The host whose end explains the others': one that says why, else the first to fail."""
+        told = [name for name in statuses if self._folder.host(name).failure()]
+        return next(iter([*told, *([self._first] if self._first else []), *statuses]))
 
 
 def _free_port() -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pyarrow as pa
@@ -76,7 +77,7 @@ def list_(status: str | None, home: Path | None, connect: str | None, as_json: b
         {
             "job": entry["TrainingJobName"],
             "algorithm": entry["AlgorithmSpecification"]["AlgorithmName"],
-            "status": entry["TrainingJobStatus"],
+            "status": _status(entry),
             "created": entry["CreationTime"],
         }
         for entry in found
@@ -192,6 +193,12 @@ def stop(name: str, home: Path | None, connect: str | None, as_json: bool) -> No
     with _known_jobs(home, connect) as known:
         known.stop(name)
     emit({"stopping": name}, as_json=as_json, text=f"{name}: asked to stop")
+
+
+def _status(entry: dict[str, Any]) -> str:
+    """Return the status, with what the job is doing where that says more."""
+    status, doing = str(entry["TrainingJobStatus"]), str(entry["SecondaryStatus"])
+    return f"{status} ({doing})" if status == "InProgress" else status
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 import lineage
 from tests.training.programs import MakeProgram, program_maker
-from training import Channel, TrainingJob, TrainingJobs, TrainingJobStatus, train
+from training import Channel, TrainingJob, TrainingJobs, TrainingJobStatus, submit, train
 from training.artifact import open_model
 from training.downloading import Download
 from training.errors import InvalidData
@@ -113,6 +113,28 @@ def test_a_host_that_fails_ends_the_others(home: Path, make: MakeProgram) -> Non
     result = train(home, make(text, "hosts-2", hosts=2))
     assert result.status is TrainingJobStatus.FAILED
     assert result.failure_reason.startswith("algo-2: ValueError: here (train.py, line 2)")
+
+
+def test_a_host_that_stops_sooner_does_not_end_the_others(home: Path, make: MakeProgram) -> None:
+    text = (
+        "import os, signal, sys, time\n"
+        "def stop(number, frame):\n"
+        "    time.sleep(0.3)\n"
+        "    open(os.environ['SM_MODEL_DIR'] + '/saved', 'w').close()\n"
+        "    sys.exit(0)\n"
+        "if os.environ['RANK'] == '0': signal.signal(signal.SIGTERM, stop)\n"
+        "print('up')\n"
+        "time.sleep(60)\n"
+    )
+    running = submit(home, make(text, "hosts-3", hosts=2))
+    with TrainingJobs(home) as jobs:
+        lines = jobs.logs("hosts-3", follow=True)
+        assert sorted([next(lines), next(lines)]) == ["algo-1: up", "algo-2: up"]
+    running.stop()
+    result = running.wait(20)
+    assert result.status is TrainingJobStatus.STOPPED
+    assert result.model is not None
+    assert (result.model / "saved").is_file()
 
 
 def test_a_piped_channel_comes_anew_in_each_epoch(
