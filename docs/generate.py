@@ -1,4 +1,4 @@
-"""Write what comes from the code: the command line, the metrics, the algorithms' hyperparameters."""
+"""Write what comes from the code: commands, metrics, the hyperparameters of algorithms."""
 
 from __future__ import annotations
 

@@ -149,14 +149,9 @@ def plan_collection(
             ("table", "FeatureGroupVersion"),
         )
     }
-    roots = dict.fromkeys(keep, "named to be kept") | gc.in_use(graph)
     limit = (now or dt.datetime.now(dt.UTC)) - older_than
-    age = f"younger than {_days(older_than)}"
-    for several in (entities["model"], entities["dataset"], entities["job"]):
-        for entity in several:
-            if entity.state != DELETED and entity.modified and entity.modified > limit:
-                roots.setdefault(entity.uid, age)
-    needed = gc.needed(graph, roots)
+    used = gc.in_use(graph, since=limit, why=f"younger than {_days(older_than)}")
+    needed = gc.needed(graph, used | dict.fromkeys(keep, "named to be kept"))
     home = store.home.resolve()
     items: list[Item] = []
     if "model" in chosen:

@@ -83,6 +83,7 @@ from featurestore.provenance import (
     recorded_work,
     recorded_work_that_begins,
     table_change,
+    versions_in_use,
 )
 from featurestore.rebuild import rebuild
 from featurestore.record import Delete, Put
@@ -952,6 +953,7 @@ class EmbeddedStore(FeatureStore):
         """
         maintenance.check_retention(retention)
         entry = self._with_offline(group)
+        table = self.offline_table(entry)
         with (
             recorded_work_that_begins(
                 lambda: self.graph, "Maintenance", group, retention_s=retention.total_seconds()
@@ -959,12 +961,13 @@ class EmbeddedStore(FeatureStore):
             self._flusher.maintaining(entry.number),
         ):
             report = maintenance.maintain(
-                self.offline_table(entry),
+                table,
                 group,
                 identifier=entry.group.record_identifier,
                 retention=retention,
                 zorder=zorder,
                 flushes_paused=lambda: self._flusher.paused(entry.number),
+                pinned=lambda: versions_in_use(self.graph, table.uri, younger_than=retention),
                 pause=pause,
                 begin=work.begin,
             )

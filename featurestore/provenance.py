@@ -23,6 +23,7 @@ from featurestore.offline.base import Snapshot
 from featurestore.offline.changes_between import changes_between
 from featurestore.registry import Registered, is_disk_full
 from featurestore.window import WindowedGroup
+from lineage import gc
 from lineage.sagemaker import feature_group_pipeline
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "recorded_work",
     "recorded_work_that_begins",
     "table_change",
+    "versions_in_use",
 ]
 
 
@@ -92,6 +94,35 @@ def table_change(a: lineage.Entity, b: lineage.Entity) -> lineage.DataChange | N
             for commit in change.commits
         ),
     )
+
+
+def versions_in_use(graph: lineage.Graph, uri: str, *, younger_than: dt.timedelta) -> list[int]:
+    """Find the versions of a table that a replay of what is in use reads.
+
+    In use is what `lineage.gc.in_use` names, and all that it comes from.
+
+    Args:
+        graph: that has the datasets which were built from the table.
+        uri: of the table.
+        younger_than: models, datasets and jobs younger than this are in use, too; >= 0.
+
+    Raises:
+        StoreUnavailable: the graph cannot be read.
+
+    Cost: none where no dataset has read the table; else it grows with what is in use.
+    """
+    with _explained():
+        read = {
+            entity.uid: version
+            for entity in graph.find(type="FeatureGroupVersion", source_uri=uri)
+            if isinstance(version := entity.properties.get("table_version"), int)
+        }
+        if not read:
+            return []
+        now = dt.datetime.now(dt.UTC)
+        since = now - min(younger_than, now - dt.datetime.min.replace(tzinfo=dt.UTC))
+        needed = gc.needed(graph, gc.in_use(graph, since=since))
+    return sorted({version for uid, version in read.items() if uid in needed})
 
 
 @contextmanager
@@ -243,12 +274,16 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
     )
     # By these SageMaker's feature processors find the group.
     created = dt.datetime.fromtimestamp(entry.created_us / 1e6, dt.UTC)
-    pipeline, version = feature_group_pipeline(group.name, created)
+    pipeline, version = feature_group_pipeline(group.name, created, entry.version)
+    # With the group itself a feature processor connects them, once there is one.
+    links = [(pipeline, version, "AssociatedWith")]
+    if entry.version > 1:
+        _, before = feature_group_pipeline(group.name, created, entry.version - 1)
+        links.append((before, version, "DerivedFrom"))
     with _explained():
         graph.record(
             [entity, pipeline, version],
-            # With the group itself a feature processor connects them, once there is one.
-            [(pipeline, version, "AssociatedWith")],
+            links,
             kind="FeatureGroupVersion",
             aliases=[(made, entity)],
         )

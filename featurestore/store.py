@@ -969,6 +969,7 @@ class FeatureStore(ABC):
         """Rewrite the small files of a group's offline table, and delete files no version needs.
 
         Others put, flush and read meanwhile. A second maintenance right after finds nothing to do.
+        Versions that a replay of something in use needs stay readable: see `lineage.gc.in_use`.
 
         Args:
             group: the feature group.

@@ -48,6 +48,7 @@ from lineage.errors import (
 from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` is the front door
 from lineage.home import open_home, replay_spool, spool_of
 from lineage.log import LogReport
+from lineage.number import metrics_of, parameters_of
 from lineage.proof import GrowthProof, Proof
 from lineage.query import Direction
 from lineage.questions import (
@@ -150,6 +151,8 @@ __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     "start_run",
     "ActiveRun",
     "metric_history",
+    "metrics_of",
+    "parameters_of",
     "compare",
     "runs_of",
     "mark_run",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +13,13 @@ from lineage.content import as_artifact
 from lineage.entity import JSON, Entity, Kind, amended, artifact, derived_uid, trial_component
 from lineage.errors import EntityNotFound, InvalidEntity
 from lineage.log import new_uid, now_us
+from lineage.number import (
+    as_number,
+    as_step,
+    kept_number,
+    metrics_of,
+    parameters_of,
+)
 from lineage.recorder import Recorder, RecordsLineage
 from lineage.run import Run
 from lineage.track import TrackedRun, default_graph, parent_properties, running
@@ -27,7 +33,6 @@ _SERIES: Final = "MetricSeries"
 # A series is written when it has so many points, or is so old, and at the end.
 _POINTS: Final = 1_000
 _FLUSH_S: Final = 10.0
-_NOT_JSON: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 @final
@@ -66,7 +71,7 @@ class ActiveRun:
         return self._recorder.entity
 
     def log_parameter(self, name: str, value: object) -> None:
-        """Set a parameter, a JSON value.
+        """Set a parameter, a JSON value; `lineage.parameters_of` gives it back, NaN included.
 
         Raises:
             InvalidEntity: the value is not JSON.
@@ -83,15 +88,19 @@ class ActiveRun:
         """Log a metric. With a step it is a point of a series, kept whole; the last counts.
 
         Points are written some thousands at a time: a point costs microseconds.
+
+        Raises:
+            InvalidEntity: it is no number, or beyond the greatest float.
         """
-        number = float(value)
+        where = f"{self.name}: metric {name!r}"
+        number = as_number(value, where)
+        at = None if step is None else as_step(step, where)
         with self._lock:
-            self._recorder.metric(name, number, step=step)
-            if step is None:
+            self._recorder.metric(name, number, step=at)
+            if at is None:
                 return
-            shown = number if math.isfinite(number) else _NOT_JSON.get(number, "NaN")
             points = self._series.setdefault(name, [])
-            points.append((int(step), shown, now_us()))
+            points.append((at, kept_number(number), now_us()))
             if len(points) >= _POINTS or time.monotonic() - self._flushed >= _FLUSH_S:
                 self.flush()
 
@@ -205,7 +214,7 @@ def start_run(
 ) -> ActiveRun:
     """Begin a run to log parameters, metrics, inputs and outputs to; enter it with `with`.
 
-    A run inside another names it as its parent.
+    A run inside another, or in a thread that the other started, names it as its parent.
 
     Args:
         name: of the run, for people: each call is a run of its own; by default a new one.
@@ -371,10 +380,8 @@ def runs_of(graph: Any, experiment: str) -> list[Entity]:
 
 def _values(entity: Entity) -> list[tuple[str, str, str]]:
     found = [("state", "state", entity.state)]
-    for what, name in (("parameter", "parameters"), ("metric", "metrics")):
-        values = entity.properties.get(name)
-        if isinstance(values, Mapping):
-            found += [(what, key, str(value)) for key, value in values.items()]
+    for what, values in (("parameter", parameters_of(entity)), ("metric", metrics_of(entity))):
+        found += [(what, key, str(value)) for key, value in values.items()]
     return found
 
 

@@ -260,6 +260,7 @@ def filter_to_message(wanted: Filter) -> pb.EntityFilter:
         kinds=sorted(_KINDS[kind] for kind in wanted.kinds),
         types=sorted(wanted.types),
         states=sorted(wanted.states),
+        uris=sorted(wanted.uris),
         properties_json=to_json(wanted.properties) if wanted.properties else "",
     )
     for name in _TIMES:
@@ -280,6 +281,7 @@ def filter_arguments(message: pb.EntityFilter) -> dict[str, Any]:
         "kinds": [kind_from_message(kind) for kind in message.kinds],
         "types": list(message.types),
         "states": list(message.states),
+        "uris": list(message.uris),
     }
     if message.properties_json:
         try:

@@ -8,11 +8,12 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from lineage.digest import file_digest
-from lineage.entity import JSON, Entity, artifact
+from lineage.entity import JSON, Entity, artifact, derived_uid
 
 _MAX_DIFF_BYTES = 64 * 1024
 _MAX_UNTRACKED = 50
@@ -66,7 +67,7 @@ def environment_artifacts() -> tuple[Entity, ...]:
     found = [
         artifact(
             "Environment",
-            f"environment:{digest}",
+            _environment_uri(digest),
             content_hash=digest,
             name=f"environment {digest[:12]}",
             properties={"python_version": platform.python_version(), "packages": packages},
@@ -78,13 +79,33 @@ def environment_artifacts() -> tuple[Entity, ...]:
         found.append(
             artifact(
                 "CodeDiff",
-                f"code:{commit}",
+                _diff_uri(commit),
                 content_hash=str(diff),
                 name=f"changes on {commit[:12]}",
                 properties={"commit": commit, "code_diff": _diff_text(), "digest": diff},
             )
         )
     return tuple(found)
+
+
+def named_artifacts(properties: Mapping[str, object]) -> list[str]:
+    """The uids of what the properties of a job name by digest: see `environment_artifacts`."""
+    digest, diff = properties.get("environment_digest"), properties.get("code_diff_digest")
+    found = []
+    if isinstance(digest, str) and digest:
+        found.append(artifact("Environment", _environment_uri(digest), content_hash=digest))
+    if isinstance(diff, str) and diff:
+        commit = str(properties.get("code_version"))
+        found.append(artifact("CodeDiff", _diff_uri(commit), content_hash=diff))
+    return [derived_uid(one) for one in found]
+
+
+def _environment_uri(digest: str) -> str:
+    return f"environment:{digest}"
+
+
+def _diff_uri(commit: str) -> str:
+    return f"code:{commit}"
 
 
 def _environment_digest() -> str:

@@ -22,6 +22,7 @@ class Filter:
         kinds: any of these; empty for all.
         types: any of these; empty for all.
         states: any of these; empty for all.
+        uris: the source uri begins like any of these; empty for all.
         properties: any of these pairs, as SageMaker has it; empty for all. A name with dots
             looks into nested values, and facets are looked into behind the properties.
             Numbers are compared as numbers, also when one side is text.
@@ -34,6 +35,7 @@ class Filter:
     kinds: frozenset[Kind] = frozenset()
     types: frozenset[str] = frozenset()
     states: frozenset[str] = frozenset()
+    uris: frozenset[str] = frozenset()
     properties: Mapping[str, JSON] = field(default_factory=dict, hash=False)
     created_after: int | None = None
     created_before: int | None = None
@@ -56,6 +58,8 @@ class Filter:
         if self.types and entity.type not in self.types:
             return False
         if self.states and entity.state not in self.states:
+            return False
+        if self.uris and not entity.source_uri.startswith(tuple(self.uris)):
             return False
         if not self.has_times(entity):
             return False
@@ -90,6 +94,7 @@ def as_filter(
     kinds: Collection[Kind | str] | None = None,
     types: Collection[str] | None = None,
     states: Collection[str] | None = None,
+    uris: Collection[str] | None = None,
     properties: Mapping[str, JSON] | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
@@ -108,6 +113,7 @@ def as_filter(
         frozenset(map(as_kind, _several(kinds))),
         frozenset(_several(types)),
         frozenset(_several(states)),
+        frozenset(_several(uris)),
         dict(properties or {}),
         _time(created_after, "created_after"),
         _time(created_before, "created_before"),

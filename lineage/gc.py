@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, final
 
 from lineage.association import AssociationType
 from lineage.entity import Entity, Kind
+from lineage.environment import named_artifacts
 from lineage.errors import EntityNotFound
 from lineage.graph import Graph
+from lineage.store import View
 
 KEEP_TAG: Final = "keep"
 """Whoever tags an entity so wants it, and all that it comes from, to stay."""
@@ -17,6 +20,8 @@ KEEP_TAG: Final = "keep"
 _ENDED: Final = frozenset({"Deleted", "OutOfService", "Failed", "Stopped", "Completed"})
 _REFUSED: Final = frozenset({"Rejected", "Refused", "Deleted"})
 _AT_ONCE: Final = 10_000
+_JOBS: Final = (Kind.TRIAL_COMPONENT, Kind.ACTION)
+_YOUNG: Final = ("Model", "DataSet", "TrainingJob")
 
 
 @final
@@ -52,7 +57,9 @@ def needed(graph: Graph, roots: Mapping[str, str]) -> Needed:
     """Find all that entities come from: what a replay of them needs.
 
     Every association counts but one: that a version of something was made from the version before
-    at the same place. A model that read version 7 of a table does not need version 6.
+    at the same place. A model that read version 7 of a table does not need version 6. And a job
+    needs what its properties, or those of one of its runs, name by digest: the packages that were
+    installed, and the changes of the code.
 
     Args:
         graph: to walk.
@@ -75,6 +82,11 @@ def needed(graph: Graph, roots: Mapping[str, str]) -> Needed:
         needed_by: dict[str, str] = {}
         frontier = list(uids)
         while frontier:
+            jobs = {node: known[node] for node in frontier if known[node].kind in _JOBS}
+            named = _named_by(view, jobs)
+            for uid in view.by_uid(named):
+                if uid not in roots:
+                    needed_by.setdefault(uid, named[uid])
             edges = []
             for first in range(0, len(frontier), _AT_ONCE):
                 edges += view.neighbours(frontier[first : first + _AT_ONCE], upstream=True)
@@ -90,11 +102,17 @@ def needed(graph: Graph, roots: Mapping[str, str]) -> Needed:
     return Needed(dict(roots), needed_by)
 
 
-def in_use(graph: Graph) -> dict[str, str]:
+def in_use(graph: Graph, *, since: datetime | None = None, why: str = "recent") -> dict[str, str]:
     """What the graph itself says is in use: uid → why.
 
     That is what is tagged `keep`, what was approved, an endpoint that was not taken down, and a job
     that runs.
+
+    Args:
+        graph: to look through.
+        since: models, datasets and training jobs that were recorded or changed after this time are
+            in use, too; None: their age does not count.
+        why: the reason for these.
     """
     roots: dict[str, str] = {}
     for entity in graph.tagged(KEEP_TAG):
@@ -108,7 +126,26 @@ def in_use(graph: Graph) -> dict[str, str]:
     for entity in graph.find(kind=Kind.TRIAL_COMPONENT):
         if entity.state in ("InProgress", "Stopping"):
             roots.setdefault(entity.uid, "a job that runs")
+    if since is not None:
+        for entity in (entity for young in _YOUNG for entity in graph.find(type=young)):
+            if entity.state != "Deleted" and entity.modified and entity.modified > since:
+                roots.setdefault(entity.uid, why)
     return roots
+
+
+def _named_by(view: View, jobs: Mapping[int, Entity]) -> dict[str, str]:
+    """What jobs and their runs name by digest: uid of the artifact → uid of the job."""
+    named: dict[str, str] = {}
+    for node, job in jobs.items():
+        said: Iterable[Mapping[str, object]] = (job.properties, *_of_runs(view, node))
+        for properties in said:
+            for uid in named_artifacts(properties):
+                named.setdefault(uid, job.uid)
+    return named
+
+
+def _of_runs(view: View, node: int) -> list[Mapping[str, object]]:
+    return [run.properties for run in view.runs(node)]
 
 
 def _is_history(source: Entity, destination: Entity, link: str) -> bool:

@@ -163,9 +163,9 @@ class Graph:
         are added to the earlier ones or replace them by name, of each facet the one of the
         greater rank stays, and kind, type and name stay. New content at a known source uri
         becomes the next version, with a DerivedFrom association from the version before; a new
-        artifact with bytes that are known at another uri is SameAs the oldest with them (content
-        hashes that are a SHA-256). An
-        association that is there already stays one.
+        artifact with bytes that are known at another place is SameAs the oldest of its type with
+        them (content hashes that are a SHA-256; of 64 bytes or more where `bytes` says how many;
+        places are paths and `scheme://` uris). An association that is there already stays one.
 
         Args:
             entities: to add or to merge.
@@ -281,6 +281,7 @@ class Graph:
         types: Collection[str] | None = None,
         kinds: Collection[Kind | str] | None = None,
         states: Collection[str] | None = None,
+        uris: Collection[str] | None = None,
         properties: Mapping[str, JSON] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
@@ -306,6 +307,7 @@ class Graph:
             types: entity types to return; None for all.
             kinds: kinds to return; None for all.
             states: states to return; None for all.
+            uris: beginnings of source uris to return, such as `s3://lake/`; None for all.
             properties: pairs of which any has to be there; dots in a name look into nested
                 values, and facets count too.
             created_after: created at or after this time.
@@ -338,6 +340,7 @@ class Graph:
                     kinds=kinds,
                     types=types,
                     states=states,
+                    uris=uris,
                     properties=properties,
                     created_after=created_after,
                     created_before=created_before,
@@ -361,6 +364,7 @@ class Graph:
         types: Collection[str] | None = None,
         kinds: Collection[Kind | str] | None = None,
         states: Collection[str] | None = None,
+        uris: Collection[str] | None = None,
         properties: Mapping[str, JSON] | None = None,
         through: Collection[AssociationType | str] | None = None,
         after: int | None = None,
@@ -377,6 +381,7 @@ class Graph:
             types: entity types to be told of; None for all.
             kinds: kinds to be told of; None for all.
             states: states to be told of; None for all.
+            uris: beginnings of source uris to be told of; None for all.
             properties: as for `query`.
             through: association types to walk along; None for all.
             after: sequence of the last match that was handled, to go on behind it: none is
@@ -401,7 +406,9 @@ class Graph:
             self._store,
             (start.uid or derived_uid(start)) if isinstance(start, Entity) else start,
             as_direction(direction),
-            wanted=as_filter(kinds=kinds, types=types, states=states, properties=properties),
+            wanted=as_filter(
+                kinds=kinds, types=types, states=states, uris=uris, properties=properties
+            ),
             through=frozenset(as_association_type(link).value for link in links),
             after=after,
         )
@@ -467,6 +474,7 @@ class Graph:
         types: Collection[str] | None = None,
         kinds: Collection[Kind | str] | None = None,
         states: Collection[str] | None = None,
+        uris: Collection[str] | None = None,
         properties: Mapping[str, JSON] | None = None,
         tags: Mapping[str, str | None] | None = None,
         source_uri: str | None = None,
@@ -485,6 +493,7 @@ class Graph:
             types: any of these, as the filters that follow are for `query`.
             kinds: any of these.
             states: any of these.
+            uris: begins like any of these.
             properties: any of these pairs.
             tags: all of these, of any value where it is None.
             source_uri: exactly this.
@@ -513,6 +522,7 @@ class Graph:
                 kinds=kinds,
                 types=types,
                 states=states,
+                uris=uris,
                 properties=properties,
                 created_after=created_after,
                 created_before=created_before,
@@ -596,6 +606,7 @@ class Graph:
         types: Collection[str] | None = None,
         kinds: Collection[Kind | str] | None = None,
         states: Collection[str] | None = None,
+        uris: Collection[str] | None = None,
         properties: Mapping[str, JSON] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
@@ -625,6 +636,7 @@ class Graph:
                 kinds=kinds,
                 types=types,
                 states=states,
+                uris=uris,
                 properties=properties,
                 created_after=created_after,
                 created_before=created_before,
@@ -643,6 +655,7 @@ class Graph:
         types: Collection[str] | None = None,
         kinds: Collection[Kind | str] | None = None,
         states: Collection[str] | None = None,
+        uris: Collection[str] | None = None,
         properties: Mapping[str, JSON] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
@@ -662,6 +675,7 @@ class Graph:
                 kinds=kinds,
                 types=types,
                 states=states,
+                uris=uris,
                 properties=properties,
                 created_after=created_after,
                 created_before=created_before,

@@ -32,7 +32,14 @@ from lineage.errors import EntityConflict, EntityNotFound, InvalidAssociation, I
 from lineage.store import View
 
 _SHA256 = re.compile("[0-9a-f]{64}")
-_NOTHING = bytes_digest(b"")
+# Of such a size different things have the same bytes: an empty list, a flag, a version.
+_LEAST_BYTES = 64
+# What is so short is known without its size being recorded.
+_TRIVIAL = {
+    bytes_digest(content)
+    for content in (b"", *(bytes([byte]) for byte in range(256)), b"{}", b"[]", b"{}\n", b"[]\n")
+}
+_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DERIVED_FROM = AssociationType.DERIVED_FROM.value
 _MAX_TAG_KEY, _MAX_TAG_VALUE, _MAX_ALIAS = 256, 1024, 4096
 
@@ -42,7 +49,8 @@ def resolve(draft: Draft, graph: View) -> tuple[Change, dict[str, Entity]]:
 
     New content at a known source uri gets the next version and a DerivedFrom
     association from the version before. A new artifact whose content hash, a SHA-256, is
-    known of another uri gets a SameAs association from the oldest that has it. Only reads.
+    known of another uri gets a SameAs association from the oldest of its type that has it, where
+    both are places and the content is no trifle. Only reads.
 
     Returns:
         What the event adds, and the entities that it touches as they were before it.
@@ -175,19 +183,18 @@ class _Resolution:
         self.associations[upstream.uid, downstream.uid, link.value] = None
 
     def tell_copies(self) -> None:
-        """Connect each new artifact with the oldest that has the same bytes.
+        """Connect each new artifact with the oldest of its type that has the same bytes.
 
         With that one alone: a thousand copies are a star, and not half a million associations.
         """
-        fresh: dict[str, list[Entity]] = {}
+        fresh: dict[tuple[str, str], list[Entity]] = {}
         for entity in self._new_artifacts.values():
-            content = entity.content_hash
-            if _SHA256.fullmatch(content) and content != _NOTHING:
-                fresh.setdefault(content, []).append(entity)
+            if _may_be_copied(entity):
+                fresh.setdefault((entity.content_hash, entity.type), []).append(entity)
         known = self._graph.same_content(fresh) if fresh else {}
         for content, copies in fresh.items():
             oldest = known.get(content) or copies[0]
-            for copy in copies:
+            for copy in copies if _may_be_copied(oldest) else ():
                 if copy.source_uri != oldest.source_uri:
                     self.associations[oldest.uid, copy.uid, AssociationType.SAME_AS.value] = None
 
@@ -330,6 +337,21 @@ class _Resolution:
 
     def _derive(self, older: Entity, newer: Entity) -> None:
         self.associations[older.uid, newer.uid, _DERIVED_FROM] = None
+
+
+def _may_be_copied(entity: Entity) -> bool:
+    """Whether equal bytes elsewhere say that something was copied.
+
+    So they do where an artifact lies somewhere: at a path or a `scheme://` uri. What is named
+    `dataset:…`, `memory:…` or `algorithm:…` is in no place.
+    """
+    content, uri = entity.content_hash, entity.source_uri
+    if not _SHA256.fullmatch(content) or content in _TRIVIAL:
+        return False
+    size = entity.properties.get("bytes")
+    if isinstance(size, int) and size < _LEAST_BYTES:
+        return False
+    return "://" in uri or not _HAS_SCHEME.match(uri)
 
 
 def _check_same(known: Entity, entity: Entity) -> None:

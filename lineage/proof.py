@@ -26,6 +26,7 @@ from lineage.query import located
 from lineage.store import LineageStore
 
 _FORM: Final = "featureline-lineage-proof-1"
+_TRIES: Final = 20
 _GROWTH_FORM: Final = "featureline-lineage-growth-1"
 
 
@@ -225,6 +226,12 @@ def checkpoint_now(store: LineageStore) -> Checkpoint:
     if before is not None and before.sequence == head.sequence:
         return before
     made = make_checkpoint(before, head.sequence, now_us(), store.hashes)
+    # The next event tells of a checkpoint at the end of the log, which may have moved meanwhile.
+    for _ in range(_TRIES):
+        end = store.head().sequence
+        if end == made.sequence:
+            break
+        made = make_checkpoint(made, end, now_us(), store.hashes)
     store.add_checkpoint(made)
     return made
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self, SupportsFloat, final
 from weakref import WeakKeyDictionary
@@ -22,6 +23,7 @@ from lineage.errors import (
     StoreUnavailable,
 )
 from lineage.log import new_uid, now_us
+from lineage.number import as_number, as_step, kept_number, tagged
 from lineage.run import Run
 
 if TYPE_CHECKING:
@@ -66,8 +68,6 @@ _OUTCOME = (
     *("metrics", "metric_summaries", "failure_reason", "ended_us", "code_version"),
     *("code_dirty", "code_diff_digest", "code_untracked"),
 )
-
-_NOT_JSON = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 class RecordsLineage(Protocol):
@@ -158,6 +158,8 @@ class Recorder:
         self._graph = graph
         self._actor = actor
         self._run = run_uid or new_uid()
+        # Threads that a job starts may name what they read and write.
+        self._lock = RLock()
         self._attempt = 1
         self._columns: list[tuple[Entity, tuple[ColumnEdge, ...], str]] = []
         self._running = False
@@ -216,21 +218,24 @@ class Recorder:
             InvalidAssociation: the entity is an experiment entity like the job, or the job.
             RecordingFailed: the job is not running.
         """
-        seen = self._see(entity)
-        self._connect(seen, self._entity, type)
-        self._inputs[seen.uid] = seen
-        return seen
+        with self._lock:
+            seen = self._see(entity)
+            self._connect(seen, self._entity, type)
+            self._inputs[seen.uid] = seen
+            return seen
 
     def output(self, entity: End, type: AssociationType | str = AssociationType.PRODUCED) -> Entity:
         """Name something that comes out of the job; as `input`, with the arrow reversed."""
-        seen = self._see(entity)
-        self._connect(self._entity, seen, type)
-        self._outputs[seen.uid] = seen
-        return seen
+        with self._lock:
+            seen = self._see(entity)
+            self._connect(self._entity, seen, type)
+            self._outputs[seen.uid] = seen
+            return seen
 
     def associate(self, source: End, destination: End, type: AssociationType | str) -> None:
         """Connect two other entities, or the job with one; errors as for `input`."""
-        self._connect(self._see(source), self._see(destination), type)
+        with self._lock:
+            self._connect(self._see(source), self._see(destination), type)
 
     def columns(self, destination: End, edges: Iterable[ColumnEdge], *, by: str = "") -> None:
         """Say which columns went into those of something that comes out of the job.
@@ -247,30 +252,42 @@ class Recorder:
             EntityNotFound: no entity has this uid.
             RecordingFailed: the job is not running.
         """
-        settled = tuple(replace(edge, source=self._side(edge.source)) for edge in edges)
-        self._columns.append((self._side(destination), settled, by or self._entity.uid))
+        with self._lock:
+            settled = tuple(replace(edge, source=self._side(edge.source)) for edge in edges)
+            self._columns.append((self._side(destination), settled, by or self._entity.uid))
 
     def parameter(self, name: str, value: object) -> None:
-        """Set a parameter, a JSON value."""
-        self._parameters[name] = plain_json(value, f"{self._where}: parameter {name!r}")
+        """Set a parameter, a JSON value; NaN and infinities are given back by `parameters_of`.
+
+        Raises:
+            InvalidEntity: the value is not JSON.
+        """
+        plain = plain_json(tagged(value), f"{self._where}: parameter {name!r}")
+        with self._lock:
+            self._parameters[name] = plain
 
     def metric(self, name: str, value: SupportsFloat, *, step: int | None = None) -> None:
         """Set a metric; the last value counts.
 
         With `step`, `metric_summaries` keeps the count, the least and the greatest finite
         value and the last step too. A number that JSON lacks is kept as text: `NaN`,
-        `Infinity`, `-Infinity`.
+        `Infinity`, `-Infinity`; `lineage.metrics_of` gives it back.
+
+        Raises:
+            InvalidEntity: it is no number, or beyond the greatest float.
         """
-        number = float(value)
-        is_finite = math.isfinite(number)
-        self._metrics[name] = number if is_finite else _NOT_JSON.get(number, "NaN")
-        if step is not None:
-            summary = self._summaries.setdefault(name, {"count": 0})
-            summary["count"] += 1
-            summary["last_step"] = int(step)
-            if is_finite:
-                summary["min"] = min(summary.get("min", number), number)
-                summary["max"] = max(summary.get("max", number), number)
+        where = f"{self._where}: metric {name!r}"
+        number = as_number(value, where)
+        at = None if step is None else as_step(step, where)
+        with self._lock:
+            self._metrics[name] = kept_number(number)
+            if at is not None:
+                summary = self._summaries.setdefault(name, {"count": 0})
+                summary["count"] += 1
+                summary["last_step"] = at
+                if math.isfinite(number):
+                    summary["min"] = min(summary.get("min", number), number)
+                    summary["max"] = max(summary.get("max", number), number)
 
     def property(self, name: str, value: object) -> None:
         """Set any other property, a JSON value.
@@ -282,7 +299,9 @@ class Recorder:
             raise InvalidEntity(
                 f"{self._where}: property {name!r} is filled by the recorder; choose another name"
             )
-        self._properties[name] = plain_json(value, f"{self._where}: property {name!r}")
+        plain = plain_json(value, f"{self._where}: property {name!r}")
+        with self._lock:
+            self._properties[name] = plain
 
     def update(self) -> None:
         """Record what is known of the running job by now; whoever looks at it sees how far it is.
@@ -295,16 +314,16 @@ class Recorder:
         """
         if not self._running:
             raise RecordingFailed(f"{self._where}: only a running job can be updated")
-        self._updates += 1
-        known = amended(
-            self._entity,
-            properties={
-                **self._properties,
-                "parameters": dict(self._parameters),
-                "metrics": dict(self._metrics),
-            },
-        )
-        with self._failing("progress"):
+        with self._lock, self._failing("progress"):
+            self._updates += 1
+            known = amended(
+                self._entity,
+                properties={
+                    **self._properties,
+                    "parameters": dict(self._parameters),
+                    "metrics": dict(self._metrics),
+                },
+            )
             self._entity = self._record_with_ends(known, f"JobUpdated/{self._updates}")
 
     def __enter__(self) -> Self:
@@ -335,10 +354,11 @@ class Recorder:
     ) -> None:
         if not self._running:
             return
-        self._running = False
         state, reason = _outcome(error)
         try:
-            self._end(state, reason)
+            with self._lock:
+                self._running = False
+                self._end(state, reason)
         except RecordingFailed as failure:
             if error is None:
                 raise

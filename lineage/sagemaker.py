@@ -26,6 +26,7 @@ from lineage.errors import InvalidEntity
 from lineage.recorder import RecordsLineage
 
 Ends: TypeAlias = Sequence[End]
+GroupVersion: TypeAlias = tuple[str, datetime] | tuple[str, datetime, int]
 _Link: TypeAlias = tuple[End, End, str]
 
 _CONTRIBUTED, _PRODUCED, _ASSOCIATED = "ContributedTo", "Produced", "AssociatedWith"
@@ -209,17 +210,24 @@ def endpoint(
     return _record(graph, [live, deployed], links, "EndpointDeployed")
 
 
-def feature_group_pipeline(name: str, created: datetime) -> tuple[Entity, Entity]:
+def feature_group_pipeline(name: str, created: datetime, version: int = 1) -> tuple[Entity, Entity]:
     """The two contexts that stand for a feature group in SageMaker's pipelines of features.
 
     Args:
         name: of the feature group.
         created: when it was made.
+        version: of its definition: each has a second context of its own. The first is called as
+            SageMaker's SDK looks for it, the others have their number behind that.
     """
-    at = to_us(created) // 1_000_000
+    pipeline = f"{name}-{to_us(created) // 1_000_000}-feature-group-pipeline"
+    number = "" if version == 1 else f"-{version}"
     return (
-        context("FeatureGroupPipeline", f"{name}-{at}-feature-group-pipeline"),
-        context("FeatureGroupPipelineVersion", f"{name}-{at}-feature-group-pipeline-version"),
+        context("FeatureGroupPipeline", pipeline),
+        context(
+            "FeatureGroupPipelineVersion",
+            f"{pipeline}-version{number}",
+            properties={"version": version},
+        ),
     )
 
 
@@ -229,9 +237,9 @@ def feature_processor(
     *,
     created: datetime,
     updated: datetime,
-    groups: Sequence[tuple[str, datetime]] = (),
+    groups: Sequence[GroupVersion] = (),
     raw_data: Sequence[str] = (),
-    output: tuple[str, datetime],
+    output: GroupVersion,
     code: Mapping[str, str] | None = None,
     schedule: Mapping[str, str] | None = None,
     trigger: Mapping[str, str] | None = None,
@@ -243,9 +251,10 @@ def feature_processor(
         name: of the pipeline.
         created: when it was made; names its context.
         updated: when its inputs or output last changed; names the context of its version.
-        groups: name and creation time of each feature group that it reads.
+        groups: name and creation time of each feature group that it reads, and the version of its
+            definition where that is not the first.
         raw_data: uris that it reads.
-        output: name and creation time of the feature group that it writes.
+        output: the same of the feature group that it writes.
         code: `uri`, and `name`, `author`, `state` of the transformation code.
         schedule: `name`, `schedule_expression`, `state`, `start_date`.
         trigger: `name`, `event_pattern`, `state`.

@@ -94,6 +94,7 @@ def subscribed(graph: Graph, request: pb.SubscribeRequest) -> Subscription:
         types=wanted["types"],
         kinds=wanted["kinds"],
         states=wanted["states"],
+        uris=wanted["uris"],
         properties=wanted.get("properties"),
         through=request.through,
         after=request.after if request.HasField("after") else None,

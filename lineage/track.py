@@ -10,12 +10,12 @@ import inspect
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Final, Self, final, get_args, get_origin, get_type_hints
 
 from lineage.association import AssociationType
+from lineage.carried import Carried
 from lineage.column import ColumnEdge
 from lineage.content import as_artifact, as_content
 from lineage.entity import End, Entity, Kind, plain_json
@@ -23,6 +23,7 @@ from lineage.errors import InvalidEntity
 from lineage.graph import Graph
 from lineage.home import open_home
 from lineage.log import new_uid
+from lineage.number import tagged
 from lineage.recorder import Recorder, RecordsLineage
 
 _MAX_TEXT: Final = 1_000
@@ -89,11 +90,15 @@ class TrackedRun:
         self._recorder.property(name, value)
 
 
-_CURRENT: ContextVar[TrackedRun | None] = ContextVar("lineage run", default=None)
+_CURRENT: Carried[TrackedRun] = Carried("lineage run")
 
 
 def current_run() -> TrackedRun | None:
-    """The innermost tracked call or block around the caller, or None."""
+    """The innermost tracked call or block around the caller, or None.
+
+    In a thread it is that of whoever started the thread, or submitted the work to a
+    `ThreadPoolExecutor`; see `lineage.carried.Carried`.
+    """
     return _CURRENT.get()
 
 
@@ -266,8 +271,9 @@ def track(
     As a decorator each call is a job of its own: arguments that are JSON become parameters;
     tables, arrays, artifacts and `Path`s that exist become inputs; a table, array, artifact or
     `Path` that is returned, alone or in a tuple, list or dict, becomes an output; an exception
-    makes the job Failed and goes through. A call inside another names it as its parent. Inside
-    the function `lineage.current_run()` takes what cannot be seen from outside.
+    makes the job Failed and goes through. A call inside another, or in a thread that the other
+    started, names it as its parent. Inside the function `lineage.current_run()` takes what cannot
+    be seen from outside.
 
     Args:
         function: what is decorated, or the name of a block.
@@ -487,7 +493,7 @@ def _shown(value: object) -> object:
             field.name: _shown(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
     try:
-        plain = plain_json(value, "parameter")
+        plain = plain_json(tagged(value), "parameter")
     except InvalidEntity:
         kind = type(value)
         return {"type": f"{kind.__module__}.{kind.__qualname__}"}

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import final
 
+from lineage.change import noted_checkpoint
 from lineage.checkpoint import EVERY, Checkpoint
 from lineage.log import Event, Head, LogReport
 from lineage.merkle import Frontier
 
 _KEPT_ELSEWHERE = "that was kept elsewhere"
 _OF_STORE = "of the store"
+_AUTOMATIC = "a store makes one at every so many events"
 
 
 @final
@@ -34,12 +36,16 @@ class Watch:
         self._met = 0
         self._at = 0
         self._found: tuple[int, str] | None = None
+        # Checkpoints that later events tell of: sequence, and that of the event.
+        self._noted: dict[int, int] = {}
 
     def over(self, events: Iterator[Event]) -> Iterator[Event]:
         """The same events, looked at one by one."""
         tree = Frontier()
         for event in events:
             yield event
+            if isinstance(event.body, bytes) and (noted := noted_checkpoint(event.body)):
+                self._noted.setdefault(noted[0], event.sequence)
             # Behind the last checkpoint, or once something is wrong, there is nothing to add.
             if self._found is None and event.sequence == tree.size + 1 <= self._last:
                 tree.append(event.hash)
@@ -89,12 +95,15 @@ class Watch:
                 f"event {head.sequence + 1} is missing: the log ends too early for checkpoint "
                 f"{self._last} {whose}",
             )
-        own = [one.sequence for one in self._stored]
-        if own:
-            first = -(-own[0] // EVERY) * EVERY
-            for sequence in range(first, head.sequence + 1, EVERY):
-                if sequence not in own:
-                    return sequence, f"checkpoint {sequence} is missing from the store"
+        own = {one.sequence for one in self._stored}
+        expected = dict.fromkeys(range(EVERY, head.sequence + 1, EVERY), _AUTOMATIC)
+        expected |= {at: f"event {by} tells of it" for at, by in self._noted.items()}
+        for sequence in sorted(expected):
+            if sequence not in own:
+                return (
+                    sequence,
+                    f"checkpoint {sequence} is missing from the store: {expected[sequence]}",
+                )
         return None
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from training.errors import InvalidData, nearest
 from training.formats import content_type_of, files_of, read_file
+from training.formats.column import ROLE_KEY
 from training.inputs import Inputs, Kind, is_number
 from training.matrix import Missing, dense, sparse
 
@@ -49,6 +50,8 @@ class Dataset:
         inputs: how the features were encoded.
         label: the label's column name.
         channel: what errors call this dataset.
+        weights: what each row counts; None: all the same.
+        groups: the query of each row, as whole numbers, for rankings; None: there are none.
     """
 
     features: pa.Table
@@ -56,6 +59,8 @@ class Dataset:
     inputs: Inputs
     label: str = "label"
     channel: str = "train"
+    weights: npt.NDArray[np.float64] | None = None
+    groups: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -91,6 +96,8 @@ class Dataset:
             self,
             features=self.features.take(pa.array(rows)),
             target=None if self.target is None else self.target[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            groups=None if self.groups is None else self.groups[rows],
             channel=channel or self.channel,
         )
 
@@ -145,6 +152,8 @@ class Dataset:
         hidden = {*exclude, *manifest.get("keys", ())}
         if manifest.get("time"):
             hidden.add(manifest["time"])
+        # What formats carry beside inputs and label: weights, query ids, a record's own name.
+        hidden |= {field.name for field in table.schema if ROLE_KEY in (field.metadata or {})}
         if label is None and labels == "optional" and "label" not in table.column_names:
             name, target = "", None
         else:
@@ -159,6 +168,8 @@ class Dataset:
             inputs=inputs,
             label=name,
             channel=channel,
+            weights=_beside(table, "weight", pa.float64()),
+            groups=_beside(table, "qid", pa.int64()),
         )
 
 
@@ -237,6 +248,15 @@ def manifest_of(schema: pa.Schema) -> Mapping[str, Any] | None:
     """Return the dataset manifest that a file's schema carries; None for a plain file."""
     found = (schema.metadata or {}).get(METADATA_KEY)
     return json.loads(found) if found else None
+
+
+def _beside(table: pa.Table, role: str, kind: pa.DataType) -> npt.NDArray[Any] | None:
+    """Return a column that a format carries beside inputs and label; None where there is none."""
+    for field in table.schema:
+        if (field.metadata or {}).get(ROLE_KEY) == role.encode():
+            found: npt.NDArray[Any] = table[field.name].cast(kind).to_numpy()
+            return found
+    return None
 
 
 def _label_name(table: pa.Table, label: str | None, hidden: set[str], channel: str) -> str:

@@ -4,6 +4,7 @@ input/config/*.json     what was asked for
 input/data/<channel>/   File: hard links or copies; FastFile: links; Pipe: <channel>_<epoch>
 model/                  becomes the artifact, and model.tar.gz
 output/data/            becomes output.tar.gz
+output/tensorboard/     event files of TensorBoard, when the job writes some
 output/failure          its first 1,024 characters become the failure reason
 checkpoints/  code/     as the job needs them
 training.log            what the job printed
@@ -72,6 +73,11 @@ class JobFolder:
     def code(self) -> Path:
         """Where the user's source is, in script mode."""
         return self.root / "code"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Where event files of TensorBoard are: SageMaker's default place for them."""
+        return self.output / "tensorboard"
 
     @property
     def log(self) -> Path:

@@ -40,6 +40,7 @@ __all__ = [
     "record_model",
     "record_restored",
     "record_script",
+    "record_tensorboard",
     "recorder",
     "versions",
 ]
@@ -71,6 +72,7 @@ def recorder(
         parameters=parameters,
         properties={
             "job": job.training_job_name,
+            "source_type": "SageMakerTrainingJob",
             "algorithm": job.algorithm_name,
             "libraries": dict(libraries),
             "threads": threads,
@@ -220,24 +222,34 @@ def record_checkpoints(run: lineage.Recorder, folder: Path, kept: Path | None = 
         folder: the job's.
         kept: where they are kept beyond the job, if they are.
     """
-    if (found := _checkpoints(run, folder, kept or folder)) is not None:
-        run.output(found)
+    if _has_files(folder, "*"):
+        run.output(_folder_entity(run, folder, "Checkpoint", "checkpoints", at=kept))
 
 
 def record_restored(run: lineage.Recorder, folder: Path, kept: Path) -> None:
     """Name the checkpoints that a job starts from, if there are any, as an input."""
-    if (found := _checkpoints(run, folder, kept)) is not None:
-        run.input(found)
+    if _has_files(folder, "*"):
+        run.input(_folder_entity(run, folder, "Checkpoint", "checkpoints", at=kept))
 
 
-def _checkpoints(run: lineage.Recorder, folder: Path, uri: Path) -> lineage.Entity | None:
-    if not folder.is_dir() or not any(one.is_file() for one in folder.rglob("*")):
-        return None
+def record_tensorboard(run: lineage.Recorder, folder: Path) -> None:
+    """Name the event files of TensorBoard that a job has left, if any, as an output."""
+    if _has_files(folder, "*tfevents*"):
+        run.output(_folder_entity(run, folder, "TensorBoard", "TensorBoard"))
+
+
+def _has_files(folder: Path, pattern: str) -> bool:
+    return folder.is_dir() and any(one.is_file() for one in folder.rglob(pattern))
+
+
+def _folder_entity(
+    run: lineage.Recorder, folder: Path, type: str, what: str, *, at: Path | None = None
+) -> lineage.Entity:
     return lineage.artifact(
-        "Checkpoint",
-        uri.absolute().as_uri(),
+        type,
+        (at or folder).absolute().as_uri(),
         content_hash=lineage.folder_digest(folder),
-        name=f"{run.entity.properties['job']} checkpoints",
+        name=f"{run.entity.properties['job']} {what}",
     )
 
 

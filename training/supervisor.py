@@ -145,6 +145,7 @@ class Supervisor:
             finally:
                 run.property("attempts", self._attempts)
                 provenance.record_checkpoints(run, self._local_checkpoints, kept)
+                provenance.record_tensorboard(run, self._folder.tensorboard)
                 self._folder.collect_output()
         if not ended.completed and not self._standing.is_ending:
             raise TrainingJobFailed(ended.reason, name=self._name)

@@ -62,7 +62,11 @@ def transform(
             "TransformJob",
             f"{name}-aws-transform-job",
             parameters={} if content_type is None else {"content_type": content_type},
-            properties={"job": name, "model": artifact.digest},
+            properties={
+                "job": name,
+                "source_type": "SageMakerTransformJob",
+                "model": artifact.digest,
+            },
         ) as run,
     ):
         run.input(model_entity(artifact))

@@ -133,7 +133,8 @@ def maintain(
     """Rewrite the small files of the offline table of NAME, and delete files no version needs.
 
     A vacuum takes away what left the table longer than the retention ago: datasets and readers of
-    versions older than that find their files no more. Others may put, flush and read meanwhile.
+    versions older than that find their files no more, but for versions that the replay of
+    something in use needs (see lineage gc). Others may put, flush and read meanwhile.
     """
     kept = _duration(retention)
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -194,6 +195,15 @@ class DeltaOfflineTable(OfflineTable):
         return {
             file.path for file in files if file.is_file and file.path.startswith("_event_date=")
         }
+
+    def log_files(self) -> list[tuple[str, dt.datetime]]:
+        """Return the name and the time of the last change of each file of the table's log.
+
+        Raises:
+            OSError: the object store cannot be reached.
+        """
+        files = self.folder().get_file_info(pa_fs.FileSelector("_delta_log"))
+        return [(file.base_name, file.mtime) for file in files if file.is_file]
 
     def folder(self) -> Any:
         """Return the table's folder as an Arrow file system."""

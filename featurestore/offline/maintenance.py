@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import InvalidRequest, StoreUnavailable
 from featurestore.offline.delta import TABLE_PROPERTIES, DeltaOfflineTable
+from featurestore.offline.pinning import age_of_log, readable
 
 __all__ = [
     "DEFAULT_RETENTION",
@@ -133,6 +135,7 @@ def maintain(
     retention: dt.timedelta,
     zorder: bool = True,
     flushes_paused: Callable[[], AbstractContextManager[None]],
+    pinned: Callable[[], Sequence[int]] = tuple,
     pause: Callable[[str], bool] | None = None,
     begin: Callable[[], None] = lambda: None,
 ) -> MaintenanceReport:
@@ -146,9 +149,11 @@ def maintain(
         group: its name, for the report.
         identifier: column that is sorted by.
         retention: how long files that left the table are kept, for datasets and readers of older
-            versions; >= 0. With 0, who reads an older version now loses its files.
+            versions; >= 0. With 0, who reads an older version now loses its files, but for those
+            that are pinned.
         zorder: whether to sort by the identifier.
         flushes_paused: holds off the flusher, while files are deleted that it may be writing.
+        pinned: gives versions that stay readable, however old they are.
         pause: called with the name of each step before it is taken; False ends the maintenance.
         begin: called before each change of the table's files or versions; what it raises keeps the
             change from being made. A checkpoint of the log is none.
@@ -165,6 +170,9 @@ def maintain(
         if opened is None:
             return MaintenanceReport(group, None)
         before = _files(table, opened)
+        keep = readable(table, pinned())
+        if keep and go_on("log"):
+            _keep_log(table, retention, keep, flushes_paused, begin)  # a rewrite cleans the log up
         dates = 0
         for batch in _batches(_plan(before, zorder=zorder)):
             if not go_on("rewrite"):
@@ -174,12 +182,12 @@ def maintain(
             dates += len(batch)
         opened = _reopened(table)
         if go_on("checkpoint"):
-            _keep_log(table, retention, flushes_paused, begin)
+            _keep_log(table, retention, keep, flushes_paused, begin)
             opened = _reopened(table)
             if dates or int(opened.version()) % _CHECKPOINT_COMMITS == 0:
                 opened.create_checkpoint()
                 opened.cleanup_metadata()
-        removed = _vacuum(table, retention, flushes_paused, begin) if go_on("vacuum") else 0
+        removed = _vacuum(table, retention, keep, flushes_paused, begin) if go_on("vacuum") else 0
         opened = _reopened(table)
         after = _files(table, opened)
     except (DeltaError, OSError) as error:
@@ -233,7 +241,7 @@ def vacuum_unpinned(
                 "retention_hours": hours,
                 "enforce_retention_duration": False,
                 "full": True,
-                "keep_versions": [*keep, int(opened.version())],
+                "keep_versions": [*readable(table, keep), int(opened.version())],
             }
             named = map(unquote, opened.vacuum(dry_run=True, **options))
             for name in sorted(table.present().intersection(named)):
@@ -316,16 +324,25 @@ def _rewrite(table: DeltaOfflineTable, batch: Sequence[Rewrite], identifier: str
 def _keep_log(
     table: DeltaOfflineTable,
     retention: dt.timedelta,
+    keep: Sequence[int],
     flushes_paused: Callable[[], AbstractContextManager[None]],
     begin: Callable[[], None],
 ) -> None:
     """Let the log tell of removed files, and of versions, as long as these can be read.
 
     delta-rs by itself forgets removed files after a week and versions after thirty days: a longer
-    retention would not hold.
+    retention would not hold. Of versions that are to stay the log goes back to the oldest.
     """
-    seconds = int(max(retention, _MIN_LOG_RETENTION).total_seconds())
-    kept = dict.fromkeys((_LOG_RETENTION, _FILE_RETENTION), f"interval {seconds} seconds")
+    files = int(max(retention, _MIN_LOG_RETENTION).total_seconds())
+    log = files
+    if keep:
+        oldest = int((age_of_log(table, keep[0]) + _MIN_LOG_RETENTION).total_seconds())
+        # Doubled, so that a version that grows older seldom changes the table.
+        log = files << max(0, math.ceil(math.log2(oldest / files)))
+    kept = {
+        _LOG_RETENTION: f"interval {log} seconds",
+        _FILE_RETENTION: f"interval {files} seconds",
+    }
     wanted = TABLE_PROPERTIES | kept  # older stores made tables without
 
     def is_said() -> bool:
@@ -341,10 +358,11 @@ def _keep_log(
 def _vacuum(
     table: DeltaOfflineTable,
     retention: dt.timedelta,
+    keep: Sequence[int],
     flushes_paused: Callable[[], AbstractContextManager[None]],
     begin: Callable[[], None],
 ) -> int:
-    """Delete files that no version within the retention has; return how many."""
+    """Delete files that no version within the retention, or to be kept, has; return how many."""
     removed: list[str] = []
     # Rounded up: never less is kept than was asked for.
     hours = -int(-retention.total_seconds() // 3600)
@@ -358,6 +376,8 @@ def _vacuum(
             "enforce_retention_duration": False,
             "full": True,
         }
+        if keep:
+            options["keep_versions"] = [*keep, int(opened.version())]
         # It names files again that an earlier one has deleted, and it is two commits.
         there = table.present().intersection(map(unquote, opened.vacuum(dry_run=True, **options)))
         if there:

@@ -65,8 +65,8 @@ class Lookup(ABC):
         """The artifact with this identity."""
 
     @abstractmethod
-    def same_content(self, hashes: Collection[str]) -> dict[str, Entity]:
-        """The oldest artifact with each of these content hashes, by hash."""
+    def same_content(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Entity]:
+        """The oldest artifact of each of these content hashes (64 hex digits) and types."""
 
     @abstractmethod
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -51,16 +52,19 @@ def commit_all(groups: Sequence[Sequence[Draft]], head: Head, tables: Tables) ->
     """
     answers: list[Outcomes] = []
     start = head
+    note = _made_at(head, tables.connection)
     for drafts in groups:
         outcomes: Outcomes = []
         for draft in drafts:
             try:
-                outcome, head = _append(draft, head, tables)
+                outcome, after = _append(draft, head, tables, note)
             except LineageError as error:
                 # `_append` refuses before it writes, so the others are not touched.
                 outcomes.append(error)
             else:
                 outcomes.append(outcome)
+                if after != head:
+                    head, note = after, None
         answers.append(outcomes)
     if head != start:
         _move_head(start, head, tables)
@@ -75,9 +79,17 @@ def adopt(events: Sequence[Event], head: Head, tables: Tables) -> None:
     """
     after = check_follows(head, events)
     tables.connection.many(_INSERT, list(map(_row, events)))
+    noted = set()
     for event in events:
-        _project(event, Change.decode(event.body), tables)
+        change = Change.decode(event.body)
+        _project(event, change, tables)
+        if change.checkpoint is not None and 0 < change.checkpoint[0] < event.sequence:
+            noted.add(change.checkpoint[0])
     _move_head(head, after, tables)
+    # What the events tell of was made where they come from: the log gives it again.
+    for sequence in sorted(noted):
+        if tables.connection.one("SELECT 1 FROM checkpoint WHERE seq = ?", sequence) is None:
+            _make_checkpoint(sequence, tables.connection)
 
 
 def replay(events: Iterator[Event], tables: Callable[[], Tables]) -> int:
@@ -199,7 +211,17 @@ def _bytes(text: object) -> bytes:
         return b"?"
 
 
-def _append(draft: Draft, head: Head, tables: Tables) -> tuple[Recorded, Head]:
+def _made_at(head: Head, connection: Connection) -> tuple[int, str] | None:
+    """A checkpoint that somebody made of the log as it is; the store's own are expected anyway."""
+    if head.sequence % EVERY == 0:
+        return None
+    row = connection.one("SELECT seq, root FROM checkpoint WHERE seq = ?", head.sequence)
+    return None if row is None else (row[0], str(row[1]))
+
+
+def _append(
+    draft: Draft, head: Head, tables: Tables, note: tuple[int, str] | None
+) -> tuple[Recorded, Head]:
     known = tables.connection.one("SELECT seq, body FROM log WHERE event_uid = ?", draft.event_uid)
     if known is not None:
         sequence, body = known
@@ -207,6 +229,8 @@ def _append(draft: Draft, head: Head, tables: Tables) -> tuple[Recorded, Head]:
         stored = tables.by_uid(uids)
         return Recorded(sequence, tuple(stored[uid] for uid in uids)), head
     change, before = resolve(draft, tables)
+    if note is not None:
+        change = replace(change, checkpoint=note)
     event, head = append_event(
         head,
         now_us=now_us(),

@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import chain
 from typing import final
@@ -48,6 +49,9 @@ class MemoryStore(LineageStore):
             if known is not None:
                 return self._graph.recorded(known, len(draft.entities))
             change, before = resolve(draft, self._graph)
+            made = self._checkpoints.get(self._head.sequence)
+            if made is not None and made.sequence % EVERY:
+                change = replace(change, checkpoint=(made.sequence, made.root.hex()))
             event, head = append_event(
                 self._head,
                 now_us=now_us(),
@@ -78,13 +82,19 @@ class MemoryStore(LineageStore):
         """Take over events of another log; they last as long as the process."""
         with self._locked():
             before, self._head = self._head, check_follows(self._head, events)
+            noted = []
             for event in events:
                 change = Change.decode(event.body)
+                if change.checkpoint is not None and 0 < change.checkpoint[0] < event.sequence:
+                    noted.append(change.checkpoint[0])
                 known = self._graph.by_uid([entity.uid for entity in change.entities])
                 self._graph.apply(event, change, project(change, event.time_us, known))
                 self._recorded[event.event_uid] = event
             self._events += events
             self._pass_checkpoints(before.sequence)
+            for sequence in noted:
+                if sequence not in self._checkpoints:
+                    self._make_checkpoint(sequence)
 
     @contextmanager
     def view(self, as_of: int | None = None) -> Iterator[View]:
@@ -146,11 +156,12 @@ class MemoryStore(LineageStore):
 
     def _pass_checkpoints(self, before: int) -> None:
         for passed in range(before // EVERY + 1, self._head.sequence // EVERY + 1):
-            last = max((known for known in self._checkpoints if known <= passed * EVERY), default=0)
-            made = make_checkpoint(
-                self._checkpoints.get(last), passed * EVERY, now_us(), self.hashes
-            )
-            self.add_checkpoint(made)
+            self._make_checkpoint(passed * EVERY)
+
+    def _make_checkpoint(self, sequence: int) -> None:
+        last = max((known for known in self._checkpoints if known <= sequence), default=0)
+        before = self._checkpoints.get(last)
+        self.add_checkpoint(make_checkpoint(before, sequence, now_us(), self.hashes))
 
     def _replayed(self, until: int | None = None) -> _Tables:
         tables = _Tables()
@@ -178,7 +189,7 @@ class _Tables(View):
         self._entities: list[Entity] = []
         self._nodes: dict[str, int] = {}
         self._artifacts: dict[str, dict[str, int]] = {}
-        self._contents: dict[str, int] = {}
+        self._contents: dict[tuple[str, str], int] = {}
         self._edges: dict[Edge, int] = {}
         self._ended: list[TimedEdge] = []
         self._upstream: dict[int, dict[Edge, None]] = {}
@@ -205,7 +216,7 @@ class _Tables(View):
                 if entity.kind is Kind.ARTIFACT:
                     versions = self._artifacts.setdefault(entity.source_uri, {})
                     versions[entity.content_hash] = node
-                    self._contents.setdefault(entity.content_hash, node)
+                    self._contents.setdefault((entity.content_hash, entity.type), node)
             else:
                 self._entities[node - 1] = entity
         for link in change.associations:
@@ -250,9 +261,9 @@ class _Tables(View):
         node = self._artifacts.get(source_uri, {}).get(content_hash)
         return None if node is None else self._entities[node - 1]
 
-    def same_content(self, hashes: Collection[str]) -> dict[str, Entity]:
+    def same_content(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Entity]:
         return {
-            one: self._entities[self._contents[one] - 1] for one in hashes if one in self._contents
+            one: self._entities[self._contents[one] - 1] for one in wanted if one in self._contents
         }
 
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:

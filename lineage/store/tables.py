@@ -182,15 +182,16 @@ class Tables(View):
             content_hash,
         )
 
-    def same_content(self, hashes: Collection[str]) -> dict[str, Entity]:
-        """The oldest artifact with each of these content hashes."""
+    def same_content(self, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Entity]:
+        """The oldest artifact of each of these content hashes (64 hex digits) and types."""
         rows = self.connection.all(
             f"SELECT {_FIELDS} FROM {self._sql.texts} {self._sql.join} entity ON entity.id = "
-            f"(SELECT id FROM entity WHERE kind = 'Artifact' AND content_hash = wanted.value "
-            f"AND content_hash <> '' ORDER BY id LIMIT 1)",
-            self._sql.array(list(hashes)),
+            f"(SELECT id FROM entity WHERE kind = 'Artifact' "
+            f"AND content_hash = substr(wanted.value, 1, 64) AND content_hash <> '' "
+            f"AND type = substr(wanted.value, 65) ORDER BY id LIMIT 1)",
+            self._sql.array([f"{content}{kind}" for content, kind in wanted]),
         )
-        return {row[5]: self._met(row) for row in rows}
+        return {(row[5], row[1]): self._met(row) for row in rows}
 
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:
         """The versions nearest to one: (below, equal, above)."""
@@ -309,6 +310,12 @@ class Tables(View):
             if several:
                 conditions.append(f"entity.{field} IN (SELECT value FROM {self._sql.texts})")
                 values.append(self._sql.array(sorted(several)))
+        if wanted.uris:
+            conditions.append(
+                f"EXISTS (SELECT 1 FROM {self._sql.texts} "
+                f"WHERE substr(entity.source_uri, 1, length(wanted.value)) = wanted.value)"
+            )
+            values.append(self._sql.array(sorted(wanted.uris)))
         for condition, time in (
             ("created_us >= ?", wanted.created_after),
             ("created_us <= ?", wanted.created_before),

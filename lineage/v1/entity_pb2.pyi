@@ -163,7 +163,7 @@ class Alias(_message.Message):
     def __init__(self, alias: _Optional[str] = ..., entity: _Optional[str] = ...) -> None: ...
 
 class EntityFilter(_message.Message):
-    __slots__ = ("kinds", "types", "states", "properties_json", "created_after", "created_before", "modified_after", "modified_before")
+    __slots__ = ("kinds", "types", "states", "properties_json", "created_after", "created_before", "modified_after", "modified_before", "uris")
     KINDS_FIELD_NUMBER: _ClassVar[int]
     TYPES_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +172,7 @@ class EntityFilter(_message.Message):
     CREATED_BEFORE_FIELD_NUMBER: _ClassVar[int]
     MODIFIED_AFTER_FIELD_NUMBER: _ClassVar[int]
     MODIFIED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    URIS_FIELD_NUMBER: _ClassVar[int]
     kinds: _containers.RepeatedScalarFieldContainer[Kind]
     types: _containers.RepeatedScalarFieldContainer[str]
     states: _containers.RepeatedScalarFieldContainer[str]
@@ -180,7 +181,8 @@ class EntityFilter(_message.Message):
     created_before: _timestamp_pb2.Timestamp
     modified_after: _timestamp_pb2.Timestamp
     modified_before: _timestamp_pb2.Timestamp
-    def __init__(self, kinds: _Optional[_Iterable[_Union[Kind, str]]] = ..., types: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[str]] = ..., properties_json: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., modified_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., modified_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    uris: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kinds: _Optional[_Iterable[_Union[Kind, str]]] = ..., types: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[str]] = ..., properties_json: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., modified_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., modified_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., uris: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AsOf(_message.Message):
     __slots__ = ("sequence", "time")

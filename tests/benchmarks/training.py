@@ -1,4 +1,4 @@
-"""Training jobs beside the bare library call on the same file."""
+"""Training jobs beside the bare library call on the same file, and the formats of their data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import featurestore
 import training
 from featurestore.embedded import EmbeddedStore
+from tests.benchmarks import training_formats
 from tests.benchmarks.bare_xgboost import PARAMETERS, fit
 from tests.benchmarks.child import run_module
 from tests.benchmarks.harness import (
@@ -53,13 +54,17 @@ _SIZES: Final = {
 
 
 def run(size: Size, work: Path) -> list[Figure]:
-    """Measure whole jobs, then fits inside this process."""
+    """Measure whole jobs, fits inside this process, then the formats of training data."""
     sizes = _SIZES[size]
     table = _make_table(sizes.rows)
     path = work / "train.parquet"
     pq.write_table(table, path, compression="zstd")
     bar = None if size is Size.TINY else _OVERHEAD
-    return [*_jobs(sizes, path, work / "home", bar), _fits(sizes, table)]
+    return [
+        *_jobs(sizes, path, work / "home", bar),
+        _fits(sizes, table),
+        *training_formats.figures(size),
+    ]
 
 
 def _jobs(sizes: _Sizes, path: Path, home: Path, bar: Bar | None) -> list[Figure]:

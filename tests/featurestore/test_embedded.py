@@ -168,6 +168,25 @@ def test_every_version_of_a_group_is_in_lineage(store):
     assert entity.source_uri == store.offline_uri("readings")
 
 
+def test_every_version_of_a_group_has_a_pipeline_version_of_its_own(store):
+    store.add_features("readings", feature_definitions([("wind", "Integral")]))
+    store.set_ttl("readings", HOUR)
+    (pipeline,) = store.graph.find(type="FeatureGroupPipeline")
+    versions = store.graph.find(type="FeatureGroupPipelineVersion")
+    at = int(store.describe("readings").created.timestamp())
+    name = f"readings-{at}-feature-group-pipeline"
+    assert pipeline.name == name
+    names = [f"{name}-version", f"{name}-version-2", f"{name}-version-3"]
+    assert [one.name for one in versions] == names
+    found = store.graph.query(pipeline, "descendants")
+    first, second, third = (one.uid for one in versions)
+    assert {(edge.source, edge.destination, edge.type.value) for edge in found.associations} == {
+        *((pipeline.uid, one.uid, "AssociatedWith") for one in versions),
+        (first, second, "DerivedFrom"),
+        (second, third, "DerivedFrom"),
+    }
+
+
 USES = {
     "describe": lambda store: store.describe("reading"),
     "describe_feature_group": lambda store: store.describe_feature_group("reading"),

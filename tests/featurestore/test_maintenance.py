@@ -154,6 +154,39 @@ def test_a_dataset_of_a_pinned_version_is_readable_within_the_retention(store, r
         store.resolve_manifest(made.manifest)
 
 
+def test_what_something_in_use_has_read_stays_readable(store, reading, at):
+    fill(store, reading, 4)
+    spine = pa.table({"station": ["s1", "s2"], "event_time": [at(100), at(100)]})
+    made = store.dataset(spine, ["readings"])
+    (version,) = made.manifest["versions"].values()
+    (data,) = store.graph.find(type="DataSet")
+    store.graph.record(tags=[(data, "keep", "")], kind="Kept")
+    fill(store, reading, 4, first=4)
+    unused = store.versions("readings")[0].version
+    fill(store, reading, 1, first=8)
+    assert store.maintain("readings", retention=NOTHING_KEPT).files_removed == 5
+    # The log forgets what is so old, and needs its commits back to the first.
+    long_ago = time.time() - 40 * DAY_S
+    for file in (store.home / "offline" / "readings" / "_delta_log").iterdir():
+        os.utime(file, (long_ago, long_ago))
+    fill(store, reading, 6, first=9)
+    assert store.maintain("readings", retention=NOTHING_KEPT).dates == 1
+    with pytest.raises(InvalidRequest, match="a vacuum took its files away"):
+        store.history("readings", version=unused)
+    (resolved,) = store.resolve_manifest(made.manifest)
+    assert store.dataset(spine, [resolved.selection]).fingerprint == made.fingerprint
+    assert store.history("readings", version=version).read_all().num_rows == 4
+    properties = DeltaTable(store.offline_uri("readings")).metadata().configuration
+    assert properties["delta.logRetentionDuration"] == f"interval {64 * DAY_S} seconds"
+    newest = store.versions("readings")[0].version
+    assert store.maintain("readings", retention=NOTHING_KEPT).version == newest
+
+    store.graph.record(tags=[(data, "keep", None)], kind="Released")
+    assert store.maintain("readings", retention=NOTHING_KEPT).files_removed == 4
+    with pytest.raises(InvalidRequest, match="a vacuum took its files away"):
+        store.resolve_manifest(made.manifest)
+
+
 def test_files_of_a_killed_writer_go_when_they_are_old(store, reading):
     fill(store, reading, 1)
     (kept,) = data_files(store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import lineage
-from lineage import Entity, EntityNotFound, Graph, artifact, context, gc, trial_component
+from lineage import Entity, EntityNotFound, Graph, Recorder, artifact, context, gc, trial_component
 
 
 def data(name: str, content: str = "51b2") -> Entity:
@@ -65,3 +65,29 @@ def test_what_is_in_use_by_itself(graph: Graph) -> None:
         "up": "an endpoint in service",
         "a-1": "approved",
     }
+
+
+def test_what_jobs_name_by_digest_is_needed(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ran(number: int, diff: str = "") -> None:
+        digest = str(number) * 64
+        said: dict[str, lineage.JSON] = {"python_version": "3", "environment_digest": digest}
+        on = [artifact("Environment", f"environment:{digest}", content_hash=digest)]
+        if diff:
+            said |= {"code_version": "c0de", "code_diff_digest": diff}
+            on.append(artifact("CodeDiff", "code:c0de", content_hash=diff))
+        monkeypatch.setattr("lineage.recorder.environment_properties", lambda: said)
+        monkeypatch.setattr("lineage.recorder.environment_artifacts", lambda: tuple(on))
+        with Recorder(graph, "TrainingJob", f"job-{number % 2}") as job:
+            job.output(artifact("Model", f"s3://b/{number}", content_hash=str(number)))
+
+    ran(1, "d1")
+    ran(2, "d2")
+    ran(3)  # the first job again
+    uids = {entity.name: entity.uid for entity in graph.find()}
+    environments = {one.content_hash[0]: one.uid for one in graph.find(type="Environment")}
+    diffs = {one.content_hash: one.uid for one in graph.find(type="CodeDiff")}
+    found = gc.needed(graph, {uids["3"]: "named"})
+    kept = [environments[n] in found for n in "123"], [diffs[d] in found for d in ("d1", "d2")]
+    assert kept == ([True, False, True], [True, False])
+    assert found.chain(environments["1"]) == (environments["1"], uids["job-1"], uids["3"])
+    assert found.chain(diffs["d1"])[-1] == uids["3"]

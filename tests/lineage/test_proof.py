@@ -26,6 +26,7 @@ from lineage import (
     artifact,
     read_checkpoints,
 )
+from lineage.change import Change
 from lineage.log import Event, Head, append_event
 from tests.lineage.test_grpc import Server
 
@@ -47,6 +48,10 @@ def write(graph: Graph, count: int = EVENTS) -> None:
 
 def data(number: int) -> lineage.Entity:
     return artifact("DataSet", f"s3://b/{number}", content_hash="51b2")
+
+
+def graph_draft(number: int) -> lineage.Draft:
+    return lineage.as_draft([data(number)], kind="Loaded", actor="ann")
 
 
 def altered(path: Path, *statements: str, values: Sequence[Any] = ()) -> None:
@@ -177,9 +182,57 @@ class TestAlterations:
             assert (report.intact, report.first_altered) == (False, 4)
             assert "checkpoint 4" in (report.reason or "")
             assert graph.prove(2).checkpoint.sequence == 10
-        altered(path, "DELETE FROM checkpoint WHERE seq = 4")
+
+    @pytest.mark.parametrize("gone", ["seq >= 4", "seq = 8", "seq = 4"])
+    def test_a_checkpoint_of_the_stores_own_that_was_removed_is_missed(
+        self, path: Path, gone: str
+    ) -> None:
         with lineage.open(path) as graph:
+            write(graph, 9)
+        altered(path, f"DELETE FROM checkpoint WHERE {gone}")
+        with lineage.open(path) as graph:
+            report = graph.verify()
+            named = int(gone[-1])
+            assert (report.intact, report.first_altered) == (False, named)
+            assert f"checkpoint {named} is missing from the store" in (report.reason or "")
+            write(graph, 1)  # makes none anew
+            assert graph.verify().first_altered == named
+
+    def test_a_checkpoint_that_was_asked_for_is_told_of_by_the_next_event(self, path: Path) -> None:
+        with lineage.open(path) as graph:
+            write(graph, 6)
+            kept = graph.checkpoint()
+            with pytest.raises(lineage.EntityNotFound):
+                graph.record([], [("nothing", "something", "SameAs")], kind="T")
+            refused_then = graph.record_all([graph_draft(9), graph_draft(10)])
+            assert len(refused_then) == 2
             assert graph.verify().intact
+            with graph.store.log(6) as (events, _):
+                told = [Change.decode(event.body).checkpoint for event in events]
+            assert told == [(6, kept.root.hex()), None]
+            last = graph.checkpoint()
+            # A copy of the log has them too, since the log tells of them.
+            copy = path.with_name("copy.db")
+            with lineage.open(copy) as other:
+                lineage.copy_log(graph.store, other.store)
+                assert [one.sequence for one in other.checkpoints()] == [4, 6, 8]
+                assert other.checkpoints()[1].root == kept.root
+                assert other.verify().intact
+        assert last.sequence == 8
+        altered(path, "DELETE FROM checkpoint WHERE seq = 6")
+        with lineage.open(path) as graph:
+            report = graph.verify()
+            assert (report.intact, report.first_altered) == (False, 6)
+            assert "event 7 tells of it" in (report.reason or "")
+
+    def test_in_memory_too(self) -> None:
+        with Graph(lineage.MemoryStore()) as graph, Graph(lineage.MemoryStore()) as copy:
+            write(graph, 6)
+            graph.checkpoint()
+            write(graph, 1)
+            lineage.copy_log(graph.store, copy.store)
+            assert [one.sequence for one in copy.checkpoints()] == [4, 6]
+            assert copy.verify().intact
 
     def test_a_log_that_was_cut_is_caught_too(self, path: Path) -> None:
         with lineage.open(path) as graph:
@@ -247,7 +300,7 @@ class TestAlterations:
                 f"WHERE seq = {point}",
             )
         else:
-            named = point if point > 4 else 8
+            named = point
             altered(path, f"DELETE FROM checkpoint WHERE seq = {named}")
         with lineage.open(path) as graph:
             report = graph.verify()

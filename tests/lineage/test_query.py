@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -221,6 +222,21 @@ def test_filters_combine(graph: Graph) -> None:
     assert [e.name for e in graph.query(b, types=["X", "Y"], kinds=["Artifact"])] == ["a"]
     assert [e.name for e in graph.query(b, types="X", kinds="Action")] == ["b"]
     assert len(graph.query(b, types=["Y"])) == 0
+
+
+def test_a_filter_by_the_beginning_of_uris(graph: Graph) -> None:
+    job = action("Clean", "c")
+    data = [artifact("D", uri) for uri in ("s3://lake/a", "s3://lake/%_", "memory:1", "s3://l")]
+    graph.record([], [(one, job, "ContributedTo") for one in data], kind="T")
+
+    def found(**wanted: Any) -> set[str]:
+        return {entity.source_uri for entity in graph.query(job, **wanted)}
+
+    assert found(uris="s3://lake/") == {"s3://lake/a", "s3://lake/%_"}
+    assert found(uris=["memory:", "s3://lake/%"], types=["D"]) == {"memory:1", "s3://lake/%_"}
+    assert found(uris=["S3://"]) == set()
+    assert found(uris=["s3://lake/"], as_of=1) == {"s3://lake/a", "s3://lake/%_"}
+    assert {one.source_uri for one in graph.search(uris=["memory"])} == {"memory:1"}
 
 
 def test_the_start_may_be_an_entity_that_was_never_stored_itself(graph: Graph) -> None:

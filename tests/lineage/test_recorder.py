@@ -324,8 +324,8 @@ class TestRefusals:
             Recorder(graph, "J", "j", kind=Kind.CONTEXT)
 
     def test_parameters_are_json(self, graph: Graph) -> None:
-        with pytest.raises(InvalidEntity, match="J 'j': parameter 'p': expected a finite"):
-            Recorder(graph, "J", "j", parameters={"p": math.nan})
+        with pytest.raises(InvalidEntity, match="J 'j': property 'p': expected a finite"):
+            Recorder(graph, "J", "j", properties={"p": math.nan})
         with Recorder(graph, "J", "j") as job, pytest.raises(InvalidEntity, match="'p'"):
             job.parameter("p", object())
 

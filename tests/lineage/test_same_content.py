@@ -1,5 +1,7 @@
 """Equal bytes at two places are told of by themselves."""
 
+from pathlib import Path
+
 import lineage
 from lineage import Graph, Recorder, artifact, bytes_digest
 
@@ -8,6 +10,10 @@ DIGEST = bytes_digest(b"rows")
 
 def data(uri: str, content: str = DIGEST) -> lineage.Entity:
     return artifact("DataSet", uri, content_hash=content)
+
+
+def sized(uri: str, size: int, type: str = "DataSet") -> lineage.Entity:
+    return artifact(type, uri, content_hash=DIGEST, properties={"bytes": size})
 
 
 def same(graph: Graph) -> list[tuple[str, str]]:
@@ -44,3 +50,43 @@ def test_content_that_comes_back_to_its_place_is_known(graph: Graph) -> None:
     for content in (DIGEST, bytes_digest(b"x"), DIGEST):
         graph.record([data("s3://a", content)], kind="T")
     assert same(graph) == []
+
+
+def test_trifles_are_not_copies(graph: Graph, tmp_path: Path) -> None:
+    for content in (b"7", b"{}", b"x" * 63, b"x" * 64):
+        for name in ("a", "b"):
+            place = tmp_path / f"{len(content)}{name}"
+            place.mkdir()
+            (place / "file").write_bytes(content)
+            for path in (place, place / "file"):
+                graph.record([known(path)], kind="T")
+    graph.record([data("s3://a", bytes_digest(b"7")), data("s3://b", bytes_digest(b"7"))], kind="T")
+    found = [(source.rpartition("/")[2], copy.rpartition("/")[2]) for source, copy in same(graph)]
+    assert found == [("64a", "64b"), ("file", "file")]
+
+
+def known(path: Path) -> lineage.Entity:
+    found = lineage.as_artifact(path)
+    assert isinstance(found, lineage.Entity)
+    return found
+
+
+def test_the_size_counts_on_either_side(graph: Graph) -> None:
+    graph.record([sized("s3://a", 63)], kind="T")
+    graph.record([data("s3://b")], kind="T")
+    assert same(graph) == []
+
+
+def test_copies_have_one_type(graph: Graph) -> None:
+    graph.record([sized("s3://a", 99), sized("s3://b", 99, "Model")], kind="T")
+    graph.record([sized("s3://c", 99, "Model"), sized("s3://d", 99)], kind="T")
+    assert same(graph) == [("s3://a", "s3://d"), ("s3://b", "s3://c")]
+
+
+def test_what_lies_nowhere_is_no_copy(graph: Graph) -> None:
+    for uri in ("dataset:1", "memory:1", "algorithm:a", "algorithm:b"):
+        graph.record([data(uri)], kind="T")
+    assert same(graph) == []
+    graph.record([data("file:///d/a", bytes_digest(b"more"))], kind="T")
+    graph.record([data("d/b", bytes_digest(b"more")), data("memory:2")], kind="T")
+    assert same(graph) == [("file:///d/a", "d/b")]

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,8 @@ from lineage import (
     current_run,
     mark_run,
     metric_history,
+    metrics_of,
+    parameters_of,
     runs_of,
     start_run,
     track,
@@ -240,6 +243,92 @@ class TestFunctions:
         assert sorted(one.properties["parameters"]["n"] for one in found) == [0, 1, 2, 3]
         assert all("parent" not in one.properties for one in found)
 
+    def test_threads_belong_to_the_run_that_starts_them(self, graph: Graph) -> None:
+        @track(graph=graph)
+        def work(n: int) -> None: ...
+
+        class Own(threading.Thread):
+            def run(self) -> None:
+                work(1)
+
+        def nested() -> None:
+            thread = threading.Thread(target=work, args=(3,))
+            thread.start()
+            thread.join()
+
+        late = threading.Event()
+        with ThreadPoolExecutor(1) as pool, start_run("around", graph=graph) as run:
+            threads = [
+                threading.Thread(target=work, args=(0,)),
+                Own(),
+                threading.Thread(target=nested),
+                threading.Thread(target=lambda: late.wait(60) and work(4)),
+            ]
+            for thread in threads:
+                thread.start()
+            assert list(pool.map(work, [5, 6])) == [None, None]
+            with track("inner", graph=graph) as inner:
+                pool.submit(work, 7).result(60)
+            for thread in threads[:3]:
+                thread.join()
+        late.set()
+        threads[3].join()
+        with ThreadPoolExecutor(1) as pool:
+            with start_run("before", graph=graph):
+                pool.submit(work, 8).result(60)
+            # The pool's thread was started in a run, but serves whoever comes.
+            pool.submit(work, 9).result(60)
+        [before] = graph.find(type="Run", name="before")
+        parents = {
+            one.properties["parameters"]["n"]: one.properties.get("parent")
+            for one in jobs(graph)
+            if one.properties["parameters"]
+        }
+        assert parents == {
+            **dict.fromkeys((0, 1, 3, 4, 5, 6), run.uid),
+            7: inner.entity.uid,
+            8: before.uid,
+            9: None,
+        }
+
+    def test_several_threads_name_what_one_run_reads(self, graph: Graph) -> None:
+        with track("block", graph=graph) as run:
+
+            def name(n: int) -> None:
+                around = current_run()
+                assert around is not None
+                assert around.uid == run.uid
+                for m in range(20):
+                    around.input(lineage.artifact("DataSet", f"s3://b/{n}/{m}"))
+                    around.metric("m", m, step=m)
+
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(name, range(8)))
+        [job] = jobs(graph)
+        assert len(graph.query(job)) == 161
+        assert job.properties["metric_summaries"]["m"]["count"] == 160
+
+    def test_numbers_that_json_lacks_come_back(self, graph: Graph) -> None:
+        @track(graph=graph)
+        def fit(missing: float, ranges: list[Any], word: str) -> float:
+            run = current_run()
+            assert run is not None
+            run.metric("loss", -math.inf)
+            return math.nan
+
+        fit(math.nan, [{"up": np.float32("inf")}, 1.5], "NaN")
+        [job] = jobs(graph)
+        parameters = parameters_of(job)
+        assert math.isnan(parameters.pop("missing"))
+        assert parameters == {"ranges": [{"up": math.inf}, 1.5], "word": "NaN"}
+        assert metrics_of(job) == {"loss": -math.inf}
+        assert job.properties["result"] == {"float": "NaN"}
+        [run] = graph.runs(job)
+        assert math.isnan(parameters_of(run)["missing"])
+        assert metrics_of(run) == metrics_of(job)
+        nothing = lineage.action("Put", "p")
+        assert (parameters_of(nothing), metrics_of(nothing)) == ({}, {})
+
     def test_what_is_no_parameter_is_refused_when_the_function_is_made(self) -> None:
         with pytest.raises(InvalidEntity, match=r"parameters \(path\), got 'pth'"):
 
@@ -336,6 +425,29 @@ class TestRuns:
         assert graph.tags(run.uid) == {"experiment": "late", "stage": "candidate", "team": "a"}
         assert [one.name for one in runs_of(graph, "late")] == ["one"]
         assert [one.type for one in graph.query(model)] == ["Model", "Run", "DataSet"]
+
+    def test_a_number_that_cannot_be_kept_is_refused(self, graph: Graph) -> None:
+        with start_run("one", graph=graph) as run:
+            for value, said in (
+                (10**400, "metric 'loss': expected a number that a float can hold"),
+                ("many", "metric 'loss': expected a number, got 'many'"),
+                ([1], "expected a number"),
+            ):
+                with pytest.raises(InvalidEntity, match=said):
+                    run.log_metric("loss", value)  # type: ignore[arg-type]
+            for step in (10**30, math.nan, math.inf, "x"):
+                with pytest.raises(InvalidEntity, match="metric 'loss': step: expected"):
+                    run.log_metric("loss", 1, step)  # type: ignore[arg-type]
+            run.log_parameters({"eta": math.inf, "deep": {"x": (math.nan,)}})
+        assert run.entity.properties["metrics"] == {}
+        assert len(metric_history(graph, run.uid, "loss")) == 0
+        assert parameters_of(run.entity)["eta"] == math.inf
+        with start_run(graph=graph, resume=run.uid) as again:
+            again.log_metric("loss", math.nan)
+        assert math.isnan(parameters_of(again.entity)["deep"]["x"][0])
+        assert math.isnan(metrics_of(again.entity)["loss"])
+        table = compare(graph, [again.uid], only=["eta", "loss"])
+        assert table[again.name].to_pylist() == ["inf", "nan"]
 
     def test_runs_are_compared_differences_first(self, graph: Graph) -> None:
         for name, eta in (("a", 0.1), ("b", 0.2)):

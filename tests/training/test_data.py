@@ -103,7 +103,7 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     ("name", "content_type", "expected"),
     [
         ("x.dat", None, "the ending of 'x.dat' does not tell its content type"),
-        ("x.csv", "text/libsvm", "content type 'text/libsvm' cannot be read; allowed are"),
+        ("x.csv", "text/plain", "content type 'text/plain' cannot be read; allowed are"),
         ("x.parquet", None, "'x.parquet' cannot be read as application/x-parquet"),
         ("x.arrow", None, "'x.arrow' cannot be read as application/vnd.apache.arrow.file"),
         ("x.csv", None, "'x.csv' cannot be read as text/csv: .*Empty CSV file"),

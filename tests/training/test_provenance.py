@@ -95,6 +95,28 @@ def test_a_channel_may_be_a_fingerprint(
     assert train(store, make_job(channels=[channel])).check().model is not None
 
 
+def test_event_files_of_tensorboard_come_out_of_the_job(
+    store: EmbeddedStore, dataset: Dataset, home: Path, tmp_path: Path, make_job: MakeJob
+) -> None:
+    path = dataset.write(tmp_path / "d.parquet")
+    train(store, job_on(make_job, path, "without")).check()
+    assert store.graph.find(type="TensorBoard") == []
+    # As the job itself would write them.
+    written = home / "jobs" / "with" / "output" / "tensorboard" / "run"
+    written.mkdir(parents=True)
+    (written / "events.out.tfevents.1.algo-1").write_bytes(b"scalars" * 20)
+    train(store, job_on(make_job, path, "with")).check()
+    (board,) = store.graph.find(type="TensorBoard")
+    assert (board.name, board.source_uri) == ("with TensorBoard", written.parent.as_uri())
+    walk = store.graph.query(board, depth=1)
+    assert [edge.type for edge in walk.associations] == ["Produced"]
+    (job,) = (one for one in walk if one.type == "TrainingJob")
+    assert (job.properties["job"], job.properties["source_type"]) == (
+        "with",
+        "SageMakerTrainingJob",
+    )
+
+
 @pytest.mark.parametrize("cut", [True, False])
 def test_a_dataset_file_that_was_changed_is_derived_from_the_dataset(
     store: EmbeddedStore, dataset: Dataset, tmp_path: Path, make_job: MakeJob, cut: bool
@@ -142,6 +164,7 @@ def test_a_transform_goes_from_the_feature_group_to_the_replies(
 
     (job,) = store.graph.find(type="TransformJob")
     assert job.name.endswith("-aws-transform-job")
+    assert job.properties["source_type"] == "SageMakerTransformJob"
     assert (job.state, job.properties["rows_in"], job.properties["rows_out"]) == (
         "Completed",
         60,

@@ -1,11 +1,13 @@
 """Readers by content type: which there are, and which one a file's ending means.
 
 A reader is a function from one file to one Arrow table. Its entry in `READERS` is all there is to
-register; endings map onto content types in `ENDINGS`.
+register; endings map onto content types in `ENDINGS`. A reader's module loads when a file needs it:
+a job's process starts without the formats that it does not read.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +16,30 @@ from typing import final
 import pyarrow as pa
 
 from training.errors import InvalidData
-from training.formats import columnar, csv
 
 __all__ = ["ENDINGS", "READERS", "ContentType", "content_type_of", "files_of", "read_file"]
 
-READERS: Mapping[str, Callable[[Path, Mapping[str, str]], pa.Table]] = {
-    "text/csv": csv.read,
-    "application/x-parquet": columnar.read_parquet,
-    "application/vnd.apache.arrow.file": columnar.read_arrow,
+READERS: Mapping[str, tuple[str, str]] = {
+    "text/csv": ("csv", "read"),
+    "text/libsvm": ("libsvm", "read"),
+    "application/jsonlines": ("jsonlines", "read"),
+    "application/json": ("jsonlines", "read_document"),
+    "application/x-recordio-protobuf": ("recordio_protobuf", "read"),
+    "application/x-parquet": ("columnar", "read_parquet"),
+    "application/vnd.apache.arrow.file": ("columnar", "read_arrow"),
 }
+"""Of each content type, the module of this package and its function."""
 
 ENDINGS: Mapping[str, str] = {
     ".csv": "text/csv",
     ".csv.gz": "text/csv",
+    ".libsvm": "text/libsvm",
+    ".libsvm.gz": "text/libsvm",
+    ".jsonl": "application/jsonlines",
+    ".jsonl.gz": "application/jsonlines",
+    ".json": "application/json",
+    ".json.gz": "application/json",
+    ".pbr": "application/x-recordio-protobuf",
     ".parquet": "application/x-parquet",
     ".arrow": "application/vnd.apache.arrow.file",
 }
@@ -126,13 +139,24 @@ def read_file(file: Path, content_type: ContentType, *, channel: str) -> pa.Tabl
         InvalidData: it is not what its content type says; the message has the reader's reason.
     """
     try:
-        return READERS[content_type.base](file, content_type.parameters)
+        return _reader(content_type.base)(file, content_type.parameters)
+    except InvalidData as error:
+        facts = {**error.facts, "channel": channel, "path": str(file)}
+        raise InvalidData(f"{channel}: {file.name!r}: {error.message}", **facts) from error
     except (pa.ArrowException, OSError) as error:
         raise InvalidData(
             f"{channel}: {file.name!r} cannot be read as {content_type}: {error}",
             channel=channel,
             path=str(file),
         ) from error
+
+
+def _reader(content_type: str) -> Callable[[Path, Mapping[str, str]], pa.Table]:
+    module, name = READERS[content_type]
+    found: Callable[[Path, Mapping[str, str]], pa.Table] = getattr(
+        importlib.import_module(f"training.formats.{module}"), name
+    )
+    return found
 
 
 def _by_ending(file: Path) -> str | None:

@@ -76,6 +76,7 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
         types: tuple[str, ...],
         kinds: tuple[str, ...],
         states: tuple[str, ...],
+        uris: tuple[str, ...],
         properties: tuple[str, ...],
         **given: Any,
     ) -> R:
@@ -83,6 +84,7 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
             "types": list(types) or None,
             "kinds": list(kinds) or None,
             "states": list(states) or None,
+            "uris": list(uris) or None,
             "properties": pairs("--property", properties) or None,
         }
         for name in _TIMES:
@@ -106,6 +108,9 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
             multiple=True,
             metavar="NAME=VALUE",
             help="Return only what has any of these; dots in NAME look into nested values.",
+        ),
+        click.option(
+            "--uri", "uris", multiple=True, help="Return only source uris that begin like these."
         ),
         click.option("--state", "states", multiple=True, help="Return only these states."),
         click.option(

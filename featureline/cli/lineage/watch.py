@@ -33,6 +33,7 @@ __all__ = ["watch"]
     help="Of these kinds.",
 )
 @click.option("--state", "states", multiple=True, help="Of these states.")
+@click.option("--uri", "uris", multiple=True, help="Whose source uris begin like these.")
 @click.option(
     "--through",
     type=click.Choice([one.value for one in AssociationType]),
@@ -53,6 +54,7 @@ def watch(
     types: tuple[str, ...],
     kinds: tuple[str, ...],
     states: tuple[str, ...],
+    uris: tuple[str, ...],
     through: tuple[str, ...],
     after: int | None,
     count: int | None,
@@ -73,6 +75,7 @@ def watch(
             types=types,
             kinds=kinds,
             states=states,
+            uris=uris,
             through=through,
             after=after,
         )

@@ -123,6 +123,8 @@ QUESTIONS: list[Callable[[Any], Any]] = [
     lambda g: g.find(type="Model", as_of=3),
     lambda g: g.query("arn:model/0", "either"),
     lambda g: g.query(A, "both", states=["Completed"], through=["Produced"]),
+    lambda g: g.query(A, "both", uris=["s3://"], types=["Model", "Table"]),
+    lambda g: g.search(uris=["s3://m/"]),
     lambda g: g.query(A, "both", properties={"rows": 0, "nothing": 1}),
     lambda g: g.query(A, "both", properties={"parameters.depth": 0}, include_edges=False),
     lambda g: g.query(A, "ascendants", max_walked=2),
