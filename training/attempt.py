@@ -102,6 +102,7 @@ class Attempt:
             bring()
             if not self._standing.should_stop():
                 self._pipes = open_pipes()
+                self._standing.begin()
                 for process in self._processes:
                     process.tell(_GO)
                 self._pump()

@@ -177,8 +177,9 @@ class Standing:
         return late or self._kill.is_set()
 
     def begin(self) -> None:
-        """Start the clock of its run time."""
-        self._began = time.monotonic()
+        """Start the clock of its run time, with its data in place; it runs on between attempts."""
+        if self._began is None:
+            self._began = time.monotonic()
 
     def should_stop(self) -> bool:
         """Whether it is being stopped, or has to be now: by request or by a limit on time."""

@@ -135,7 +135,6 @@ class Supervisor:
         share = self._wait_for_share()
         if share is None:
             return None
-        self._standing.begin()
         self._lay_out()
         kept = self._restore(run)
         with MetricWriter(self._folder.metrics, self._name) as writer:
