@@ -59,7 +59,7 @@ def lines(
             at = _TOP + 14 + 16 * number
             label = html.escape(name)
             parts.append(
-                f'<text x="{_WIDTH - _RIGHT - 6}" y="{at}" text-anchor="end" fill="{colour}">'
+                f'<text x="{_WIDTH - _RIGHT - 6}" y="{at}" text-anchor="end" style="fill: {colour}">'
                 f"{label}</text>"
             )
     return _svg(parts, f"{y} by {x}")
@@ -118,7 +118,7 @@ def matrix(counts: Array, names: Sequence[str], *, x: str, y: str) -> str:
         for j in range(size):
             share = float(shares[i, j])
             colour = _COLOURS[0] if i == j else _COLOURS[3]
-            dark = ' fill="#fff"' if share > 0.55 else ""
+            dark = ' style="fill: #fff"' if share > 0.55 else ""
             text = f"{int(counts[i, j]):,}" if cell >= 26 else ""
             parts.append(
                 f'<rect x="{left + j * cell}" y="{top + i * cell}" width="{cell - 1}" '

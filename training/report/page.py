@@ -28,7 +28,7 @@ table { border-collapse: collapse } td, th { padding: .15rem .8rem .15rem 0; tex
 td.n { text-align: right; font-variant-numeric: tabular-nums }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0 }
 figcaption { font-weight: 600 } svg text { font: 11px system-ui, sans-serif; fill: currentColor }
-svg text[fill] { fill: attr(fill) } .grid { stroke: #e5e7eb } .guess { stroke: #9ca3af;
+.grid { stroke: #e5e7eb } .guess { stroke: #9ca3af;
 stroke-dasharray: 4 4; fill: none } path { stroke-width: 1.6 }
 @media (prefers-color-scheme: dark) { body { background: #111827; color: #e5e7eb }
 .grid { stroke: #374151 } }
