@@ -59,7 +59,7 @@ def test_a_job_goes_on_from_the_model_of_another(home: Path, files: dict[str, Pa
     assert "Importance of inputs" in page
 
 
-def test_a_channel_that_there_is_not_is_refused_with_the_nearest(home: Path, files: dict[str, Path]) -> None:
+def test_an_unknown_channel_is_refused_with_the_nearest(home: Path, files: dict[str, Path]) -> None:
     job = TrainingJob(
         training_job_name="another",
         algorithm_name="linear-learner",
