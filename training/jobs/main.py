@@ -1,4 +1,4 @@
-"""A job's own process: `python -m training.main FOLDER EVENTS`.
+"""A job's own process: `python -m training.jobs.main FOLDER EVENTS`.
 
 The runner writes two lines to standard input: the job, and `go` once its data is in place. While
 the data is being brought, this process imports the algorithm's library. Then standard input stays
@@ -24,12 +24,12 @@ from training.algorithms import find_algorithm
 from training.artifact import open_model, seal
 from training.data import Dataset, read_dataset
 from training.device import resolve_device
-from training.environment import algorithm_hyperparameters
 from training.errors import TrainingError, TrainingStopped
-from training.events import EventSink
-from training.folder import JobFolder
 from training.formats import files_of
-from training.job import Channel, TrainingJob
+from training.jobs.environment import algorithm_hyperparameters
+from training.jobs.events import EventSink
+from training.jobs.folder import JobFolder
+from training.jobs.job import Channel, TrainingJob
 from training.metrics import quality_line
 from training.report import Report, write_report
 from training.run import Run
