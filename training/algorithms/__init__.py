@@ -21,6 +21,7 @@ ALGORITHMS: Mapping[str, str] = {
     ),
     "lda": "training.algorithms.unsupervised.lda:LDA",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
+    "ntm": "training.algorithms.unsupervised.ntm.learner:NTM",
     "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
