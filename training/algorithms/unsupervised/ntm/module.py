@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import final
 
 import torch
@@ -34,7 +35,7 @@ class TopicModule(torch.nn.Module):
         sizes = (shape.words, *shape.layers)
         self.layers = torch.nn.ModuleList(
             _Layer(given, made, normalised=shape.batch_norm)
-            for given, made in zip(sizes, sizes[1:], strict=False)
+            for given, made in itertools.pairwise(sizes)
         )
         self.mean = _Layer(sizes[-1], shape.topics, normalised=True)
         self.spread = _Layer(sizes[-1], shape.topics, normalised=True)
