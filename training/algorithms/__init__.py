@@ -19,9 +19,12 @@ ALGORITHMS: Mapping[str, str] = {
     "factorization-machines": (
         "training.algorithms.tabular.factorization.learner:FactorizationMachines"
     ),
+    "kmeans": "training.algorithms.unsupervised.kmeans:KMeans",
+    "knn": "training.algorithms.tabular.knn:KNN",
     "lda": "training.algorithms.unsupervised.lda:LDA",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "ntm": "training.algorithms.unsupervised.ntm.learner:NTM",
+    "pca": "training.algorithms.unsupervised.pca:PCA",
     "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }

@@ -61,7 +61,7 @@ def _bars() -> list[Row]:
     others = _apart(learned, topics)
     rows = []
     for solver in _SOLVERS:
-        seconds, model = median_seconds(lambda s=solver: _fit(counts, 10, s, seed=0))
+        seconds, _ = median_seconds(lambda s=solver: _fit(counts, 10, s, seed=0))
         seeds = [_apart(_fit(counts, 10, solver, seed=n).beta, topics) for n in range(_SEEDS)]
         mean = statistics.mean(float(seed.mean()) for seed in seeds)
         worst = max(float(seed.max()) for seed in seeds)

@@ -15,8 +15,6 @@ from typing import Any, Final, final
 import numpy as np
 import numpy.typing as npt
 
-from training.errors import LibraryMissing
-
 __all__ = ["Spectral", "decompose", "on_simplex", "third_moment", "topics_of", "whitening"]
 
 Array = npt.NDArray[np.float64]
@@ -29,6 +27,7 @@ _BLOCK_NUMBERS: Final = 1 << 22
 # noise none would be negative.
 _OVER_NOISE: Final = 2.0
 _FIRST_ROUND: Final = 20
+_MORE_STEPS: Final = 50
 _SAME: Final = 1e-2
 
 
@@ -83,7 +82,7 @@ def topics_of(
     length = np.asarray(counts.sum(axis=1)).ravel()
     documents = counts[length >= 3].astype(np.float64)
     wanted = math.ceil(1.25 * number)
-    directions = whitening(documents, min(wanted, counts.shape[1]), alpha0, ask)
+    directions = whitening(documents, min(wanted, counts.shape[1]), alpha0, random, ask)
     rank = directions.shape[1]
     if not rank:
         return Spectral(np.zeros((0, counts.shape[1])), np.zeros(0), 0, 0.0)
@@ -116,7 +115,9 @@ def topics_of(
     return Spectral(topics[kept], alpha * (alpha0 / alpha.sum()), rank, error)
 
 
-def whitening(counts: Any, most: int, alpha0: float, ask: Ask) -> Array:
+def whitening(
+    counts: Any, most: int, alpha0: float, random: np.random.Generator, ask: Ask
+) -> Array:
     """Return directions (vocabulary, r) in which the second moment is the identity.
 
     Only such are returned along which the documents differ by more than noise, at most `most`.
@@ -133,18 +134,16 @@ def whitening(counts: Any, most: int, alpha0: float, ask: Ask) -> Array:
 
     def times(vector: Array) -> Array:
         ask()
-        vector = vector.ravel()
         moved: Array = counts.T @ (share @ vector) - own * vector
         return moved - shift * (mean @ vector) * mean
 
-    if width <= _DENSE_WORDS or most + 1 >= width:
+    if width <= _DENSE_WORDS or 3 * most + _MORE_STEPS >= width:
         moment = (counts.T @ share).toarray() - np.diag(own) - shift * np.outer(mean, mean)
         values, vectors = np.linalg.eigh((moment + moment.T) / 2)
-        lowest = values[0]
     else:
-        values, vectors, lowest = _ends(times, width, most)
+        values, vectors = _ends(times, width, most, random)
     order = np.argsort(-values)[:most]
-    noise = max(-_OVER_NOISE * min(0.0, float(lowest)), 1e-12 * float(np.abs(values).max()))
+    noise = max(-_OVER_NOISE * min(0.0, float(values[0])), 1e-12 * float(np.abs(values).max()))
     order = order[values[order] > noise]
     directions: Array = vectors[:, order] / np.sqrt(values[order])
     return directions
@@ -264,21 +263,35 @@ def on_simplex(rows: Array) -> Array:
     return nearest
 
 
-def _ends(times: Callable[[Array], Array], width: int, most: int) -> tuple[Array, Array, float]:
-    """Return the largest eigenvalues of a symmetric matrix, their vectors, and about the lowest."""
-    try:
-        from scipy.sparse.linalg import LinearOperator, eigsh
-    except ModuleNotFoundError as error:
-        raise LibraryMissing(
-            "the algorithm lda needs the library scipy: pip install 'featureline[training]'",
-            library="scipy",
-            extra="training",
-        ) from error
-    matrix = LinearOperator((width, width), matvec=times, dtype=np.float64)
-    start = np.full(width, width**-0.5)
-    values, vectors = eigsh(matrix, k=most, which="LA", v0=start, tol=1e-8)
-    lowest = eigsh(matrix, k=1, which="SA", v0=start, tol=1e-2, return_eigenvectors=False)
-    return values, vectors, float(lowest[0])
+def _ends(
+    times: Callable[[Array], Array], width: int, most: int, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """Return eigenvalues from both ends of a symmetric matrix, rising, and their vectors.
+
+    Lanczos' method with every vector made orthogonal to all before it, since ARPACK's restarts are
+    not the same from run to run. What lies far from the others is exact.
+    """
+    steps = min(width, 3 * most + _MORE_STEPS)
+    basis = np.zeros((width, steps))
+    inside = np.zeros((steps, steps))
+    vector = random.normal(size=width)
+    for step in range(steps):
+        known = basis[:, :step]
+        size = float(np.linalg.norm(vector))
+        # Twice, so that rounding leaves no trace of the others.
+        for _ in range(2):
+            vector = vector - known @ (known.T @ vector)
+        if float(np.linalg.norm(vector)) <= 1e-10 * size:
+            # The matrix keeps those so far among themselves: go on from elsewhere.
+            vector = random.normal(size=width)
+            for _ in range(2):
+                vector = vector - known @ (known.T @ vector)
+        basis[:, step] = vector / np.linalg.norm(vector)
+        vector = times(basis[:, step])
+        column = basis[:, : step + 1].T @ vector
+        inside[: step + 1, step] = inside[step, : step + 1] = column
+    values, vectors = np.linalg.eigh(inside)
+    return values, basis @ vectors
 
 
 def _mean(counts: Any, length: Array) -> Array:

@@ -126,7 +126,7 @@ class Trees:
             for step in self._climb(asked, leaves):
                 old = value[step.pairs]
                 value[step.pairs] = old + step.chance * (unseen[step.nodes] - old)
-            out[rows] += factor[trees] @ value.reshape(-1, len(asked))
+            out[rows] += np.einsum("t,tn->n", factor[trees], value.reshape(-1, len(asked)))
         return out / len(self)
 
     def attribution(self, points: Floats) -> tuple[Floats, Floats]:
