@@ -53,7 +53,9 @@ def fit(
     module = module.to(torch.device(str(run.device)))
     if learner.rescale_gradient != 1:
         for parameter in module.parameters():
-            parameter.register_hook(lambda given: given * learner.rescale_gradient)
+            parameter.register_hook(  # type: ignore[no-untyped-call]
+                lambda given: given * learner.rescale_gradient
+            )
 
     def loss(batch: tuple[torch.Tensor, ...], at: Moment) -> torch.Tensor:
         lost, far = module.losses(*batch)

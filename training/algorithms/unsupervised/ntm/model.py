@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self, final
@@ -214,7 +214,7 @@ def _sigmoid(rows: Array) -> Array:
     return made
 
 
-_ACTIVATIONS: Final = {
+_ACTIVATIONS: Final[Mapping[str, Callable[[Array], Array]]] = {
     "sigmoid": _sigmoid,
     "tanh": np.tanh,
     "relu": lambda rows: np.maximum(rows, 0),
@@ -222,7 +222,7 @@ _ACTIVATIONS: Final = {
 
 
 def _softmax(rows: Array) -> Array:
-    made = np.exp(rows - rows.max(axis=1, keepdims=True, initial=-np.inf))
+    made: Array = np.exp(rows - rows.max(axis=1, keepdims=True, initial=-np.inf))
     made /= made.sum(axis=1, keepdims=True)
     return made
 

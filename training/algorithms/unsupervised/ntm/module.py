@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import final
+from typing import cast, final
 
 import torch
 from torch.nn import functional
@@ -68,9 +68,9 @@ class TopicModule(torch.nn.Module):
         self, indices: torch.Tensor, offsets: torch.Tensor, counts: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         held = torch.log1p(counts)
-        first, *others = self.layers
+        first = cast(_Layer, self.layers[0])
         now = self._activate(first.ended(_summed(indices, offsets, held, first.weight)))
-        for layer in others:
+        for layer in self.layers[1:]:
             now = self._activate(layer(now))
         return self.mean(now), self.spread(now)
 
