@@ -27,7 +27,7 @@ VALUES: Final = {
     "mini_batch_size": 64,
     "optimizer": "adam",
     "learning_rate": 0.005,
-    "weight_decay": 0.001,
+    "weight_decay": 0.0005,
     "encoder_layers": "100",
     "encoder_layers_activation": "tanh",
     "num_patience_epochs": 200,
