@@ -187,7 +187,7 @@ def test_the_model_answers_as_its_torch_module(
     small: Dataset, activation: str, batch_norm: bool
 ) -> None:
     from training.algorithms.unsupervised.ntm.module import TopicModule
-    from training.source import SparseRows
+    from training.engine.source import SparseRows
 
     model = fit(
         small,

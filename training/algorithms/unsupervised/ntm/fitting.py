@@ -10,10 +10,10 @@ import torch
 
 from training.algorithms.unsupervised.ntm.model import NTMModel, Shape
 from training.algorithms.unsupervised.ntm.module import TopicModule
+from training.engine.source import Sampled, Source, SparseRows
+from training.engine.trainer import EarlyStopping, Moment, Plan, Trainer
 from training.inputs import Inputs
 from training.run import Run
-from training.source import Sampled, Source, SparseRows
-from training.trainer import EarlyStopping, Moment, Plan, Trainer
 
 if TYPE_CHECKING:
     from training.algorithms.unsupervised.ntm.learner import NTM
