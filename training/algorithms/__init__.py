@@ -23,6 +23,7 @@ ALGORITHMS: Mapping[str, str] = {
     "knn": "training.algorithms.tabular.knn:KNN",
     "lda": "training.algorithms.unsupervised.lda:LDA",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
+    "ntm": "training.algorithms.unsupervised.ntm.learner:NTM",
     "pca": "training.algorithms.unsupervised.pca:PCA",
     "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
