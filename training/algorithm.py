@@ -85,6 +85,13 @@ class Model(ABC):
             InvalidData: a column is missing or has the wrong type; the message names it.
         """
 
+    def predict_verbose(self, batch: object) -> pa.Table:
+        """Answer n rows with the fields that only some callers want, where there are any.
+
+        It is the answer to `Accept: application/json; verbose=true`.
+        """
+        return self.predict(batch)
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model's files into a folder that exists."""
@@ -112,7 +119,7 @@ class Algorithm(ABC):
         libraries: what does the work: module to import → PyPI package, whose version goes into
             lineage.
         dependencies: rules between hyperparameters.
-        labels: whether its training data must have a label.
+        labels: whether its training data must have a label, may have one, or has none.
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
         legacy: names of other versions that are dropped with a warning, and what replaces them.

@@ -19,6 +19,7 @@ ALGORITHMS: Mapping[str, str] = {
     "factorization-machines": (
         "training.algorithms.tabular.factorization.learner:FactorizationMachines"
     ),
+    "ipinsights": "training.algorithms.unsupervised.ipinsights.learner:IPInsights",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
