@@ -131,9 +131,10 @@ def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
     takes one vector of n numbers, and a model of one vector takes n number columns, in order. A
     table that fits neither is returned as it is.
     """
-    if table.column_names == [f"f{place}" for place in range(len(columns))]:
-        return table.rename_columns([column.name for column in columns])
     kinds = [column.kind for column in columns]
+    unnamed = table.column_names == [f"f{place}" for place in range(len(columns))]
+    if unnamed and set(kinds) <= {"number", "category", "text"}:
+        return table.rename_columns([column.name for column in columns])
     vectors = [name for name in table.column_names if is_list(table[name].type)]
     if len(vectors) == 1 and set(kinds) == {"number"}:
         kind = table[vectors[0]].type

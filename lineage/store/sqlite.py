@@ -155,7 +155,7 @@ class SQLiteStore(LineageStore):
         """Close the file; idempotent."""
         self._file.close()
 
-    def _commit(self, groups: Sequence[Sequence[Draft]]) -> list[Outcomes]:
+    def _commit(self, groups: Iterator[Sequence[Draft]]) -> list[Outcomes]:
         with self._file.writing() as connection:
             tables = _tables(connection)
             return commit_all(groups, head_of(tables.connection), tables)
