@@ -117,9 +117,9 @@ class Dataset:
         """Take a table apart into inputs and label.
 
         The label is the column named, else the one called `label`, else the first; where labels
-        are `optional` the first column is none, and where there are `none` no column is. It must be finite numbers or booleans without
-        nulls. Dataset files name their key and time columns in
-        their metadata; those are no inputs unless `features` says so.
+        are `optional` the first column is none, and where there are `none` no column is. It must
+        be finite numbers or booleans without nulls. Dataset files name their key and time columns
+        in their metadata; those are no inputs unless `features` says so.
 
         Args:
             data: n rows, as anything that offers the Arrow C stream.

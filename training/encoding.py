@@ -130,8 +130,11 @@ def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
     A model of n columns takes n columns without names, as CSV has them; a model of n number columns
     takes one vector of n numbers, and a model of one vector takes n number columns, in order. A
     table that fits neither is returned as it is.
+    A model of n columns of words takes n columns of other names, or one of lists of n words.
     """
     kinds = [column.kind for column in columns]
+    if set(kinds) == {"text"}:
+        return _words_by_position(columns, table)
     unnamed = table.column_names == [f"f{place}" for place in range(len(columns))]
     if unnamed and set(kinds) <= {"number", "category", "text"}:
         return table.rename_columns([column.name for column in columns])
@@ -155,6 +158,8 @@ def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
 
 def _words_by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
     names = [column.name for column in columns]
+    if not set(names).isdisjoint(table.column_names):
+        return table
     words = [name for name in table.column_names if is_text(table[name].type)]
     if len(table.column_names) == len(names) and words:
         return table.rename_columns(names)

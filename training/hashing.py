@@ -27,8 +27,8 @@ def hash_words(words: pa.Array | pa.ChunkedArray) -> Hashes:
 
     Cost: one NumPy step for each byte of the longest word, over the different words only.
 
-    >>> hash_words(pa.array(["ann", "bob", "ann"])).tolist()[0] == 16187021838024937427
-    True
+    >>> int(hash_words(pa.array(["ann"]))[0])
+    7995230380516241683
     """
     if isinstance(words, pa.ChunkedArray):
         words = words.combine_chunks()

@@ -62,8 +62,10 @@ def fit(
         logits = [(entity * address).sum(dim=1)]
         if learner.random_negative_sampling_rate:
             logits.append(_against_random(learner, module, batch[2], entity, buckets, order))
-        for others in shuffled(len(entity), learner.shuffled_negative_sampling_rate, order):
-            logits.append((entity * address[torch.from_numpy(others).to(address.device)]).sum(dim=1))
+        logits += [
+            (entity * address[torch.from_numpy(others).to(address.device)]).sum(dim=1)
+            for others in shuffled(len(entity), learner.shuffled_negative_sampling_rate, order)
+        ]
         together = torch.cat(logits)
         target = torch.zeros_like(together)
         target[: len(entity)] = 1

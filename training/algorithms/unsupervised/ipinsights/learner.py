@@ -113,7 +113,11 @@ class IPInsights(Algorithm):
     )
     epochs: int = integer(10, low=1, tunable=(1, 100), about="passes over the data")
     mini_batch_size: int = integer(
-        10_000, low=1, high=500_000, tunable=(100, 50_000, (), "Logarithmic"), about="rows of a step"
+        10_000,
+        low=1,
+        high=500_000,
+        tunable=(100, 50_000, (), "Logarithmic"),
+        about="rows of a step",
     )
     learning_rate: float = continuous(
         0.001, low=1e-6, high=10, tunable=(1e-4, 0.1, (), "Logarithmic"), about="size of the steps"
@@ -126,7 +130,11 @@ class IPInsights(Algorithm):
         about="what vectors and weights lose in a step, times the learning rate",
     )
     num_ip_encoder_layers: int = integer(
-        1, low=0, high=100, tunable=(1, 10), about="dense layers over the sum of an address's networks"
+        1,
+        low=0,
+        high=100,
+        tunable=(1, 10),
+        about="dense layers over the sum of an address's networks",
     )
     batch_metrics_publish_interval: int = integer(
         1000, low=1, about="steps between two reports of a step's loss"
@@ -152,8 +160,8 @@ class IPInsights(Algorithm):
         events = self.events(train)
         if events.dropped:
             run.sink.log(
-                f"train: {events.dropped} of {len(train)} rows have no entity or no address and are "
-                f"left out; the first is {events.example}"
+                f"train: {events.dropped} of {len(train)} rows have no entity or no address and "
+                f"are left out; the first is {events.example}"
             )
         run.sink.property("rows_left_out", events.dropped)
         held_out = None if validation is None else self.events(validation)
@@ -173,8 +181,10 @@ class IPInsights(Algorithm):
         for _ in range(self.random_negative_sampling_rate):
             others = Addresses.random(events.addresses.version, order)
             negative.append((entities * model.address_vectors(others)).sum(axis=1))
-        for rows in shuffled(len(positive), self.shuffled_negative_sampling_rate, order):
-            negative.append((entities * addresses[rows]).sum(axis=1))
+        negative += [
+            (entities * addresses[rows]).sum(axis=1)
+            for rows in shuffled(len(positive), self.shuffled_negative_sampling_rate, order)
+        ]
         against = np.concatenate(negative)
         if not len(against):
             return {}
@@ -211,8 +221,8 @@ class IPInsights(Algorithm):
         held = names.is_valid().to_numpy() & (addresses.version > 0)
         if not held.any():
             raise InvalidData(
-                f"{data.channel}: no row has an entity in column {columns[0].name!r} and an address "
-                f"in column {columns[1].name!r}; row 1 has {names[0].as_py()!r} and "
+                f"{data.channel}: no row has an entity in column {columns[0].name!r} and an "
+                f"address in column {columns[1].name!r}; row 1 has {names[0].as_py()!r} and "
                 f"{words[0].as_py()!r}. The entity comes first, then the address",
                 channel=data.channel,
                 column=columns[1].name,

@@ -86,7 +86,7 @@ class IPInsightsModel(Model):
         """Return the vector (n, dimensions) of each entity; 0 for one that is not known."""
         wanted = row_of(entities, self.num_entity_vectors)
         places = np.searchsorted(self.rows, wanted).clip(max=len(self.rows) - 1)
-        found = self.entities[places].astype(np.float64)
+        found: Array = self.entities[places].astype(np.float64)
         found[self.rows[places] != wanted] = 0
         return found
 

@@ -10,9 +10,7 @@ import numpy.typing as npt
 __all__ = ["shuffled"]
 
 
-def shuffled(
-    rows: int, times: int, order: np.random.Generator
-) -> Iterator[npt.NDArray[np.int64]]:
+def shuffled(rows: int, times: int, order: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
     """Give, some times over, another row for each of `rows` rows; one row alone has no other.
 
     >>> [found.tolist() for found in shuffled(2, 1, np.random.default_rng(0))]
