@@ -21,6 +21,7 @@ ALGORITHMS: Mapping[str, str] = {
     ),
     "ipinsights": "training.algorithms.unsupervised.ipinsights.learner:IPInsights",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
+    "object2vec": "training.algorithms.text.object2vec.learner:Object2Vec",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
 

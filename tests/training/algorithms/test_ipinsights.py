@@ -24,7 +24,7 @@ pytest.importorskip("torch")
 
 from training.algorithms.unsupervised.ipinsights.address import PAD, Addresses
 from training.algorithms.unsupervised.ipinsights.model import IPInsightsModel, row_of
-from training.algorithms.unsupervised.ipinsights.sampling import shuffled
+from training.negatives import shuffled
 
 IPInsights = find_algorithm("ipinsights")
 VALUES: Mapping[str, Any] = {
@@ -320,7 +320,7 @@ def test_a_model_is_gone_on_from_with_new_entities(model: IPInsightsModel) -> No
     names = [f"new-{number}" for number in range(50)]
     new = next(n for n in names if row_of(pa.array([n]), 200)[0] not in model.rows)
     more = pa.table({"user": [new] * 200, "address": ["172.16.0.9"] * 200})
-    on = fit(more, run=Run(threads=1, start=model), epochs=20)
+    on = fit(more, run=Run(threads=1, start=model), epochs=20, shuffled_negative_sampling_rate=0)
     assert len(on.rows) == len(model.rows) + 1
     assert asked(on, new, "172.16.0.9") > 1
     with pytest.raises(InvalidData, match=r"\(200, 8, 1\), and this job asks for \(200, 4, 1\)"):

@@ -13,9 +13,9 @@ from torch.nn import functional
 from training.algorithms.unsupervised.ipinsights.address import Addresses
 from training.algorithms.unsupervised.ipinsights.model import IPInsightsModel, row_of
 from training.algorithms.unsupervised.ipinsights.module import IPEncoder
-from training.algorithms.unsupervised.ipinsights.sampling import shuffled
 from training.errors import InvalidData
 from training.inputs import Inputs
+from training.negatives import shuffled
 from training.row_adam import RowAdam
 from training.run import Run
 from training.source import Arrays

@@ -13,11 +13,11 @@ from training import metrics
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
 from training.algorithms.unsupervised.ipinsights.address import Addresses
 from training.algorithms.unsupervised.ipinsights.model import FILES, IPInsightsModel
-from training.algorithms.unsupervised.ipinsights.sampling import shuffled
 from training.data import Dataset
 from training.errors import InvalidData
 from training.hyperparameter import Dependency, continuous, integer
 from training.inputs import Input, Inputs
+from training.negatives import shuffled
 from training.run import Run
 
 __all__ = ["Events", "IPInsights"]

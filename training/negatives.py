@@ -1,4 +1,4 @@
-"""Pairs that are not usual: the addresses of other rows."""
+"""Pairs that nobody saw: each row with what belongs to another row."""
 
 from __future__ import annotations
 
