@@ -38,7 +38,7 @@ class Pairs(Source):
         first: n sequences.
         second: n sequences.
         target: (n,).
-        width: sequences of a batch differ by less in the length of the longer of the two; 0: by any.
+        width: pairs of a batch differ by less in the longer of their lengths; 0: by any.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ def fit(
 def _module(learner: Object2Vec, run: Run) -> PairNetwork:
     """Return the network as it begins: anew, with pretrained vectors, or from a model."""
     architecture = learner.architecture
-    options = {
+    options: dict[str, Any] = {
         "dropout": learner.dropout,
         "is_sparse": learner.token_embedding_storage_type == "row_sparse",
     }
@@ -187,7 +187,7 @@ def _optimizers(learner: Object2Vec, module: PairNetwork) -> list[torch.optim.Op
     }
     parameters = [p for p in module.parameters() if p.requires_grad]
     made = kinds[learner.optimizer]
-    decay = {"weight_decay": learner.weight_decay}
+    decay: dict[str, Any] = {"weight_decay": learner.weight_decay}
     if learner.token_embedding_storage_type == "dense":
         return [made(parameters, **options, **decay)]
     tables = [

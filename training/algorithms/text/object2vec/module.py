@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final, final
 
 import torch
@@ -112,8 +113,7 @@ class _Convolutions(torch.nn.Module):
         share, more = divmod(encoder.size, encoder.layers)
         sizes = [encoder.token_dim, *(share + (n < more) for n in range(encoder.layers))]
         self.layers = torch.nn.ModuleList(
-            torch.nn.Conv1d(before, after, width)
-            for before, after in zip(sizes[:-1], sizes[1:], strict=True)
+            torch.nn.Conv1d(before, after, width) for before, after in pairwise(sizes)
         )
 
     def forward(self, vectors: torch.Tensor, held: torch.Tensor) -> torch.Tensor:

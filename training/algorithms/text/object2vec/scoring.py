@@ -34,7 +34,7 @@ def scores(module: PairNetwork, first: Sequences, second: Sequences) -> Numbers:
     """Return the outputs (n, outputs) of pairs: probabilities where there are several."""
 
     def score(rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        outputs = module(_tensor(module, first, rows), _tensor(module, second, rows))
+        outputs: torch.Tensor = module(_tensor(module, first, rows), _tensor(module, second, rows))
         return outputs if outputs.shape[1] == 1 else outputs.softmax(dim=1)
 
     longest = max(_longest(first), _longest(second))
