@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration, Model
     from training.algorithms import find_algorithm, list_algorithms
     from training.artifact import Artifact
+    from training.budget import Budget
     from training.client import TrainingClient, connect
     from training.data import Dataset
     from training.description import FinalMetric, TrainingJobDescription
@@ -55,7 +56,10 @@ if TYPE_CHECKING:
     from training.inputs import Input, Inputs
     from training.job import (
         Channel,
+        CheckpointConfig,
+        MetricDefinition,
         ResourceConfig,
+        RetryStrategy,
         SecondaryStatus,
         StoppingCondition,
         TrainingJob,
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from training.result import JobResult, Progress
     from training.run import MemorySink, Run, Sink
     from training.runner import RunningJob, submit, train
+    from training.script import script_hyperparameters
     from training.service import TrainingService
     from training.transforming import transform
 
@@ -84,6 +89,10 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Channel",
     "StoppingCondition",
     "ResourceConfig",
+    "RetryStrategy",
+    "CheckpointConfig",
+    "MetricDefinition",
+    "script_hyperparameters",
     "job_name",
     "TrainingJobStatus",
     "SecondaryStatus",
@@ -94,6 +103,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "ReplayStep",
     # the jobs of a home
     "TrainingJobs",
+    "Budget",
     "TrainingJobDescription",
     "FinalMetric",
     # models
@@ -166,10 +176,13 @@ _MODULES = {
     "feed": ("TorchBatches", "to_quantile_dmatrix", "to_torch"),
     "hyperparameter": ("Hyperparameter",),
     "inputs": ("Input", "Inputs"),
+    "budget": ("Budget",),
     "job": (
-        *("Channel", "ResourceConfig", "SecondaryStatus", "StoppingCondition", "TrainingJob"),
-        *("TrainingJobStatus", "Transition", "job_name"),
+        *("Channel", "CheckpointConfig", "MetricDefinition", "ResourceConfig", "RetryStrategy"),
+        *("SecondaryStatus", "StoppingCondition", "TrainingJob", "TrainingJobStatus"),
+        *("Transition", "job_name"),
     ),
+    "script": ("script_hyperparameters",),
     "predict": ("load_model", "predict_file", "replies"),
     "transforming": ("transform",),
     "registry": ("TrainingJobs",),

@@ -47,7 +47,7 @@ class TrainingJobDescription:
     def to_json(self) -> dict[str, Any]:
         """Write it in the shape of SageMaker's DescribeTrainingJob; times as ISO text."""
         body = self.job.to_json()
-        body["ResourceConfig"] = {
+        body["ResourceConfig"] |= {
             "Threads": self.threads,
             "Device": self.device or self.job.resource_config.device,
         }

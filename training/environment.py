@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from training.folder import JobFolder, resources
+from training.folder import HOST, JobFolder, resources
 from training.job import TrainingJob
 
 __all__ = [
     "SECRETS",
     "algorithm_hyperparameters",
     "arguments",
+    "gpu_variables",
     "sagemaker_variables",
     "split_hyperparameters",
     "thread_variables",
+    "world_variables",
 ]
 
 _CONSUMED = frozenset(
@@ -93,23 +95,37 @@ def arguments(hyperparameters: Mapping[str, Any]) -> list[str]:
     for name in sorted(hyperparameters):
         value = hyperparameters[name]
         if isinstance(value, Mapping):
-            text = ",".join(f"{key}={item}" for key, item in value.items())
+            text = ",".join(f"{key}={item}" for key, item in sorted(value.items()))
         else:
-            text = str(value)
+            text = "" if value is None else str(value)
         words += [f"-{name}" if len(name) == 1 else f"--{name}", text]
     return words
 
 
 def sagemaker_variables(
-    job: TrainingJob, folder: JobFolder, *, cores: int, gpus: int
+    job: TrainingJob,
+    folder: JobFolder,
+    *,
+    cores: int,
+    gpus: int,
+    hosts: Sequence[str] = (HOST,),
+    current: str = HOST,
 ) -> dict[str, str]:
     """Return the `SM_*` variables of a job.
 
     Names are upper case with hyphens kept; text goes in as it is, nothing as an empty string, all
     else as compact JSON with sorted keys.
+
+    Args:
+        job: what was asked for.
+        folder: of the host, with its configuration files.
+        cores: of the host.
+        gpus: of the host.
+        hosts: of the job.
+        current: this host.
     """
     user, framework, consumed = split_hyperparameters(job.hyper_parameters)
-    where = resources()
+    where = resources(hosts, current=current)
     channels = {c.channel_name: str(folder.channel(c.channel_name)) for c in job.input_data_config}
     config = folder.config / "inputdataconfig.json"
     program = str(consumed.get("sagemaker_program", ""))
@@ -152,6 +168,12 @@ def sagemaker_variables(
     variables |= {f"SM_CHANNEL_{name.upper()}": path for name, path in channels.items()}
     training = dict(values, channel_input_dirs=channels, hyperparameters=user)
     training["job_name"] = job.training_job_name
+    training["additional_framework_parameters"] = framework
+    training["framework_module"] = None
+    training["master_hostname"] = where["hosts"][0]
+    training["is_master"] = where["current_host"] == where["hosts"][0]
+    training["distribution_hosts"] = []
+    training["topology"] = []
     variables["SM_TRAINING_ENV"] = _encode(training)
     variables["TRAINING_JOB_NAME"] = job.training_job_name
     variables["TRAINING_JOB_ARN"] = (
@@ -176,6 +198,42 @@ def thread_variables(threads: int, *, crowded: bool) -> dict[str, str]:
     if crowded:
         variables["OMP_WAIT_POLICY"] = "PASSIVE"
     return variables
+
+
+def gpu_variables(device: str, gpus: Sequence[int], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that shows a process its own GPUs alone.
+
+    A job that names a device by number sees all of them, so that the number means what it says.
+
+    Args:
+        device: as the job asks for it.
+        gpus: the numbers of those it has, among those that this process sees.
+        variables: of this process.
+
+    >>> gpu_variables("auto", [1], {"CUDA_VISIBLE_DEVICES": "4,7"})
+    {'CUDA_VISIBLE_DEVICES': '7'}
+    """
+    if not gpus or ":" in device:
+        return {}
+    seen = [name for name in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(seen[n] if seen else str(n) for n in gpus)}
+
+
+def world_variables(
+    hosts: Sequence[str], free_port: Callable[[], int]
+) -> dict[str, dict[str, str]]:
+    """Return by host what torch.distributed reads to find the others, all on this machine."""
+    port = str(free_port())
+    return {
+        host: {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(len(hosts)),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        for rank, host in enumerate(hosts)
+    }
 
 
 def _decode(text: str) -> Any:

@@ -1,13 +1,15 @@
 """The job folder: SageMaker's container contract on disk, one folder per job.
 
 input/config/*.json     what was asked for
-input/data/<channel>/   File: hard links or copies; FastFile: links
+input/data/<channel>/   File: hard links or copies; FastFile: links; Pipe: <channel>_<epoch>
 model/                  becomes the artifact, and model.tar.gz
 output/data/            becomes output.tar.gz
 output/tensorboard/     event files of TensorBoard, when the job writes some
 output/failure          its first 1,024 characters become the failure reason
 checkpoints/  code/     as the job needs them
 training.log            what the job printed
+metrics.arrows          every metric the job reported
+hosts/algo-2/ ...       the same for further hosts, which share model, checkpoints and code
 """
 
 from __future__ import annotations
@@ -17,21 +19,23 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from training.errors import InvalidData
-from training.formats import files_of
 from training.job import TrainingJob
 
-__all__ = ["HOST", "JobFolder"]
+__all__ = ["CHECKPOINTS", "HOST", "JobFolder", "host_names", "resources"]
 
 HOST = "algo-1"
 """The name of the first host of a job."""
+CHECKPOINTS = "checkpoints"
+
+_SHARED = ("model", "code", CHECKPOINTS)
 
 _FAILURE_CHARACTERS = 1024
+_TAIL_BYTES = 16_384
 
 
 @final
@@ -63,7 +67,12 @@ class JobFolder:
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints are."""
-        return self.root / "checkpoints"
+        return self.root / CHECKPOINTS
+
+    @property
+    def code(self) -> Path:
+        """Where the user's source is, in script mode."""
+        return self.root / "code"
 
     @property
     def tensorboard(self) -> Path:
@@ -77,67 +86,66 @@ class JobFolder:
 
     @property
     def metrics(self) -> Path:
-        """Every metric the job reported, one JSON array a line: name, value, step, time in µs."""
-        return self.root / "metrics.jsonl"
+        """Every metric the job reported; see `training.metricfile`."""
+        return self.root / "metrics.arrows"
+
+    def host(self, name: str) -> JobFolder:
+        """Return the folder that a host of the job sees as `/opt/ml`."""
+        return self if name == HOST else JobFolder(self.root / "hosts" / name)
 
     def channel(self, name: str) -> Path:
         """Return where a channel's files are."""
         return self.root / "input" / "data" / name
 
-    def create(self) -> None:
-        """Make the folders."""
+    def create(self, hosts: Sequence[str] = (HOST,)) -> None:
+        """Make the folders, those of further hosts included."""
         for folder in (
             self.config,
             self.root / "input" / "data",
             self.model,
             self.output / "data",
             self.checkpoints,
-            self.root / "code",
+            self.code,
         ):
             folder.mkdir(parents=True, exist_ok=True)
+        for name in hosts:
+            other = self.host(name)
+            if other is self:
+                continue
+            other.config.mkdir(parents=True, exist_ok=True)
+            (other.root / "input" / "data").mkdir(exist_ok=True)
+            other.output.mkdir(exist_ok=True)
+            for shared in _SHARED:
+                _point(other.root / shared, self.root / shared)
+            _point(other.output / "data", self.output / "data")
 
-    def write_config(self, job: TrainingJob) -> None:
-        """Write the configuration files of the contract."""
+    def write_config(
+        self,
+        job: TrainingJob,
+        *,
+        hosts: Sequence[str] = (HOST,),
+        current: str = HOST,
+        hyperparameters: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the configuration files of the contract.
+
+        Args:
+            job: what was asked for.
+            hosts: of the job.
+            current: whose folder this is.
+            hyperparameters: those of the file, where they are not the job's.
+        """
         channels = {
             channel.channel_name: {"TrainingInputMode": job.input_mode(channel)}
             | ({"ContentType": channel.content_type} if channel.content_type else {})
-            | {"S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+            | {"S3DistributionType": channel.distribution, "RecordWrapperType": "None"}
             for channel in job.input_data_config
         }
-        self._write("hyperparameters.json", dict(job.hyper_parameters))
+        self._write("hyperparameters.json", dict(hyperparameters or job.hyper_parameters))
         self._write("inputdataconfig.json", channels)
-        self._write("resourceconfig.json", resources())
-
-    def attach(self, name: str, source: Path, *, input_mode: str) -> list[Path]:
-        """Bring a channel's files into the folder.
-
-        File: hard links, so the job keeps the bytes even when the source is replaced; a copy where
-        the file system does not allow that. FastFile: a link to the source.
-
-        Returns:
-            the source's files, in the order of their names.
-
-        Raises:
-            InvalidData: nothing is there.
-        """
-        files = files_of(source, channel=name)
-        target = self.channel(name)
-        if input_mode == "FastFile":
-            target.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                link = target / _below(file, source)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(file.resolve())
-            return files
-        for file in files:
-            to = target / _below(file, source)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                # A link to a link would share its target's name, not its bytes.
-                os.link(file.resolve(), to)
-            except OSError:
-                self._copy(file, to, name)
-        return files
+        self._write("resourceconfig.json", resources(hosts, current=current))
+        if job.checkpoint_config is not None:
+            self._write("checkpointconfig.json", job.checkpoint_config.to_json())
 
     def failure(self) -> str:
         """Return the job's own account of its failure, at most 1,024 characters; "" for none."""
@@ -149,39 +157,46 @@ class JobFolder:
 
     def last_line(self) -> str:
         """Return the last line of the log that says something; "" for none."""
+        return next((line.strip() for line in reversed(self.last_lines()) if line.strip()), "")
+
+    def last_lines(self) -> list[str]:
+        """Return the end of the log, at most 16 KiB of it."""
         if not self.log.is_file():
-            return ""
+            return []
         with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - 8192))
-            lines = file.read().decode("utf-8", errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            file.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace").splitlines()
 
-    def collect(self) -> None:
-        """Pack `model/` and `output/data/` as the contract names them, unless they are empty.
+    def clear_attempt(self, hosts: Sequence[str] = (HOST,)) -> None:
+        """Remove what an attempt that failed has left of a model, and its word on the failure."""
+        for left in self.model.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        for name in hosts:
+            (self.host(name).output / "failure").unlink(missing_ok=True)
 
-        Equal files give equal archives.
-        """
-        for folder, archive in (
-            (self.model, self.root / "model.tar.gz"),
-            (self.output / "data", self.root / "output.tar.gz"),
-        ):
-            files = sorted(file for file in folder.rglob("*") if file.is_file())
-            if files:
-                _pack(archive, folder, files)
+    def collect_model(self) -> None:
+        """Pack `model/` as model.tar.gz; equal files give equal archives."""
+        _pack(self.root / "model.tar.gz", self.model)
 
-    def _copy(self, file: Path, to: Path, channel: str) -> None:
-        try:
-            shutil.copyfile(file, to)
-        except OSError as error:
-            raise InvalidData(
-                f"{channel}: {file} cannot be read: {error.strerror}",
-                channel=channel,
-                path=str(file),
-            ) from error
+    def collect_output(self) -> None:
+        """Pack `output/data/` as output.tar.gz, unless it is empty."""
+        _pack(self.root / "output.tar.gz", self.output / "data")
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True)
         (self.config / name).write_text(text + "\n", encoding="utf-8")
+
+
+def host_names(count: int) -> tuple[str, ...]:
+    """Return the names of a job's hosts.
+
+    >>> host_names(2)
+    ('algo-1', 'algo-2')
+    """
+    return tuple(f"algo-{number}" for number in range(1, count + 1))
 
 
 def resources(hosts: Sequence[str] = (HOST,), *, current: str = HOST) -> dict[str, Any]:
@@ -202,11 +217,10 @@ def resources(hosts: Sequence[str] = (HOST,), *, current: str = HOST) -> dict[st
     }
 
 
-def _below(file: Path, source: Path) -> Path:
-    return Path(file.name) if source.is_file() else file.relative_to(source)
-
-
-def _pack(archive: Path, folder: Path, files: Iterable[Path]) -> None:
+def _pack(archive: Path, folder: Path) -> None:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if not files:
+        return
     # No times, owners or name in the archive; level 1, since models rarely compress well.
     with (
         archive.open("wb") as raw,
@@ -219,3 +233,8 @@ def _pack(archive: Path, folder: Path, files: Iterable[Path]) -> None:
             entry.mode = 0o644
             with file.open("rb") as content:
                 tar.addfile(entry, content)
+
+
+def _point(link: Path, to: Path) -> None:
+    if not link.is_symlink():
+        link.symlink_to(os.path.relpath(to, link.parent))

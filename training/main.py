@@ -54,6 +54,8 @@ def main(arguments: Sequence[str]) -> int:
             sink.log(str(stop))
             sink.send("stopped", str(stop))
         except TrainingError as error:
+            # It would be refused again, so there is no use in another attempt.
+            sink.send("refused")
             _fail(folder, error)
             return 1
         except Exception as error:  # noqa: BLE001 - the process's outermost loop

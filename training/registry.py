@@ -7,8 +7,10 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, final
@@ -16,6 +18,7 @@ from typing import Any, Final, Self, final
 import pyarrow as pa
 
 import lineage
+from training.budget import Budget, Demand, Share
 from training.claim import Claim
 from training.description import FinalMetric, TrainingJobDescription
 from training.errors import (
@@ -25,8 +28,10 @@ from training.errors import (
     TrainingUnavailable,
     nearest,
 )
-from training.folder import JobFolder
+from training.folder import JobFolder, host_names
+from training.following import follow_logs
 from training.job import SecondaryStatus, TrainingJob, TrainingJobStatus, Transition
+from training.metricfile import read_metrics
 from training.provenance import record_abandoned
 
 __all__ = ["TrainingJobs", "utc_now"]
@@ -40,6 +45,11 @@ CREATE TABLE IF NOT EXISTS training_job (
     secondary_status TEXT NOT NULL,
     transitions      TEXT NOT NULL,
     threads          INTEGER NOT NULL,
+    cores            INTEGER NOT NULL DEFAULT 1,
+    memory_mb        INTEGER NOT NULL DEFAULT 0,
+    gpus             TEXT NOT NULL DEFAULT '[]',
+    demand           TEXT NOT NULL DEFAULT '{}',
+    is_admitted      INTEGER NOT NULL DEFAULT 1,
     device           TEXT NOT NULL DEFAULT '',
     stop_requested   INTEGER NOT NULL DEFAULT 0,
     failure_reason   TEXT NOT NULL DEFAULT '',
@@ -51,21 +61,27 @@ CREATE TABLE IF NOT EXISTS training_job (
     ended_us         INTEGER
 );
 CREATE INDEX IF NOT EXISTS training_job_status ON training_job (status);
+CREATE TABLE IF NOT EXISTS training_budget (
+    only      INTEGER PRIMARY KEY CHECK (only = 1),
+    cores     INTEGER NOT NULL,
+    memory_mb INTEGER NOT NULL,
+    gpus      INTEGER NOT NULL
+);
 """
+_LATER_COLUMNS: Final = {
+    "cores": "INTEGER NOT NULL DEFAULT 1",
+    "memory_mb": "INTEGER NOT NULL DEFAULT 0",
+    "gpus": "TEXT NOT NULL DEFAULT '[]'",
+    "demand": "TEXT NOT NULL DEFAULT '{}'",
+    "is_admitted": "INTEGER NOT NULL DEFAULT 1",
+}
+"""Columns that tables of earlier versions lack."""
 _BUSY_TIMEOUT_S: Final = 30.0
+_SETTLE_S: Final = 1.0
 _ABANDONED: Final = (
     "the process that ran this job ended before the job did; submit it again under another name"
 )
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_METRIC_SCHEMA: Final = pa.schema(
-    {
-        "name": pa.string(),
-        "value": pa.float64(),
-        "step": pa.int64(),
-        "time": pa.timestamp("us", "UTC"),
-    }
-)
-
 logger = logging.getLogger(__name__)
 
 
@@ -94,6 +110,8 @@ class TrainingJobs:
         self._clock = clock
         self._lock = threading.RLock()
         self._path = self.home / "meta.db"
+        self._machine: Budget | None = None
+        self._settled = 0.0
         with self._errors():
             self.home.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
@@ -103,13 +121,19 @@ class TrainingJobs:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
+            self._add_later_columns()
 
     def folder(self, name: str) -> JobFolder:
         """Return the folder of a job."""
         return JobFolder(self.home / "jobs" / name)
 
-    def create(self, job: TrainingJob, *, threads: int) -> Claim:
+    def create(self, job: TrainingJob, *, threads: int, demand: Demand | None = None) -> Claim:
         """Enter a new job; the caller runs it and holds its claim until the end.
+
+        Args:
+            job: what is asked for.
+            threads: of each host.
+            demand: what `admit` is to find room for; None: a core for each thread.
 
         Raises:
             TrainingJobExists: the name is taken.
@@ -122,11 +146,13 @@ class TrainingJobs:
             raise _exists(name)
         now = _micros(self._clock())
         starting = SecondaryStatus.STARTING
+        asked = json.dumps(asdict(demand or Demand(cores=threads)))
         try:
             with self._change() as db:
                 db.execute(
                     "INSERT INTO training_job (name, job, status, secondary_status, transitions,"
-                    " threads, created_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    " threads, demand, is_admitted, created_us)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
                     (
                         name,
                         json.dumps(job.to_json()),
@@ -134,6 +160,7 @@ class TrainingJobs:
                         starting.value,
                         json.dumps([[starting.value, now, None, ""]]),
                         threads,
+                        asked,
                         now,
                     ),
                 )
@@ -144,6 +171,77 @@ class TrainingJobs:
             claim.release()
             raise
         return claim
+
+    def budget(self) -> Budget:
+        """Return what the jobs may use at once: as `set_budget` said, else the whole machine."""
+        with self._lock, self._errors():
+            row = self._db.execute("SELECT * FROM training_budget").fetchone()
+        if row is None:
+            self._machine = self._machine or Budget.of_machine()
+            return self._machine
+        return Budget(cores=row["cores"], memory_mb=row["memory_mb"], gpus=row["gpus"])
+
+    def set_budget(self, budget: Budget) -> None:
+        """Say what the jobs may use at once; jobs that run keep what they have."""
+        with self._change() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO training_budget (only, cores, memory_mb, gpus)"
+                " VALUES (1, ?, ?, ?)",
+                (budget.cores, budget.memory_mb, budget.gpus),
+            )
+
+    def admit(self, name: str) -> Share | None:
+        """Give a job its share of the budget, or None while it has to wait.
+
+        Jobs are admitted in the order of their submission, so that none waits for ever. A share is
+        free again when its job has ended, however it did: the claim tells.
+        """
+        if not self._may_be_next(name):
+            return None
+        self._settle()
+        budget = self.budget()
+        with self._change() as db:
+            mine = self._row(name)
+            running = []
+            for row in self._active():
+                if row["is_admitted"]:
+                    running.append(_share(row))
+                elif row["number"] < mine["number"]:
+                    return None
+            if mine["is_admitted"]:
+                return _share(mine)
+            share = budget.admit(Demand(**json.loads(mine["demand"])), running)
+            if share is not None:
+                db.execute(
+                    "UPDATE training_job SET is_admitted = 1, cores = ?, memory_mb = ?, gpus = ?"
+                    " WHERE name = ?",
+                    (share.cores, share.memory_mb, json.dumps(share.gpus), name),
+                )
+            return share
+
+    def _may_be_next(self, name: str) -> bool:
+        """Whether no job waits before this one, seen without a lock: many may wait, and often ask.
+
+        Now and then it looks whether those before it are still there.
+        """
+        with self._lock, self._errors():
+            before = self._db.execute(
+                "SELECT 1 FROM training_job WHERE status IN ('InProgress', 'Stopping')"
+                " AND is_admitted = 0 AND number < ? LIMIT 1",
+                (self._row(name)["number"],),
+            ).fetchone()
+        if before is None:
+            return True
+        now = time.monotonic()
+        if now > self._settled + _SETTLE_S:
+            self._settled = now
+            self._settle()
+        return False
+
+    def cores_in_use(self) -> int:
+        """Count the cores of the jobs that were admitted and have not ended."""
+        with self._lock, self._errors():
+            return sum(row["cores"] for row in self._active() if row["is_admitted"])
 
     def move(
         self,
@@ -166,7 +264,7 @@ class TrainingJobs:
             is_final = status.primary.is_final
             transitions.append([status.value, now, now if is_final else None, message])
             training = status is SecondaryStatus.TRAINING
-            # Rounds of metrics are in `metrics.jsonl`; here is the last value of each.
+            # All values are in the job's folder; here is the last value of each.
             finals = [[m.name, m.value, _micros(m.timestamp)] for m in (metrics or {}).values()]
             db.execute(
                 "UPDATE training_job SET status = ?, secondary_status = ?, transitions = ?,"
@@ -188,14 +286,17 @@ class TrainingJobs:
             )
 
     def describe(self, name: str) -> TrainingJobDescription:
-        """Return what is known of a job.
+        """Return what is known of a job; the metrics of one that runs are those so far.
 
         Raises:
             TrainingJobNotFound: the message has the nearest name.
         """
         self._settle()
         with self._lock, self._errors():
-            return self._description(self._row(name))
+            known = self._description(self._row(name))
+        if known.status.is_final:
+            return known
+        return replace(known, final_metrics=_last_values(read_metrics(self.folder(name).metrics)))
 
     def list(
         self,
@@ -253,32 +354,37 @@ class TrainingJobs:
         self._settle()
         return {row["name"]: row["threads"] for row in self._unfinished()}
 
-    def logs(self, name: str) -> Iterator[str]:
-        """Yield the lines that a job has printed so far.
+    def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
+        """Yield the lines that a job has printed so far, those of its first host first.
+
+        Args:
+            name: of the job.
+            follow: go on with what it prints until it ends.
 
         Raises:
             TrainingJobNotFound: there is no such job.
         """
         with self._lock, self._errors():
-            self._row(name)
-        log = self.folder(name).log
-        return _lines(log) if log.is_file() else iter(())
+            job = TrainingJob.from_json(json.loads(self._row(name)["job"]))
+        folder = self.folder(name)
+        hosts = host_names(job.resource_config.instance_count)
+        logs = {host: folder.host(host).log for host in hosts}
+        has_ended = (lambda: self.describe(name).status.is_final) if follow else (lambda: True)
+        return follow_logs(logs, has_ended)
 
     def metrics(self, name: str) -> pa.Table:
-        """Return every metric a job has reported: `name`, `value`, `step`, `time`.
+        """Return every metric a job has reported so far, in the order of arrival.
+
+        Returns:
+            columns `job`, `host`, `step`, `epoch`, `name`, `value` and `time`; step and epoch are
+            null where they are not known.
 
         Raises:
             TrainingJobNotFound: there is no such job.
         """
         with self._lock, self._errors():
             self._row(name)
-        path = self.folder(name).metrics
-        rows = [json.loads(line) for line in _lines(path)] if path.is_file() else []
-        columns = [
-            pa.array([row[i] for row in rows], pa.int64() if i == 3 else kind)
-            for i, kind in enumerate(_METRIC_SCHEMA.types)
-        ]
-        return pa.table(columns, names=_METRIC_SCHEMA.names).cast(_METRIC_SCHEMA)
+        return read_metrics(self.folder(name).metrics)
 
     def close(self) -> None:
         """Close the file."""
@@ -298,10 +404,20 @@ class TrainingJobs:
 
     def _unfinished(self) -> Any:
         with self._lock, self._errors():
-            return self._db.execute(
-                "SELECT name, job, threads FROM training_job"
-                " WHERE status IN ('InProgress', 'Stopping')"
-            ).fetchall()
+            return self._active()
+
+    def _active(self) -> Any:
+        return self._db.execute(
+            "SELECT * FROM training_job WHERE status IN ('InProgress', 'Stopping') ORDER BY number"
+        ).fetchall()
+
+    def _add_later_columns(self) -> None:
+        known = {row["name"] for row in self._db.execute("PRAGMA table_info(training_job)")}
+        for name, declared in _LATER_COLUMNS.items():
+            if name not in known:
+                # Another process may have been faster.
+                with suppress(sqlite3.OperationalError):
+                    self._db.execute(f"ALTER TABLE training_job ADD COLUMN {name} {declared}")
 
     def _settle(self) -> None:
         """Fail the jobs that nobody runs any more."""
@@ -393,10 +509,15 @@ def _exists(name: str) -> TrainingJobExists:
     )
 
 
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            yield line.rstrip("\n")
+def _last_values(table: pa.Table) -> tuple[FinalMetric, ...]:
+    columns = (table[column].to_pylist() for column in ("name", "value", "time"))
+    return tuple({row[0]: FinalMetric(*row) for row in zip(*columns, strict=True)}.values())
+
+
+def _share(row: Any) -> Share:
+    return Share(
+        cores=row["cores"], memory_mb=row["memory_mb"], gpus=tuple(json.loads(row["gpus"]))
+    )
 
 
 def _micros(time: dt.datetime) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import os
+import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,16 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, final
 
-from training.algorithm import Algorithm
-from training.algorithms import find_algorithm
-from training.environment import algorithm_hyperparameters
-from training.errors import LibraryMissing
+from training.budget import Demand
 from training.home import Store, home_of
 from training.job import TrainingJob
+from training.program import find_program
 from training.registry import TrainingJobs
 from training.result import JobResult, Progress
-from training.run import available_cores
-from training.supervisor import Order, Supervisor
+from training.standing import Order
+from training.supervisor import Supervisor
 
 __all__ = ["RunningJob", "submit", "train"]
 
@@ -76,28 +74,22 @@ def submit(
         stop_grace_s: how long a job that is asked to stop may take before it is killed.
     """
     job = _with_absolute_paths(job)
-    algorithm = find_algorithm(job.algorithm_name).of(
-        algorithm_hyperparameters(job.hyper_parameters)
-    )
-    algorithm.check_channels([channel.channel_name for channel in job.input_data_config])
-    _check_libraries(algorithm)
+    program = find_program(job)
     jobs = TrainingJobs(home_of(store_or_home))
     try:
-        cores, busy = available_cores(), jobs.running()
-        threads = job.resource_config.threads or max(1, cores // (1 + len(busy)))
-        claim = jobs.create(job, threads=threads)
+        demand, threads = _demand(job, jobs, len(program.hosts))
+        claim = jobs.create(job, threads=threads, demand=demand)
     except BaseException:
         jobs.close()
         raise
     running = RunningJob(
         Order(
             job=job,
-            algorithm=algorithm,
+            program=program,
             jobs=jobs,
             claim=claim,
             store=None if isinstance(store_or_home, str | Path) else store_or_home,
             threads=threads,
-            crowded=threads + sum(busy.values()) > cores,
             stop_grace_s=stop_grace_s,
             on_progress=on_progress or (lambda progress: None),
         )
@@ -118,7 +110,8 @@ class RunningJob:
         self._result: JobResult | None = None
         self._error: Exception | None = None
         # Daemon: a program that ends does not wait for it; `_stop_all` ends it properly.
-        threading.Thread(target=self._run, name=f"training {self.name}", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=f"training {self.name}", daemon=True)
+        self._thread.start()
 
     @property
     def name(self) -> str:
@@ -154,6 +147,9 @@ class RunningJob:
                 self._kill.set()
                 self._done.wait()
             raise
+        if done:
+            # What it still holds are Arrow's objects, which must not go while Python ends.
+            self._thread.join()
         if self._error is not None:
             raise self._error
         if not done or self._result is None:
@@ -175,6 +171,7 @@ class RunningJob:
 
 def _with_absolute_paths(job: TrainingJob) -> TrainingJob:
     """Settle relative paths now: the working folder may be another when the job reads them."""
+    checkpoints = job.checkpoint_config
     return replace(
         job,
         input_data_config=[
@@ -183,18 +180,28 @@ def _with_absolute_paths(job: TrainingJob) -> TrainingJob:
             else replace(channel, path=os.path.abspath(channel.path))
             for channel in job.input_data_config
         ],
+        checkpoint_config=checkpoints
+        and replace(checkpoints, path=os.path.abspath(checkpoints.path)),
     )
 
 
-def _check_libraries(algorithm: Algorithm) -> None:
-    for library, package in algorithm.libraries.items():
-        if importlib.util.find_spec(library) is None:
-            raise LibraryMissing(
-                f"the algorithm {algorithm.name} needs the library {package}: pip install "
-                "'featureline[training]'",
-                library=library,
-                extra="training",
-            )
+def _demand(job: TrainingJob, jobs: TrainingJobs, processes: int) -> tuple[Demand, int]:
+    """Return what a job needs, and the threads of each of its hosts."""
+    asked, budget = job.resource_config, jobs.budget()
+    hosts = asked.instance_count
+    # A share of the cores is no more than what is left when all get one.
+    share = max(1, budget.cores // (1 + len(jobs.running())) // hosts)
+    threads = asked.threads or share
+    numbered = re.fullmatch(r"cuda:(\d+)", asked.device)
+    return (
+        Demand(
+            cores=threads * hosts,
+            memory_mb=asked.memory_mb * hosts,
+            gpus=0 if asked.device == "cpu" or numbered else processes,
+            gpu=int(numbered[1]) if numbered else None,
+        ),
+        threads,
+    )
 
 
 _RUNNING: weakref.WeakSet[RunningJob] = weakref.WeakSet()
@@ -203,7 +210,7 @@ _RUNNING: weakref.WeakSet[RunningJob] = weakref.WeakSet()
 @atexit.register
 def _stop_all() -> None:
     """Stop the jobs of a program that ends, so that none is left half recorded."""
-    jobs = [running for running in _RUNNING if not running.is_done]
+    jobs = list(_RUNNING)
     for running in jobs:
         running.stop()
     for running in jobs:

@@ -1,44 +1,34 @@
-"""Takes one job from its start to its end: process, data, events, stop, model, lineage."""
+"""Takes one job from its start to its end: its share, data, attempts, model, lineage."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import json
 import logging
 import os
-import selectors
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 import lineage
 from training import provenance
-from training.algorithm import Algorithm
 from training.artifact import Artifact, ModelStore
-from training.claim import Claim
-from training.description import FinalMetric
-from training.device import cuda_device_count
-from training.environment import SECRETS, sagemaker_variables, thread_variables
-from training.errors import InvalidData, TrainingError, TrainingJobFailed
-from training.events import read_event
-from training.home import Store
-from training.job import Channel, SecondaryStatus, TrainingJob
-from training.registry import TrainingJobs
-from training.result import JobResult, Progress
+from training.attempt import Attempt, Ended
+from training.budget import Share
+from training.checkpointing import CheckpointCopy
+from training.downloading import Download
+from training.errors import TrainingError, TrainingJobFailed
+from training.folder import CHECKPOINTS
+from training.job import SecondaryStatus
+from training.metricfile import MetricWriter
+from training.result import JobResult
+from training.run import available_cores
+from training.standing import Order, Standing
 
-__all__ = ["Order", "Supervisor"]
+__all__ = ["Supervisor"]
 
-_LOOK_S: Final = 0.1
-_ASK_REGISTRY_S: Final = 0.5
+_WAIT_S: Final = 0.1
 _REASON_CHARACTERS: Final = 1024
-_STOPPED: Final = "the job was stopped by request"
 
 logger = logging.getLogger(__name__)
 
@@ -48,50 +38,35 @@ class TrainingJobStopped(asyncio.CancelledError):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """A job with all that running it needs."""
-
-    job: TrainingJob
-    algorithm: Algorithm
-    jobs: TrainingJobs
-    claim: Claim
-    store: Store | None
-    threads: int
-    crowded: bool
-    stop_grace_s: float
-    on_progress: Callable[[Progress], None]
-
-
-@final
 class Supervisor:
     """Takes one job from start to end, in a thread of the submitting process."""
 
     def __init__(self, order: Order, stop: threading.Event, kill: threading.Event) -> None:
         self._order = order
-        self._stop = stop
-        self._kill = kill
-        self._name = order.job.training_job_name
-        self._folder = order.jobs.folder(self._name)
-        self._metrics: dict[str, FinalMetric] = {}
-        self._done = (0, 0)
-        self._status = SecondaryStatus.STARTING
-        self._ending = SecondaryStatus.STOPPED
-        self._stop_message = ""
-        self._deadline: float | None = None
-        self._asked = 0.0
-        self._sealed = False
+        self._program = order.program
+        self._name = order.name
+        self._folder = order.folder
+        self._standing = Standing(order, stop, kill)
+        self._download = Download(
+            order.job,
+            self._folder,
+            order.jobs.home,
+            self._program.hosts,
+            for_script=not self._program.reports,
+        )
+        self._checkpoints: CheckpointCopy | None = None
+        self._attempts: list[dict[str, Any]] = []
         self._train_uid = ""
-        self._importance: Any = None
 
     def run(self) -> JobResult:
         """Run the job; whatever happens, it ends in a final status."""
+        standing = self._standing
         artifact: Artifact | None = None
         try:
             artifact = self._recorded()
             reason, status = "", SecondaryStatus.COMPLETED
-            if self._ending_early:
-                reason, status = self._stop_message, self._ending
+            if standing.is_ending:
+                reason, status = standing.stop_message, standing.ending
         except TrainingError as error:
             reason, status = str(error), SecondaryStatus.FAILED
         except lineage.LineageError as error:
@@ -109,24 +84,20 @@ class Supervisor:
             status,
             message=reason,
             failure_reason=reason,
-            metrics=self._metrics,
+            metrics=standing.metrics,
             model=artifact.path if artifact else None,
             digest=artifact.digest if artifact else "",
         )
-        self._status = status
-        self._tell_progress()
+        standing.status = status
+        standing.tell()
         return JobResult(
             job=self._name,
             status=status.primary,
-            metrics={metric.name: metric.value for metric in self._metrics.values()},
+            metrics={metric.name: metric.value for metric in standing.metrics.values()},
             model=artifact.path if artifact else None,
             digest=artifact.digest if artifact else "",
             failure_reason=reason,
         )
-
-    @property
-    def _ending_early(self) -> bool:
-        return self._status is SecondaryStatus.STOPPING
 
     def _recorded(self) -> Artifact | None:
         """Run the job inside its lineage recorder."""
@@ -137,7 +108,8 @@ class Supervisor:
             with provenance.recorder(
                 graph,
                 order.job,
-                order.algorithm,
+                self._program.parameters(),
+                libraries=self._program.libraries(),
                 folder=self._folder.root,
                 threads=order.threads,
                 device=order.job.resource_config.device,
@@ -145,12 +117,13 @@ class Supervisor:
                 artifact = self._execute(run)
                 if artifact is not None:
                     run.output(provenance.model_entity(artifact))
-                    provenance.record_columns(
-                        run, artifact, order.job, self._train_uid, self._importance
-                    )
-                if self._ending_early:
-                    run.property("stop_reason", self._stop_message)
-                    raise TrainingJobStopped(self._stop_message)
+                    if self._program.reports:
+                        provenance.record_columns(
+                            run, artifact, order.job, self._train_uid, self._standing.importance
+                        )
+                if self._standing.is_ending:
+                    run.property("stop_reason", self._standing.stop_message)
+                    raise TrainingJobStopped(self._standing.stop_message)
         except TrainingJobStopped:
             pass
         finally:
@@ -159,225 +132,126 @@ class Supervisor:
         return artifact
 
     def _execute(self, run: lineage.Recorder) -> Artifact | None:
-        self._folder.create()
-        self._folder.write_config(self._order.job)
-        receive, send = os.pipe()
-        with open(receive, "rb", buffering=0) as events, self._folder.log.open("ab") as log:
+        share = self._wait_for_share()
+        if share is None:
+            return None
+        self._lay_out()
+        kept = self._restore(run)
+        with MetricWriter(self._folder.metrics, self._name) as writer:
+            self._standing.record_to(run, writer)
             try:
-                process = self._start(send, log)
+                ended = self._try(run, share)
             finally:
-                os.close(send)
-            try:
-                self._tell(process, json.dumps(self._message()))
-                self._download(run)
-                if self._wants_stop():
-                    self._begin_stop(process, _STOPPED)
-                else:
-                    self._tell(process, "go")
-                    self._pump(process, events, run)
-            finally:
-                _end(process)
-                provenance.record_checkpoints(run, self._folder.checkpoints)
+                run.property("attempts", self._attempts)
+                provenance.record_checkpoints(run, self._local_checkpoints, kept)
                 provenance.record_tensorboard(run, self._folder.tensorboard)
-        if not self._ending_early and (process.returncode != 0 or not self._sealed):
-            raise TrainingJobFailed(self._failure(process.returncode), name=self._name)
-        if not self._sealed or process.returncode != 0:
+                self._folder.collect_output()
+        if not ended.completed and not self._standing.is_ending:
+            raise TrainingJobFailed(ended.reason, name=self._name)
+        # A script that is stopped leaves what it has; an algorithm says when its model is whole.
+        if self._program.reports and not ended.sealed:
             return None
         return self._upload()
 
-    def _start(self, send: int, log: Any) -> subprocess.Popen[bytes]:
-        order = self._order
-        gpus = 0 if order.job.resource_config.device == "cpu" else cuda_device_count()
-        variables = (
-            {name: value for name, value in os.environ.items() if name not in SECRETS}
-            | dict(order.job.environment)
-            | sagemaker_variables(order.job, self._folder, cores=order.threads, gpus=gpus)
-            | thread_variables(order.threads, crowded=order.crowded)
-            # The process imports what this one would, third parties' algorithms included.
-            | {"PYTHONPATH": os.pathsep.join(path for path in map(os.path.abspath, sys.path))}
-        )
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "training.main", str(self._folder.root), str(send)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=variables,
-            pass_fds=(send,),
-            # A Ctrl-C in the terminal reaches this process alone, which then decides.
-            start_new_session=True,
-        )
+    def _wait_for_share(self) -> Share | None:
+        """Wait until the budget has room for the job; None when it is stopped first."""
+        began = time.monotonic()
+        while (share := self._order.jobs.admit(self._name)) is None:
+            if self._standing.should_stop():
+                return None
+            if self._standing.status is SecondaryStatus.STARTING:
+                self._standing.move(
+                    SecondaryStatus.PENDING, message="waits for jobs before it to free resources"
+                )
+            self._standing.pause(_WAIT_S)
+        if self._standing.status is SecondaryStatus.PENDING:
+            logger.info("training job %s waited %.1f s", self._name, time.monotonic() - began)
+        return share
 
-    def _message(self) -> dict[str, Any]:
-        return {"job": self._order.job.to_json(), "threads": self._order.threads}
+    def _lay_out(self) -> None:
+        hosts = self._program.hosts
+        self._folder.create(hosts)
+        local = self._local_checkpoints
+        if local != self._folder.checkpoints and not local.exists():
+            local.parent.mkdir(parents=True, exist_ok=True)
+            local.symlink_to(os.path.relpath(self._folder.checkpoints, local.parent))
+        for host in hosts:
+            self._folder.host(host).write_config(self._order.job, hosts=hosts, current=host)
 
-    def _tell(self, process: subprocess.Popen[bytes], line: str) -> None:
-        assert process.stdin is not None
-        try:
-            process.stdin.write(line.encode() + b"\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            # It died already; its exit status and failure file say why.
-            logger.debug("training job %s ended before it was told everything", self._name)
+    @property
+    def _local_checkpoints(self) -> Path:
+        config = self._order.job.checkpoint_config
+        return self._folder.root / (config.below_job if config else CHECKPOINTS)
 
-    def _download(self, run: lineage.Recorder) -> None:
-        """Bring the data into the folder while the process starts."""
-        self._move(SecondaryStatus.DOWNLOADING)
-        provenance.record_algorithm(run, type(self._order.algorithm))
-        channels = {}
-        for channel in self._order.job.input_data_config:
-            source = _source(channel, self._order.jobs.home)
-            files = self._folder.attach(
-                channel.channel_name, source, input_mode=self._order.job.input_mode(channel)
+    def _restore(self, run: lineage.Recorder) -> Path | None:
+        """Bring the checkpoints of earlier jobs; return where they are kept, if they are."""
+        config = self._order.job.checkpoint_config
+        if config is None:
+            return None
+        kept = Path(config.path)
+        self._checkpoints = CheckpointCopy(self._folder.checkpoints, kept)
+        if self._checkpoints.restore():
+            provenance.record_restored(run, self._folder.checkpoints, kept)
+        return kept
+
+    def _try(self, run: lineage.Recorder, share: Share) -> Ended:
+        """Run the job until it completes, is stopped, or has no attempt left."""
+        retry = self._order.job.retry_strategy
+        most = 1 + (retry.maximum_retry_attempts if retry else 0)
+        for number in range(1, most + 1):
+            began = time.time_ns() // 1000
+            try:
+                ended = self._attempt(run, share, number)
+            except TrainingError as error:
+                ended = Ended(completed=False, refused=True, reason=str(error))
+            self._attempts.append(
+                {
+                    "number": number,
+                    "started_us": began,
+                    "ended_us": time.time_ns() // 1000,
+                    "failure_reason": "" if self._standing.is_ending else ended.reason,
+                }
             )
-            channels[channel.channel_name] = provenance.record_channel(run, channel, source, files)
-        self._train_uid = str(channels["train"]["uid"])
+            if ended.completed or ended.refused or self._standing.is_ending or number == most:
+                break
+            status = (
+                SecondaryStatus.INTERRUPTED if ended.interrupted else SecondaryStatus.RESTARTING
+            )
+            self._standing.move(status, message=ended.reason[:_REASON_CHARACTERS])
+            self._folder.clear_attempt(self._program.hosts)
+            self._standing.move(SecondaryStatus.STARTING, message=f"attempt {number + 1} of {most}")
+        return ended
+
+    def _attempt(self, run: lineage.Recorder, share: Share, number: int) -> Ended:
+        attempt = Attempt(
+            self._order,
+            self._standing,
+            share,
+            crowded=self._order.jobs.cores_in_use() > available_cores(),
+            checkpoints=self._checkpoints,
+        )
+        return attempt.run(
+            (lambda: self._bring(run)) if number == 1 else (lambda: None),
+            self._download.open_pipes,
+        )
+
+    def _bring(self, run: lineage.Recorder) -> None:
+        """Bring code and data into the folder while the processes start."""
+        self._standing.move(SecondaryStatus.DOWNLOADING)
+        self._program.prepare(self._folder)
+        self._program.record(run, self._folder)
+        channels = self._download.bring(run)
+        self._train_uid = str(channels.get("train", {}).get("uid", ""))
         run.property("channels", channels)
 
-    def _pump(self, process: subprocess.Popen[bytes], events: Any, run: lineage.Recorder) -> None:
-        """Read the process's events until it has ended; stop it when that is wanted."""
-        limit = self._order.job.stopping_condition.max_runtime_in_seconds
-        expires = time.monotonic() + limit if limit else None
-        rest = b""
-        with (
-            selectors.DefaultSelector() as selector,
-            self._folder.metrics.open("a", encoding="utf-8") as metrics,
-        ):
-            selector.register(events, selectors.EVENT_READ)
-            is_open = True
-            while is_open or process.poll() is None:
-                if is_open and selector.select(_LOOK_S):
-                    data = events.read(65536)
-                    is_open = bool(data)
-                    *lines, rest = (rest + data).split(b"\n")
-                    for line in lines:
-                        self._take(line, run, metrics)
-                elif is_open and process.poll() is not None:
-                    # A child of its own may hold the pipe open; the job itself is over.
-                    break
-                elif not is_open:
-                    time.sleep(_LOOK_S / 10)
-                self._steer(process, expires)
-
-    def _take(self, line: bytes, run: lineage.Recorder, metrics: Any) -> None:
-        kind, values = read_event(line)
-        match kind:
-            case "ready":
-                run.property("device", values[0])
-                if not self._ending_early:
-                    self._move(SecondaryStatus.TRAINING, device=values[0])
-            case "metric":
-                name, value, step, micros = values
-                metrics.write(json.dumps(values) + "\n")
-                run.metric(name, value, step=step)
-                at = dt.datetime.fromtimestamp(micros / 1e6, dt.UTC)
-                self._metrics[name] = FinalMetric(name, value, at)
-            case "progress":
-                self._done = (values[0], values[1])
-                self._tell_progress()
-            case "property":
-                if values[0] == "feature_importance":
-                    self._importance = values[1]
-                run.property(values[0], values[1])
-            case "sealed":
-                self._sealed = True
-
-    def _steer(self, process: subprocess.Popen[bytes], expires: float | None) -> None:
-        now = time.monotonic()
-        if self._kill.is_set() or (self._deadline is not None and now > self._deadline):
-            _kill(process)
-        if self._ending_early:
-            return
-        if self._wants_stop():
-            self._begin_stop(process, _STOPPED)
-        elif expires is not None and now > expires:
-            limit = self._order.job.stopping_condition.max_runtime_in_seconds
-            self._ending = SecondaryStatus.MAX_RUNTIME_EXCEEDED
-            self._begin_stop(process, f"the job ran longer than MaxRuntimeInSeconds={limit}")
-
-    def _wants_stop(self) -> bool:
-        """Whether this process or, through the registry, another one asked for a stop."""
-        now = time.monotonic()
-        if not self._stop.is_set() and now > self._asked + _ASK_REGISTRY_S:
-            self._asked = now
-            if self._order.jobs.is_stop_requested(self._name):
-                self._stop.set()
-        return self._stop.is_set()
-
-    def _begin_stop(self, process: subprocess.Popen[bytes], message: str) -> None:
-        self._stop_message = message
-        self._move(SecondaryStatus.STOPPING, message=message)
-        self._deadline = time.monotonic() + self._order.stop_grace_s
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-
-    def _upload(self) -> Artifact:
+    def _upload(self) -> Artifact | None:
         """Move the model into the store, and leave a link to it in the job's folder."""
-        if not self._ending_early:
-            self._move(SecondaryStatus.UPLOADING)
-        self._folder.collect()
+        if not self._standing.is_ending:
+            self._standing.move(SecondaryStatus.UPLOADING)
+        metrics = {metric.name: metric.value for metric in self._standing.metrics.values()}
+        if not self._program.seal(self._folder, metrics):
+            return None
+        self._folder.collect_model()
         artifact = ModelStore.of(self._order.jobs.home).add(self._folder.model)
         self._folder.model.symlink_to(os.path.relpath(artifact.path, self._folder.root))
         return artifact
-
-    def _failure(self, status: int) -> str:
-        said = self._folder.failure()
-        if said:
-            return said
-        if status < 0:
-            name = signal.Signals(-status).name
-            hint = "; the usual cause is that memory ran out" if name == "SIGKILL" else ""
-            ended = f"the job's process was ended by signal {name} ({-status}){hint}"
-        else:
-            ended = f"the job's process ended with exit status {status} and without a model"
-        last = self._folder.last_line()
-        return f"{ended}; its last line: {last}" if last else ended
-
-    def _move(
-        self, status: SecondaryStatus, *, message: str = "", device: str | None = None
-    ) -> None:
-        self._status = status
-        self._order.jobs.move(self._name, status, message=message, device=device)
-        self._tell_progress()
-
-    def _tell_progress(self) -> None:
-        self._order.on_progress(
-            Progress(
-                job=self._name,
-                status=self._status,
-                done=self._done[0],
-                total=self._done[1],
-                metrics={metric.name: metric.value for metric in self._metrics.values()},
-            )
-        )
-
-
-def _source(channel: Channel, home: Path) -> Path:
-    """Return where a channel's data is."""
-    if channel.path is not None:
-        return Path(channel.path).absolute()
-    path = home / "artifacts" / "datasets" / f"{channel.dataset}.parquet"
-    if not path.is_file():
-        raise InvalidData(
-            f"{channel.channel_name}: dataset {channel.dataset!r} has no file {path}; write it "
-            "there with Dataset.write, or give the path of the file it was written to",
-            channel=channel.channel_name,
-            path=str(path),
-        )
-    return path
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and its children; it leads a session of its own."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave no process behind."""
-    _kill(process)
-    assert process.stdin is not None
-    try:
-        process.stdin.close()
-    except BrokenPipeError:
-        logger.debug("process %s had closed its input", process.pid)
-    process.wait()

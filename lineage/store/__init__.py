@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lineage.change import Draft, Recorded
-from lineage.checkpoint import Checkpoint
 from lineage.entity import Entity, Kind
 from lineage.errors import LineageError
 from lineage.filter import Filter
 from lineage.log import Event, Head
+from lineage.proofs.checkpoint import Checkpoint
 from lineage.run import Run
 
 Edge: TypeAlias = tuple[int, int, str]

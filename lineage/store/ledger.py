@@ -9,10 +9,10 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 
 from lineage.change import Change, Draft, Recorded
-from lineage.checkpoint import EVERY, Checkpoint, make_checkpoint
 from lineage.errors import InvalidLog, LineageError
 from lineage.log import Event, Head, append_event, check_follows, now_us
 from lineage.projection import project, resolve
+from lineage.proofs.checkpoint import EVERY, Checkpoint, make_checkpoint
 from lineage.store.tables import Connection, Tables
 
 Outcomes: TypeAlias = list[Recorded | LineageError]

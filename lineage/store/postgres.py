@@ -10,9 +10,9 @@ from importlib.resources import files
 from typing import final
 
 from lineage.change import Draft, Recorded
-from lineage.checkpoint import Checkpoint
 from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
 from lineage.log import Event, Head
+from lineage.proofs.checkpoint import Checkpoint
 from lineage.store import LineageStore, View
 from lineage.store.commit import GroupCommit
 from lineage.store.ledger import (

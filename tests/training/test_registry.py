@@ -19,6 +19,7 @@ from training.errors import (
     TrainingUnavailable,
 )
 from training.job import SecondaryStatus, TrainingJob, TrainingJobStatus
+from training.metricfile import MetricWriter
 from training.registry import TrainingJobs
 
 MakeJob = Callable[..., TrainingJob]
@@ -159,13 +160,14 @@ def test_the_log_and_the_metrics_of_a_job(jobs: TrainingJobs, make_job: MakeJob)
     assert len(jobs.metrics("flights-1")) == 0
     folder = jobs.folder("flights-1")
     folder.log.write_text("one\ntwo\n")
-    folder.metrics.write_text(
-        '["train:auc", 0.5, 0, 1000000]\n["train:auc", 0.75, null, 2000000]\n'
-    )
+    with MetricWriter(folder.metrics, "flights-1") as writer:
+        writer.add("train:auc", 0.5, host="algo-1", micros=1_000_000, step=0)
+        writer.add("train:auc", 0.75, host="algo-1", micros=2_000_000, epoch=1)
     assert list(jobs.logs("flights-1")) == ["one", "two"]
     table = jobs.metrics("flights-1")
     assert table["value"].to_pylist() == [0.5, 0.75]
     assert table["step"].to_pylist() == [0, None]
+    assert table["epoch"].to_pylist() == [None, 1]
     assert table["time"][0].as_py() == dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
     claim.release()
 

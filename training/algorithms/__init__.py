@@ -20,8 +20,13 @@ ALGORITHMS: Mapping[str, str] = {
         "training.algorithms.tabular.factorization.learner:FactorizationMachines"
     ),
     "ipinsights": "training.algorithms.unsupervised.ipinsights.learner:IPInsights",
+    "kmeans": "training.algorithms.unsupervised.kmeans:KMeans",
+    "knn": "training.algorithms.tabular.knn:KNN",
+    "lda": "training.algorithms.unsupervised.lda:LDA",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
     "object2vec": "training.algorithms.text.object2vec.learner:Object2Vec",
+    "pca": "training.algorithms.unsupervised.pca:PCA",
+    "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
     "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
 }
 

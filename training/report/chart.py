@@ -59,7 +59,8 @@ def lines(
             at = _TOP + 14 + 16 * number
             label = html.escape(name)
             parts.append(
-                f'<text x="{_WIDTH - _RIGHT - 6}" y="{at}" text-anchor="end" style="fill: {colour}">'
+                f'<text x="{_WIDTH - _RIGHT - 6}" y="{at}" text-anchor="end" '
+                f'style="fill: {colour}">'
                 f"{label}</text>"
             )
     return _svg(parts, f"{y} by {x}")
