@@ -207,13 +207,13 @@ def test_pretrained_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     files = pretrained(tmp_path)
     values = {**POOLED, **GIVEN}
     with pytest.raises(
-        InvalidData, match="auxiliary: there is no file 'vocab.json'; there are none"
+        InvalidData, match=r"auxiliary: there is no file 'vocab\.json'; there are none"
     ):
         fit(values)
     with pytest.raises(InvalidData, match=r"line 1: expected 3 numbers .* got 4"):
         fit({**values, "enc0_token_embedding_dim": 3}, auxiliary=files)
     files["vocab.json"].write_text('{"sun": 20}')
-    with pytest.raises(InvalidData, match="expected a token from 0 to 19 .* for 'sun', got 20"):
+    with pytest.raises(InvalidData, match=r"expected a token from 0 to 19 .* for 'sun', got 20"):
         fit(values, auxiliary=files)
     files["vocab.json"].write_text('{"moon": 2}')
     with pytest.raises(InvalidData, match="has a vector of no word"):

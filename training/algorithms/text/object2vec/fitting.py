@@ -204,4 +204,6 @@ def _optimizers(learner: Object2Vec, module: PairNetwork) -> list[torch.optim.Op
         return [dense]
     if learner.optimizer == "adam":
         return [dense, RowAdam(tables, **options, **decay)]
+    # Torch's Adagrad makes sparse tensors and warns where nobody has said whether to check them.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     return [dense, made(tables, **options)]

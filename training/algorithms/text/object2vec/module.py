@@ -13,7 +13,7 @@ from training.algorithms.text.object2vec.sequence import PAD
 
 __all__ = ["PairNetwork"]
 
-_SPREAD: Final = 0.1
+_SPREAD: Final = 0.02
 """The deviation of a token's numbers at the start."""
 
 _ACTIVATIONS: Final = {
