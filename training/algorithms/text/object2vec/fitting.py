@@ -205,5 +205,5 @@ def _optimizers(learner: Object2Vec, module: PairNetwork) -> list[torch.optim.Op
     if learner.optimizer == "adam":
         return [dense, RowAdam(tables, **options, **decay)]
     # Torch's Adagrad makes sparse tensors and warns where nobody has said whether to check them.
-    torch.sparse.check_sparse_tensor_invariants.disable()
+    torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
     return [dense, made(tables, **options)]

@@ -13,7 +13,7 @@ from training.algorithms.text.object2vec.sequence import PAD
 
 __all__ = ["PairNetwork"]
 
-_SPREAD: Final = 0.02
+_SPREAD: Final = 0.01
 """The deviation of a token's numbers at the start."""
 
 _ACTIVATIONS: Final = {
