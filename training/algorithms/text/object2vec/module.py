@@ -13,7 +13,7 @@ from training.algorithms.text.object2vec.sequence import PAD
 
 __all__ = ["PairNetwork"]
 
-_SPREAD: Final = 0.01
+_SPREAD: Final = 0.005
 """The deviation of a token's numbers at the start."""
 
 _ACTIVATIONS: Final = {
@@ -29,8 +29,8 @@ class PairNetwork(torch.nn.Module):
 
     Args:
         architecture: what it is made of.
-        dropout: the share of numbers that a training step leaves out, of what is compared and
-            after each hidden layer.
+        dropout: the share of numbers that a training step leaves out before each hidden layer;
+            before the output only where there is none, since a value would be made uneven by it.
         is_sparse: whether tables of tokens have sparse gradients.
 
     Sources: Conneau et al., "Supervised Learning of Universal Sentence Representations", 2017, §3.2
@@ -48,13 +48,15 @@ class PairNetwork(torch.nn.Module):
         self.enc1 = _TokenEncoder(second, is_sparse=is_sparse)
         if architecture.is_tied:
             self.enc1.tokens = self.enc0.tokens
-        layers: list[torch.nn.Module] = [torch.nn.Dropout(dropout)]
+        layers: list[torch.nn.Module] = []
         width = architecture.compared
         for _ in range(architecture.mlp_layers):
+            layers.append(torch.nn.Dropout(dropout))
             layers.append(torch.nn.Linear(width, architecture.mlp_dim))
             layers.append(_ACTIVATIONS[architecture.mlp_activation]())
-            layers.append(torch.nn.Dropout(dropout))
             width = architecture.mlp_dim
+        if not architecture.mlp_layers:
+            layers.append(torch.nn.Dropout(dropout))
         layers.append(torch.nn.Linear(width, architecture.outputs))
         self.mlp = torch.nn.Sequential(*layers)
 
