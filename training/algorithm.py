@@ -119,6 +119,7 @@ class Algorithm(ABC):
         libraries: what does the work: module to import → PyPI package, whose version goes into
             lineage.
         dependencies: rules between hyperparameters.
+        continues: whether a fit can go on from a model of its own, given as the channel `model`.
         labels: whether its training data must have a label, may have one, or has none.
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
@@ -133,6 +134,7 @@ class Algorithm(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[Mapping[str, str]] = {}
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
+    continues: ClassVar[bool] = False
     labels: ClassVar[Labels] = "required"
     text: ClassVar[Kind] = "category"
     reply: ClassVar[str] = "predictions"
@@ -248,6 +250,8 @@ class Algorithm(ABC):
             InvalidJob: the message names the channels there are.
         """
         allowed = [channel.name for channel in self.channels]
+        if self.continues:
+            allowed.append("model")
         for name in names:
             if name not in allowed:
                 raise InvalidJob(

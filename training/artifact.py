@@ -20,7 +20,7 @@ from typing import Any, final
 from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.errors import ModelAltered, ModelNotFound
-from training.script import SCRIPT
+from training.jobs.script import SCRIPT
 
 __all__ = ["MANIFEST", "Artifact", "ModelStore", "open_model", "seal", "seal_files"]
 

@@ -13,7 +13,6 @@ from lineage.errors import InvalidLogin as LineageInvalidLogin
 from lineage.wire.channel import ClientTls, Login
 from lineage.wire.handshake import why_unreachable
 from training import convert
-from training.description import TrainingJobDescription
 from training.errors import (
     AccessDenied,
     InternalError,
@@ -22,8 +21,9 @@ from training.errors import (
     TrainingUnavailable,
     Unauthenticated,
 )
-from training.job import TrainingJob, TrainingJobStatus
-from training.result import JobResult, Progress
+from training.jobs.description import TrainingJobDescription
+from training.jobs.job import TrainingJob, TrainingJobStatus
+from training.jobs.result import JobResult, Progress
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from lineage.wire.trailer import fit_facts
 from training import errors
-from training.description import FinalMetric, TrainingJobDescription
 from training.errors import InternalError, TrainingError
-from training.job import (
+from training.jobs.description import FinalMetric, TrainingJobDescription
+from training.jobs.job import (
     Channel,
     CheckpointConfig,
     MetricDefinition,

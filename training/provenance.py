@@ -23,11 +23,11 @@ from featurestore.digest import table_digest
 from training.algorithm import Algorithm
 from training.artifact import Artifact
 from training.data import manifest_of
-from training.delivery import SourceFile
 from training.errors import InvalidData
 from training.formats import ContentType, read_file
-from training.job import Channel, TrainingJob
-from training.script import Script
+from training.jobs.delivery import SourceFile
+from training.jobs.job import Channel, TrainingJob
+from training.jobs.script import Script
 
 __all__ = [
     "component_name",

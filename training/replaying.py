@@ -23,11 +23,11 @@ import lineage
 from featurestore.dataset import Dataset
 from featurestore.errors import DatasetChanged, DatasetNotFound
 from training.errors import InvalidJob, ModelNotFound
-from training.job import Channel, TrainingJob
-from training.registry import TrainingJobs
-from training.result import JobResult, Progress
-from training.runner import train
-from training.script import SCRIPT, kept_source
+from training.jobs.job import Channel, TrainingJob
+from training.jobs.registry import TrainingJobs
+from training.jobs.result import JobResult, Progress
+from training.jobs.runner import train
+from training.jobs.script import SCRIPT, kept_source
 
 __all__ = ["ReplayReport", "ReplayStep", "Replayable", "replay"]
 

@@ -15,9 +15,9 @@ from lineage.wire.trailer import fit_text
 from training import convert
 from training.errors import InvalidJob, TrainingError
 from training.home import Store, home_of
-from training.registry import TrainingJobs
-from training.runner import RunningJob, submit
-from training.script import SCRIPT
+from training.jobs.registry import TrainingJobs
+from training.jobs.runner import RunningJob, submit
+from training.jobs.script import SCRIPT
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 import training
+from featureline.cli.algorithmhelp import TrainCommand, summary
 from featureline.cli.jobprogress import job_progress
 from featureline.cli.jobs import jobs_of_server
 from featureline.cli.output import console, emit
@@ -21,7 +22,7 @@ __all__ = ["train"]
 _SCRIPT: Final = "script"
 
 
-@click.command()
+@click.command(cls=TrainCommand)
 @click.argument("algorithm", required=False)
 @click.option("--list", "list_all", is_flag=True, help="List the algorithms.")
 @click.option(
@@ -40,6 +41,11 @@ _SCRIPT: Final = "script"
     multiple=True,
     metavar="NAME=PATH[,OPTION=VALUE]",
     help="Input data: label=COLUMN, features=A+B, content_type=TYPE, input_mode=MODE.",
+)
+@click.option(
+    "--dataset",
+    metavar="FINGERPRINT|PATH[,OPTION=VALUE]",
+    help="The dataset to learn from: short for --channel train=…",
 )
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A hyperparameter.")
 @click.option(
@@ -84,6 +90,7 @@ def train(
     script: Path | None,
     source: Path | None,
     channels: tuple[str, ...],
+    dataset: str | None,
     settings: tuple[str, ...],
     metrics: tuple[str, ...],
     variables: tuple[str, ...],
@@ -101,12 +108,16 @@ def train(
 ) -> None:
     """Train a model with ALGORITHM or --script in a job of its own, recorded in lineage.
 
-    With --connect the job runs on the server, and the paths are the server's.
+    With --connect the job runs on the server, and the paths are the server's. ALGORITHM --help
+    tells of its channels and hyperparameters.
     """
     if list_all:
         names = training.list_algorithms()
-        emit(list(names), as_json=as_json, text="\n".join(names))
+        lines = [f"{name:<24}{summary(name)}" for name in names]
+        emit(list(names), as_json=as_json, text="\n".join(lines))
         return
+    if dataset is not None:
+        channels = (f"train={dataset}", *channels)
     if (algorithm is None) == (script is None):
         raise click.UsageError("name an ALGORITHM (--list shows them) or a --script")
     if source is not None and script is None:

@@ -144,3 +144,34 @@ def test_a_terminal_shows_a_bar_with_the_last_metric(monkeypatch: pytest.MonkeyP
     assert "flights-1 Training" in text
     assert "50%" in text
     assert "auc=0.75" in text
+
+
+def test_the_list_says_what_each_algorithm_is(folder: Path) -> None:
+    lines = command(folder, "train", "--list").stdout.splitlines()
+    assert any(line.startswith("xgboost") and "Boosted trees" in line for line in lines)
+    assert all(len(line.split(None, 1)) == 2 for line in lines)
+
+
+def test_help_beside_an_algorithm_tells_of_its_hyperparameters() -> None:
+    ended = run_command("train", "kmeans", "--help")
+    assert ended.returncode == 0
+    for words in (
+        "Clusters around k centres",
+        "epochs",
+        "[default: 5000]",
+        "test:msd",
+        "[required]",
+    ):
+        assert words in ended.stdout
+    assert "--channel" in run_command("train", "--help").stdout
+
+
+def test_a_dataset_is_the_train_channel(folder: Path) -> None:
+    ended = command(
+        folder,
+        *("train", "kmeans", "--dataset", f"{folder / 'rows.csv'},content_type=text/csv"),
+        *("--set", "k=2", "--set", "feature_dim=1", "--json"),
+    )
+    # One row cannot make two clusters: the dataset was read, and that is said.
+    assert ended.returncode == 1
+    assert "train" in ended.stderr

@@ -19,7 +19,7 @@ from training import (
     TrainingJobStatus,
     train,
 )
-from training.checkpointing import CheckpointCopy
+from training.jobs.checkpointing import CheckpointCopy
 
 # Counts on from its checkpoint, and dies in the way it is told while it is below three.
 COUNTING = """\

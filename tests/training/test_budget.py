@@ -26,8 +26,8 @@ from training import (
     TrainingJobStatus,
     submit,
 )
-from training.budget import Demand, Share
 from training.errors import InvalidJob
+from training.jobs.budget import Demand, Share
 from training.run import available_cores
 
 ROOT = Path(training.__file__).parents[1]

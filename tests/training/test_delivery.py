@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from training.channel import Channel
-from training.delivery import SourceFile, deliver, find_files, share_out, unpack_archive
 from training.errors import InvalidData
-from training.piping import Pipe
+from training.jobs.channel import Channel
+from training.jobs.delivery import SourceFile, deliver, find_files, share_out, unpack_archive
+from training.jobs.piping import Pipe
 
 
 @pytest.fixture

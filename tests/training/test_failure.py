@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.failure import explain, oom_kills
+from training.jobs.failure import explain, oom_kills
 
 TRACEBACK = """\
 epoch=1

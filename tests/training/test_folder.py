@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from training.environment import (
+from training.jobs.environment import (
     arguments,
     sagemaker_variables,
     split_hyperparameters,
     thread_variables,
 )
-from training.folder import JobFolder
-from training.job import Channel, TrainingJob
+from training.jobs.folder import JobFolder
+from training.jobs.job import Channel, TrainingJob
 
 MakeJob = Callable[..., TrainingJob]
 

@@ -14,9 +14,9 @@ import lineage
 from tests.training.programs import MakeProgram, program_maker
 from training import Channel, TrainingJob, TrainingJobs, TrainingJobStatus, submit, train
 from training.artifact import open_model
-from training.downloading import Download
 from training.errors import InvalidData
-from training.folder import JobFolder
+from training.jobs.downloading import Download
+from training.jobs.folder import JobFolder
 
 MakeJob = Callable[..., TrainingJob]
 

@@ -17,6 +17,7 @@ from training.hyperparameter import (
     integer,
     nested_list,
     schema,
+    text,
     tuple_of,
 )
 
@@ -153,7 +154,7 @@ def test_a_word_may_stand_in_place_of_a_number() -> None:
     assert made["default"] == "auto"
 
 
-def test_text_is_taken_as_it_is_and_an_empty_one_as_none():
+def test_text_is_taken_as_it_is_and_an_empty_one_as_none() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Named:
         file: str | None = text(about="a file")

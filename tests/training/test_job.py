@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from training.errors import InvalidJob
-from training.job import (
+from training.jobs.job import (
     Channel,
     CheckpointConfig,
     MetricDefinition,

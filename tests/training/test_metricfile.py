@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from training.execution import MetricDefinition
-from training.following import follow_logs
-from training.logscan import LogMetric, LogScanner
-from training.metricfile import METRIC_SCHEMA, MetricWriter, read_metrics
+from training.jobs.execution import MetricDefinition
+from training.jobs.following import follow_logs
+from training.jobs.logscan import LogMetric, LogScanner
+from training.jobs.metricfile import METRIC_SCHEMA, MetricWriter, read_metrics
 
 
 def test_metrics_are_readable_while_they_are_written(tmp_path: Path) -> None:

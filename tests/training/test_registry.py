@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 import training
-from training.claim import Claim
-from training.description import FinalMetric
 from training.errors import (
     InvalidJob,
     TrainingJobExists,
     TrainingJobNotFound,
     TrainingUnavailable,
 )
-from training.job import SecondaryStatus, TrainingJob, TrainingJobStatus
-from training.metricfile import MetricWriter
-from training.registry import TrainingJobs
+from training.jobs.claim import Claim
+from training.jobs.description import FinalMetric
+from training.jobs.job import SecondaryStatus, TrainingJob, TrainingJobStatus
+from training.jobs.metricfile import MetricWriter
+from training.jobs.registry import TrainingJobs
 
 MakeJob = Callable[..., TrainingJob]
 START = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
@@ -191,7 +191,7 @@ def test_it_shares_its_file_with_other_tables(home: Path) -> None:
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     code = (
-        "import sys, pathlib; from training.claim import Claim;"
+        "import sys, pathlib; from training.jobs.claim import Claim;"
         "held = Claim.take(pathlib.Path(sys.argv[1])); print('held', flush=True); input()"
     )
     process = subprocess.Popen(

@@ -244,7 +244,7 @@ def test_the_process_does_not_get_the_secrets_of_the_store(
         seen.append(dict(options["env"]))
         return popen(command, **options)
 
-    monkeypatch.setattr("training.host.subprocess.Popen", look)
+    monkeypatch.setattr("training.jobs.host.subprocess.Popen", look)
     monkeypatch.setenv("FEATURELINE_MASTER_KEY_FILE", "/nowhere")
     monkeypatch.setenv("FEATURELINE_TOKEN", "flk_secret")
 

@@ -36,8 +36,8 @@ from training import (
 )
 from training.artifact import MANIFEST
 from training.errors import InvalidJob, ModelNotFound
-from training.launch import command
-from training.script import Script, script_hyperparameters
+from training.jobs.launch import command
+from training.jobs.script import Script, script_hyperparameters
 
 SCRIPT = Path(__file__).parent / "scripts" / "train.py"
 RunScript = Callable[..., JobResult]

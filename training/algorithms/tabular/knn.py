@@ -65,6 +65,7 @@ class KNN(Algorithm):
     """
 
     name: ClassVar = "knn"
+    continues: ClassVar = True
     model: ClassVar = KNNModel
     files: ClassVar = (INDEX, LABELS, SETTINGS, "inputs.json")
     # faiss is optional: where it is installed its version belongs to the lineage.

@@ -56,6 +56,7 @@ class KMeans(Algorithm):
     """
 
     name: ClassVar = "kmeans"
+    continues: ClassVar = True
     model: ClassVar = KMeansModel
     files: ClassVar = (CENTRES, COUNTS, "inputs.json")
     libraries: ClassVar[Mapping[str, str]] = {"numpy": "numpy", "scipy": "scipy"}

@@ -44,6 +44,7 @@ class LDA(Algorithm):
     """
 
     name: ClassVar[str] = "lda"
+    continues: ClassVar = True
     model: ClassVar[type[LDAModel]] = LDAModel
     channels: ClassVar[tuple[ChannelDeclaration, ...]] = (
         ChannelDeclaration(

@@ -46,6 +46,7 @@ class PCA(Algorithm):
     """
 
     name: ClassVar = "pca"
+    continues: ClassVar = True
     model: ClassVar = PCAModel
     files: ClassVar = (MEAN, VECTORS, VALUES, ORDER, "inputs.json")
     libraries: ClassVar[Mapping[str, str]] = {"numpy": "numpy", "scipy": "scipy"}

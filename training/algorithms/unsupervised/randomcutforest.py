@@ -45,6 +45,7 @@ class RandomCutForest(Algorithm):
     """
 
     name: ClassVar[str] = "randomcutforest"
+    continues: ClassVar = True
     model: ClassVar[type[RandomCutForestModel]] = RandomCutForestModel
     channels: ClassVar[tuple[ChannelDeclaration, ...]] = (
         ChannelDeclaration(

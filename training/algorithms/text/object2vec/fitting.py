@@ -17,12 +17,12 @@ from training.algorithms.text.object2vec.module import PairNetwork
 from training.algorithms.text.object2vec.pretrained import read_vectors
 from training.algorithms.text.object2vec.sequence import Sequences
 from training.data import Dataset
+from training.engine.row_adam import RowAdam
+from training.engine.source import Index, Source
+from training.engine.trainer import EarlyStopping, Moment, Plan, Trainer, deterministic
 from training.errors import InvalidData
 from training.negatives import shuffled
-from training.row_adam import RowAdam
 from training.run import Run
-from training.source import Index, Source
-from training.trainer import EarlyStopping, Moment, Plan, Trainer, deterministic
 
 if TYPE_CHECKING:
     from training.algorithms.text.object2vec.learner import Object2Vec

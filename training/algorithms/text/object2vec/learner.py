@@ -67,6 +67,7 @@ class Object2Vec(Algorithm):
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
     answers: ClassVar = ("application/json", "application/jsonlines")
+    continues: ClassVar = True
     channels: ClassVar = (
         ChannelDeclaration(
             name="train", about="pairs to learn from", required=True, content_types=_TYPES

@@ -13,13 +13,13 @@ from torch.nn import functional
 from training.algorithms.unsupervised.ipinsights.address import Addresses
 from training.algorithms.unsupervised.ipinsights.model import IPInsightsModel, row_of
 from training.algorithms.unsupervised.ipinsights.module import IPEncoder
+from training.engine.row_adam import RowAdam
+from training.engine.source import Arrays
+from training.engine.trainer import Moment, Plan, Trainer
 from training.errors import InvalidData
 from training.inputs import Inputs
 from training.negatives import shuffled
-from training.row_adam import RowAdam
 from training.run import Run
-from training.source import Arrays
-from training.trainer import Moment, Plan, Trainer
 
 if TYPE_CHECKING:
     from training.algorithms.unsupervised.ipinsights.learner import Events, IPInsights

@@ -70,6 +70,7 @@ class IPInsights(Algorithm):
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
     answers: ClassVar = ("application/json", "application/jsonlines", "text/csv")
     labels: ClassVar = "none"
+    continues: ClassVar = True
     text: ClassVar = "text"
     channels: ClassVar = (
         ChannelDeclaration(

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, final
 
-from training.channel import INPUT_MODES, Channel
-from training.execution import (
+from training.hyperparameter import as_text
+from training.jobs.channel import INPUT_MODES, Channel
+from training.jobs.execution import (
     CheckpointConfig,
     MetricDefinition,
     ResourceConfig,
     RetryStrategy,
     StoppingCondition,
 )
-from training.hyperparameter import as_text
-from training.shape import check_keys, check_sizes, check_word, given, invalid
-from training.status import SecondaryStatus, TrainingJobStatus, Transition
+from training.jobs.shape import check_keys, check_sizes, check_word, given, invalid
+from training.jobs.status import SecondaryStatus, TrainingJobStatus, Transition
 
 __all__ = [
     "Channel",

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Self, final
 
-from training.delivery import unpack_archive
-from training.environment import split_hyperparameters
 from training.errors import nearest
-from training.shape import invalid
+from training.jobs.delivery import unpack_archive
+from training.jobs.environment import split_hyperparameters
+from training.jobs.shape import invalid
 
 __all__ = ["SCRIPT", "Script", "kept_source", "script_hyperparameters"]
 

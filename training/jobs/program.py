@@ -13,11 +13,11 @@ from training import provenance
 from training.algorithm import Algorithm
 from training.algorithms import find_algorithm
 from training.artifact import seal_files
-from training.environment import algorithm_hyperparameters, arguments
 from training.errors import InvalidData, LibraryMissing
-from training.folder import HOST, JobFolder, host_names
-from training.job import TrainingJob
-from training.script import SCRIPT, Script
+from training.jobs.environment import algorithm_hyperparameters, arguments
+from training.jobs.folder import HOST, JobFolder, host_names
+from training.jobs.job import TrainingJob
+from training.jobs.script import SCRIPT, Script
 
 __all__ = ["AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
 
@@ -67,7 +67,7 @@ class Program(ABC):
 class AlgorithmProgram(Program):
     """An algorithm with its hyperparameters, in one process."""
 
-    module = "training.main"
+    module = "training.jobs.main"
     reports = True
 
     def __init__(self, job: TrainingJob) -> None:
@@ -117,7 +117,7 @@ class AlgorithmProgram(Program):
 class ScriptProgram(Program):
     """The user's program, a process on each host."""
 
-    module = "training.launch"
+    module = "training.jobs.launch"
     reports = False
 
     def __init__(self, job: TrainingJob) -> None:

@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, final
 
-from training.budget import Demand
 from training.home import Store, home_of
-from training.job import TrainingJob
-from training.program import find_program
-from training.registry import TrainingJobs
-from training.result import JobResult, Progress
-from training.standing import Order
-from training.supervisor import Supervisor
+from training.jobs.budget import Demand
+from training.jobs.job import TrainingJob
+from training.jobs.program import find_program
+from training.jobs.registry import TrainingJobs
+from training.jobs.result import JobResult, Progress
+from training.jobs.standing import Order
+from training.jobs.supervisor import Supervisor
 
 __all__ = ["RunningJob", "submit", "train"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from training.execution import MetricDefinition
+from training.jobs.execution import MetricDefinition
 
 __all__ = ["LogMetric", "LogScanner"]
 

@@ -18,9 +18,6 @@ from typing import Any, Final, Self, final
 import pyarrow as pa
 
 import lineage
-from training.budget import Budget, Demand, Share
-from training.claim import Claim
-from training.description import FinalMetric, TrainingJobDescription
 from training.errors import (
     InvalidJob,
     TrainingJobExists,
@@ -28,10 +25,13 @@ from training.errors import (
     TrainingUnavailable,
     nearest,
 )
-from training.folder import JobFolder, host_names
-from training.following import follow_logs
-from training.job import SecondaryStatus, TrainingJob, TrainingJobStatus, Transition
-from training.metricfile import read_metrics
+from training.jobs.budget import Budget, Demand, Share
+from training.jobs.claim import Claim
+from training.jobs.description import FinalMetric, TrainingJobDescription
+from training.jobs.folder import JobFolder, host_names
+from training.jobs.following import follow_logs
+from training.jobs.job import SecondaryStatus, TrainingJob, TrainingJobStatus, Transition
+from training.jobs.metricfile import read_metrics
 from training.provenance import record_abandoned
 
 __all__ = ["TrainingJobs", "utc_now"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from training.errors import InvalidJob, nearest
-from training.shape import check_keys, check_word, given, invalid
+from training.jobs.shape import check_keys, check_word, given, invalid
 
 __all__ = ["INPUT_MODES", "Channel"]
 

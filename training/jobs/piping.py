@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, final
 
-from training.channel import Channel
-from training.delivery import SourceFile, open_source
+from training.jobs.channel import Channel
+from training.jobs.delivery import SourceFile, open_source
 
 __all__ = ["Pipe"]
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 import lineage
-from training.claim import Claim
-from training.description import FinalMetric
-from training.folder import JobFolder
 from training.home import Store
-from training.job import SecondaryStatus, TrainingJob
-from training.logscan import LogMetric
-from training.metricfile import MetricWriter
-from training.program import Program
-from training.registry import TrainingJobs
-from training.result import Progress
+from training.jobs.claim import Claim
+from training.jobs.description import FinalMetric
+from training.jobs.folder import JobFolder
+from training.jobs.job import SecondaryStatus, TrainingJob
+from training.jobs.logscan import LogMetric
+from training.jobs.metricfile import MetricWriter
+from training.jobs.program import Program
+from training.jobs.registry import TrainingJobs
+from training.jobs.result import Progress
 
 __all__ = ["Order", "Standing"]
 

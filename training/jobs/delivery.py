@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, final
 
-from training.channel import Channel
 from training.errors import InvalidData
 from training.formats import files_of
+from training.jobs.channel import Channel
 
 __all__ = ["SourceFile", "deliver", "find_files", "open_source", "share_out", "unpack_archive"]
 

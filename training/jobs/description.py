@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from training.job import SecondaryStatus, TrainingJob, TrainingJobStatus, Transition
+from training.jobs.job import SecondaryStatus, TrainingJob, TrainingJobStatus, Transition
 
 __all__ = ["FinalMetric", "TrainingJobDescription"]
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, final
 
 from training.device import check_device
-from training.shape import check_keys, given, invalid
+from training.jobs.shape import check_keys, given, invalid
 
 __all__ = [
     "CheckpointConfig",

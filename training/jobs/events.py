@@ -22,17 +22,22 @@ class EventSink(Sink):
 
     Attributes:
         metrics: the last value of each metric that was sent.
+        rows: (name, value, step) of every metric that was sent.
+        properties: what describes the model.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.metrics: dict[str, float] = {}
+        self.rows: list[tuple[str, float, int | None]] = []
+        self.properties: dict[str, Any] = {}
         self._tenth = 0
 
     def metric(self, name: str, value: float, *, step: int | None = None) -> None:
         """Send a metric; one that is no finite number is only in the log."""
         if math.isfinite(value):
             self.metrics[name] = float(value)
+            self.rows.append((name, float(value), step))
             self.send("metric", name, float(value), step, time.time_ns() // 1000)
 
     def progress(self, done: int, total: int) -> None:
@@ -45,6 +50,7 @@ class EventSink(Sink):
 
     def property(self, name: str, value: Any) -> None:
         """Send a property."""
+        self.properties[name] = value
         self.send("property", name, value)
 
     def log(self, line: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, Self, final
 
 from training.device import cuda_device_count
+from training.jobs.shape import invalid
 from training.run import available_cores
-from training.shape import invalid
 
 __all__ = ["Budget", "Demand", "Share"]
 

@@ -11,20 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from training.budget import Share
-from training.checkpointing import CheckpointCopy
-from training.environment import (
+from training.jobs.budget import Share
+from training.jobs.checkpointing import CheckpointCopy
+from training.jobs.environment import (
     SECRETS,
     gpu_variables,
     sagemaker_variables,
     thread_variables,
     world_variables,
 )
-from training.failure import explain, oom_kills
-from training.host import HostProcess
-from training.logscan import LogScanner
-from training.piping import Pipe
-from training.standing import Order, Standing
+from training.jobs.failure import explain, oom_kills
+from training.jobs.host import HostProcess
+from training.jobs.logscan import LogScanner
+from training.jobs.piping import Pipe
+from training.jobs.standing import Order, Standing
 
 __all__ = ["Attempt", "Ended"]
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from training.job import TrainingJob
+from training.jobs.job import TrainingJob
 
 __all__ = ["CHECKPOINTS", "HOST", "JobFolder", "host_names", "resources"]
 

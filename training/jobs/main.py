@@ -1,4 +1,4 @@
-"""A job's own process: `python -m training.main FOLDER EVENTS`.
+"""A job's own process: `python -m training.jobs.main FOLDER EVENTS`.
 
 The runner writes two lines to standard input: the job, and `go` once its data is in place. While
 the data is being brought, this process imports the algorithm's library. Then standard input stays
@@ -19,24 +19,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from training.algorithm import Algorithm
+from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.artifact import open_model, seal
 from training.data import Dataset, read_dataset
 from training.device import resolve_device
-from training.environment import algorithm_hyperparameters
 from training.errors import TrainingError, TrainingStopped
-from training.events import EventSink
-from training.folder import JobFolder
 from training.formats import files_of
-from training.job import Channel, TrainingJob
+from training.jobs.environment import algorithm_hyperparameters
+from training.jobs.events import EventSink
+from training.jobs.folder import JobFolder
+from training.jobs.job import Channel, TrainingJob
 from training.metrics import quality_line
+from training.report import Report, write_report
 from training.run import Run
 
 __all__ = ["main"]
 
 _ORPHANED = 70
 _GO = "go"
+_REPORT_ROWS = 100_000
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -100,8 +102,32 @@ def _fit(
         for name, value in algorithm.evaluate(model, test).items():
             sink.metric(f"test:{name}", value)
             sink.log(quality_line(f"test:{name}", value))
+    _report(folder, job, algorithm, sink, model, test or validation)
     model.save(folder.model)
     sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
+
+
+def _report(
+    folder: JobFolder,
+    job: TrainingJob,
+    algorithm: Algorithm,
+    sink: EventSink,
+    model: Model,
+    asked: Dataset | None,
+) -> None:
+    """Write what was measured as a page into the job's output data."""
+    shown = None if asked is None or asked.target is None else asked.head(_REPORT_ROWS)
+    report = Report(
+        job=job.training_job_name,
+        algorithm=algorithm.name,
+        hyperparameters=algorithm.values(),
+        rows=sink.rows,
+        importance=sink.properties.get("feature_importance", {}),
+        channel="" if shown is None else shown.channel,
+        target=None if shown is None else shown.target,
+        answers=None if shown is None else model.predict(shown.features),
+    )
+    write_report(report, folder.output / "data" / "report.html")
 
 
 def _auxiliary(folder: JobFolder) -> dict[str, Path]:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, final
 
-from training.events import read_event
-from training.folder import JobFolder
+from training.jobs.events import read_event
+from training.jobs.folder import JobFolder
 
 __all__ = ["HostProcess"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self, final
 
 from training.errors import TrainingJobFailed
-from training.job import SecondaryStatus, TrainingJobStatus
+from training.jobs.job import SecondaryStatus, TrainingJobStatus
 
 __all__ = ["JobResult", "Progress"]
 

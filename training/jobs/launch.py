@@ -1,6 +1,6 @@
-"""A script's process: `python -m training.launch FOLDER EVENTS`.
+"""A script's process: `python -m training.jobs.launch FOLDER EVENTS`.
 
-The same talk with the runner as `training.main` has: two lines on standard input, then it stays
+The same talk with the runner as `training.jobs.main` has: two lines on standard input, then it stays
 open and its end means that the runner is gone. This process imports nothing but the standard
 library; it starts the user's program, hands a SIGTERM on to it and ends as the program did.
 """

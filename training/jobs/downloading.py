@@ -11,12 +11,12 @@ from typing import Any, Final, final
 import lineage
 from training import provenance
 from training.artifact import MANIFEST, Artifact, ModelStore
-from training.channel import Channel
-from training.delivery import SourceFile, deliver, find_files, share_out, unpack_archive
 from training.errors import InvalidData
-from training.folder import JobFolder
-from training.job import TrainingJob
-from training.piping import Pipe
+from training.jobs.channel import Channel
+from training.jobs.delivery import SourceFile, deliver, find_files, share_out, unpack_archive
+from training.jobs.folder import JobFolder
+from training.jobs.job import TrainingJob
+from training.jobs.piping import Pipe
 
 __all__ = ["Download"]
 

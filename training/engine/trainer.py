@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training import checkpoint
+from training.engine import checkpoint
+from training.engine.parallel import World
+from training.engine.source import Source
 from training.errors import FitFailed, TrainingStopped
 from training.metrics import quality_line
-from training.parallel import World
 from training.run import Run
-from training.source import Source
 
 __all__ = ["EarlyStopping", "History", "Moment", "Plan", "Trainer", "deterministic"]
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from training.folder import HOST, JobFolder, resources
-from training.job import TrainingJob
+from training.jobs.folder import HOST, JobFolder, resources
+from training.jobs.job import TrainingJob
 
 __all__ = [
     "SECRETS",

@@ -13,17 +13,17 @@ from typing import Any, Final, final
 import lineage
 from training import provenance
 from training.artifact import Artifact, ModelStore
-from training.attempt import Attempt, Ended
-from training.budget import Share
-from training.checkpointing import CheckpointCopy
-from training.downloading import Download
 from training.errors import TrainingError, TrainingJobFailed
-from training.folder import CHECKPOINTS
-from training.job import SecondaryStatus
-from training.metricfile import MetricWriter
-from training.result import JobResult
+from training.jobs.attempt import Attempt, Ended
+from training.jobs.budget import Share
+from training.jobs.checkpointing import CheckpointCopy
+from training.jobs.downloading import Download
+from training.jobs.folder import CHECKPOINTS
+from training.jobs.job import SecondaryStatus
+from training.jobs.metricfile import MetricWriter
+from training.jobs.result import JobResult
+from training.jobs.standing import Order, Standing
 from training.run import available_cores
-from training.standing import Order, Standing
 
 __all__ = ["Supervisor"]
 
