@@ -183,13 +183,16 @@ def read_dataset(
     inputs: Inputs | None = None,
     labels: Labels = "required",
     text: Kind = "category",
+    reading: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Dataset:
     """Read a channel's file or folder as a dataset; see `Dataset.of` for label and inputs.
+
+    `reading` has further parameters by content type, as `Algorithm.reading` returns them.
 
     Raises:
         InvalidData: it is not there, cannot be read, or does not fit.
     """
-    table = read_table(path, channel=channel, content_type=content_type)
+    table = read_table(path, channel=channel, content_type=content_type, reading=reading)
     return Dataset.of(
         table,
         label=label,
@@ -201,7 +204,13 @@ def read_dataset(
     )
 
 
-def read_table(path: Path, *, channel: str, content_type: str | None = None) -> pa.Table:
+def read_table(
+    path: Path,
+    *,
+    channel: str,
+    content_type: str | None = None,
+    reading: Mapping[str, Mapping[str, str]] | None = None,
+) -> pa.Table:
     """Read a file, or a folder of files of one kind, as one table in the order of the file names.
 
     Files of a folder may differ in a column's number type and in the order of columns; a column
@@ -212,6 +221,8 @@ def read_table(path: Path, *, channel: str, content_type: str | None = None) -> 
     """
     files = files_of(path, channel=channel)
     kind = content_type_of(files, given=content_type, channel=channel)
+    if reading and kind.base in reading:
+        kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
     tables = [read_file(file, kind, channel=channel) for file in files]
     if len(tables) == 1:
         return tables[0]

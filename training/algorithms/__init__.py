@@ -20,7 +20,7 @@ ALGORITHMS: Mapping[str, str] = {
         "training.algorithms.tabular.factorization.learner:FactorizationMachines"
     ),
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
-    "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
+    "xgboost": "training.algorithms.tabular.boosting.learner:XGBoost",
 }
 
 ENTRY_POINTS = "featureline.algorithms"
