@@ -92,7 +92,8 @@ def boost(
     given = _given(algorithm, named[0], run)
     start = 0 if given is None or algorithm.is_update else given.rounds
     total = start + algorithm.num_round
-    first, log = start, {}
+    first = start
+    log: Log = {}
     begin = None if given is None else given.booster
     found = checkpoints.newest() if checkpoints else None
     if found is not None:

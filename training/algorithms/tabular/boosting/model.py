@@ -187,7 +187,7 @@ def combined(scores: list[npt.NDArray[np.float32]], objective: str) -> npt.NDArr
         return scores[0]
     if objective in ("multi:softmax", "binary:hinge"):
         return voted(np.stack(scores))
-    return np.mean(scores, axis=0, dtype=np.float64).astype(np.float32)
+    return np.stack(scores).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def voted(classes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -201,4 +201,5 @@ def voted(classes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """
     numbers = np.arange(int(classes.max(initial=0)) + 1, dtype=np.float32)
     votes = np.stack([(classes == number).sum(axis=0) for number in numbers])
-    return numbers[votes.argmax(axis=0)]
+    winners: npt.NDArray[np.float32] = numbers[votes.argmax(axis=0)]
+    return winners
