@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -244,4 +245,6 @@ def test_a_job_in_folds_keeps_its_predictions(
     asked = pa.table({"wind": [30.0], "delay": [5.0], "origin": ["LGA"], "night": [True]})
     reply = load_model(result.model).predict(asked.append_column("seats", pa.array([100])))
     assert reply.column_names == ["probability"]
-    assert result.output is not None
+    (packed,) = home.rglob("output.tar.gz")
+    with tarfile.open(packed) as archive:
+        assert archive.getnames() == ["predictions.csv"]

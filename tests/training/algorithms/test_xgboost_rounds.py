@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_fit_is_refused(train: Dataset, tmp_path: Path) 
     with pytest.raises(FitFailed, match=r"another fit \(labels: .*rows: \[600\], now \[599\]\)"):
         XGBoost.of(CLASSIFY).fit(train.take(np.arange(599)), run)
     (tmp_path / "xgboost-checkpoint.15").write_bytes(b"{")
-    with pytest.raises(FitFailed, match="xgboost-checkpoint.15 cannot be read as a checkpoint"):
+    with pytest.raises(FitFailed, match=r"xgboost-checkpoint\.15 cannot be read as a checkpoint"):
         XGBoost.of(CLASSIFY).fit(train, run)
 
 
