@@ -187,7 +187,8 @@ def combined(scores: list[npt.NDArray[np.float32]], objective: str) -> npt.NDArr
         return scores[0]
     if objective in ("multi:softmax", "binary:hinge"):
         return voted(np.stack(scores))
-    return np.stack(scores).mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: npt.NDArray[np.float32] = np.stack(scores).mean(axis=0, dtype=np.float64).astype("f4")
+    return mean
 
 
 def voted(classes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
