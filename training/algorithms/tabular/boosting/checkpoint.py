@@ -22,6 +22,7 @@ Log = dict[str, dict[str, list[float]]]
 _NAME: Final = "xgboost-checkpoint"
 _KEPT: Final = 5
 _ATTRIBUTE: Final = "featureline"
+_FIRST_S: Final = 0.5
 _SHARE: Final = 0.02
 """Of the time of a fit, how much may go into checkpoints."""
 
@@ -41,7 +42,7 @@ class Checkpoints:
 
     folder: Path
     about: Mapping[str, Any]
-    _due: float = field(default=0.0, init=False)
+    _due: float = field(default_factory=lambda: time.monotonic() + _FIRST_S, init=False)
 
     def newest(self) -> tuple[Any, Log] | None:
         """Return the newest model and what was measured; None where there is none.
