@@ -58,8 +58,6 @@ def test_an_error_or_a_wish_to_stop_ends_all_processes() -> None:
     with pytest.raises(InvalidData, match="binary:logistic expects labels from 0 to 1, got 7"):
         fit_in_processes(XGBoost.of(VALUES), wrong, Run(threads=1))
     endless = XGBoost.of({**VALUES, "num_round": 1_000_000})
-    with pytest.raises(TrainingStopped, match="stopped before the first round"):
-        fit_in_processes(endless, train, Run(threads=1, should_stop=lambda: True))
     sink = MemorySink()
     with pytest.raises(TrainingStopped, match="stopped after round"):
         fit_in_processes(

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from training.algorithms.tabular.boosting.model import XGBoostModel
 from training.data import Dataset
 from training.device import Device
 from training.environment import thread_variables
-from training.errors import FitFailed, InvalidData, InvalidJob, TrainingError, TrainingStopped
+from training.errors import FitFailed, InvalidData, InvalidJob, TrainingError
 from training.events import EventSink, read_event
 from training.run import MemorySink, Run, Sink, available_cores
 
@@ -38,6 +37,7 @@ __all__ = ["fit_in_processes", "shares"]
 
 _HOST: Final = "127.0.0.1"
 _POLL_S: Final = 0.05
+_STOP: Final = "stop"
 
 
 @final
@@ -125,10 +125,10 @@ def shares(data: Dataset, count: int) -> list[Dataset]:
     Raises:
         InvalidData: there are fewer rows or queries than parts.
     """
-    units: npt.NDArray[np.int64] = np.arange(len(data))
+    units: npt.NDArray[Any] = np.arange(len(data))
     if data.groups is not None:
         data = in_queries(data)
-        units = np.unique(data.groups, return_inverse=True)[1]
+        units = np.unique(np.asarray(data.groups), return_inverse=True)[1]
     total = int(units[-1]) + 1
     if total < count:
         what = "rows" if data.groups is None else "queries"
@@ -167,26 +167,21 @@ def _work(folder: Path, processes: int, run: Run) -> None:
                 ending.callback(told.join)
             ending.callback(worker.wait)
             ending.callback(worker.kill)
-        was_asked = _watch(workers, run)
-        if was_asked and any(worker.poll() == -signal.SIGTERM for worker in workers):
-            raise TrainingStopped("stopped before the first round")
+        _watch(workers, run, folder)
         failed = [number for number, worker in enumerate(workers) if worker.poll()]
         if failed:
             _raise(folder, failed)
 
 
-def _watch(workers: Sequence[subprocess.Popen[bytes]], run: Run) -> bool:
-    """Wait until all have ended or one has failed; say whether the run wished to stop."""
-    was_asked = False
+def _watch(workers: Sequence[subprocess.Popen[bytes]], run: Run, folder: Path) -> None:
+    """Wait until all have ended or one has failed, and pass on the wish to stop."""
     while any(worker.poll() is None for worker in workers):
         if any(worker.poll() for worker in workers):
-            return was_asked
-        if not was_asked and run.should_stop():
-            was_asked = True
-            for worker in workers:
-                worker.send_signal(signal.SIGTERM)
+            return
+        # Not a signal: it would break into what the library sends and receives.
+        if run.should_stop():
+            (folder / _STOP).touch()
         time.sleep(_POLL_S)
-    return was_asked
 
 
 def _raise(folder: Path, failed: Sequence[int]) -> None:
@@ -244,8 +239,6 @@ class _LineSink(Sink):
 
 def _main(folder: Path, number: int) -> int:
     """Do what one process is to do."""
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     XGBoost.prepare()
     order: _Order = pickle.loads((folder / f"order-{number}").read_bytes())
     run = Run(
@@ -253,7 +246,7 @@ def _main(folder: Path, number: int) -> int:
         seed=order.seed,
         threads=order.threads,
         sink=_LineSink() if number == 0 else MemorySink(),
-        should_stop=stopping.is_set,
+        should_stop=(folder / _STOP).exists,
         start=order.start,
     )
     try:
