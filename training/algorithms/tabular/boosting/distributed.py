@@ -185,12 +185,14 @@ def _watch(workers: Sequence[subprocess.Popen[bytes]], run: Run, folder: Path) -
 
 
 def _raise(folder: Path, failed: Sequence[int]) -> None:
-    """Raise what a process has left, or that it died."""
-    for number in failed:
-        path = folder / f"failed-{number}"
-        if path.exists():
-            error: TrainingError = pickle.loads(path.read_bytes())
-            raise error
+    """Raise what the first process to fail has left, or that one died.
+
+    The others fail in turn, since they wait for it.
+    """
+    left = sorted(folder.glob("failed-*"), key=lambda path: path.stat().st_mtime_ns)
+    if left:
+        error: TrainingError = pickle.loads(left[0].read_bytes())
+        raise error
     said = (folder / f"errors-{failed[0]}").read_text("utf-8", "replace").strip().splitlines()
     raise FitFailed(
         f"xgboost: process {failed[0]} ended without a model: {said[-1] if said else 'killed'}",
@@ -249,12 +251,15 @@ def _main(folder: Path, number: int) -> int:
         should_stop=(folder / _STOP).exists,
         start=order.start,
     )
-    try:
-        with library().collective.CommunicatorContext(**order.tracker, dmlc_task_id=str(number)):
+    with library().collective.CommunicatorContext(**order.tracker, dmlc_task_id=str(number)):
+        try:
             model = order.algorithm.fit(order.train, run, validation=order.validation)
-    except TrainingError as error:
-        (folder / f"failed-{number}").write_bytes(pickle.dumps(error))
-        return 1
+        except TrainingError as error:
+            # Before the others learn that this one is gone, and fail by that.
+            part = folder / f"part-{number}"
+            part.write_bytes(pickle.dumps(error))
+            part.replace(folder / f"failed-{number}")
+            return 1
     (folder / f"done-{number}").write_bytes(pickle.dumps(model))
     return 0
 
