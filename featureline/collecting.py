@@ -20,7 +20,7 @@ import lineage
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import FeatureGroupNotFound, FeatureStoreError, InvalidRequest
 from lineage import Entity, gc
-from training.folder import JobFolder
+from training.jobs.folder import JobFolder
 
 __all__ = ["DELETED", "KINDS", "Collection", "Item", "collect", "plan_collection"]
 

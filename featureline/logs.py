@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import IO, Final, final
 
 from featurestore.server.flood import Flood
-from lineage.requestid import request_id
+from lineage.wire.requestid import request_id
 
 __all__ = ["FORMATS", "JsonLines", "LogHandler", "configure"]
 

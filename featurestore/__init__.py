@@ -92,7 +92,7 @@ from featurestore.store import (
 from featurestore.streamed import WrittenDataset
 from featurestore.verify import Difference, VerifyReport
 from featurestore.window import Aggregation, WindowedFeature, WindowedGroup
-from lineage.channel import ClientTls
+from lineage.wire.channel import ClientTls
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # opening a store

@@ -39,7 +39,7 @@ from featurestore.v1 import (
     runtime_pb2_grpc,
     window_pb2_grpc,
 )
-from lineage.channel import ClientTls, Login
+from lineage.wire.channel import ClientTls, Login
 
 __all__ = ["AsyncStore", "connect"]
 

@@ -84,7 +84,7 @@ from featurestore.v1 import (
 )
 from featurestore.verify import VerifyReport
 from featurestore.window import WindowedGroup
-from lineage.channel import ClientTls, Login
+from lineage.wire.channel import ClientTls, Login
 
 __all__ = ["RemoteStore", "connect"]
 

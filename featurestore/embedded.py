@@ -959,6 +959,7 @@ class EmbeddedStore(FeatureStore):
                 lambda: self.graph, "Maintenance", group, retention_s=retention.total_seconds()
             ) as work,
             self._flusher.maintaining(entry.number),
+            spill_folder(self.home, "maintain") as spill,
         ):
             report = maintenance.maintain(
                 table,
@@ -966,6 +967,7 @@ class EmbeddedStore(FeatureStore):
                 identifier=entry.group.record_identifier,
                 retention=retention,
                 zorder=zorder,
+                spill=spill,
                 flushes_paused=lambda: self._flusher.paused(entry.number),
                 pinned=lambda: versions_in_use(self.graph, table.uri, younger_than=retention),
                 pause=pause,
@@ -1436,8 +1438,10 @@ class EmbeddedStore(FeatureStore):
         return self._resolve_one(FeatureSelection(name))
 
     def _flushed(self, entry: Registered, engine: Engine = "duckdb") -> Snapshot | None:
-        self._flush(entry)
-        return self.offline_table(entry, engine=engine).scan()
+        table = self.offline_table(entry, engine=engine)
+        with table.held():  # from the flush's first look at it on, which is under its lock
+            self._flush(entry, table)
+            return table.scan()
 
     def _with_offline(self, name: str) -> Registered:
         entry = self.registry.get(name)
@@ -1445,13 +1449,15 @@ class EmbeddedStore(FeatureStore):
             raise InvalidRequest(f"{name}: the group has no offline store; there is no table")
         return entry
 
-    def _flush(self, entry: Registered) -> Flushed:
+    def _flush(self, entry: Registered, table: DeltaOfflineTable | None = None) -> Flushed:
         name = entry.group.name
         # A writer that was killed in its commit may leave a state that readers of LMDB see only
         # after the next writer: without this a flush would miss what a later read returns.
         self.online.put(())
         try:
-            return self._flusher.flush(lambda: self.registry.get(name), self.offline_table(entry))
+            return self._flusher.flush(
+                lambda: self.registry.get(name), table or self.offline_table(entry)
+            )
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             kind = StoreFull if full else StoreUnavailable

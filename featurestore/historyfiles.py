@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, final
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from featurestore import numpyview
 from featurestore.errors import StoreCorrupt, StoreUnavailable
+from featurestore.offline.files import ORDER_KEY, order_of
 from featurestore.workers import Workers
 
 __all__ = ["HistoryFiles", "Piece"]
@@ -36,6 +37,7 @@ class Piece(NamedTuple):
         first: number of its first row among the rows of all files.
         rows: how many it has.
         has_markers: whether some of its rows may be delete markers.
+        is_sorted: whether its file says that its rows are sorted by identifier and version.
     """
 
     file: int
@@ -43,11 +45,13 @@ class Piece(NamedTuple):
     first: int
     rows: int
     has_markers: bool
+    is_sorted: bool
 
 
 class _Footer(NamedTuple):
     metadata: Any
     columns: frozenset[str]
+    is_sorted: bool
 
 
 @final
@@ -79,12 +83,18 @@ class HistoryFiles:
         self._group = group
         self._files = files
         self._identifier = identifier
+        self._order = order_of(identifier)
         self._places: dict[str, int] = {}
         self._encoded = [identifier, *self._of_few_values(texts)]
         self._opened: dict[int, Any] = {}
         slices = [range(i, min(i + _FOOTERS, len(files))) for i in range(0, len(files), _FOOTERS)]
         footers = workers.each(lambda numbers: list(map(self._footer, numbers)), slices)
         self._footers: list[_Footer] = [footer for some in footers for footer in some]
+
+    @property
+    def sorted_rows(self) -> int:
+        """How many rows are in files that say that they are sorted."""
+        return sum(footer.metadata.num_rows for footer in self._footers if footer.is_sorted)
 
     def pieces(self, identifiers: Sequence[object] | None = None) -> list[Piece]:
         """Return the row groups in the order of their rows.
@@ -101,7 +111,7 @@ class HistoryFiles:
                 if rows and self._may_have(described, identifiers):
                     markers = self._ends(described, "is_deleted")
                     has_markers = markers is None or bool(markers[1])
-                    found.append(Piece(number, group, first, rows, has_markers))
+                    found.append(Piece(number, group, first, rows, has_markers, footer.is_sorted))
                 first += rows
         return found
 
@@ -198,7 +208,8 @@ class HistoryFiles:
             self._opened[number] = file
         else:
             file.close()
-        return _Footer(file.metadata, frozenset(file.schema_arrow.names))
+        said = (file.metadata.metadata or {}).get(ORDER_KEY)
+        return _Footer(file.metadata, frozenset(file.schema_arrow.names), said == self._order)
 
     @contextmanager
     def _file(self, number: int) -> Iterator[Any]:
@@ -257,16 +268,22 @@ class HistoryFiles:
         return None
 
 
-def _lots(items: Sequence[Any], sizes: Iterable[int], wanted: int) -> list[Sequence[Any]]:
-    lots = []
+def _lots(items: Sequence[Any], sizes: Sequence[int], wanted: int) -> list[Sequence[Any]]:
+    """Put neighbours together in lots of one size, about, and at most a little above the wanted.
+
+    >>> _lots("abcdef", [2, 2, 2, 2, 2, 2], 8)
+    ['abc', 'def']
+    """
+    total = sum(sizes)
+    count = max(1, -(-total // wanted))
+    lots: list[Sequence[Any]] = []
     begin = size = 0
     for number, rows in enumerate(sizes):
         size += rows
-        if size >= wanted:
+        # One that is much smaller than the others would leave a processor without work.
+        if size * count >= total * (len(lots) + 1):
             lots.append(items[begin : number + 1])
-            begin, size = number + 1, 0
-    if begin < len(items):
-        lots.append(items[begin:])
+            begin = number + 1
     return lots
 
 

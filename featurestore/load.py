@@ -278,6 +278,7 @@ def _bring_in(
                 noted["version"] = append_sorted(
                     table,
                     _sorted(entry, staged, appending.write_time(), mark),
+                    identifier=entry.group.record_identifier,
                     application=application,
                     transaction=transaction,
                     metadata={"key": key, "digest": staged.digest},

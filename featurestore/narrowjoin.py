@@ -5,12 +5,16 @@ the first spine row that sees it, and each slot keeps the newest version that fe
 history is read once, in pieces, in any order and by several threads, and nothing is held of it but
 one version a slot. At the end a spine row sees what is in its slot or in the nearest one before it
 of its identifier.
+
+Files that say that they are sorted by identifier and time are taken as they come, run by run, once
+their rows were compared one with the next; where they are not, they are sorted as any others.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, final
 
 import numpy as np
@@ -37,6 +41,8 @@ _LOT_ROWS: Final = 1 << 17
 _LARGEST_LOT: Final = 1 << 21
 # Of so few identifiers it is looked whether a row group can have one.
 _FEW_IDENTIFIERS: Final = 1_000
+# Numbers in the order of identifiers cost a sort of these; it pays with so many rows of each.
+_ROWS_TO_RANK: Final = 8
 _TIES_HELD: Final = 1 << 20
 _TIE: Final = pa.schema(
     [
@@ -84,7 +90,7 @@ def find(
 
     Cost: memory for the spine and, on each thread, for a piece of the history.
     """
-    slots = workers.run(lambda: _Slots(keys, times))
+    slots = workers.run(lambda: _Slots(keys, times, sorted_rows=history.sorted_rows))
     pieces = history.pieces(slots.few_identifiers())
     oldest_us = None if lookback_us is None else int(times.min()) - lookback_us
 
@@ -152,12 +158,14 @@ class _Lot(NamedTuple):
         codes: places of the identifiers among the spine's.
         times: event times, µs.
         is_record: whether each is no delete marker; None: all are none.
+        runs: in how many runs they are said to be sorted by identifier and time; 0: in none.
     """
 
     rows: Ints
     codes: Ints
     times: Ints
     is_record: Bools | None
+    runs: int
 
 
 def _read(
@@ -193,13 +201,14 @@ def _read(
         codes,
         np.concatenate(times),
         np.concatenate(records) if has_markers else None,
+        len(pieces) if all(piece.is_sorted for piece in pieces) else 0,
     )
     return lot if is_kept.all() else _some(lot, is_kept)
 
 
 def _some(lot: _Lot, which: Any) -> _Lot:
     is_record = None if lot.is_record is None else lot.is_record[which]
-    return _Lot(lot.rows[which], lot.codes[which], lot.times[which], is_record)
+    return _Lot(lot.rows[which], lot.codes[which], lot.times[which], is_record, lot.runs)
 
 
 def _whole_numbers(times: pa.Array) -> Ints:
@@ -242,12 +251,20 @@ class _Slots:
     Args:
         keys: identifiers of the spine's rows; null: no match.
         times: of the rows, µs.
+        sorted_rows: so many rows of the history are said to be in the order of identifiers.
     """
 
-    def __init__(self, keys: pa.Array, times: Ints) -> None:
+    def __init__(self, keys: pa.Array, times: Ints, *, sorted_rows: int) -> None:
         encoded = keys.dictionary_encode()
         self.known: pa.Array = encoded.dictionary
         codes = _filled(encoded.indices)
+        self._is_ranked = sorted_rows >= _ROWS_TO_RANK * len(self.known) > 0
+        if self._is_ranked:
+            order = pc.sort_indices(self.known)
+            self.known = self.known.take(order)
+            ranks = np.full(len(order) + 1, _NOTHING, np.int64)  # the last one is that of a null
+            ranks[numpyview.int64(order)] = np.arange(len(order))
+            codes = ranks[codes]
         self._n = len(codes)
         self._rows: Ints | None = None
         if encoded.null_count:
@@ -297,9 +314,12 @@ class _Slots:
             is_seen &= lot.times >= oldest_us
         if not is_seen.all():
             lot = _some(lot, is_seen)
-        if not len(lot.rows):
-            return
-        lot = _in_order(lot, self._code_bits)
+        if len(lot.rows):
+            for run in _in_order(lot, self._code_bits, self._is_ranked):
+                self._add(run)
+
+    def _add(self, lot: _Lot) -> None:
+        """Take rows in that are sorted by identifier and time."""
         places = np.searchsorted(self._keys, (lot.codes << self._bits) | self._moments(lot.times))
         # A row that is later than all of its identifier's falls into the next one's slot.
         inside = np.minimum(places, len(self._keys) - 1)
@@ -387,14 +407,19 @@ class _Slots:
         return Matches(rows, seen_times, pieces)
 
 
-def _in_order(lot: _Lot, code_bits: int) -> _Lot:
-    """Sort rows by identifier and time."""
+def _in_order(lot: _Lot, code_bits: int, is_ranked: bool) -> Sequence[_Lot]:
+    """Return rows in lots that are sorted by identifier and time."""
     first = int(lot.times.min())
     bits = (int(lot.times.max()) - first).bit_length()
     if code_bits + bits > _COMPOSITE_BITS:
-        return _some(lot, np.lexsort((lot.times, lot.codes)))
+        return [_some(lot, np.lexsort((lot.times, lot.codes)))]
     keyed = (lot.codes << bits) | (lot.times - first)
-    return _some(lot, np.argsort(keyed))
+    if lot.runs and is_ranked:
+        (ends,) = np.nonzero(keyed[1:] < keyed[:-1])
+        if len(ends) < lot.runs:
+            bounds = [0, *(ends + 1).tolist(), len(keyed)]
+            return [_some(lot, slice(*ends)) for ends in pairwise(bounds)]
+    return [_some(lot, np.argsort(keyed))]
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

@@ -2,19 +2,14 @@
 
 Pieces of the table are sorted in memory, keep the newest version of each identifier, and are
 merged from the disk: memory grows neither with the table nor with the versions of one identifier.
-(DuckDB's own sort does not do for this: it gives up on rows of some kilobytes where they exceed
-the memory.)
 """
 
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from itertools import chain, count
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +20,7 @@ from featurestore.errors import InvalidRequest
 from featurestore.feature import FeatureType
 from featurestore.offline.base import Snapshot
 from featurestore.schema import FeatureGroup
+from featurestore.sortedruns import in_order
 
 __all__ = ["latest_rows"]
 
@@ -32,8 +28,6 @@ _SLICE: Final = 10_000
 _THREAD_BYTES: Final = 64 << 20
 # Of the memory, the table's reader takes a half, and a piece an eighth, three times while sorted.
 _PIECES: Final = 8
-# So many sorted pieces are merged at once, a block of each in memory.
-_FAN_IN: Final = 64
 _KEY: Final = "_key"
 # pointintime.VERSION_ORDER, backwards.
 _NEWEST_FIRST: Final = [
@@ -69,20 +63,13 @@ def latest_rows(
     if not snapshot.files:
         return
     names = [name for name in group.feature_names if name in snapshot.columns]
-    piece_bytes = memory_bytes // _PIECES
-    paths = (spill / f"piece-{number}.arrow" for number in count())
-    pieces = _pieces(_rows(group, snapshot, names, memory_bytes), piece_bytes)
-    held = [piece for piece in (next(pieces, None), next(pieces, None)) if piece is not None]
-    merged: Iterable[pa.Table] = held
-    if len(held) > 1:
-        block_bytes = piece_bytes // _FAN_IN
-        files = [_write([piece], next(paths), block_bytes) for piece in chain(_taken(held), pieces)]
-        while len(files) > _FAN_IN:
-            files = [
-                _write(_merge(files[first : first + _FAN_IN]), next(paths), block_bytes)
-                for first in range(0, len(files), _FAN_IN)
-            ]
-        merged = _merge(files)
+    merged = in_order(
+        _rows(group, snapshot, names, memory_bytes),
+        arranged=_newest,
+        keys=lambda block: [block.column(_KEY)],
+        piece_bytes=memory_bytes // _PIECES,
+        spill=spill,
+    )
     for table in merged:
         readable = table.filter(_is_readable(table, now)).select([*names, "_event_time"])
         yield from readable.combine_chunks().to_batches(max_chunksize=_SLICE)
@@ -125,25 +112,6 @@ def _rows(
         connection.close()
 
 
-def _pieces(batches: Iterable[pa.RecordBatch], size_bytes: int) -> Iterator[pa.Table]:
-    held: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        held.append(batch)
-        size += batch.nbytes
-        if size >= size_bytes:
-            yield _newest(pa.Table.from_batches(_taken(held)))
-            size = 0
-    if held:
-        yield _newest(pa.Table.from_batches(held))
-
-
-def _taken(held: list[Any]) -> Iterator[Any]:
-    """Yield what a list holds and let go of it at once."""
-    while held:
-        yield held.pop(0)
-
-
 def _newest(table: pa.Table) -> pa.Table:
     """Sort versions by key, and keep the newest of each."""
     table = table.take(pc.sort_indices(table, sort_keys=_NEWEST_FIRST))
@@ -153,76 +121,6 @@ def _newest(table: pa.Table) -> pa.Table:
         if not pc.all(changes).as_py():
             table = table.filter(pa.concat_arrays([pa.array([True]), changes]))
     return table
-
-
-def _write(tables: Iterable[pa.Table], path: Path, block_bytes: int) -> Path:
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with ExitStack() as opened:
-        sink = opened.enter_context(pa.OSFile(str(path), "wb"))
-        writer = None
-        for table in tables:
-            if writer is None:
-                writer = opened.enter_context(
-                    pa.ipc.new_stream(sink, table.schema, options=options)
-                )
-            rows = max(1, len(table) * block_bytes // max(1, table.nbytes))
-            writer.write_table(table.combine_chunks(), max_chunksize=rows)
-    return path
-
-
-@final
-class _Head:
-    """The block of a sorted file that is read next."""
-
-    def __init__(self, path: Path) -> None:
-        self._source = pa.OSFile(str(path))
-        self._reader = pa.ipc.open_stream(self._source)
-        self._path = path
-        self.block: Any = None
-        self._next()
-
-    def last(self) -> Any:
-        """Return the last key of the block."""
-        return self._keys[-1].as_py()
-
-    def take_through(self, bound: bytes) -> pa.RecordBatch:
-        """Return the block's rows up to a key, and go on behind them."""
-        end = bisect_right(self, bound)
-        rows = self.block.slice(0, end)
-        self.block = self.block.slice(end)
-        self._keys = self.block.column(_KEY)
-        if not len(self.block):
-            self._next()
-        return rows
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, row: int) -> Any:
-        return self._keys[row].as_py()
-
-    def _next(self) -> None:
-        for batch in self._reader:
-            if len(batch):
-                self.block, self._keys = batch, batch.column(_KEY)
-                return
-        self.block = None
-        self._source.close()
-        self._path.unlink()
-
-
-def _merge(paths: Sequence[Path]) -> Iterator[pa.Table]:
-    """Merge sorted files, which are gone afterwards.
-
-    What is at or before the earliest last key of all blocks cannot be in a block that is not read
-    yet. A file's keys are different ones, so no version is in the next block either.
-    """
-    heads = [head for head in map(_Head, paths) if head.block is not None]
-    while heads:
-        bound = min(head.last() for head in heads)
-        parts = [head.take_through(bound) for head in heads]
-        heads = [head for head in heads if head.block is not None]
-        yield _newest(pa.Table.from_batches(parts))
 
 
 def _is_readable(table: pa.Table, now: int) -> Any:

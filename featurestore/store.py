@@ -975,8 +975,8 @@ class FeatureStore(ABC):
             group: the feature group.
             retention: versions that were the newest within it stay readable, for datasets built
                 from them, `history` and `restore`; >= 0.
-            zorder: whether the rows of each event date are sorted by the record identifier, so
-                that a reader of few identifiers reads less.
+            zorder: whether the rows of each event date are sorted by the record identifier and,
+                of each, by version, so that a dataset reads them as they come.
 
         Raises:
             FeatureGroupNotFound: no such group.

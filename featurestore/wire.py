@@ -41,11 +41,11 @@ from featurestore.schema import Store, Ttl
 from featurestore.store import Found, Get, WriteError
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
 from featurestore.verify import Difference, VerifyReport
-from lineage.channel import ClientTls, Login
-from lineage.convert import error_from_metadata, error_to_metadata
 from lineage.errors import InvalidLogin, LineageError
-from lineage.handshake import why_unreachable
-from lineage.trailer import fit_facts
+from lineage.wire.channel import ClientTls, Login
+from lineage.wire.convert import error_from_metadata, error_to_metadata
+from lineage.wire.handshake import why_unreachable
+from lineage.wire.trailer import fit_facts
 
 __all__ = ["CHANNEL_OPTIONS", "MAX_MESSAGE_BYTES", "error_metadata", "raise_from_rpc"]
 
@@ -181,7 +181,7 @@ def raise_from_rpc(error: Any, target: str, login: Login, request_id: str) -> No
         login: how the client connected.
         request_id: of the call; where the server made one of its own, that counts.
 
-    Cost: as `lineage.handshake.why_unreachable`, where no connection came about.
+    Cost: as `lineage.wire.handshake.why_unreachable`, where no connection came about.
     """
     failure = _to_error(error, target, login)
     if isinstance(failure, LineageError):

@@ -1,15 +1,20 @@
 """Lineage: an append-only, hash-chained record of where things came from, and its graph."""
 
-from lineage.active_run import ActiveRun, compare, mark_run, metric_history, runs_of, start_run
 from lineage.association import Association, AssociationType
+from lineage.capture.active_run import (
+    ActiveRun,
+    compare,
+    mark_run,
+    metric_history,
+    runs_of,
+    start_run,
+)
+from lineage.capture.content import as_artifact
+from lineage.capture.recorder import Recorder, RecordsLineage
+from lineage.capture.track import Input, Output, TrackedRun, current_run, default_graph, track
 from lineage.change import Draft, Recorded
-from lineage.channel import ClientTls
-from lineage.checkpoint import Checkpoint, read_checkpoints
-from lineage.client import LineageClient, connect
 from lineage.column import ColumnEdge, ColumnLineage, ColumnLink, ColumnNode, ColumnResult
-from lineage.content import as_artifact
 from lineage.copying import copy_log
-from lineage.damage import Damage, Salvaged, examine, salvage
 from lineage.digest import bytes_digest, file_digest, folder_digest
 from lineage.entity import (
     JSON,
@@ -49,7 +54,9 @@ from lineage.graph import Graph, as_draft, open  # noqa: A004 - `lineage.open` i
 from lineage.home import open_home, replay_spool, spool_of
 from lineage.log import LogReport
 from lineage.number import metrics_of, parameters_of
-from lineage.proof import GrowthProof, Proof
+from lineage.proofs.checkpoint import Checkpoint, read_checkpoints
+from lineage.proofs.damage import Damage, Salvaged, examine, salvage
+from lineage.proofs.proof import GrowthProof, Proof
 from lineage.query import Direction
 from lineage.questions import (
     Cause,
@@ -67,18 +74,18 @@ from lineage.questions import (
     Paths,
     Source,
 )
-from lineage.recorder import Recorder, RecordsLineage
 from lineage.result import LineageResult
 from lineage.run import Run
-from lineage.service import LineageService
 from lineage.spool import Replayed, Spool
 from lineage.store import LineageStore
 from lineage.store.memory import MemoryStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 from lineage.subscription import Match, Subscription
-from lineage.subscription_remote import RemoteSubscription
-from lineage.track import Input, Output, TrackedRun, current_run, default_graph, track
+from lineage.wire.channel import ClientTls
+from lineage.wire.client import LineageClient, connect
+from lineage.wire.service import LineageService
+from lineage.wire.subscription_remote import RemoteSubscription
 
 __all__ = [  # noqa: RUF022 - by topic, in the order one meets them
     # the graph

@@ -70,6 +70,9 @@ class Kind(StrEnum):
         return self in _EXPERIMENT_KINDS
 
 
+KIND_TEXTS = {kind: kind.value for kind in Kind}
+"""The plain text of each kind, at a fraction of what its `value` costs."""
+
 _EXPERIMENT_KINDS = (Kind.TRIAL_COMPONENT, Kind.TRIAL, Kind.EXPERIMENT)
 _URN_KINDS = {kind: re.sub(r"(?<!^)(?=[A-Z])", "-", kind.value).lower() for kind in Kind}
 
@@ -298,7 +301,9 @@ def derived_uid(entity: Entity) -> str:
 def amended(entity: Entity, **fields: object) -> Entity:
     """A copy with other fields, which the caller has checked: `replace` without its cost."""
     copy = object.__new__(Entity)
-    copy.__dict__.update(entity.__dict__, **fields)
+    known = copy.__dict__
+    known.update(entity.__dict__)
+    known.update(fields)
     return copy
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final, final
 
 from lineage.association import AssociationType
+from lineage.capture.environment import named_artifacts
 from lineage.entity import Entity, Kind
-from lineage.environment import named_artifacts
 from lineage.errors import EntityNotFound
 from lineage.graph import Graph
 from lineage.store import View

@@ -15,7 +15,6 @@ from typing import Literal, Self, final
 
 from lineage.association import AssociationType, as_association_type
 from lineage.change import Draft, Recorded
-from lineage.checkpoint import Checkpoint
 from lineage.column import ColumnLineage, ColumnResult
 from lineage.column_walk import walk_columns
 from lineage.entity import JSON, End, Entity, Kind, amended, as_kind, derived_uid, to_us
@@ -24,7 +23,9 @@ from lineage.exports import Part, as_format, export_part, export_text
 from lineage.filter import as_filter
 from lineage.log import LogReport, new_uid, verify_chain
 from lineage.mirror import Mirroring
-from lineage.proof import GrowthProof, Proof, checkpoint_now, prove, prove_growth
+from lineage.proofs.checkpoint import Checkpoint
+from lineage.proofs.proof import GrowthProof, Proof, checkpoint_now, prove, prove_growth
+from lineage.proofs.witness import Watch
 from lineage.query import (
     Direction,
     as_direction,
@@ -52,7 +53,6 @@ from lineage.store import LineageStore
 from lineage.store.postgres import PostgresStore
 from lineage.store.sqlite import SQLiteStore
 from lineage.subscription import Subscription
-from lineage.witness import Watch
 
 _MAX_CHARACTERS = 256
 _LOOK_AGAIN_S = 5.0

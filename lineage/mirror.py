@@ -14,6 +14,7 @@ import struct
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, final
@@ -33,6 +34,8 @@ _ENDED: Final = 255
 _AT_ONCE: Final = 20_000
 # A frontier of so many nodes is gathered by NumPy; below, slices cost less.
 _WIDE: Final = 48
+# A walk steps through arrays from so many nodes in a frontier on.
+_WIDE_STEP: Final = 64
 # New associations are kept beside the arrays until there are so many, and then sorted in.
 _FOLD: Final = 50_000
 _SPARE_NODES: Final = 1_024
@@ -209,9 +212,9 @@ class Mirror:
         return [(node, other, _TYPES[code]) for node in nodes for other, code in side.of(node)]
 
     @property
-    def types(self) -> Sequence[str]:
-        """The association types by code."""
-        return _TYPES
+    def least(self) -> int:
+        """From so many nodes in a frontier on, arrays cost less than sets."""
+        return _WIDE_STEP
 
     def begin(self, nodes: Collection[int]) -> Any:
         """One flag for each node, those of `nodes` set."""
@@ -220,18 +223,25 @@ class Mirror:
         return seen
 
     def step(
-        self, frontier: Any, seen: Any, *, upstream: bool, downstream: bool, through: Sequence[int]
-    ) -> tuple[Any, list[tuple[Any, Any, Any]]]:
+        self,
+        frontier: Any,
+        seen: Any,
+        *,
+        upstream: bool,
+        downstream: bool,
+        through: Collection[str],
+    ) -> tuple[Any, Callable[[], list[Edge]]]:
         """The next frontier in order, marked as seen, and what was walked to it."""
         nodes = np.asarray(frontier, np.int32)
-        parts: list[tuple[Any, Any, Any]] = []
+        wanted_codes = np.array([_CODES[link] for link in through], np.uint8)
+        parts: list[tuple[_Ints, _Ints, _Bytes]] = []
         reached: list[_Ints] = []
         for is_up, side in ((True, self._up), (False, self._down)):
             if not (upstream if is_up else downstream):
                 continue
             at, others, codes = side.gather(nodes)
             if through:
-                wanted = np.isin(codes, np.array(through, np.uint8))
+                wanted = np.isin(codes, wanted_codes)
                 at, others, codes = at[wanted], others[wanted], codes[wanted]
             parts.append((others, at, codes) if is_up else (at, others, codes))
             reached.append(others)
@@ -242,7 +252,7 @@ class Mirror:
         met.sort()
         is_first = np.ones(len(met), bool)
         np.not_equal(met[1:], met[:-1], out=is_first[1:])
-        return met[is_first], parts
+        return met[is_first], partial(_edges, parts)
 
     @property
     def nbytes(self) -> int:
@@ -421,6 +431,14 @@ class Mirroring:
             with suppress(OSError):
                 known.save(path, event)
         return known
+
+
+def _edges(parts: Sequence[tuple[_Ints, _Ints, _Bytes]]) -> list[Edge]:
+    found: list[Edge] = []
+    for sources, destinations, codes in parts:
+        names = map(_TYPES.__getitem__, codes.tolist())
+        found += zip(sources.tolist(), destinations.tolist(), names, strict=True)
+    return found
 
 
 def _both(sources: _Ints, destinations: _Ints, codes: _Bytes) -> tuple[_Side, _Side]:

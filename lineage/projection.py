@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import final
 
-from lineage.association import Association, AssociationType, check_kinds
+from lineage.association import TYPE_TEXTS, Association, AssociationType, check_kinds
 from lineage.change import Change, Draft, Link, to_json
 from lineage.circle import refuse_circles
 from lineage.column import ColumnLineage
@@ -131,28 +131,28 @@ class _Resolution:
         # By identity of the object: a job names the same entities over and over.
         self._uids: dict[int, str] = {}
         self._settled: dict[int, Entity] = {}
-        ends = [*draft.entities]
+        named = {id(entity): entity for entity in draft.entities}
         uids = set()
         for end in _ends(draft):
             if isinstance(end, str):
                 uids.add(end)
             else:
-                ends.append(end)
-        for entity in ends:
-            if id(entity) not in self._uids:
-                self._uids[id(entity)] = entity.uid or derived_uid(entity)
-        self.before = graph.by_uid(uids.union(self._uids.values()))
-        self._latest = graph.latest(
-            {
-                entity.source_uri
-                for entity in ends
-                if entity.kind is Kind.ARTIFACT and self._uids[id(entity)] not in self.before
-            }
-        )
+                named[id(end)] = end
+        for place, entity in named.items():
+            self._uids[place] = entity.uid or derived_uid(entity)
+        uids.update(self._uids.values())
+        self.before = graph.by_uid(uids)
+        uris = {
+            entity.source_uri
+            for place, entity in named.items()
+            if entity.kind is Kind.ARTIFACT and self._uids[place] not in self.before
+        }
+        self._latest = graph.latest(uris) if uris else {}
 
     def add(self, entity: Entity) -> Entity:
         """Settle uid and version of an entity to record."""
-        known = self._identified(entity)
+        uid = self._uids[id(entity)]
+        known = self._identified(entity, uid)
         if known:
             _check_same(known, entity)
             version = max(known.version, entity.version)
@@ -160,18 +160,22 @@ class _Resolution:
                 version = known.version
             settled = amended(entity, uid=known.uid, version=version)
         else:
-            settled = amended(entity, uid=self._uids[id(entity)])
+            settled = amended(entity, uid=uid)
             if entity.kind is Kind.ARTIFACT:
-                settled = self._number(settled)
+                if entity.source_uri in self._latest:
+                    settled = self._number(settled)
+                else:
+                    self._latest[entity.source_uri] = settled
                 self._new_artifacts[entity.source_uri, entity.content_hash] = settled
-            self._new[settled.uid] = settled
+            self._new[uid] = settled
         self.recorded.append(settled)
         self._settled[id(entity)] = settled
         return settled
 
     def associate(self, source: End, destination: End, link: AssociationType) -> None:
         """Settle the ends of an association to record."""
-        upstream, downstream = self._end(source), self._end(destination)
+        upstream = self._settled.get(id(source)) or self._end(source)
+        downstream = self._settled.get(id(destination)) or self._end(destination)
         if upstream.kind.is_experiment and downstream.kind.is_experiment:
             check_kinds(
                 upstream.kind,
@@ -180,7 +184,7 @@ class _Resolution:
             )
         if upstream.uid == downstream.uid:
             Association(upstream.uid, downstream.uid, link)  # raises
-        self.associations[upstream.uid, downstream.uid, link.value] = None
+        self.associations[upstream.uid, downstream.uid, TYPE_TEXTS[link]] = None
 
     def tell_copies(self) -> None:
         """Connect each new artifact with the oldest of its type that has the same bytes.
@@ -261,7 +265,7 @@ class _Resolution:
             return named
         settled = self._settled.get(id(end))
         if settled is None:
-            known = self._identified(end)
+            known = self._identified(end, self._uids[id(end)])
             if known is None:
                 return self.add(end)
             _check_same(known, end)
@@ -275,10 +279,9 @@ class _Resolution:
         self.before.update(self._graph.by_uid([uid]))
         return self.before[uid]
 
-    def _identified(self, entity: Entity) -> Entity | None:
+    def _identified(self, entity: Entity, uid: str) -> Entity | None:
         """The entity that is already there under the identity of this one."""
-        uid = self._uids[id(entity)]
-        known = self._known(uid)
+        known = self._new.get(uid) or self.before.get(uid)
         if known is None and entity.kind is Kind.ARTIFACT:
             known = self._artifact(entity.source_uri, entity.content_hash)
             if known is not None and uid != derived_uid(entity):
@@ -304,11 +307,13 @@ class _Resolution:
         return known
 
     def _number(self, entity: Entity) -> Entity:
-        """Give a new artifact its place among the versions at its uri."""
+        """Give a new artifact its place among the versions that there are at its uri."""
         uri, version = entity.source_uri, entity.version
-        latest = self._latest.get(uri)
-        below, at, above = latest, None, None
-        if latest is not None and version <= latest.version:
+        latest = self._latest[uri]
+        below: Entity | None = latest
+        at: Entity | None = None
+        above: Entity | None = None
+        if version <= latest.version:
             if version > 1:
                 below, at, above = self._around(uri, version)
             if version == 1 or at is not None:
@@ -320,7 +325,7 @@ class _Resolution:
         if above is not None:
             self._derive(entity, above)
         numbered = amended(entity, version=version)
-        if latest is None or version > latest.version:
+        if version > latest.version:
             self._latest[uri] = numbered
         return numbered
 

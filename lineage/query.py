@@ -13,12 +13,13 @@ from lineage.association import AssociationType, as_association_type
 from lineage.entity import Entity, derived_uid, to_us
 from lineage.errors import EntityNotFound, InvalidQuery
 from lineage.filter import Filter
+from lineage.frontier import Frontiers
 from lineage.mirror import Mirroring
 from lineage.result import Content, LineageResult
 from lineage.rows import EntityRows
 from lineage.store import Edge, LineageStore, View
-from lineage.walk import Arrays, Neighbours, walk
 from lineage.walk import Direction as Direction
+from lineage.walk import Neighbours, Wide, walk
 
 # Larger answers read their entities when first asked for them: most callers of a hub
 # with 90,000 descendants want the number, or a page.
@@ -175,8 +176,13 @@ def run_query(
     """
     with viewed(store, query.as_of) as view:
         uid, start = located(view, query.start)
-        picked = _picked(view, query, start, mirroring)
-        read = picked.read(view.entities) if len(picked) <= _EAGER_ENTITIES else None
+        frontiers = _frontiers(store, view, query)
+        picked = _picked(view, query, start, mirroring, frontiers)
+        read = None
+        if len(picked) <= _EAGER_ENTITIES:
+            read = picked.read(view.entities)
+            if frontiers is not None:
+                frontiers.settle()
 
     def content() -> Content:
         if read is not None:
@@ -193,12 +199,26 @@ def run_query(
     )
 
 
-def _picked(view: View, query: Query, start: int, mirroring: Mirroring | None) -> Picked:
+def _frontiers(store: LineageStore, view: View, query: Query) -> Frontiers | None:
+    """How the store itself takes wide steps; None where each association is needed at once."""
+    reaching = view.reaching
+    if reaching is None or (query.include_edges and query.wanted):
+        return None
+    return Frontiers(reaching, view, store)
+
+
+def _picked(
+    view: View,
+    query: Query,
+    start: int,
+    mirroring: Mirroring | None,
+    frontiers: Frontiers | None,
+) -> Picked:
     if mirroring is None or query.as_of is not None:
-        return pick(query, start, view.neighbours, view.matching)
+        return pick(query, start, view.neighbours, view.matching, frontiers)
     with mirroring.walking(view) as mirror:
         if mirror is None:
-            picked = pick(query, start, view.neighbours, view.matching)
+            picked = pick(query, start, view.neighbours, view.matching, frontiers)
         else:
             picked = pick(query, start, mirror.neighbours, view.matching, mirror)
     mirroring.walked(len(picked.depths))
@@ -265,7 +285,7 @@ def pick(
     start: int,
     neighbours: Neighbours,
     matching: Matching,
-    arrays: Arrays | None = None,
+    wide: Wide | None = None,
 ) -> Picked:
     """Walk from `start` and keep what the query asks for."""
     is_filtered = bool(query.wanted)
@@ -285,7 +305,7 @@ def pick(
             enough=enough,
             max_walked=query.max_walked,
             through=query.through,
-            arrays=arrays,
+            wide=wide,
         )
         for direction in directions
     ]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
+from lineage.capture.recorder import RecordsLineage
 from lineage.entity import (
     JSON,
     End,
@@ -23,7 +24,6 @@ from lineage.entity import (
     trial_component,
 )
 from lineage.errors import InvalidEntity
-from lineage.recorder import RecordsLineage
 
 Ends: TypeAlias = Sequence[End]
 GroupVersion: TypeAlias = tuple[str, datetime] | tuple[str, datetime, int]

@@ -6,12 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 from typing import Any, Protocol, final
 
 from lineage.store import Edge
-
-# From so many entities in a frontier on, arrays cost less than sets.
-_WIDE = 64
 
 
 class Direction(StrEnum):
@@ -36,20 +34,26 @@ class Neighbours(Protocol):
     ) -> list[Edge]: ...
 
 
-class Arrays(Protocol):
-    """Associations that lie in arrays, for frontiers of thousands."""
+class Wide(Protocol):
+    """Steps of a walk in arrays, for frontiers of thousands."""
 
     @property
-    def types(self) -> Sequence[str]:
-        """The association types by code."""
+    def least(self) -> int:
+        """From so many nodes in a frontier on, arrays cost less than sets."""
 
     def begin(self, nodes: Collection[int]) -> Any:
         """A set of nodes seen so far, one flag for each node there may be."""
 
     def step(
-        self, frontier: Any, seen: Any, *, upstream: bool, downstream: bool, through: Sequence[int]
-    ) -> tuple[Any, list[tuple[Any, Any, Any]]]:
-        """The next frontier in order, marked as seen; sources, destinations and codes walked."""
+        self,
+        frontier: Any,
+        seen: Any,
+        *,
+        upstream: bool,
+        downstream: bool,
+        through: Collection[str],
+    ) -> tuple[Any, Callable[[], list[Edge]]]:
+        """The next frontier in order, marked as seen, and what gives the associations walked."""
 
 
 @final
@@ -83,7 +87,7 @@ def walk(
     enough: int | None = None,
     max_walked: int | None = None,
     through: Collection[str] = (),
-    arrays: Arrays | None = None,
+    wide: Wide | None = None,
 ) -> Walked:
     """Visit each entity once, nearest first.
 
@@ -95,18 +99,17 @@ def walk(
         enough: once so many are visited, the rest is of no interest.
         max_walked: most to visit.
         through: association types to walk along; empty for all.
-        arrays: the same associations, for wide frontiers.
+        wide: the same associations, for wide frontiers.
     """
     upstream = direction is not Direction.DESCENDANTS
     downstream = direction is not Direction.ASCENDANTS
     depths = {start: 0}
     edges: list[Edge] = []
-    parts: list[tuple[Any, Any, Any]] = []
+    parts: list[Callable[[], list[Edge]]] = []
     frontier: Any = [start]
     level = 0
     is_cut = False
     seen: Any = None
-    codes = [] if arrays is None else [arrays.types.index(link) for link in sorted(through)]
     while len(frontier) and not is_cut and (depth is None or level < depth):
         if enough is not None and len(depths) >= enough:
             # The last of what is of interest may be associated among itself: asked, not visited.
@@ -114,13 +117,13 @@ def walk(
             edges += _step(neighbours, last, depths, through, upstream, downstream)[1]
             break
         level += 1
-        if arrays is not None and len(frontier) >= _WIDE:
+        if wide is not None and len(frontier) >= wide.least:
             if seen is None:
-                seen = arrays.begin(depths)
-            frontier, more = arrays.step(
-                frontier, seen, upstream=upstream, downstream=downstream, through=codes
+                seen = wide.begin(depths)
+            frontier, part = wide.step(
+                frontier, seen, upstream=upstream, downstream=downstream, through=through
             )
-            parts += more
+            parts.append(part)
             met = frontier.tolist()
         else:
             nodes = frontier if seen is None else frontier.tolist()
@@ -133,11 +136,7 @@ def walk(
         depths.update(dict.fromkeys(met, level))
 
     def walked() -> list[Edge]:
-        found = edges
-        for sources, destinations, kinds in parts:
-            assert arrays is not None
-            names = list(map(arrays.types.__getitem__, kinds.tolist()))
-            found = found + list(zip(sources.tolist(), destinations.tolist(), names, strict=True))
+        found = list(chain(edges, *(part() for part in parts)))
         if is_cut:
             found = [edge for edge in found if edge[0] in depths and edge[1] in depths]
         # Walking both ways each association is met at both of its ends.

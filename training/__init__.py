@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from training.artifact import Artifact
     from training.client import TrainingClient, connect
     from training.data import Dataset
-    from training.description import FinalMetric, TrainingJobDescription
     from training.device import Device
     from training.errors import (
         AccessDenied,
@@ -53,9 +52,14 @@ if TYPE_CHECKING:
     from training.feed import TorchBatches, to_quantile_dmatrix, to_torch
     from training.hyperparameter import Hyperparameter
     from training.inputs import Input, Inputs
-    from training.job import (
+    from training.jobs.budget import Budget
+    from training.jobs.description import FinalMetric, TrainingJobDescription
+    from training.jobs.job import (
         Channel,
+        CheckpointConfig,
+        MetricDefinition,
         ResourceConfig,
+        RetryStrategy,
         SecondaryStatus,
         StoppingCondition,
         TrainingJob,
@@ -63,12 +67,13 @@ if TYPE_CHECKING:
         Transition,
         job_name,
     )
+    from training.jobs.registry import TrainingJobs
+    from training.jobs.result import JobResult, Progress
+    from training.jobs.runner import RunningJob, submit, train
+    from training.jobs.script import script_hyperparameters
     from training.predict import load_model, predict_file, replies
-    from training.registry import TrainingJobs
     from training.replaying import ReplayReport, ReplayStep, replay
-    from training.result import JobResult, Progress
     from training.run import MemorySink, Run, Sink
-    from training.runner import RunningJob, submit, train
     from training.service import TrainingService
     from training.transforming import transform
 
@@ -84,6 +89,10 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Channel",
     "StoppingCondition",
     "ResourceConfig",
+    "RetryStrategy",
+    "CheckpointConfig",
+    "MetricDefinition",
+    "script_hyperparameters",
     "job_name",
     "TrainingJobStatus",
     "SecondaryStatus",
@@ -94,6 +103,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "ReplayStep",
     # the jobs of a home
     "TrainingJobs",
+    "Budget",
     "TrainingJobDescription",
     "FinalMetric",
     # models
@@ -154,7 +164,7 @@ _MODULES = {
     "artifact": ("Artifact",),
     "client": ("TrainingClient", "connect"),
     "data": ("Dataset",),
-    "description": ("FinalMetric", "TrainingJobDescription"),
+    "jobs.description": ("FinalMetric", "TrainingJobDescription"),
     "device": ("Device",),
     "errors": (
         *("AlgorithmNotFound", "DeviceUnavailable", "FitFailed", "InternalError", "InvalidData"),
@@ -166,17 +176,20 @@ _MODULES = {
     "feed": ("TorchBatches", "to_quantile_dmatrix", "to_torch"),
     "hyperparameter": ("Hyperparameter",),
     "inputs": ("Input", "Inputs"),
-    "job": (
-        *("Channel", "ResourceConfig", "SecondaryStatus", "StoppingCondition", "TrainingJob"),
-        *("TrainingJobStatus", "Transition", "job_name"),
+    "jobs.budget": ("Budget",),
+    "jobs.job": (
+        *("Channel", "CheckpointConfig", "MetricDefinition", "ResourceConfig", "RetryStrategy"),
+        *("SecondaryStatus", "StoppingCondition", "TrainingJob", "TrainingJobStatus"),
+        *("Transition", "job_name"),
     ),
+    "jobs.script": ("script_hyperparameters",),
     "predict": ("load_model", "predict_file", "replies"),
     "transforming": ("transform",),
-    "registry": ("TrainingJobs",),
+    "jobs.registry": ("TrainingJobs",),
     "replaying": ("ReplayReport", "ReplayStep", "replay"),
-    "result": ("JobResult", "Progress"),
+    "jobs.result": ("JobResult", "Progress"),
     "run": ("MemorySink", "Run", "Sink"),
-    "runner": ("RunningJob", "submit", "train"),
+    "jobs.runner": ("RunningJob", "submit", "train"),
     "service": ("TrainingService",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

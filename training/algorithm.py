@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, final
 import pyarrow as pa
 
 from training.data import Dataset, Labels
-from training.errors import InvalidHyperparameter, InvalidJob, nearest
+from training.errors import InvalidData, InvalidHyperparameter, InvalidJob, nearest
 from training.hyperparameter import Dependency, Hyperparameter, declared, schema
 from training.inputs import Inputs, Kind
 from training.run import Run
@@ -85,6 +85,13 @@ class Model(ABC):
             InvalidData: a column is missing or has the wrong type; the message names it.
         """
 
+    def predict_verbose(self, batch: object) -> pa.Table:
+        """Answer n rows with what only some callers want too: those who ask for `verbose=true`.
+
+        The columns of `predict` come first; a model that has no more returns just these.
+        """
+        return self.predict(batch)
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model's files into a folder that exists."""
@@ -123,6 +130,7 @@ class Algorithm(ABC):
         libraries: what does the work: module to import → PyPI package, whose version goes into
             lineage.
         dependencies: rules between hyperparameters.
+        continues: whether a fit can go on from a model of its own, given as the channel `model`.
         labels: whether its training data must have a label.
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
@@ -137,6 +145,7 @@ class Algorithm(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[Mapping[str, str]] = {}
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
+    continues: ClassVar[bool] = False
     labels: ClassVar[Labels] = "required"
     text: ClassVar[Kind] = "category"
     reply: ClassVar[str] = "predictions"
@@ -259,6 +268,8 @@ class Algorithm(ABC):
             InvalidJob: the message names the channels there are.
         """
         allowed = [channel.name for channel in self.channels]
+        if self.continues:
+            allowed.append("model")
         for name in names:
             if name not in allowed:
                 raise InvalidJob(
@@ -274,6 +285,43 @@ class Algorithm(ABC):
                     field="InputDataConfig",
                 )
 
+    def _check_width(self, train: Dataset, feature_dim: int | None) -> None:
+        """Refuse data that has not as many dimensions as the hyperparameter feature_dim says.
+
+        Raises:
+            InvalidHyperparameter: the message has both numbers.
+        """
+        if feature_dim is not None and feature_dim != train.width:
+            raise self._refuse(
+                f"feature_dim: expected the number of dimensions of channel {train.channel!r}, "
+                f"which is {train.width} ({_few(train.inputs.names)}), got {feature_dim}",
+                "feature_dim",
+            )
+
+    def _gone_on_from(self, run: Run, train: Dataset) -> Model | None:
+        """Return the model a run starts from, which is of this algorithm and has these inputs.
+
+        Raises:
+            InvalidData: it is another algorithm's, or takes other inputs.
+        """
+        start = run.start
+        if start is None:
+            return None
+        if not isinstance(start, self.model):
+            raise InvalidData(
+                f"model: {self.name} goes on from a model of {self.name}, got "
+                f"{type(start).__name__}",
+                channel="model",
+            )
+        if start.inputs != train.inputs:
+            raise InvalidData(
+                f"model: {self.name} goes on from a model with the same inputs; it takes "
+                f"{_few(start.inputs.names)} and {train.channel} has {_few(train.inputs.names)}, "
+                "or their kinds differ",
+                channel="model",
+            )
+        return start
+
     def _named(self, rule: Dependency) -> list[Hyperparameter]:
         return [item for item in self.hyperparameters() if item.name in rule.names]
 
@@ -282,3 +330,8 @@ class Algorithm(ABC):
         return InvalidHyperparameter(
             f"{cls.name}: {message}", algorithm=cls.name, names=list(names)
         )
+
+
+def _few(names: Sequence[str]) -> str:
+    """Name the first few of many columns."""
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -20,8 +20,9 @@ from typing import Any, final
 from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.errors import ModelAltered, ModelNotFound
+from training.jobs.script import SCRIPT
 
-__all__ = ["MANIFEST", "Artifact", "ModelStore", "open_model", "seal"]
+__all__ = ["MANIFEST", "Artifact", "ModelStore", "open_model", "seal", "seal_files"]
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -89,7 +90,17 @@ class Artifact:
         return known
 
     def load(self) -> Model:
-        """Load the model."""
+        """Load the model.
+
+        Raises:
+            ModelNotFound: a script made it, so only the script's own code can read its files.
+        """
+        if self.algorithm == SCRIPT:
+            raise ModelNotFound(
+                f"{self.path} was made by a script; read its files "
+                f"({', '.join(sorted(self.files))}) as the script wrote them",
+                name=str(self.path),
+            )
         return find_algorithm(self.algorithm).model.load(self.path)
 
 
@@ -100,13 +111,31 @@ def seal(
 
     Equal models and hyperparameters get equal digests.
     """
-    hyperparameters = json.loads(json.dumps(algorithm.values()))
-    inputs = model.inputs.to_json()
+    return seal_files(
+        folder,
+        algorithm=algorithm.name,
+        hyperparameters=algorithm.values(),
+        inputs=model.inputs.to_json(),
+        metrics=metrics,
+    )
+
+
+def seal_files(
+    folder: Path,
+    *,
+    algorithm: str,
+    hyperparameters: Mapping[str, Any],
+    inputs: list[dict[str, Any]],
+    metrics: Mapping[str, float],
+) -> Artifact:
+    """Write the manifest of a folder of files, whatever they are."""
+    # As they are read again, so that the digest of the two is one.
+    hyperparameters = json.loads(json.dumps(dict(hyperparameters)))
     files = _files(folder)
     sealed = Artifact(
         path=folder,
-        digest=_digest(algorithm.name, hyperparameters, inputs, files),
-        algorithm=algorithm.name,
+        digest=_digest(algorithm, hyperparameters, inputs, files),
+        algorithm=algorithm,
         hyperparameters=hyperparameters,
         inputs=inputs,
         files=files,

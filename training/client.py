@@ -9,11 +9,10 @@ from typing import Any, Self, TypeVar, final
 
 import grpc
 
-from lineage.channel import ClientTls, Login
 from lineage.errors import InvalidLogin as LineageInvalidLogin
-from lineage.handshake import why_unreachable
+from lineage.wire.channel import ClientTls, Login
+from lineage.wire.handshake import why_unreachable
 from training import convert
-from training.description import TrainingJobDescription
 from training.errors import (
     AccessDenied,
     InternalError,
@@ -22,8 +21,9 @@ from training.errors import (
     TrainingUnavailable,
     Unauthenticated,
 )
-from training.job import TrainingJob, TrainingJobStatus
-from training.result import JobResult, Progress
+from training.jobs.description import TrainingJobDescription
+from training.jobs.job import TrainingJob, TrainingJobStatus
+from training.jobs.result import JobResult, Progress
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 
@@ -139,20 +139,22 @@ class TrainingClient:
 
         Args:
             name: of the job.
-            on_progress: called when its status changes.
+            on_progress: called when its status or a metric changes.
             poll_s: how often to ask, in seconds.
         """
-        seen = None
+        seen: Progress | None = None
         while True:
             known = self.describe(name)
-            if on_progress is not None and known.secondary_status is not seen:
-                on_progress(Progress(job=name, status=known.secondary_status))
-            seen = known.secondary_status
+            metrics = {metric.name: metric.value for metric in known.final_metrics}
+            progress = Progress(job=name, status=known.secondary_status, metrics=metrics)
+            if on_progress is not None and progress != seen:
+                on_progress(progress)
+            seen = progress
             if known.status.is_final:
                 return JobResult(
                     job=name,
                     status=known.status,
-                    metrics={metric.name: metric.value for metric in known.final_metrics},
+                    metrics=metrics,
                     model=known.model_artifacts,
                     digest=known.model_digest,
                     failure_reason=known.failure_reason,

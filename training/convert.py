@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lineage.trailer import fit_facts
+from lineage.wire.trailer import fit_facts
 from training import errors
-from training.description import FinalMetric, TrainingJobDescription
 from training.errors import InternalError, TrainingError
-from training.job import (
+from training.jobs.description import FinalMetric, TrainingJobDescription
+from training.jobs.job import (
     Channel,
+    CheckpointConfig,
+    MetricDefinition,
     ResourceConfig,
+    RetryStrategy,
     SecondaryStatus,
     StoppingCondition,
     TrainingJob,
@@ -44,14 +47,28 @@ def job_to_message(job: TrainingJob) -> pb.CreateTrainingJobRequest:
         hyper_parameters=dict(job.hyper_parameters),
         input_data_config=[_channel_to_message(channel) for channel in job.input_data_config],
         stopping_condition=pb.StoppingCondition(
-            max_runtime_in_seconds=job.stopping_condition.max_runtime_in_seconds
+            max_runtime_in_seconds=job.stopping_condition.max_runtime_in_seconds,
+            max_wait_time_in_seconds=job.stopping_condition.max_wait_time_in_seconds,
         ),
         resource_config=pb.ResourceConfig(
-            threads=job.resource_config.threads, device=job.resource_config.device
+            threads=job.resource_config.threads,
+            device=job.resource_config.device,
+            instance_count=job.resource_config.instance_count,
+            memory_mb=job.resource_config.memory_mb,
         ),
         tags=dict(job.tags),
         training_input_mode=job.training_input_mode,
         environment=dict(job.environment),
+        checkpoint_config=job.checkpoint_config
+        and pb.CheckpointConfig(
+            path=job.checkpoint_config.path, local_path=job.checkpoint_config.local_path
+        ),
+        retry_strategy=job.retry_strategy
+        and pb.RetryStrategy(maximum_retry_attempts=job.retry_strategy.maximum_retry_attempts),
+        metric_definitions=[
+            pb.MetricDefinition(name=definition.name, regex=definition.regex)
+            for definition in job.metric_definitions
+        ],
     )
 
 
@@ -64,8 +81,17 @@ def job_from_message(message: Any) -> TrainingJob:
     stopping = StoppingCondition()
     if message.HasField("stopping_condition"):
         stopping = StoppingCondition(
-            max_runtime_in_seconds=message.stopping_condition.max_runtime_in_seconds
+            max_runtime_in_seconds=message.stopping_condition.max_runtime_in_seconds,
+            max_wait_time_in_seconds=message.stopping_condition.max_wait_time_in_seconds,
         )
+    checkpoints = retry = None
+    if message.HasField("checkpoint_config"):
+        kept = message.checkpoint_config
+        checkpoints = CheckpointConfig(
+            path=kept.path, local_path=kept.local_path or CheckpointConfig.local_path
+        )
+    if message.HasField("retry_strategy"):
+        retry = RetryStrategy(maximum_retry_attempts=message.retry_strategy.maximum_retry_attempts)
     return TrainingJob(
         training_job_name=message.training_job_name,
         algorithm_name=message.algorithm_name,
@@ -75,10 +101,18 @@ def job_from_message(message: Any) -> TrainingJob:
         resource_config=ResourceConfig(
             threads=message.resource_config.threads,
             device=message.resource_config.device or "auto",
+            instance_count=message.resource_config.instance_count or 1,
+            memory_mb=message.resource_config.memory_mb,
         ),
         tags=dict(message.tags),
         training_input_mode=message.training_input_mode or "File",
         environment=dict(message.environment),
+        checkpoint_config=checkpoints,
+        retry_strategy=retry,
+        metric_definitions=[
+            MetricDefinition(name=definition.name, regex=definition.regex)
+            for definition in message.metric_definitions
+        ],
     )
 
 
@@ -92,11 +126,18 @@ def description_to_message(known: TrainingJobDescription) -> pb.TrainingJobDescr
         input_data_config=asked.input_data_config,
         stopping_condition=asked.stopping_condition,
         resource_config=pb.ResourceConfig(
-            threads=known.threads, device=known.device or asked.resource_config.device
+            threads=known.threads,
+            device=known.device or asked.resource_config.device,
+            instance_count=asked.resource_config.instance_count,
+            memory_mb=asked.resource_config.memory_mb,
         ),
         tags=asked.tags,
         training_input_mode=asked.training_input_mode,
         environment=asked.environment,
+        # An unset message stays unset.
+        checkpoint_config=asked.checkpoint_config if known.job.checkpoint_config else None,
+        retry_strategy=asked.retry_strategy if known.job.retry_strategy else None,
+        metric_definitions=asked.metric_definitions,
         training_job_status=known.status.value,
         secondary_status=known.secondary_status.value,
         failure_reason=known.failure_reason,
@@ -176,6 +217,10 @@ def _channel_to_message(channel: Channel) -> pb.Channel:
         label=channel.label or "",
         features=channel.features,
         input_mode=channel.input_mode or "",
+        shuffle_seed=channel.shuffle_seed,
+        distribution=channel.distribution,
+        compression=channel.compression,
+        data_type=channel.data_type,
     )
 
 
@@ -189,6 +234,10 @@ def _channel_from_message(message: Any) -> Channel:
         label=message.label or None,
         features=tuple(message.features),
         input_mode=message.input_mode or None,
+        shuffle_seed=message.shuffle_seed if message.HasField("shuffle_seed") else None,
+        distribution=message.distribution or "FullyReplicated",
+        compression=message.compression or "None",
+        data_type=message.data_type or "S3Prefix",
     )
 
 

@@ -101,6 +101,10 @@ class Dataset:
             channel=channel or self.channel,
         )
 
+    def head(self, rows: int) -> Dataset:
+        """Return the first rows, at most as many as asked for."""
+        return self if len(self) <= rows else self.take(np.arange(rows))
+
     @classmethod
     def of(
         cls,

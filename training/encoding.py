@@ -126,10 +126,14 @@ def encoded(column: Input, values: pa.ChunkedArray, channel: str) -> pa.ChunkedA
 def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
     """Name a table's columns as a model does, where they differ only in how they are packed.
 
-    A model of n number columns takes one vector of n numbers, and a model of one vector takes n
-    number columns, in order. A table that fits neither is returned as it is.
+    A model of n columns takes n columns without names, as CSV has them; a model of n number columns
+    takes one vector of n numbers, and a model of one vector takes n number columns, in order. A
+    table that fits neither is returned as it is.
     """
     kinds = [column.kind for column in columns]
+    unnamed = table.column_names == [f"f{place}" for place in range(len(columns))]
+    if unnamed and set(kinds) <= {"number", "category", "text"}:
+        return table.rename_columns([column.name for column in columns])
     vectors = [name for name in table.column_names if is_list(table[name].type)]
     if len(vectors) == 1 and set(kinds) == {"number"}:
         kind = table[vectors[0]].type

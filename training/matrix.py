@@ -18,11 +18,11 @@ from training.encoding import Input
 from training.errors import InvalidData, LibraryMissing
 from training.inputs import Inputs
 
-__all__ = ["Missing", "dense", "dimensions", "sparse"]
+__all__ = ["Missing", "dense", "dimensions", "scipy_sparse", "sparse"]
 
 Missing = Literal["refuse", "nan"]
 
-_BLOCK_ROWS = 65_536
+_BLOCK_ROWS = 8_192
 
 
 def dense(
@@ -86,14 +86,14 @@ def sparse(
         InvalidData: as for `dense`.
         LibraryMissing: SciPy is not installed.
     """
-    scipy_sparse = _scipy_sparse()
+    library = scipy_sparse()
     blocks = [
-        _sparse_block(scipy_sparse, column, table[column.name], dtype, channel)
+        _sparse_block(library, column, table[column.name], dtype, channel)
         for column in inputs.columns
     ]
     if len(blocks) == 1:
         return blocks[0]
-    return scipy_sparse.hstack(blocks, format="csr", dtype=dtype)
+    return library.hstack(blocks, format="csr", dtype=dtype)
 
 
 def dimensions(inputs: Inputs) -> list[str]:
@@ -108,6 +108,23 @@ def dimensions(inputs: Inputs) -> list[str]:
             case _:
                 names.append(column.name)
     return names
+
+
+def scipy_sparse() -> Any:
+    """Import `scipy.sparse`, late: dense numbers do without it.
+
+    Raises:
+        LibraryMissing: SciPy is not installed.
+    """
+    try:
+        import scipy.sparse
+    except ModuleNotFoundError as error:
+        raise LibraryMissing(
+            "sparse inputs need scipy: pip install 'featureline[training]'",
+            library="scipy",
+            extra="training",
+        ) from error
+    return scipy.sparse
 
 
 def _fill(
@@ -145,7 +162,7 @@ def _fill(
 
 
 def _sparse_block(
-    scipy_sparse: Any, column: Input, values: pa.ChunkedArray, dtype: npt.DTypeLike, channel: str
+    library: Any, column: Input, values: pa.ChunkedArray, dtype: npt.DTypeLike, channel: str
 ) -> Any:
     shape = (len(values), column.width)
     match column.kind:
@@ -159,7 +176,7 @@ def _sparse_block(
                 indices.append(lists.flatten().to_numpy())
                 numbers.append(chunk.field("values").flatten().to_numpy())
             data = np.concatenate(numbers).astype(dtype, copy=False)
-            made = scipy_sparse.csr_matrix(
+            made = library.csr_matrix(
                 (data, np.concatenate(indices), np.cumsum(np.concatenate(lengths))), shape=shape
             )
             if not np.isfinite(made.data).all():
@@ -169,16 +186,16 @@ def _sparse_block(
             return made
         case "category":
             if not column.categories:
-                return scipy_sparse.csr_matrix(shape, dtype=dtype)
+                return library.csr_matrix(shape, dtype=dtype)
             codes = _codes(column, values, 0, channel, "refuse")
             known = codes >= 0
             indptr = np.concatenate([[0], np.cumsum(known)])
             ones = np.ones(int(known.sum()), dtype)
-            return scipy_sparse.csr_matrix((ones, codes[known], indptr), shape=shape)
+            return library.csr_matrix((ones, codes[known], indptr), shape=shape)
         case _:
             block = np.zeros(shape, dtype)
             _fill(block, column, values, 0, channel, "refuse")
-            return scipy_sparse.csr_matrix(block)
+            return library.csr_matrix(block)
 
 
 def _codes(
@@ -226,15 +243,3 @@ def _no_number(column: Input, channel: str) -> InvalidData:
         channel=channel,
         column=column.name,
     )
-
-
-def _scipy_sparse() -> Any:
-    try:
-        import scipy.sparse
-    except ModuleNotFoundError as error:
-        raise LibraryMissing(
-            "sparse inputs need scipy: pip install 'featureline[training]'",
-            library="scipy",
-            extra="training",
-        ) from error
-    return scipy.sparse

@@ -13,7 +13,7 @@ from training.artifact import MANIFEST, ModelStore, open_model
 from training.data import read_table
 from training.errors import ModelNotFound
 from training.home import Store, home_of
-from training.registry import TrainingJobs
+from training.jobs.registry import TrainingJobs
 
 __all__ = ["inference_settings", "load_model", "model_folder", "predict_file", "replies"]
 

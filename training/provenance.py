@@ -24,8 +24,10 @@ from training.algorithm import Algorithm
 from training.artifact import Artifact
 from training.data import manifest_of
 from training.errors import InvalidData
-from training.formats import content_type_of, read_file
-from training.job import Channel, TrainingJob
+from training.formats import ContentType, read_file
+from training.jobs.delivery import SourceFile
+from training.jobs.job import Channel, TrainingJob
+from training.jobs.script import Script
 
 __all__ = [
     "component_name",
@@ -35,10 +37,15 @@ __all__ = [
     "record_channel",
     "record_checkpoints",
     "record_columns",
+    "record_model",
+    "record_restored",
+    "record_script",
     "record_tensorboard",
     "recorder",
     "versions",
 ]
+
+_PARQUET = "application/x-parquet"
 
 
 def component_name(job: str) -> str:
@@ -49,8 +56,9 @@ def component_name(job: str) -> str:
 def recorder(
     graph: lineage.Graph,
     job: TrainingJob,
-    algorithm: Algorithm,
+    parameters: Mapping[str, Any],
     *,
+    libraries: Mapping[str, str],
     folder: Path,
     threads: int,
     device: str,
@@ -61,12 +69,12 @@ def recorder(
         "TrainingJob",
         component_name(job.training_job_name),
         source_uri=folder.absolute().as_uri(),
-        parameters=algorithm.values(),
+        parameters=parameters,
         properties={
             "job": job.training_job_name,
             "source_type": "SageMakerTrainingJob",
-            "algorithm": algorithm.name,
-            "libraries": versions(type(algorithm)),
+            "algorithm": job.algorithm_name,
+            "libraries": dict(libraries),
             "threads": threads,
             "device": device,
             "tags": dict(job.tags),
@@ -97,8 +105,27 @@ def record_algorithm(run: lineage.Recorder, algorithm: type[Algorithm]) -> None:
     )
 
 
+def record_script(run: lineage.Recorder, script: Script, code: Path) -> None:
+    """Name a program's source as an input, by the digest of its files."""
+    run.input(
+        lineage.artifact(
+            "SourceCode",
+            script.source.as_uri(),
+            content_hash=lineage.folder_digest(code),
+            name=script.program,
+            properties={"program": script.program},
+        )
+    )
+
+
+def record_model(run: lineage.Recorder, artifact: Artifact) -> dict[str, Any]:
+    """Name the model that a fit goes on from as an input; returns as `record_channel`."""
+    seen = run.input(model_entity(artifact))
+    return {"uid": seen.uid, "source": artifact.path.as_uri(), "files": len(artifact.files)}
+
+
 def record_channel(
-    run: lineage.Recorder, channel: Channel, source: Path, files: Sequence[Path]
+    run: lineage.Recorder, channel: Channel, source: Path, sources: Sequence[SourceFile]
 ) -> dict[str, Any]:
     """Name a channel's data as an input.
 
@@ -107,7 +134,8 @@ def record_channel(
 
     Cost: reads every file once, and a dataset file into memory.
     """
-    hashes = {_name(file, source): lineage.file_digest(file) for file in files}
+    hashes = {file.name: lineage.file_digest(file.path) for file in sources}
+    files = [file.path for file in sources]
     content = next(iter(hashes.values()))
     if len(hashes) > 1:
         listing = "".join(f"{name}\0{digest}\n" for name, digest in sorted(hashes.items()))
@@ -186,26 +214,42 @@ def record_columns(
     run.columns(model_entity(artifact), edges)
 
 
-def record_checkpoints(run: lineage.Recorder, folder: Path) -> None:
-    """Name the checkpoints that a job has left, if any, as an output."""
-    if folder.is_dir() and any(one.is_file() for one in folder.rglob("*")):
-        _record_folder(run, folder, "Checkpoint", "checkpoints")
+def record_checkpoints(run: lineage.Recorder, folder: Path, kept: Path | None = None) -> None:
+    """Name the checkpoints that a job has left, if any, as an output.
+
+    Args:
+        run: of the job.
+        folder: the job's.
+        kept: where they are kept beyond the job, if they are.
+    """
+    if _has_files(folder, "*"):
+        run.output(_folder_entity(run, folder, "Checkpoint", "checkpoints", at=kept))
+
+
+def record_restored(run: lineage.Recorder, folder: Path, kept: Path) -> None:
+    """Name the checkpoints that a job starts from, if there are any, as an input."""
+    if _has_files(folder, "*"):
+        run.input(_folder_entity(run, folder, "Checkpoint", "checkpoints", at=kept))
 
 
 def record_tensorboard(run: lineage.Recorder, folder: Path) -> None:
     """Name the event files of TensorBoard that a job has left, if any, as an output."""
-    if folder.is_dir() and any(one.is_file() for one in folder.rglob("*tfevents*")):
-        _record_folder(run, folder, "TensorBoard", "TensorBoard")
+    if _has_files(folder, "*tfevents*"):
+        run.output(_folder_entity(run, folder, "TensorBoard", "TensorBoard"))
 
 
-def _record_folder(run: lineage.Recorder, folder: Path, type: str, what: str) -> None:
-    run.output(
-        lineage.artifact(
-            type,
-            folder.absolute().as_uri(),
-            content_hash=lineage.folder_digest(folder),
-            name=f"{run.entity.properties['job']} {what}",
-        )
+def _has_files(folder: Path, pattern: str) -> bool:
+    return folder.is_dir() and any(one.is_file() for one in folder.rglob(pattern))
+
+
+def _folder_entity(
+    run: lineage.Recorder, folder: Path, type: str, what: str, *, at: Path | None = None
+) -> lineage.Entity:
+    return lineage.artifact(
+        type,
+        (at or folder).absolute().as_uri(),
+        content_hash=lineage.folder_digest(folder),
+        name=f"{run.entity.properties['job']} {what}",
     )
 
 
@@ -243,14 +287,15 @@ def versions(algorithm: type[Algorithm]) -> dict[str, str]:
 
 def _manifest(channel: Channel, files: Sequence[Path]) -> Mapping[str, Any] | None:
     """Return the dataset manifest of a channel's first file."""
-    kind = content_type_of(list(files), given=channel.content_type, channel=channel.channel_name)
-    if kind.base != "application/x-parquet":
+    given = ContentType.parse(channel.content_type).base if channel.content_type else _PARQUET
+    is_parquet = given == _PARQUET and all(file.name.endswith(".parquet") for file in files)
+    if not is_parquet or channel.compression != "None":
         return None
     try:
         return manifest_of(pyarrow.parquet.read_schema(files[0]))
     except (pa.ArrowException, OSError) as error:
         raise InvalidData(
-            f"{channel.channel_name}: {files[0].name!r} cannot be read as {kind}: {error}",
+            f"{channel.channel_name}: {files[0].name!r} cannot be read as {given}: {error}",
             channel=channel.channel_name,
             path=str(files[0]),
         ) from error
@@ -276,10 +321,5 @@ def _is_whole(channel: Channel, files: Sequence[Path], manifest: Mapping[str, An
         return False
     if pyarrow.parquet.read_metadata(files[0]).num_rows != manifest.get("rows"):
         return False
-    kind = content_type_of(list(files), given=channel.content_type, channel=channel.channel_name)
-    table = read_file(files[0], kind, channel=channel.channel_name)
+    table = read_file(files[0], ContentType(_PARQUET), channel=channel.channel_name)
     return bool(table_digest(table.replace_schema_metadata(None)) == manifest["rows_digest"])
-
-
-def _name(file: Path, source: Path) -> str:
-    return file.name if file == source else file.relative_to(source).as_posix()

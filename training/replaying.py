@@ -23,10 +23,11 @@ import lineage
 from featurestore.dataset import Dataset
 from featurestore.errors import DatasetChanged, DatasetNotFound
 from training.errors import InvalidJob, ModelNotFound
-from training.job import Channel, ResourceConfig, TrainingJob
-from training.registry import TrainingJobs
-from training.result import JobResult, Progress
-from training.runner import train
+from training.jobs.job import Channel, TrainingJob
+from training.jobs.registry import TrainingJobs
+from training.jobs.result import JobResult, Progress
+from training.jobs.runner import train
+from training.jobs.script import SCRIPT, kept_source
 
 __all__ = ["ReplayReport", "ReplayStep", "Replayable", "replay"]
 
@@ -190,7 +191,13 @@ def replay(
             described.job,
             training_job_name=f"replay-{made.content_hash[:12]}",
             input_data_config=tuple(channels),
-            resource_config=ResourceConfig(
+            hyper_parameters=kept_source(described.job.hyper_parameters, folder.code)
+            if described.job.algorithm_name == SCRIPT
+            else described.job.hyper_parameters,
+            # What others keep in the folder of the checkpoints is not the job's, then or now.
+            checkpoint_config=None,
+            resource_config=replace(
+                described.job.resource_config,
                 threads=described.threads,
                 device=described.device or described.job.resource_config.device,
             ),
@@ -257,11 +264,10 @@ def _channel(
         path = scratch / f"{channel.channel_name}.parquet"
         dataset, step = _rebuilt(store, what, fingerprint)
         if dataset is None:
-            path = _source(store, channel, kept)
-        else:
-            dataset.write(path)
+            return _read_again(store, channel, kept), [step]
+        dataset.write(path)
         return replace(channel, dataset=None, path=str(path)), [step]
-    again = replace(channel, dataset=None, path=str(_source(store, channel, kept)))
+    again = _read_again(store, channel, kept)
     # A file that was cut from a dataset cannot be cut again, but the dataset can be built.
     origins = store.graph.query(
         data, "ascendants", depth=1, types=["DataSet"], through=["DerivedFrom"]
@@ -280,13 +286,20 @@ def _rebuilt(store: Replayable, what: str, fingerprint: str) -> tuple[Dataset | 
     return dataset, ReplayStep(what, _EQUAL, fingerprint, dataset.fingerprint, "built again")
 
 
-def _source(store: Replayable, channel: Channel, kept: Path) -> Path:
-    """The data as the job read it: its folder keeps a copy, unless the job read it in place."""
-    if kept.is_dir() and any(kept.iterdir()):
-        return kept
+def _read_again(store: Replayable, channel: Channel, kept: Path) -> Channel:
+    """The data as the job read it: its folder keeps a copy, unless the job read it in place.
+
+    A copy is unpacked and no manifest any more. A host's share of the files is not all of them.
+    """
+    is_whole = channel.distribution == "FullyReplicated"
+    if is_whole and kept.is_dir() and any(kept.iterdir()):
+        return replace(
+            channel, dataset=None, path=str(kept), compression="None", data_type="S3Prefix"
+        )
     if channel.path is not None:
-        return Path(channel.path)
-    return store.home / "artifacts" / "datasets" / f"{channel.dataset}.parquet"
+        return channel
+    path = store.home / "artifacts" / "datasets" / f"{channel.dataset}.parquet"
+    return replace(channel, dataset=None, path=str(path))
 
 
 def _report(
@@ -329,8 +342,10 @@ def _facts(graph: lineage.Graph, component: lineage.Entity) -> dict[str, str]:
         found[f"data {name}"] = graph.entity(uid).content_hash
     properties = component.properties
     found["parameters"] = _text(properties.get("parameters"))
-    images = graph.query(component, "ascendants", depth=1, types=["Image"], include_edges=False)
-    found["code"] = next((image.content_hash for image in images), "")
+    codes = graph.query(
+        component, "ascendants", depth=1, types=["Image", "SourceCode"], include_edges=False
+    )
+    found["code"] = next((code.content_hash for code in codes), "")
     found["libraries"] = _text(properties.get("libraries"))
     found["environment"] = str(properties.get("environment_digest", ""))
     found["threads"] = _text(properties.get("threads"))

@@ -11,12 +11,13 @@ from typing import Any, TypeVar, final
 
 import grpc
 
-from lineage.trailer import fit_text
+from lineage.wire.trailer import fit_text
 from training import convert
 from training.errors import InvalidJob, TrainingError
 from training.home import Store, home_of
-from training.registry import TrainingJobs
-from training.runner import RunningJob, submit
+from training.jobs.registry import TrainingJobs
+from training.jobs.runner import RunningJob, submit
+from training.jobs.script import SCRIPT
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 
@@ -40,9 +41,14 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
     Args:
         store_or_home: an embedded feature store, or its home folder.
         threads: most calls at work at once.
+        scripts: whether jobs may run programs of this machine. They run with the rights of this
+            process, so whoever may create jobs may then do what it may.
     """
 
-    def __init__(self, store_or_home: Store | str | Path, *, threads: int = 4) -> None:
+    def __init__(
+        self, store_or_home: Store | str | Path, *, threads: int = 4, scripts: bool = False
+    ) -> None:
+        self._scripts = scripts
         self._store_or_home = store_or_home
         self._jobs = TrainingJobs(home_of(store_or_home))
         self._running: set[RunningJob] = set()
@@ -99,7 +105,14 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
 
     def _create(self, request: pb.CreateTrainingJobRequest) -> pb.CreateTrainingJobResponse:
         self._running = {job for job in self._running if not job.is_done}
-        job = submit(self._store_or_home, convert.job_from_message(request))
+        asked = convert.job_from_message(request)
+        if asked.algorithm_name == SCRIPT and not self._scripts:
+            raise InvalidJob(
+                "this server runs no programs of its callers; whoever runs it allows them with "
+                "`featureline serve --scripts`",
+                field="AlgorithmName",
+            )
+        job = submit(self._store_or_home, asked)
         self._running.add(job)
         return pb.CreateTrainingJobResponse(training_job_name=job.name)
 

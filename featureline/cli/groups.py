@@ -124,7 +124,7 @@ def delete(name: str, home: Path | None, connect: str | None, as_json: bool) -> 
     "--zorder/--no-zorder",
     default=True,
     show_default=True,
-    help="Sort the rows of each event date by the record identifier.",
+    help="Sort the rows of each event date by the record identifier and event time.",
 )
 @common_options
 def maintain(

@@ -1,83 +1,24 @@
-"""`featureline train`, `predict` and `jobs`: training jobs and models."""
+"""`featureline predict` and `jobs`: models, and the training jobs of a home."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
+import pyarrow as pa
+import pyarrow.compute as pc
 
 import training
-from featureline.cli.output import console, emit, emit_table, progress
+from featureline.cli.output import emit, emit_table, progress
 from featureline.cli.store import common_options, login, open_embedded
 from featurestore.embedded import open_store
 
-__all__ = ["jobs", "predict", "train"]
-
-
-@click.command()
-@click.argument("algorithm", required=False)
-@click.option("--list", "list_all", is_flag=True, help="List the algorithms.")
-@click.option(
-    "--channel",
-    "channels",
-    multiple=True,
-    metavar="NAME=PATH[,OPTION=VALUE]",
-    help="Input data: label=COLUMN, features=A+B, content_type=TYPE.",
-)
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A hyperparameter.")
-@click.option("--job", "name", help="The job's name.  [default: made from algorithm and time]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
-@click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="[default: the job's share of cores]"
-)
-@click.option(
-    "--max-runtime", type=click.IntRange(min=0), default=86_400, help="Seconds; 0: no limit."
-)
-@common_options
-def train(
-    algorithm: str | None,
-    list_all: bool,
-    channels: tuple[str, ...],
-    settings: tuple[str, ...],
-    name: str | None,
-    device: str,
-    threads: int,
-    max_runtime: int,
-    home: Path | None,
-    connect: str | None,
-    as_json: bool,
-) -> None:
-    """Train a model with ALGORITHM in a job of its own, recorded in lineage.
-
-    With --connect the job runs on the server, and the paths are the server's.
-    """
-    if list_all:
-        names = training.list_algorithms()
-        emit(list(names), as_json=as_json, text="\n".join(names))
-        return
-    if algorithm is None:
-        raise click.UsageError("name an ALGORITHM; --list shows them")
-    job = training.TrainingJob(
-        training_job_name=name or training.job_name(algorithm, now=dt.datetime.now(dt.UTC)),
-        algorithm_name=algorithm,
-        hyper_parameters=dict(_pair(setting) for setting in settings),
-        input_data_config=[training.Channel.parse(channel) for channel in channels],
-        stopping_condition=training.StoppingCondition(max_runtime_in_seconds=max_runtime),
-        resource_config=training.ResourceConfig(threads=threads, device=device),
-    )
-    with progress(job.training_job_name, None, "steps") as tick:
-        if connect is not None:
-            result = _train_there(connect, job)
-        else:
-            with open_store(home) as store:
-                result = training.train(store, job, on_progress=lambda seen: tick(seen.done))
-    _say_result(result, as_json)
+__all__ = ["jobs", "jobs_of_server", "predict"]
 
 
 @click.command()
@@ -136,7 +77,7 @@ def list_(status: str | None, home: Path | None, connect: str | None, as_json: b
         {
             "job": entry["TrainingJobName"],
             "algorithm": entry["AlgorithmSpecification"]["AlgorithmName"],
-            "status": entry["TrainingJobStatus"],
+            "status": _status(entry),
             "created": entry["CreationTime"],
         }
         for entry in found
@@ -161,15 +102,87 @@ def describe(name: str, home: Path | None, connect: str | None, as_json: bool) -
 
 @jobs.command()
 @click.argument("name")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
 @common_options
-def logs(name: str, home: Path | None, connect: str | None, as_json: bool) -> None:
+def logs(name: str, follow: bool, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Print what the training job NAME has printed."""
-    with (
-        open_embedded(home, connect, "jobs logs") as store,
-        training.TrainingJobs(store.home) as known,
-    ):
-        lines = list(known.logs(name))
-    emit(lines, as_json=as_json, text="\n".join(lines))
+    with _jobs_of_home(home, connect, "jobs logs") as known:
+        lines = known.logs(name, follow=follow)
+        if as_json:
+            emit(list(lines), as_json=True, text="")
+            return
+        for line in lines:
+            click.echo(line)
+
+
+@jobs.command()
+@click.argument("name")
+@click.option("--metric", help="Only values of this metric.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write an Arrow file instead of printing.",
+)
+@common_options
+def metrics(
+    name: str,
+    metric: str | None,
+    out: Path | None,
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
+) -> None:
+    """Print every metric that the training job NAME has reported so far."""
+    with _jobs_of_home(home, connect, "jobs metrics") as known:
+        table = known.metrics(name)
+    if metric is not None:
+        table = table.filter(pc.field("name") == metric)
+    if out is not None:
+        with pa.OSFile(str(out), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        rows = len(table)
+        emit({"rows": rows, "out": str(out)}, as_json=as_json, text=f"{rows:,} values in {out}")
+        return
+    shown = [
+        {column: "" if value is None and not as_json else value for column, value in row.items()}
+        for row in table.to_pylist()
+    ]
+    emit_table(
+        shown,
+        ("time", "host", "epoch", "step", "name", "value"),
+        as_json=as_json,
+        empty="no metrics so far",
+    )
+
+
+@jobs.command()
+@click.option("--cores", type=click.IntRange(min=1), help="Cores for all jobs together.")
+@click.option("--memory-mb", type=click.IntRange(min=1), help="Memory for all jobs together.")
+@click.option("--gpus", type=click.IntRange(min=0), help="GPUs for all jobs together.")
+@common_options
+def budget(
+    cores: int | None,
+    memory_mb: int | None,
+    gpus: int | None,
+    home: Path | None,
+    connect: str | None,
+    as_json: bool,
+) -> None:
+    """Show or set what training jobs may use at once; others wait in the order they came.
+
+    Without a budget the jobs of a home share the whole machine.
+    """
+    given = {"cores": cores, "memory_mb": memory_mb, "gpus": gpus}
+    changes = {name: value for name, value in given.items() if value is not None}
+    with _jobs_of_home(home, connect, "jobs budget") as known:
+        if changes:
+            known.set_budget(replace(known.budget(), **changes))
+        now = asdict(known.budget())
+    emit(
+        now,
+        as_json=as_json,
+        text="\n".join(f"{name:<10} {value:,}" for name, value in now.items()),
+    )
 
 
 @jobs.command()
@@ -182,58 +195,35 @@ def stop(name: str, home: Path | None, connect: str | None, as_json: bool) -> No
     emit({"stopping": name}, as_json=as_json, text=f"{name}: asked to stop")
 
 
+def _status(entry: dict[str, Any]) -> str:
+    """Return the status, with what the job is doing where that says more."""
+    status, doing = str(entry["TrainingJobStatus"]), str(entry["SecondaryStatus"])
+    return f"{status} ({doing})" if status == "InProgress" else status
+
+
 @contextmanager
 def _known_jobs(
     home: Path | None, connect: str | None
 ) -> Iterator[training.TrainingJobs | training.TrainingClient]:
     """Open the jobs of the home, or of the server."""
     if connect is not None:
-        with _there(connect) as there:
+        with jobs_of_server(connect) as there:
             yield there
     else:
         with open_store(home) as store, training.TrainingJobs(store.home) as here:
             yield here
 
 
-def _there(target: str) -> training.TrainingClient:
+@contextmanager
+def _jobs_of_home(
+    home: Path | None, connect: str | None, command: str
+) -> Iterator[training.TrainingJobs]:
+    """Open the jobs of the home, which has their folders."""
+    with open_embedded(home, connect, command) as store, training.TrainingJobs(store.home) as here:
+        yield here
+
+
+def jobs_of_server(target: str) -> training.TrainingClient:
+    """Return the jobs of a server."""
     token, tls = login()
     return training.connect(target, token=token, tls=tls)
-
-
-def _train_there(target: str, job: training.TrainingJob) -> training.JobResult:
-    """Run a job on a server; Ctrl-C stops it there."""
-    with _there(target) as there:
-        name = there.submit(job)
-        try:
-            return there.wait(name)
-        except KeyboardInterrupt:
-            there.stop(name)
-            raise
-
-
-def _pair(setting: str) -> tuple[str, str]:
-    name, equals, value = setting.partition("=")
-    if not equals:
-        raise click.UsageError(f"--set: expected NAME=VALUE, got {setting!r}")
-    return name, value
-
-
-def _say_result(result: training.JobResult, as_json: bool) -> None:
-    body: dict[str, Any] = {
-        "job": result.job,
-        "status": result.status.value,
-        "metrics": dict(result.metrics),
-        "model": str(result.model) if result.model is not None else None,
-        "digest": result.digest,
-    }
-    if result.failure_reason:
-        body["failure_reason"] = result.failure_reason
-    lines = [f"{result.job}: {result.status.value}"]
-    lines += [f"  {name:<24} {value:.6g}" for name, value in result.metrics.items()]
-    if result.model is not None:
-        lines += [f"  model   {result.model}", f"  digest  {result.digest}"]
-    emit(body, as_json=as_json, text="\n".join(lines))
-    if result.status.value == "Failed":
-        reason = f"featureline: {result.failure_reason}"
-        console.print(reason, style="red", markup=False, soft_wrap=True)
-        sys.exit(1)

@@ -28,6 +28,7 @@ from featureline.cli import (
     serving,
     tables,
     top,
+    train,
     transfer,
     windows,
 )
@@ -63,7 +64,7 @@ for command in (
     ingestion.ingest,
     deadletter.deadletter,
     datasets.dataset,
-    jobs.train,
+    train.train,
     jobs.predict,
     jobs.jobs,
     lineage.lineage_commands,

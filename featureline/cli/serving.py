@@ -141,6 +141,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "TLS.",
 )
 @click.option(
+    "--scripts/--no-scripts",
+    default=False,
+    help="Let callers' training jobs run programs of this machine, with the server's rights.",
+)
+@click.option(
     "--drain-seconds",
     type=click.FloatRange(min=0.1),
     default=10.0,
@@ -183,6 +188,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
+    scripts: bool,
     drain_seconds: float,
     metrics: str | None,
     log_format: str,
@@ -217,6 +223,7 @@ def serve(
             outbox_records=outbox_records,
             outbox_bytes=outbox_bytes,
             dataset_memory_bytes=_memory(dataset_memory),
+            scripts=scripts,
         )
     )
 

@@ -13,7 +13,7 @@ import featurestore
 import lineage
 from featurestore import ClientTls, InvalidRequest
 from featurestore.embedded import EmbeddedStore, open_store
-from lineage.channel import TLS_CA, TLS_CERT, TLS_KEY, TLS_SERVER_NAME, TOKEN
+from lineage.wire.channel import TLS_CA, TLS_CERT, TLS_KEY, TLS_SERVER_NAME, TOKEN
 
 __all__ = ["common_options", "home_of", "login", "open_any", "open_embedded"]
 

@@ -11,7 +11,7 @@ from typing import Final, final
 
 from lineage import Graph, LineageError
 from lineage.openlineage import Emitter, open_sink
-from training.claim import Claim
+from training.jobs.claim import Claim
 
 __all__ = ["TOKEN", "Emitting", "cursor_path"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final, final
 
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import FeatureGroupNotFound, FeatureStoreError
-from training.claim import Claim
+from training.jobs.claim import Claim
 
 __all__ = ["Flushing"]
 

@@ -14,7 +14,7 @@ from featurestore.server import Access
 from featurestore.server.answer import broken
 from featurestore.server.gate import shutting_down
 from lineage.errors import LineageError
-from lineage.requestid import REQUEST_ID_KEY, new_request_id, request_id
+from lineage.wire.requestid import REQUEST_ID_KEY, new_request_id, request_id
 
 __all__ = ["Answer", "Door", "InvalidHttpRequest", "refusal", "reply"]
 

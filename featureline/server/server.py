@@ -34,8 +34,8 @@ from featurestore.server import (
 )
 from featurestore.throughput import Limiter
 from featurestore.v1 import control_pb2, runtime_pb2, window_pb2
-from lineage.service import LineageService
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
+from lineage.wire.service import LineageService
 from training.service import TrainingService
 from training.v1 import training_pb2, training_pb2_grpc
 
@@ -62,6 +62,7 @@ class Server:
         metrics: counts what happens; None: nobody does.
         workers: processes that serve the home, and share the groups' throughput evenly.
         dataset_memory_bytes: what one build of a dataset into a file may take.
+        scripts: whether callers' jobs may run programs of this machine.
 
     Raises:
         StoreUnavailable: the address cannot be listened on, the front is not installed, or the
@@ -81,6 +82,7 @@ class Server:
         metrics: Any = None,
         workers: int = 1,
         dataset_memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        scripts: bool = False,
     ) -> None:
         is_native = choose_front(front, tls) == "native"
         # Behind the native front all callers share few connections: that front bounds each.
@@ -110,7 +112,7 @@ class Server:
         )
         self._lineage = LineageService(store.graph)
         lineage_pb2_grpc.add_LineageServicer_to_server(self._lineage, registrar)
-        self._training = TrainingService(store)
+        self._training = TrainingService(store, scripts=scripts)
         training_pb2_grpc.add_TrainingServicer_to_server(self._training, registrar)
         # The stubs know nothing of the module for asyncio.
         self._health: Any = getattr(health, "aio").HealthServicer()  # noqa: B009

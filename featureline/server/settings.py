@@ -50,6 +50,7 @@ class Settings:
         outbox_records: writes are refused while so many records wait; None: never.
         outbox_bytes: or so many bytes.
         dataset_memory_bytes: what one build of a dataset into a file may take.
+        scripts: whether callers' jobs may run programs of this machine.
         run: names the run, where a supervisor sums the counts of several workers.
         http: `host:port` of the HTTP listener; None: there is none.
         emit: URL or file to which jobs are sent as events of OpenLineage; None: they are not.
@@ -76,6 +77,7 @@ class Settings:
     outbox_records: int | None = 20_000_000
     outbox_bytes: int | None = 16 << 30
     dataset_memory_bytes: int = 1 << 30
+    scripts: bool = False
     run: str = ""
     http: str | None = None
     emit: str | None = None

@@ -124,6 +124,7 @@ async def _run(
         metrics=metrics,
         workers=settings.workers,
         dataset_memory_bytes=settings.dataset_memory_bytes,
+        scripts=settings.scripts,
     )
     await server.start()
     if http is not None:

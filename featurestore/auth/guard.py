@@ -34,7 +34,7 @@ from featurestore.errors import (
     Unauthenticated,
 )
 from featurestore.schema import FeatureGroup
-from lineage import requestid
+from lineage.wire import requestid
 
 __all__ = ["Caller", "Guard", "denied_feature"]
 

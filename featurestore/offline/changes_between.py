@@ -11,7 +11,7 @@ from deltalake.exceptions import DeltaError
 
 from featurestore.errors import InvalidRequest
 from featurestore.offline.base import FileStatistics
-from featurestore.offline.delta import DeltaOfflineTable, environment_options
+from featurestore.offline.delta import DeltaOfflineTable, environment_options, operation_of
 
 __all__ = ["TableChange", "TableCommit", "changes_between"]
 
@@ -214,7 +214,7 @@ def _commits(opened: Any, old: int, new: int) -> tuple[TableCommit, ...]:
             dt.datetime.fromtimestamp(entry["timestamp"] / 1000, dt.UTC)
             if "timestamp" in entry
             else None,
-            str(entry.get("operation", "")),
+            operation_of(entry),
         )
         for entry in opened.history()
         if first <= int(entry["version"]) <= last

@@ -5,15 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, final
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
-from deltalake import CommitProperties, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import InvalidRequest, StoreFull, StoreUnavailable
@@ -21,7 +28,13 @@ from featurestore.offline.base import FileStatistics, OfflineTable, Snapshot
 from featurestore.offline.cache import FileCache, file_system
 from featurestore.offline.handle import OpenTable, OpenTables, open_table
 
-__all__ = ["TABLE_PROPERTIES", "DeltaOfflineTable", "environment_options"]
+__all__ = [
+    "REWRITE_MARK",
+    "TABLE_PROPERTIES",
+    "DeltaOfflineTable",
+    "environment_options",
+    "operation_of",
+]
 
 # Readers prune by these two columns alone. Each commit goes through the statistics of all files,
 # so those of the features would cost more than the append itself; and the log names no values.
@@ -32,6 +45,8 @@ TABLE_PROPERTIES: Final = {
     "delta.checkpointInterval": str(_CHECKPOINT_COMMITS),
 }
 
+# In the commits that put sorted files into the place of others.
+REWRITE_MARK: Final = "featureline.sorted"
 _TRIES: Final = 5
 # Commits need "put if absent"; every current S3 server has it by ETag.
 _S3_DEFAULTS: Final = {"aws_conditional_put": "etag"}
@@ -76,6 +91,20 @@ class DeltaOfflineTable(OfflineTable):
         self.uri = uri
         self._options = dict(storage_options) if storage_options else None
         self._cache = cache
+        self._holding: ExitStack | None = None
+        self._held: OpenTable | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Read the log once for all that is done meanwhile, by one thread: at its first use.
+
+        What others commit after that is not seen, but where an append of one's own meets it.
+        """
+        with ExitStack() as self._holding:
+            try:
+                yield
+            finally:
+                self._holding = self._held = None
 
     @property
     def storage_options(self) -> dict[str, str] | None:
@@ -234,8 +263,20 @@ class DeltaOfflineTable(OfflineTable):
             f"the offline table {self.uri}: {text}; the records wait in the outbox"
         )
 
-    def _newest(self) -> AbstractContextManager[OpenTable | None]:
-        return _OPEN.newest(self.uri, self._options)
+    @contextmanager
+    def _newest(self) -> Iterator[OpenTable | None]:
+        newest = _OPEN.newest(self.uri, self._options)
+        if self._holding is None:
+            with newest as table:
+                yield table
+            return
+        if self._held is None:
+            self._held = self._holding.enter_context(newest)
+        try:
+            yield self._held
+        except BaseException:
+            self._held = None  # it may not be the newest one any more
+            raise
 
     def _append(self, rows: pa.Table, commit: CommitProperties) -> int:
         with self._newest() as table:
@@ -249,6 +290,7 @@ class DeltaOfflineTable(OfflineTable):
                     rows,
                     mode="append",
                     schema_mode="merge" if merge else None,
+                    writer_properties=_writer_properties(rows.schema),
                     commit_properties=commit,
                     post_commithook_properties=PostCommitHookProperties(
                         cleanup_expired_logs=None if makes_checkpoint else False
@@ -266,6 +308,7 @@ class DeltaOfflineTable(OfflineTable):
             mode="append",
             configuration=dict[str, str | None](TABLE_PROPERTIES),
             storage_options=self._options,
+            writer_properties=_writer_properties(rows.schema),
             commit_properties=commit,
         )
         version = self.version()
@@ -288,6 +331,32 @@ class DeltaOfflineTable(OfflineTable):
             tuple(field.name for field in table.schema().fields),
             tuple(known[_base(path)] for path in paths),
         )
+
+
+def operation_of(commit: Mapping[str, Any]) -> str:
+    """Return what made a version, by Delta's name, of an entry of its history.
+
+    >>> operation_of({"operation": "WRITE", REWRITE_MARK: "user"})
+    'OPTIMIZE'
+    """
+    # delta-rs calls every commit of files a WRITE.
+    return "OPTIMIZE" if REWRITE_MARK in commit else str(commit.get("operation", ""))
+
+
+def _writer_properties(columns: pa.Schema) -> WriterProperties:
+    """Choose how appended columns are written.
+
+    A dictionary of numbers or times, of which hardly two are equal, is most of the work of
+    writing them and makes them larger.
+    """
+    plain = ColumnProperties(dictionary_enabled=False)
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp)
+    return WriterProperties(
+        compression="LZ4_RAW",
+        column_properties={
+            field.name: plain for field in columns if any(is_kind(field.type) for is_kind in kinds)
+        },
+    )
 
 
 def _actions(table: Any) -> pa.Table:

@@ -15,7 +15,7 @@ from featurestore import eventtime, pointintime
 from featurestore.convert import offline_schema
 from featurestore.errors import InvalidRequest
 from featurestore.offline.base import Snapshot
-from featurestore.offline.delta import DeltaOfflineTable
+from featurestore.offline.delta import DeltaOfflineTable, operation_of
 from featurestore.schema import FeatureGroup
 
 __all__ = ["TableVersion", "read_history", "restore", "versions"]
@@ -78,7 +78,7 @@ def versions(table: DeltaOfflineTable, *, limit: int | None = None) -> list[Tabl
             at = dt.datetime.fromtimestamp(entry["timestamp"] / 1000, dt.UTC)
             version = int(entry["version"])
             files = _files_of(table, version, present)
-            found.append(TableVersion(version, at, str(entry["operation"]), files))
+            found.append(TableVersion(version, at, operation_of(entry), files))
         return found
     except (DeltaError, OSError) as error:
         raise table.failure(error) from error

@@ -1,10 +1,10 @@
 """Maintenance of an offline table: few large sorted files in place of many small ones.
 
 Every flush adds a small file per event date. Maintenance rewrites the dates where that is worth
-it, as commits beside those of the flusher: delta-rs lets an append and a rewrite pass each other,
-and what truly conflicts is tried again on the newer table. The flusher's last sequence is a part of
-the table's state that no rewrite touches, so its exactly-once check holds as before. A kill leaves
-either the old or the new files in the table; the others are found and removed by a later vacuum.
+it (see `rewrite`), as commits beside those of the flusher, which pass each other. The flusher's
+last sequence is a part of the table's state that no rewrite touches, so its exactly-once check
+holds as before. A kill leaves either the old or the new files in the table; the others are found
+and removed by a later vacuum.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 from urllib.parse import unquote
 
@@ -26,7 +27,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import InvalidRequest, StoreUnavailable
 from featurestore.offline.delta import TABLE_PROPERTIES, DeltaOfflineTable
+from featurestore.offline.files import TARGET_BYTES
 from featurestore.offline.pinning import age_of_log, readable
+from featurestore.offline.rewrite import ActiveFile, active_files, rewrite_sorted
 
 __all__ = [
     "DEFAULT_RETENTION",
@@ -38,11 +41,10 @@ __all__ = [
 ]
 
 DEFAULT_RETENTION: Final = dt.timedelta(days=7)
-TARGET_BYTES: Final = 128 << 20
 # So many small files in one date are worth a rewrite.
 MIN_SMALL_FILES: Final = 4
-# A date larger than this is not sorted anew as a whole: only its small files are put together.
-MAX_SORTED_BYTES: Final = 1 << 30
+# A date larger than this is not written anew as a whole: only its small files are put together.
+MAX_WHOLE_BYTES: Final = 1 << 30
 # One commit rewrites so much at most; a kill loses no more work than that.
 _COMMIT_BYTES: Final = 512 << 20
 _COMMIT_DATES: Final = 64
@@ -58,16 +60,18 @@ class Rewrite(NamedTuple):
 
     Args:
         date: the partition's value, as the table's log has it.
-        files: how many are read.
-        size_bytes: of these.
-        is_sorted: whether all files of the date are sorted by identifier; else only the small
-            ones are put together.
+        files: that are read.
+        is_whole: whether these are all files of the date; else only the small ones.
     """
 
     date: str
-    files: int
-    size_bytes: int
-    is_sorted: bool
+    files: tuple[ActiveFile, ...]
+    is_whole: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is read."""
+        return sum(file.size_bytes for file in self.files)
 
 
 @final
@@ -102,16 +106,11 @@ class MaintenanceReport:
         return asdict(self)
 
 
-class _File(NamedTuple):
-    date: str
-    size_bytes: int
-
-
 def plan(table: DeltaOfflineTable, *, zorder: bool = True) -> list[Rewrite]:
     """Say which event dates are worth a rewrite, by date; none twice in a row.
 
     A date is when it has at least four files below half the target of 128 MiB. Dates of up to
-    1 GiB are sorted by identifier as a whole, so that a reader of few identifiers skips most.
+    1 GiB are sorted by identifier as a whole; of others the small files are.
 
     Args:
         table: the group's table.
@@ -122,7 +121,7 @@ def plan(table: DeltaOfflineTable, *, zorder: bool = True) -> list[Rewrite]:
     """
     try:
         opened = table.open()
-        return [] if opened is None else _plan(_files(table, opened), zorder=zorder)
+        return [] if opened is None else _plan(active_files(table, opened), zorder=zorder)
     except (DeltaError, OSError) as error:
         raise table.failure(error) from error
 
@@ -134,6 +133,7 @@ def maintain(
     identifier: str,
     retention: dt.timedelta,
     zorder: bool = True,
+    spill: Path,
     flushes_paused: Callable[[], AbstractContextManager[None]],
     pinned: Callable[[], Sequence[int]] = tuple,
     pause: Callable[[str], bool] | None = None,
@@ -151,7 +151,8 @@ def maintain(
         retention: how long files that left the table are kept, for datasets and readers of older
             versions; >= 0. With 0, who reads an older version now loses its files, but for those
             that are pinned.
-        zorder: whether to sort by the identifier.
+        zorder: whether to sort by the identifier and, of each, by version.
+        spill: an existing folder, for what a sort cannot hold in memory.
         flushes_paused: holds off the flusher, while files are deleted that it may be writing.
         pinned: gives versions that stay readable, however old they are.
         pause: called with the name of each step before it is taken; False ends the maintenance.
@@ -169,7 +170,7 @@ def maintain(
         opened = table.open()
         if opened is None:
             return MaintenanceReport(group, None)
-        before = _files(table, opened)
+        before = active_files(table, opened)
         keep = readable(table, pinned())
         if keep and go_on("log"):
             _keep_log(table, retention, keep, flushes_paused, begin)  # a rewrite cleans the log up
@@ -178,7 +179,16 @@ def maintain(
             if not go_on("rewrite"):
                 break
             begin()
-            _rewrite(table, batch, identifier)
+            if not zorder:
+                _compact(table, batch)
+            elif not rewrite_sorted(
+                table,
+                [file for rewrite in batch for file in rewrite.files],
+                identifier=identifier,
+                spill=spill,
+                flushes_paused=flushes_paused,
+            ):
+                continue  # another process was faster
             dates += len(batch)
         opened = _reopened(table)
         if go_on("checkpoint"):
@@ -189,8 +199,8 @@ def maintain(
                 opened.cleanup_metadata()
         removed = _vacuum(table, retention, keep, flushes_paused, begin) if go_on("vacuum") else 0
         opened = _reopened(table)
-        after = _files(table, opened)
-    except (DeltaError, OSError) as error:
+        after = active_files(table, opened)
+    except (DeltaError, OSError, pa.ArrowInvalid) as error:
         raise table.failure(error) from error
     return MaintenanceReport(
         group,
@@ -265,34 +275,26 @@ def check_retention(retention: dt.timedelta) -> None:
         raise InvalidRequest(f"retention: expected 0 or more, got {retention}")
 
 
-def _files(table: DeltaOfflineTable, opened: Any) -> list[_File]:
-    actions = table.actions(opened)
-    dates = actions["partition._event_date"].cast(pa.string()).to_pylist()
-    return list(map(_File, dates, actions["size_bytes"].to_pylist()))
-
-
-def _plan(files: Sequence[_File], *, zorder: bool) -> list[Rewrite]:
-    by_date: dict[str, list[int]] = {}
+def _plan(files: Sequence[ActiveFile], *, zorder: bool) -> list[Rewrite]:
+    by_date: dict[str, list[ActiveFile]] = {}
     for file in files:
-        by_date.setdefault(file.date, []).append(file.size_bytes)
+        by_date.setdefault(file.date, []).append(file)
     rewrites = []
-    for date, sizes in sorted(by_date.items()):
-        small = [size for size in sizes if size < TARGET_BYTES // 2]
+    for date, of_date in sorted(by_date.items()):
+        small = [file for file in of_date if file.size_bytes < TARGET_BYTES // 2]
         if len(small) < MIN_SMALL_FILES:
             continue
-        is_sorted = zorder and sum(sizes) <= MAX_SORTED_BYTES
-        taken = sizes if is_sorted else small
-        rewrites.append(Rewrite(date, len(taken), sum(taken), is_sorted))
+        is_whole = zorder and sum(file.size_bytes for file in of_date) <= MAX_WHOLE_BYTES
+        rewrites.append(Rewrite(date, tuple(of_date if is_whole else small), is_whole))
     return rewrites
 
 
 def _batches(rewrites: Sequence[Rewrite]) -> Iterator[list[Rewrite]]:
-    """Put rewrites of one kind together into commits."""
+    """Put rewrites together into commits."""
     batch: list[Rewrite] = []
-    for rewrite in sorted(rewrites, key=lambda rewrite: (rewrite.is_sorted, rewrite.date)):
+    for rewrite in rewrites:
         full = sum(r.size_bytes for r in batch) + rewrite.size_bytes > _COMMIT_BYTES
-        differs = bool(batch) and batch[0].is_sorted != rewrite.is_sorted
-        if batch and (full or differs or len(batch) >= _COMMIT_DATES):
+        if batch and (full or len(batch) >= _COMMIT_DATES):
             yield batch
             batch = []
         batch.append(rewrite)
@@ -300,25 +302,15 @@ def _batches(rewrites: Sequence[Rewrite]) -> Iterator[list[Rewrite]]:
         yield batch
 
 
-def _rewrite(table: DeltaOfflineTable, batch: Sequence[Rewrite], identifier: str) -> None:
+def _compact(table: DeltaOfflineTable, batch: Sequence[Rewrite]) -> None:
+    """Put small files together, in any order of rows."""
     dates: Any = [("_event_date", "in", [rewrite.date for rewrite in batch])]
     properties = WriterProperties(compression="ZSTD", max_row_group_size=131_072)
-
-    def commit() -> None:
-        opened = _reopened(table)
-        if batch[0].is_sorted:
-            opened.optimize.z_order(
-                [identifier],
-                partition_filters=dates,
-                target_size=TARGET_BYTES,
-                writer_properties=properties,
-            )
-        else:
-            opened.optimize.compact(
-                partition_filters=dates, target_size=TARGET_BYTES, writer_properties=properties
-            )
-
-    _retried(commit)
+    _retried(
+        lambda: _reopened(table).optimize.compact(
+            partition_filters=dates, target_size=TARGET_BYTES, writer_properties=properties
+        )
+    )
 
 
 def _keep_log(

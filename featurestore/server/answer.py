@@ -13,8 +13,8 @@ import grpc
 from featurestore import wire
 from featurestore.errors import FeatureStoreError, InternalError, InvalidRequest
 from lineage.errors import LineageError
-from lineage.requestid import REQUEST_ID_KEY, new_request_id, request_id
-from lineage.trailer import fit_text
+from lineage.wire.requestid import REQUEST_ID_KEY, new_request_id, request_id
+from lineage.wire.trailer import fit_text
 
 __all__ = [
     "CALLER",

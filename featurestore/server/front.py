@@ -27,7 +27,7 @@ from featurestore.server.registrar import Registrar
 from featurestore.server.runtime import SERVICE, Call, Reply, RuntimeService
 from featurestore.server.windows import WindowService
 from featurestore.v1 import control_pb2_grpc, runtime_pb2, window_pb2_grpc
-from lineage.requestid import request_id
+from lineage.wire.requestid import request_id
 
 __all__ = ["Lanes", "ReadLane", "WriteLane", "add_to_server"]
 

@@ -39,7 +39,7 @@ from featurestore.server.queue import Waiting, WriteQueue
 from featurestore.server.readpool import ReadPool
 from featurestore.server.registrar import malformed
 from featurestore.server.runtime import SERVICE, Call, Reply, RuntimeService
-from lineage.trailer import fit_text
+from lineage.wire.trailer import fit_text
 
 __all__ = ["NativeFront", "native_is_available"]
 

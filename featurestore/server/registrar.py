@@ -17,7 +17,7 @@ from featurestore.errors import FeatureStoreError, InvalidRequest
 from featurestore.server.answer import CALLER, abort, authenticate, broken, request_id_of
 from featurestore.server.gate import Gate
 from lineage.errors import LineageError
-from lineage.requestid import request_id
+from lineage.wire.requestid import request_id
 
 __all__ = ["Registrar", "malformed"]
 

@@ -1,4 +1,4 @@
-"""Group commit: whatever waits while one transaction commits goes into the next one together."""
+"""Group commit: what waits while one transaction commits, and comes while the next is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, final
 
 from lineage.errors import LineageError, StoreUnavailable
@@ -17,7 +17,7 @@ Outcome = TypeVar("Outcome")
 
 # Bounds how long the file stays locked for the writers of other processes.
 _LARGEST_GROUP = 256
-# How long a leader waits for the threads of the group before, at most and at a time.
+# How long a leader waits for the threads of the group before, in all and at a time.
 _PATIENCE_S = 0.001
 _PAUSE_S = 0.0001
 
@@ -31,11 +31,12 @@ class GroupCommit(Generic[Item, Outcome]):
 
     Args:
         commit: writes the items in order in one durable transaction, and returns for
-            each its outcome, or the error for which that one item was refused. An
+            each its outcome, or the error for which that one item was refused. The items
+            come one by one, for one pass: the last arrive while the first are written. An
             error that it raises goes to every thread of the group.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Outcome | LineageError]]):
+    def __init__(self, commit: Callable[[Iterator[Item]], Sequence[Outcome | LineageError]]):
         self._commit = commit
         self._changing = threading.Lock()
         self._waiting: deque[_Ticket[Item, Outcome]] = deque()
@@ -80,17 +81,18 @@ class GroupCommit(Generic[Item, Outcome]):
     def _lead(self, own: _Ticket[Item, Outcome]) -> None:
         group: list[_Ticket[Item, Outcome]] = []
         try:
-            self._gather()
-            with self._changing:
-                while self._waiting and len(group) < _LARGEST_GROUP:
-                    group.append(self._waiting.popleft())
-            outcomes = self._commit([ticket.item for ticket in group])
+            outcomes = self._commit(self._arriving(group))
+            self._last_size = len(group)
             for ticket, outcome in zip(group, outcomes, strict=True):
                 if isinstance(outcome, LineageError):
                     ticket.error = outcome
                 else:
                     ticket.outcomes.append(outcome)
         except LineageError as error:
+            with self._changing:
+                if not group:  # it could not even begin: all that wait would meet the same
+                    group.extend(self._waiting)
+                    self._waiting.clear()
             for ticket in group:
                 ticket.error = error
         finally:
@@ -108,15 +110,25 @@ class GroupCommit(Generic[Item, Outcome]):
                 if ticket is not own:
                     ticket.woken.release()
 
-    def _gather(self) -> None:
-        """Wait a moment for the threads of the last group: they are likely to come again.
+    def _arriving(self, group: list[_Ticket[Item, Outcome]]) -> Iterator[Item]:
+        """What waits, and a moment later the threads of the last group: they are likely to come.
 
-        Without it half of them miss each group, by less than a commit costs.
+        Without the moment half of them miss each group, by less than a commit costs.
         """
-        patience = time.monotonic() + _PATIENCE_S
-        while len(self._waiting) < self._last_size and time.monotonic() < patience:
-            time.sleep(_PAUSE_S)
-        self._last_size = min(len(self._waiting), _LARGEST_GROUP)
+        waited_s = 0.0
+        while len(group) < _LARGEST_GROUP:
+            with self._changing:
+                ticket = self._waiting.popleft() if self._waiting else None
+                if ticket is not None:
+                    group.append(ticket)
+            if ticket is not None:
+                yield ticket.item
+            elif len(group) < self._last_size and waited_s < _PATIENCE_S:
+                began = time.monotonic()
+                time.sleep(_PAUSE_S)
+                waited_s += time.monotonic() - began
+            else:
+                return
 
     def _pass_on(self) -> None:
         """Give the lead to the thread that waits longest, if any."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 from lineage.change import Change, Draft, Recorded
-from lineage.checkpoint import EVERY, Checkpoint, make_checkpoint
 from lineage.errors import InvalidLog, LineageError
 from lineage.log import Event, Head, append_event, check_follows, now_us
 from lineage.projection import project, resolve
+from lineage.proofs.checkpoint import EVERY, Checkpoint, make_checkpoint
 from lineage.store.tables import Connection, Tables
 
 Outcomes: TypeAlias = list[Recorded | LineageError]
@@ -42,11 +42,11 @@ _row = attrgetter("sequence", "time_us", "actor", "kind", "event_uid", "body", "
 _EVENT = "SELECT seq, time_us, actor, kind, event_uid, body, prev, hash FROM log"
 
 
-def commit_all(groups: Sequence[Sequence[Draft]], head: Head, tables: Tables) -> list[Outcomes]:
+def commit_all(groups: Iterable[Sequence[Draft]], head: Head, tables: Tables) -> list[Outcomes]:
     """Add events to the log and the graph, and move the head; the caller commits.
 
     Args:
-        groups: the drafts of each caller, in order.
+        groups: the drafts of each caller, in order, for one pass.
         head: of the log, held so that nobody else appends.
         tables: of the graph, in a write transaction.
     """

@@ -12,13 +12,13 @@ from itertools import chain
 from typing import final
 
 from lineage.change import Change, Draft, Recorded, columns_digest, to_json
-from lineage.checkpoint import EVERY, Checkpoint, make_checkpoint
 from lineage.column import ColumnLineage
 from lineage.entity import Entity, Kind
 from lineage.errors import LineageError, StoreClosed
 from lineage.filter import Filter
 from lineage.log import Event, Head, append_event, check_follows, now_us
 from lineage.projection import project, resolve
+from lineage.proofs.checkpoint import EVERY, Checkpoint, make_checkpoint
 from lineage.run import Run, merged_run
 from lineage.store import ColumnRow, Edge, LineageStore, TimedEdge, View
 

@@ -10,9 +10,9 @@ from importlib.resources import files
 from typing import final
 
 from lineage.change import Draft, Recorded
-from lineage.checkpoint import Checkpoint
 from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
 from lineage.log import Event, Head
+from lineage.proofs.checkpoint import Checkpoint
 from lineage.store import LineageStore, View
 from lineage.store.commit import GroupCommit
 from lineage.store.ledger import (
@@ -28,6 +28,7 @@ from lineage.store.ledger import (
     head_of,
     replay,
 )
+from lineage.store.postgres_bell import RING, CannotListen
 from lineage.store.postgres_link import (
     COMMIT_TIMEOUT_S,
     POSTGRES,
@@ -103,6 +104,7 @@ class PostgresStore(LineageStore):
         """Take over events of another log in one transaction; synced on return."""
         with self._link.writing() as connection:
             adopt(events, head_of(connection, held=True), Tables(connection, POSTGRES))
+            connection.one(RING)
 
     @contextmanager
     def view(self, as_of: int | None = None) -> Iterator[View]:
@@ -123,6 +125,14 @@ class PostgresStore(LineageStore):
         """The end of the log, from its one row."""
         with self._link.reading() as connection:
             return head_of(connection)
+
+    def wait(self, after: int, timeout_s: float) -> bool:
+        """Wait for the next commit, which PostgreSQL tells of; at a standby, ask for it."""
+        try:
+            with self._link.explained():
+                return self._link.bell.until(lambda: self.head().sequence > after, timeout_s)
+        except CannotListen:
+            return super().wait(after, timeout_s)
 
     def hashes(self, after: int, until: int) -> list[bytes]:
         """The hashes of the events behind one, up to another."""
@@ -166,11 +176,12 @@ class PostgresStore(LineageStore):
         """Close the connections; idempotent."""
         self._link.close()
 
-    def _commit(self, groups: Sequence[Sequence[Draft]]) -> list[Outcomes]:
+    def _commit(self, arriving: Iterator[Sequence[Draft]]) -> list[Outcomes]:
         """Commit, and when the connection is lost meanwhile, again.
 
         A lost connection may have committed: an event that is in is found by its uid.
         """
+        groups: Sequence[Sequence[Draft]] = list(arriving)
         patience = time.monotonic() + _PATIENCE_S
         while True:
             try:
@@ -181,7 +192,7 @@ class PostgresStore(LineageStore):
                 if len(drafts) == 1:
                     return [[error]]
                 # Nothing was written: each by itself, so that one takes no other along.
-                single = iter([self._commit([[draft]])[0][0] for draft in drafts])
+                single = iter([self._commit(iter([[draft]]))[0][0] for draft in drafts])
                 return [[next(single) for _ in group] for group in groups]
             except ConnectionLost as error:
                 if time.monotonic() > patience:
@@ -194,7 +205,9 @@ class PostgresStore(LineageStore):
 
 def _commit(groups: Sequence[Sequence[Draft]], connection: PostgresConnection) -> list[Outcomes]:
     head = head_of(connection, held=True)
-    return commit_all(groups, head, Tables(connection, POSTGRES))
+    outcomes = commit_all(groups, head, Tables(connection, POSTGRES))
+    connection.one(RING)
+    return outcomes
 
 
 def _refused(draft: Draft) -> InvalidEntity | None:

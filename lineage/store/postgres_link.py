@@ -21,6 +21,7 @@ from lineage.errors import (
     StoreCorrupt,
     StoreUnavailable,
 )
+from lineage.store.postgres_bell import Bell
 from lineage.store.tables import Dialect
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ POSTGRES = Dialect(
     array=list,
     pairs=lambda pairs: tuple(map(list, zip(*pairs, strict=True))) or ([], []),
     in_order="ORDER BY wanted.place",
+    joined="string_agg({}::text, ',')",
 )
 
 
@@ -172,6 +174,7 @@ class PostgresLink:
         self._is_prepared = False
         self._inserts: dict[str, str] = {}
         self._watch = _Watch()
+        self.bell = Bell(schema, self._for_listening)
         self._lock = threading.Lock()
         self._readers: list[psycopg.Connection[Any]] = []
         self._writer: psycopg.Connection[Any] | None = None
@@ -285,6 +288,7 @@ class PostgresLink:
             self._readers, self._writer = [], None
         for connection in waiting:
             connection.close()
+        self.bell.close()
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -323,7 +327,7 @@ class PostgresLink:
 
     def forget(self) -> None:
         """In the child of a fork: leave the connections to the parent."""
-        _ABANDONED.extend([*self._readers, *([self._writer] if self._writer else [])])
+        _ABANDONED.extend([*self._readers, self._writer, self.bell.forget()])
         self._lock = threading.Lock()
         self._watch = _Watch()
         self._readers, self._writer = [], None
@@ -340,6 +344,12 @@ class PostgresLink:
                 connection.execute("SELECT 1")
                 return connection
             connection.close()
+
+    def _for_listening(self) -> psycopg.Connection[Any]:
+        self.prepare()
+        with self._lock:
+            self._check_open()
+        return self._connect(read_only=True)
 
     def _connect(self, *, read_only: bool) -> psycopg.Connection[Any]:
         driver = _psycopg()

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import final
 
 from lineage.change import Draft, Recorded
-from lineage.checkpoint import Checkpoint
 from lineage.errors import LineageError
 from lineage.log import Event, Head
+from lineage.proofs.checkpoint import Checkpoint
 from lineage.store import LineageStore, View
 from lineage.store.commit import GroupCommit
 from lineage.store.ledger import (
@@ -155,7 +155,7 @@ class SQLiteStore(LineageStore):
         """Close the file; idempotent."""
         self._file.close()
 
-    def _commit(self, groups: Sequence[Sequence[Draft]]) -> list[Outcomes]:
+    def _commit(self, groups: Iterator[Sequence[Draft]]) -> list[Outcomes]:
         with self._file.writing() as connection:
             tables = _tables(connection)
             return commit_all(groups, head_of(tables.connection), tables)

@@ -18,6 +18,7 @@ SQLITE = Dialect(
     array=json.dumps,
     pairs=lambda pairs: (json.dumps(pairs),),
     in_order="",
+    joined="group_concat({})",
 )
 
 

@@ -9,14 +9,16 @@ from difflib import SequenceMatcher
 from itertools import chain
 from typing import Any, Protocol, final
 
+import numpy as np
+
 from lineage.change import Change, columns_digest, facets_to_json, to_json
 from lineage.column import ColumnLineage
-from lineage.entity import Entity, Kind, to_us
+from lineage.entity import KIND_TEXTS, Entity, Kind, to_us
 from lineage.filter import Filter
 from lineage.projection import past
 from lineage.rows import EntityRows, to_entity
 from lineage.run import Run, merged_run
-from lineage.store import ColumnRow, Edge, TimedEdge, View
+from lineage.store import ColumnRow, Edge, Nodes, Reaching, TimedEdge, View
 
 _FIELDS = (
     "entity.kind, entity.type, entity.name, entity.uid, entity.source_uri, entity.content_hash, "
@@ -55,6 +57,7 @@ class Dialect:
         array: makes the parameter.
         pairs: makes the parameters of pairs.
         in_order: SQL that sorts by the place in the list, where the join does not keep it.
+        joined: SQL of all values of an integer column in one text, with commas between them.
     """
 
     integers: str
@@ -64,6 +67,7 @@ class Dialect:
     array: Callable[[Sequence[Any]], Any]
     pairs: Callable[[Sequence[tuple[int, str]]], tuple[Any, ...]]
     in_order: str
+    joined: str
 
 
 @final
@@ -109,12 +113,13 @@ class Tables(View):
         new = [entity for entity in entities if entity.uid not in before]
         first = self._next_node(len(new))
         self._nodes.update({entity.uid: first + place for place, entity in enumerate(new)})
-        self.connection.many(
-            "INSERT INTO entity (kind, type, name, uid, source_uri, content_hash, version, state, "
-            "properties, created_us, modified_us, facets, id, created_seq, modified_seq) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*_to_row(entity), self._nodes[entity.uid], sequence, sequence) for entity in new],
-        )
+        if new:
+            self.connection.many(
+                "INSERT INTO entity (kind, type, name, uid, source_uri, content_hash, version, "
+                "state, properties, created_us, modified_us, facets, id, created_seq, "
+                "modified_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*_to_row(entity), self._nodes[entity.uid], sequence, sequence) for entity in new],
+            )
         amended = [entity for entity in entities if entity.uid in before]
         if amended:
             self._amend(sequence, amended)
@@ -125,23 +130,26 @@ class Tables(View):
             row = (self._nodes[destination], self._nodes[source], link, sequence)
             is_known = source in before and destination in before
             (known if is_known else unknown).append(row)
-        self.connection.many(
-            "INSERT INTO edge (dst, src, type, valid_from_seq) VALUES (?, ?, ?, ?)", unknown
-        )
-        self.connection.many(
-            "INSERT INTO edge (dst, src, type, valid_from_seq) SELECT CAST(? AS BIGINT), "
-            "CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE NOT EXISTS (SELECT 1 "
-            "FROM edge WHERE dst = ? AND src = ? AND type = ? AND valid_to_seq IS NULL)",
-            [(*row, *row[:3]) for row in known],
-        )
-        self.connection.many(
-            "UPDATE edge SET valid_to_seq = ? WHERE dst = ? AND src = ? AND type = ? "
-            "AND valid_to_seq IS NULL",
-            [
-                (sequence, self._nodes[destination], self._nodes[source], link)
-                for source, destination, link in change.retractions
-            ],
-        )
+        if unknown:
+            self.connection.many(
+                "INSERT INTO edge (dst, src, type, valid_from_seq) VALUES (?, ?, ?, ?)", unknown
+            )
+        if known:
+            self.connection.many(
+                "INSERT INTO edge (dst, src, type, valid_from_seq) SELECT CAST(? AS BIGINT), "
+                "CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS BIGINT) WHERE NOT EXISTS (SELECT "
+                "1 FROM edge WHERE dst = ? AND src = ? AND type = ? AND valid_to_seq IS NULL)",
+                [(*row, *row[:3]) for row in known],
+            )
+        if change.retractions:
+            self.connection.many(
+                "UPDATE edge SET valid_to_seq = ? WHERE dst = ? AND src = ? AND type = ? "
+                "AND valid_to_seq IS NULL",
+                [
+                    (sequence, self._nodes[destination], self._nodes[source], link)
+                    for source, destination, link in change.retractions
+                ],
+            )
         for said in change.columns:
             self._say_columns(sequence, said)
         for run in change.runs:
@@ -291,6 +299,27 @@ class Tables(View):
             self._sql.array(nodes),
         )
         return found
+
+    @property
+    def reaching(self) -> Reaching:
+        """A database gives ids in bulk."""
+        return self
+
+    def reached(self, nodes: Nodes, *, upstream: bool, through: Collection[str]) -> Nodes:
+        """The other ends, from a covering index, in one text: rows cost twice as much."""
+        at, other = ("dst", "src") if upstream else ("src", "dst")
+        of_type = f"AND edge.type IN ({', '.join('?' * len(through))})" if through else ""
+        row = self.connection.one(
+            f"SELECT {self._sql.joined.format(other)} FROM {self._sql.integers} {self._sql.join} "
+            f"edge ON edge.{at} = wanted.value WHERE {self._is_valid} {of_type}",
+            self._sql.array(nodes.tolist()),
+            *sorted(through),
+        )
+        return np.fromstring((row and row[0]) or "", np.int64, sep=",")
+
+    def last_node(self) -> int:
+        """The greatest row number."""
+        return int((self.connection.one("SELECT max(id) FROM entity") or (0,))[0] or 0)
 
     def matching(self, nodes: Sequence[int], wanted: Filter) -> list[int]:
         """Those of `nodes` that pass."""
@@ -558,7 +587,7 @@ class Tables(View):
     def _next_node(self, count: int) -> int:
         """The first of `count` free nodes: in a write transaction they are ours to give."""
         if self._last is None:
-            self._last = (self.connection.one("SELECT max(id) FROM entity") or (0,))[0] or 0
+            self._last = self.last_node()
         first = self._last + 1
         self._last += count
         return first
@@ -567,8 +596,9 @@ class Tables(View):
 def _to_row(entity: Entity) -> tuple[str | int, ...]:
     if entity.created is None or entity.modified is None:
         raise AssertionError("a projected entity has its times")
+    created_us = to_us(entity.created)
     return (
-        entity.kind.value,
+        KIND_TEXTS[entity.kind],
         entity.type,
         entity.name,
         entity.uid,
@@ -577,7 +607,7 @@ def _to_row(entity: Entity) -> tuple[str | int, ...]:
         entity.version,
         entity.state,
         to_json(entity.properties) if entity.properties else "{}",
-        to_us(entity.created),
-        to_us(entity.modified),
+        created_us,
+        created_us if entity.modified is entity.created else to_us(entity.modified),
         to_json(facets_to_json(entity.facets)) if entity.facets else "{}",
     )

@@ -16,6 +16,7 @@ import lineage
 from lineage import Graph
 from tests.benchmarks import lineage_postgres
 from tests.benchmarks.harness import Bar, BenchmarkSkipped, Figure, Size, compare, interleave, note
+from tests.benchmarks.lineage_capture import capture_figures
 from tests.benchmarks.lineage_graph import DEPTH, PROJECT, Networkx, Sql, record_graph
 from tests.benchmarks.lineage_job import Job, PlainFile, make_job
 from tests.benchmarks.lineage_mlmd import mlmd_python, write_jobs
@@ -56,6 +57,7 @@ def run(size: Size, work: Path) -> list[Figure]:
         *_durable_jobs(size, sizes, work),
         *_beside_mlmd(size, sizes, work),
         *_in_postgres(size, work),
+        *capture_figures(size, work),
         *openlineage_figures(size, work),
     ]
 

@@ -1,6 +1,6 @@
 """What it costs a function to be tracked, beside the two commits that say so.
 
-`capture_figures` may be called by the benchmark `lineage`; alone: `python -m
+`capture_figures` is called by the benchmark `lineage`; alone: `python -m
 tests.benchmarks.lineage_capture`.
 """
 

@@ -15,6 +15,7 @@ import lineage
 from lineage import Graph
 from tests.benchmarks.harness import BenchmarkSkipped, Figure, Size, compare, interleave, note
 from tests.benchmarks.lineage_job import Job, make_job
+from tests.benchmarks.lineage_marquez import marquez_figures
 from tests.lineage.postgres import PostgresServer
 
 __all__ = ["run"]
@@ -42,6 +43,8 @@ class _Rate(NamedTuple):
 def run(size: Size, work: Path) -> list[Figure]:
     """Measure durable jobs (12 entities and 20 edges) from 8 threads and from 8 processes.
 
+    Then a walk both ways beside the join that another tool has for it.
+
     The server has its default settings, syncs every commit and lies on the same disk as the file.
 
     Raises:
@@ -58,6 +61,7 @@ def run(size: Size, work: Path) -> list[Figure]:
             *_figures(
                 "processes", server, work, repeats, lambda place: _processes(place, per_process)
             ),
+            *marquez_figures(size, server, work),
         ]
     finally:
         server.close()

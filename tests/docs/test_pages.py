@@ -10,6 +10,8 @@ from tests.docs.pages import run_examples
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
+        ("algorithms/lda", 2),
+        ("algorithms/randomcutforest", 3),
         ("ingest-deadletters", 4),
         ("ingest-decoders", 8),
         ("ingest-mapping", 4),

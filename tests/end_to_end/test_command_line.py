@@ -622,7 +622,7 @@ class TestTraining:
     @pytest.mark.parametrize(
         ("arguments", "code", "words"),
         [
-            (["train"], 2, "name an ALGORITHM; --list shows them"),
+            (["train"], 2, "name an ALGORITHM (--list shows them) or a --script"),
             (["train", "xgbost", "--channel", "train=x.csv"], 1, "did you mean 'xgboost'"),
             (["train", "xgboost"], 1, "expected 1 to 20 channels, got 0"),
             (["train", "xgboost", "--set", "num_round"], 2, "--set: expected NAME=VALUE"),

@@ -66,7 +66,7 @@ def test_a_server_maintains_by_itself(serve, home):
         folder = Path(store.offline_uri("readings"))
         store.put("readings", {"id": "a", "at": "2024-01-01T00:01:00Z"})
         deadline = time.monotonic() + 30
-        while not list(folder.glob("_event_date=*/*.zstd.parquet")):
+        while not list(folder.glob("_event_date=*/part-sorted-*.parquet")):
             assert time.monotonic() < deadline, server.log()
             time.sleep(0.05)
         assert store.verify("readings").equal

@@ -15,7 +15,7 @@ import pytest
 
 from featureline.logs import LogHandler, configure
 from featurestore.server.flood import Flood
-from lineage.requestid import new_request_id, request_id
+from lineage.wire.requestid import new_request_id, request_id
 
 ROOT = Path(__file__).parents[2]
 Start = Callable[..., io.StringIO]

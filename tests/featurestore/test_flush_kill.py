@@ -38,7 +38,7 @@ def around(owner, name, label):
 store = featurestore.open(home)
 around(delta, "write_deltalake", "write")
 around(type(store.online.outbox), "remove", "removal")
-around(maintenance, "_rewrite", "rewrite")
+around(maintenance, "rewrite_sorted", "rewrite")
 around(maintenance, "_keep_log", "properties")
 around(maintenance, "_vacuum", "vacuum")
 around(maintenance, "_remove_empty_folders", "folders")

@@ -28,7 +28,7 @@ from featurestore import (
     TtlUnit,
     load,
 )
-from featurestore.offline import bulk
+from featurestore.offline import bulk, files
 
 STEPS = ("staged", "noted", "files", "committed", "online", "recorded")
 
@@ -264,8 +264,8 @@ class TestOneLoad:
         assert store.verify("readings").equal
 
     def test_many_files_of_a_date(self, store, at, rows_of, monkeypatch):
-        monkeypatch.setattr(bulk, "ROW_GROUP_ROWS", 1000)
-        monkeypatch.setattr(bulk, "TARGET_BYTES", 1000)
+        monkeypatch.setattr(files, "ROW_GROUP_ROWS", 1000)
+        monkeypatch.setattr(files, "TARGET_BYTES", 1000)
         monkeypatch.setattr(load, "_WRITE_ROWS", 2048)
         rows = 6_000
         table = pa.table(

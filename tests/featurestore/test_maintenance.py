@@ -13,7 +13,8 @@ from deltalake import DeltaTable
 
 from featurestore import InvalidRequest, feature_definitions
 from featurestore.errors import StoreUnavailable
-from featurestore.offline.maintenance import _batches, _File, _plan, plan
+from featurestore.offline.maintenance import Rewrite, _batches, _plan, plan
+from featurestore.offline.rewrite import ActiveFile
 
 NOTHING_KEPT = dt.timedelta(0)
 DAY_S = 86_400
@@ -41,7 +42,7 @@ def table(store):
 def test_small_files_become_one_per_date(store, reading, rows_of, table):
     fill(store, reading, 6, days=2)
     before = rows_of(store)
-    assert [(r.files, r.is_sorted) for r in plan(table)] == [(6, True), (6, True)]
+    assert [(len(r.files), r.is_whole) for r in plan(table)] == [(6, True), (6, True)]
     report = store.maintain("readings")
     assert (report.group, report.dates) == ("readings", 2)
     assert (report.files_before, report.files_after) == (12, 2)
@@ -124,14 +125,18 @@ def test_what_cannot_be_maintained_is_refused(store, make_group):
 
 def test_large_files_are_not_rewritten_for_small_ones():
     big, small = 120 << 20, 1 << 20
-    files = [_File("2024-01-01", big)] * 10 + [_File("2024-01-01", small)] * 5
-    ((date, count, size, is_sorted),) = _plan(files, zorder=True)
-    assert (date, count, size, is_sorted) == ("2024-01-01", 5, 5 << 20, False)
-    assert _plan([_File("2024-01-01", big)] * 10, zorder=True) == []
+    large = [ActiveFile(f"large-{n}", "2024-01-01", big, None) for n in range(10)]
+    few = [ActiveFile(f"small-{n}", "2024-01-01", small, None) for n in range(5)]
+    assert _plan([*large, *few], zorder=True) == [Rewrite("2024-01-01", tuple(few), False)]
+    assert _plan(large, zorder=True) == []
 
 
 def test_a_commit_rewrites_a_bounded_amount():
-    files = [_File(f"d{day:03d}", 40 << 20) for day in range(10) for _ in range(5)]
+    files = [
+        ActiveFile(f"{day}-{n}", f"d{day:03d}", 40 << 20, None)
+        for day in range(10)
+        for n in range(5)
+    ]
     batches = list(_batches(_plan(files, zorder=True)))
     assert [len(batch) for batch in batches] == [2, 2, 2, 2, 2]
     assert len({rewrite.date for batch in batches for rewrite in batch}) == 10

@@ -73,7 +73,7 @@ def test_more_rows_than_the_memory_holds(many):
 
 @pytest.mark.parametrize("memory_mb", [64, 2048])
 def test_only_the_newest_version_of_each(many, tmp_path, monkeypatch, memory_mb):
-    monkeypatch.setattr("featurestore.newest._FAN_IN", 3)  # more than one round of merges
+    monkeypatch.setattr("featurestore.sortedruns._FAN_IN", 3)  # more than one round of merges
     spill = tmp_path / "pieces"
     spill.mkdir()
     entry = many.registry.get("many")

@@ -24,6 +24,7 @@ TIME = pa.timestamp("us", "UTC")
 # Another process that does what it is told, line by line.
 OTHER = """
 import contextlib, sys
+from pathlib import Path
 import pyarrow as pa
 from deltalake import DeltaTable
 from featurestore.offline import DeltaOfflineTable, history, maintenance
@@ -38,7 +39,7 @@ def clean(uri):
 
 def maintain(uri):
     maintenance.maintain(table_of(uri), "group", identifier="station", retention=dt.timedelta(0),
-                         flushes_paused=contextlib.nullcontext)
+                         spill=Path(uri).parent, flushes_paused=contextlib.nullcontext)
 
 def restore(uri, version):
     history.restore(table_of(uri), version)
@@ -131,6 +132,30 @@ def test_two_processes_append_in_turn(uri, other, opened):
     assert other(f"table_of({uri!r}).last_sequence('a')") == 12
     assert table_of(uri).last_sequence("a") == 12
     assert opened() == 3
+
+
+def test_a_held_table_reads_the_log_once(uri, other, monkeypatch):
+    append(uri, 1)
+    looks = []
+    inner = handle.OpenTable.catch_up
+    monkeypatch.setattr(
+        handle.OpenTable, "catch_up", lambda table: looks.append(table) or inner(table)
+    )
+    table = table_of(uri)
+    with table.held():
+        assert (table.last_sequence("a"), table.version()) == (1, 0)
+        other(f"append({uri!r}, 2)")
+        assert table.last_sequence("a") == 1
+        assert len(table.scan().files) == 1
+        assert len(looks) == 1
+        other(
+            f"table_of({uri!r}).open().alter.set_table_properties({{'delta.appendOnly': 'false'}})"
+        )
+        made = table.append(rows(3), application="a", sequence=3)
+        assert made == 3, "it is tried again on the table as it is then"
+        assert table.last_sequence("a") == 3
+    assert table.version() == 3
+    assert stations(uri) == named(1, 2, 3)
 
 
 def test_a_checkpoint_is_made_use_of(uri, opened, monkeypatch):

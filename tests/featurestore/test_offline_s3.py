@@ -164,6 +164,7 @@ def test_the_path_of_a_record_over_s3(remote, place, reading, at):
 
     report = remote.maintain("readings", retention=dt.timedelta(0))
     assert (report.files_before, report.files_after, report.files_removed) == (4, 1, 4)
+    assert "OPTIMIZE" in {version.operation for version in remote.versions("readings")}
     assert remote.dataset(spine, ["readings[count]"]).fingerprint == before.fingerprint
     remote.put("readings", reading("JFK", 9, count=9))
     assert remote.flush()["readings"].records == 1

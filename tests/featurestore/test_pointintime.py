@@ -27,6 +27,8 @@ from featurestore.convert import ARROW_TYPES, offline_schema
 from featurestore.errors import InvalidSpine
 from featurestore.eventtime import MAX_US, MIN_US
 from featurestore.offline import FileStatistics, Snapshot
+from featurestore.offline.files import ORDER_KEY, order_of
+from featurestore.offline.rewrite import _arranged
 from featurestore.pointintime import as_of_join, connect, spine_keys, spine_times
 from featurestore.workers import Workers
 
@@ -87,6 +89,7 @@ def engine(request):
         patch.setattr(narrowjoin, "_LOT_ROWS", 4)
         patch.setattr(narrowjoin, "_LARGEST_LOT", 8)
         patch.setattr(narrowjoin, "_TIES_HELD", 3)
+        patch.setattr(narrowjoin, "_ROWS_TO_RANK", 1)
         patch.setattr(historyfiles, "_WHOLE_ROWS", 5)
         patch.setattr(historyfiles, "_BATCH_ROWS", 3)
         patch.setattr(historyfiles, "_KEPT_OPEN", 1)
@@ -406,6 +409,60 @@ def test_the_join_equals_the_naive_double_loop(
         )
     )
     assert got == [naive(history, key, time, lookback, as_of) for key, time in rows]
+
+
+kinds = st.sampled_from(["in any order", "sorted", "sorted", "said to be sorted"])
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    files=st.lists(st.tuples(kinds, st.integers(1, 25)), min_size=1, max_size=6),
+    lookback=st.none() | st.integers(0, 6),
+    as_of=st.none() | st.integers(-1, 3),
+)
+def test_sorted_files_and_others_mixed(group, connection, seed, files, lookback, as_of):
+    """And such that only say so: as the naive double loop has it."""
+    chance = np.random.default_rng(seed)
+    names = np.array(["a", "b", "c", "d"])
+
+    def version() -> Version:
+        key, is_deleted = str(chance.choice(names[1:])), bool(chance.random() < 0.2)
+        time, value, written = map(int, chance.integers(0, [9, 99, 4]))
+        return Version(key, time, None if is_deleted else value, written, is_deleted)
+
+    history = [version() for _ in range(sum(size for _, size in files))]
+    table = history_table(group, history)
+    tables, start = [], 0
+    for kind, size in files:
+        part = table.slice(start, size)
+        start += size
+        if kind == "sorted":
+            part = _arranged(part, "id")
+        if kind != "in any order":
+            part = part.replace_schema_metadata({ORDER_KEY: order_of("id")})
+        tables.append(part)
+    rows = [(str(chance.choice(names)), int(chance.integers(-1, 11))) for _ in range(12)]
+    spine = pa.table(
+        {
+            "key": [key for key, _ in rows],
+            "time": pa.array([time for _, time in rows], pa.int64()).cast(TIME),
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        joined = as_of_join(
+            spine,
+            snapshot_of(Path(folder), *tables),
+            group,
+            ("value",),
+            lookback_us=lookback,
+            as_of_us=as_of,
+            connection=connection,
+        )
+    times = joined["_event_time"].cast(pa.int64()).to_pylist()
+    assert list(zip(joined["value"].to_pylist(), times, strict=True)) == [
+        naive(history, key, time, lookback, as_of) for key, time in rows
+    ]
 
 
 def test_it_agrees_with_pandas_merge_asof(tmp_path, group, connection):

@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,8 +18,9 @@ class Committer:
         self.go_on = threading.Event()
         self.outcome = outcome
 
-    def __call__(self, items: Sequence[int]) -> list[int | LineageError]:
-        self.groups.append(list(items))
+    def __call__(self, arriving: Iterator[int]) -> list[int | LineageError]:
+        items = list(arriving)
+        self.groups.append(items)
         self.started.set()
         assert self.go_on.wait(10)
         return [self.outcome(item) for item in items]
@@ -94,6 +95,52 @@ def test_a_failed_commit_fails_all_of_its_group_and_no_other() -> None:
             with pytest.raises(StoreUnavailable, match="disk full"):
                 future.result(10)
     assert commit.submit(5) == 5
+
+
+def test_a_commit_that_cannot_begin_fails_all_that_wait_and_no_later_one() -> None:
+    committer = Committer()
+    locked = threading.Event()
+
+    def begin(arriving: Iterator[int]) -> list[int | LineageError]:
+        if locked.is_set():
+            locked.clear()
+            raise StoreUnavailable("locked")
+        return committer(arriving)
+
+    commit: GroupCommit[int, int] = GroupCommit(begin)
+    with ThreadPoolExecutor(12) as pool:
+        first = pool.submit(commit.submit, 0)
+        assert committer.started.wait(10)
+        futures = submit_behind(commit, pool, range(1, 4))
+        locked.set()
+        committer.go_on.set()
+        assert first.result(10) == 0
+        for future in futures:
+            with pytest.raises(StoreUnavailable, match="locked"):
+                future.result(10)
+    assert commit.submit(5) == 50
+
+
+def test_who_comes_while_the_first_are_written_is_taken_along() -> None:
+    written: list[list[int]] = []
+    late = threading.Event()
+
+    def write(arriving: Iterator[int]) -> list[int | LineageError]:
+        written.append([])
+        for item in arriving:
+            written[-1].append(item)
+            if item == 1:
+                late.set()
+                wait_for(lambda: len(commit._waiting) == 1)
+        return [item * 10 for item in written[-1]]
+
+    commit: GroupCommit[int, int] = GroupCommit(write)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(commit.submit, 1)
+        assert late.wait(10)
+        assert pool.submit(commit.submit, 2).result(10) == 20
+        assert first.result(10) == 10
+    assert written == [[1, 2]]
 
 
 def test_an_interrupted_leader_leaves_nobody_waiting() -> None:

@@ -35,9 +35,9 @@ from lineage import (
     as_draft,
     context,
 )
-from lineage.convert import error_from_metadata, error_to_metadata
 from lineage.filelock import lock
 from lineage.store.postgres_link import ConnectionLost
+from lineage.wire.convert import error_from_metadata, error_to_metadata
 from tests.lineage.postgres import PostgresServer
 from tests.lineage.test_postgres import WRITER
 

@@ -75,8 +75,8 @@ def test_what_jobs_name_by_digest_is_needed(graph: Graph, monkeypatch: pytest.Mo
         if diff:
             said |= {"code_version": "c0de", "code_diff_digest": diff}
             on.append(artifact("CodeDiff", "code:c0de", content_hash=diff))
-        monkeypatch.setattr("lineage.recorder.environment_properties", lambda: said)
-        monkeypatch.setattr("lineage.recorder.environment_artifacts", lambda: tuple(on))
+        monkeypatch.setattr("lineage.capture.recorder.environment_properties", lambda: said)
+        monkeypatch.setattr("lineage.capture.recorder.environment_artifacts", lambda: tuple(on))
         with Recorder(graph, "TrainingJob", f"job-{number % 2}") as job:
             job.output(artifact("Model", f"s3://b/{number}", content_hash=str(number)))
 

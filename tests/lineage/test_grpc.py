@@ -29,12 +29,12 @@ from lineage import (
     action,
     artifact,
     context,
-    convert,
     trial,
     trial_component,
 )
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
+from lineage.wire import convert
 from tests.lineage.serving import Server
 
 # Numbers that no kind and no direction has.

@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lineage.merkle import (
+from lineage.proofs.merkle import (
     Frontier,
     Subtrees,
     consistency_ranges,

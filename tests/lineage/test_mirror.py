@@ -82,7 +82,7 @@ def test_the_mirror_answers_as_the_store_does(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lineage.walk._WIDE", wide)
+    monkeypatch.setattr("lineage.mirror._WIDE_STEP", wide)
     path = tmp_path_factory.mktemp("mirror") / "lineage.db"
     plain = Graph(MemoryStore()) if kind == "memory" else lineage.open(path)
     mirrored = Graph(plain.store)

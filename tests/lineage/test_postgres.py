@@ -24,6 +24,7 @@ from lineage import (
     action,
     artifact,
 )
+from lineage.store.postgres_bell import Bell, CannotListen
 from tests.lineage.postgres import PostgresServer
 
 ROOT = Path(lineage.__file__).parents[1]
@@ -251,18 +252,85 @@ class TestManyAtOnce:
     def test_a_forked_child_has_connections_of_its_own(self, postgres: PostgresServer) -> None:
         graph = lineage.open(postgres.new_url())
         graph.record([action("Put", "parent")], kind="T")
+        assert graph.store.wait(0, 0)
         child = os.fork()
         if child == 0:
             status = 1
             try:
                 graph.record([action("Put", "child")], kind="T")
-                status = 0
+                status = 0 if graph.store.wait(1, 60) and not graph.store.wait(9, 0.01) else 2
             finally:
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
         graph.record([action("Put", "again")], kind="T")
         assert [one.name for one in graph.find()] == ["parent", "child", "again"]
         graph.close()
+
+
+class TestWaiting:
+    def test_a_commit_of_another_process_is_told(self, postgres: PostgresServer) -> None:
+        url = postgres.new_url()
+        with lineage.open(url) as graph:
+            assert not graph.store.wait(0, 0.01)
+            answers: list[float] = []
+
+            def wait() -> None:
+                assert graph.store.wait(0, 60)
+                answers.append(time.monotonic())
+
+            waiting = [threading.Thread(target=wait) for _ in range(3)]
+            for thread in waiting:
+                thread.start()
+            with lineage.open(url) as other:  # not in this store, so that only the server tells
+                other.record([action("Put", "p")], kind="T")
+            for thread in waiting:
+                thread.join(60)
+            assert len(answers) == 3
+            assert not graph.store.wait(1, 0.01)
+            assert graph.store.wait(0, 0)
+
+    def test_who_waits_asks_nothing_meanwhile(self, postgres: PostgresServer) -> None:
+        with lineage.open(postgres.new_url()) as graph:
+            looked: list[int] = []
+
+            def look() -> bool:
+                looked.append(1)
+                return False
+
+            assert isinstance(graph.store, PostgresStore)
+            assert not graph.store._link.bell.until(look, 0.2)
+            assert len(looked) == 2  # at first and at the end
+
+    def test_a_lost_listener_is_replaced(self, postgres: PostgresServer) -> None:
+        import psycopg
+
+        with lineage.open(postgres.new_url()) as graph:
+            assert not graph.store.wait(0, 0)
+            woken: list[bool] = []
+            thread = threading.Thread(target=lambda: woken.append(graph.store.wait(0, 60)))
+            thread.start()
+            with psycopg.connect(postgres.url) as connection:
+                ended = connection.execute(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                    "WHERE query LIKE 'LISTEN %'"
+                ).fetchone()
+            assert ended is not None
+            assert ended[0] >= 1
+            graph.record([action("Put", "p")], kind="T")
+            thread.join(60)
+            assert woken == [True]
+
+    def test_a_standby_takes_no_listener_and_is_asked(
+        self, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(self: Bell) -> object:
+            raise CannotListen
+
+        monkeypatch.setattr(Bell, "_listening", refuse)
+        with lineage.open(postgres.new_url()) as graph:
+            assert not graph.store.wait(0, 0.01)
+            graph.record([action("Put", "p")], kind="T")
+            assert graph.store.wait(0, 60)
 
 
 class TestAServerThatDies:

@@ -37,7 +37,7 @@ EVENTS = 21
 @pytest.fixture(autouse=True)
 def every_four(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checkpoints at every fourth event, so that few events have several."""
-    for module in ("store.ledger", "store.memory", "witness"):
+    for module in ("store.ledger", "store.memory", "proofs.witness"):
         monkeypatch.setattr(f"lineage.{module}.EVERY", 4)
 
 

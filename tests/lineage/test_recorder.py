@@ -29,7 +29,7 @@ from lineage import (
     context,
     trial,
 )
-from lineage.environment import environment_properties
+from lineage.capture.environment import environment_properties
 from lineage.log import Event
 
 ROOT = Path(lineage.__file__).parents[1]
@@ -365,7 +365,7 @@ class TestEnvironment:
             script = tmp_path / name / "train.py"
             script.parent.mkdir()
             script.write_text(
-                "from lineage.environment import environment_properties as e\n"
+                "from lineage.capture.environment import environment_properties as e\n"
                 "print(sorted(e().items()))"
             )
             root = Path(lineage.__file__).parents[1]
@@ -385,7 +385,7 @@ class TestEnvironment:
         assert "code_version" not in found
 
     def test_the_commit_around_the_script_is_its_version(self, tmp_path: Path) -> None:
-        from lineage.environment import _head_commit, _repository
+        from lineage.capture.environment import _head_commit, _repository
 
         def commit(folder: Path) -> str | None:
             found = _repository(folder)
@@ -408,7 +408,7 @@ class TestEnvironment:
     def test_changes_that_are_not_committed_are_told(self, tmp_path: Path) -> None:
         """In a process of its own, whose working folder is a repository."""
         script = (
-            "import json; from lineage.environment import *; "
+            "import json; from lineage.capture.environment import *; "
             "print(json.dumps([environment_properties(), "
             "[vars(e)['properties'] for e in environment_artifacts()]], default=str))"
         )

@@ -27,8 +27,8 @@ from featurestore import (
 )
 from featurestore.auth import AccessDatabase, Guard
 from featurestore.v1 import runtime_pb2, runtime_pb2_grpc
-from lineage.channel import Login
-from lineage.requestid import REQUEST_ID_KEY
+from lineage.wire.channel import Login
+from lineage.wire.requestid import REQUEST_ID_KEY
 from tests.server.certificates import Authority, Pair
 
 RECORD = {"origin": "JFK", "hour": "2013-01-01T06:00:00Z", "temp": 39.0}

@@ -169,21 +169,21 @@ def test_a_write_whose_caller_goes_away_is_never_stored(small, channel, stall):
 def test_who_would_wait_longer_than_its_deadline_hears_so_at_once(channel, small):
     with Stall(small.home):  # a transaction that takes long is what the next ones are judged by
         slow = send(channel, put("slow"))
-        time.sleep(1)
+        time.sleep(3)
     assert slow.code() is grpc.StatusCode.OK
 
     with Stall(small.home):
         calls = [send(channel, put(f"slow-{n}")) for n in range(2)]
-        until = time.monotonic() + 3
+        until = time.monotonic() + 12
         code, tries, seconds = None, 0, 0.0
         while code is not grpc.StatusCode.RESOURCE_EXHAUSTED and time.monotonic() < until:
             tries += 1  # of one whose deadline passed nothing is known
             began = time.monotonic()
-            code = send(channel, put(f"hasty-{tries}"), timeout=0.3).code()
+            code = send(channel, put(f"hasty-{tries}"), timeout=1).code()
             seconds = time.monotonic() - began
         time.sleep(0.1)  # client and server have a clock each
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert seconds < 0.3  # its own deadline would have said another code
+    assert seconds < 1  # its own deadline would have said another code
     assert set(codes(calls)) == {"OK"}
     assert small.store.get("notes", f"hasty-{tries}") is None
 

@@ -176,6 +176,13 @@ def test_rows_are_answered_in_order_one_by_one_and_in_slices(
     assert case.answers(model, later.slice(0, 0)) == []
 
 
+def test_verbose_answers_begin_with_the_plain_ones(
+    case: Case, model: Model, later: pa.Table
+) -> None:
+    plain = model.predict(later)
+    assert model.predict_verbose(later).select(plain.column_names).equals(plain)
+
+
 def test_columns_may_come_in_another_order_with_others_between(
     case: Case, model: Model, later: pa.Table
 ) -> None:

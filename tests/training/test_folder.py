@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from training.environment import (
+from training.jobs.environment import (
     arguments,
     sagemaker_variables,
     split_hyperparameters,
     thread_variables,
 )
-from training.errors import InvalidData
-from training.folder import JobFolder
-from training.job import Channel, TrainingJob
+from training.jobs.folder import JobFolder
+from training.jobs.job import Channel, TrainingJob
 
 MakeJob = Callable[..., TrainingJob]
 
@@ -81,39 +80,6 @@ def test_the_configuration_files(folder: JobFolder, make_job: MakeJob) -> None:
     assert resources["hosts"] == ["algo-1"]
 
 
-def test_a_file_is_linked_so_that_replacing_it_changes_nothing(
-    folder: JobFolder, tmp_path: Path
-) -> None:
-    source = tmp_path / "x.csv"
-    source.write_text("0,1\n")
-    assert folder.attach("train", source, input_mode="File") == [source]
-    attached = folder.channel("train") / "x.csv"
-    assert attached.samefile(source)
-    replacement = tmp_path / "new"
-    replacement.write_text("9,9\n")
-    replacement.replace(source)
-    assert attached.read_text() == "0,1\n"
-
-
-def test_a_folder_keeps_its_shape(folder: JobFolder, tmp_path: Path) -> None:
-    for name in ("b/2.csv", "a/1.csv", "_SUCCESS"):
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    for mode in ("File", "FastFile"):
-        channel = mode.lower()
-        folder.attach(channel, tmp_path / "data", input_mode=mode)
-        root = folder.channel(channel)
-        found = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.*"))
-        assert found == ["a/1.csv", "b/2.csv"]
-        assert (root / "a/1.csv").is_symlink() == (mode == "FastFile")
-
-
-def test_data_that_is_not_there_is_refused(folder: JobFolder, tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match=r"train: .* does not exist"):
-        folder.attach("train", tmp_path / "nothing.csv", input_mode="File")
-
-
 def test_the_failure_is_the_first_1024_characters(folder: JobFolder) -> None:
     assert folder.failure() == ""
     (folder.output / "failure").write_text("ü" * 2000)
@@ -132,13 +98,14 @@ def test_what_was_written_is_packed_and_equal_files_give_equal_archives(
     (folder.model / "deep").mkdir()
     (folder.model / "deep" / "weights").write_bytes(b"w")
     (folder.model / "a").write_bytes(b"a")
-    folder.collect()
+    folder.collect_model()
     archive = folder.root / "model.tar.gz"
     with tarfile.open(archive) as tar:
         assert tar.getnames() == ["a", "deep/weights"]
     first = archive.read_bytes()
     os.utime(folder.model / "a", (1, 1))
-    folder.collect()
+    folder.collect_model()
+    folder.collect_output()
     assert archive.read_bytes() == first
     assert not (folder.root / "output.tar.gz").exists()
 
@@ -205,9 +172,7 @@ def test_names_are_upper_case_with_hyphens_kept_and_values_compact_json(
 
 def test_arguments_are_sorted_and_python_text() -> None:
     words = arguments({"lr": 0.1, "b": 1, "flip": True, "off": None, "o": {"k": "v", "k2": 2}})
-    assert words == [
-        *("-b", "1", "--flip", "True", "--lr", "0.1", "-o", "k=v,k2=2", "--off", "None")
-    ]
+    assert words == [*("-b", "1", "--flip", "True", "--lr", "0.1", "-o", "k=v,k2=2", "--off", "")]
 
 
 def test_sagemakers_own_hyperparameters_are_not_the_users(

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from training.errors import InvalidJob
-from training.job import (
+from training.jobs.job import (
     Channel,
+    CheckpointConfig,
+    MetricDefinition,
     ResourceConfig,
+    RetryStrategy,
     SecondaryStatus,
     StoppingCondition,
     TrainingJob,
@@ -44,9 +48,23 @@ def test_a_job_survives_the_way_through_json() -> None:
                 input_mode="FastFile",
             ),
             Channel(channel_name="validation", dataset="ab" * 32),
+            Channel(
+                channel_name="listed",
+                path="/data/manifest.json",
+                input_mode="Pipe",
+                shuffle_seed=0,
+                distribution="ShardedByS3Key",
+                compression="Gzip",
+                data_type="ManifestFile",
+            ),
         ],
-        stopping_condition=StoppingCondition(max_runtime_in_seconds=60),
-        resource_config=ResourceConfig(threads=2, device="cpu"),
+        stopping_condition=StoppingCondition(
+            max_runtime_in_seconds=60, max_wait_time_in_seconds=90
+        ),
+        resource_config=ResourceConfig(threads=2, device="cpu", instance_count=2, memory_mb=500),
+        checkpoint_config=CheckpointConfig(path="/kept", local_path="/opt/ml/checkpoints/a"),
+        retry_strategy=RetryStrategy(maximum_retry_attempts=3),
+        metric_definitions=[MetricDefinition(name="loss", regex="loss=(.*)")],
         environment={"STAGE": "test"},
         tags={"team": "ops"},
     )
@@ -78,7 +96,12 @@ def test_hyperparameters_become_text() -> None:
         ({"hyper_parameters": {"n": "v" * 2501}}, "HyperParameters", "at most 2500"),
         ({"environment": {"1X": "y"}}, "Environment", "letters, digits and '_'"),
         ({"environment": {"X": "y" * 513}}, "Environment", "at most 512"),
-        ({"training_input_mode": "Pipe"}, "InputMode", "use one of File, FastFile"),
+        (
+            {"metric_definitions": [MetricDefinition(name="m", regex="(.)")] * 41},
+            "MetricDefinitions",
+            "at most 40 metrics, got 41",
+        ),
+        ({"training_input_mode": "Stream"}, "InputMode", "use one of File, FastFile, Pipe"),
     ],
 )
 def test_a_job_that_breaks_a_rule_is_refused_by_field(
@@ -95,8 +118,19 @@ def test_a_job_that_breaks_a_rule_is_refused_by_field(
         ({"channel_name": "tr ain", "path": "x"}, "1 to 64 letters, digits"),
         ({"channel_name": "train"}, "exactly one of path and dataset"),
         ({"channel_name": "train", "path": "x", "dataset": "y"}, "exactly one of path and"),
-        ({"channel_name": "train", "path": "x", "input_mode": "Pipe"}, "File, FastFile"),
+        (
+            {"channel_name": "train", "path": "x", "input_mode": "Fastfile"},
+            "did you mean 'FastFile'",
+        ),
         ({"channel_name": "train", "path": "x", "content_type": "t" * 257}, "at most 256"),
+        ({"channel_name": "train", "path": "x", "distribution": "Sharded"}, "distribution 'Shard"),
+        ({"channel_name": "train", "path": "x", "compression": "Zip"}, "use one of None, Gzip"),
+        ({"channel_name": "train", "path": "x", "shuffle_seed": -1}, "a seed of 0 to 922"),
+        ({"channel_name": "train", "path": "s3://b/x"}, "is not on this machine; copy it here"),
+        (
+            {"channel_name": "train", "dataset": "ab", "data_type": "ManifestFile"},
+            "a manifest is a file, so give its path",
+        ),
     ],
 )
 def test_a_channel_that_breaks_a_rule_is_refused(fields: dict[str, Any], expected: str) -> None:
@@ -144,8 +178,58 @@ def test_an_unknown_field_is_refused_with_the_nearest() -> None:
     body = job().to_json() | {"StopingCondition": {}}
     with pytest.raises(InvalidJob, match="'StopingCondition'; did you mean 'StoppingCondition'"):
         TrainingJob.from_json(body)
-    with pytest.raises(InvalidJob, match="DataSource: unknown field 'S3DataSource'"):
-        Channel.from_json({"ChannelName": "train", "DataSource": {"S3DataSource": {}}})
+    with pytest.raises(InvalidJob, match="DataSource: unknown field 'S3Prefx'"):
+        Channel.from_json({"ChannelName": "train", "DataSource": {"S3Prefx": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: StoppingCondition(max_wait_time_in_seconds=5), "0 or at least MaxRuntime"),
+        (lambda: ResourceConfig(instance_count=0), "InstanceCount: expected 1 to 64 hosts, got 0"),
+        (lambda: ResourceConfig(memory_mb=-1), "MemoryInMB: expected megabytes >= 0"),
+        (lambda: RetryStrategy(maximum_retry_attempts=31), "expected 1 to 30 attempts, got 31"),
+        (lambda: CheckpointConfig(path="s3://b/x"), "S3Uri: expected a folder of this machine"),
+        (lambda: CheckpointConfig(path="/x", local_path="/tmp/x"), "LocalPath: expected a folder"),
+        (lambda: CheckpointConfig(path="/x", local_path="../x"), "LocalPath: expected a folder"),
+        (lambda: MetricDefinition(name="m", regex="loss"), "has no group; put the value in paren"),
+        (lambda: MetricDefinition(name="m", regex="(loss"), "is no regular expression: missing"),
+        (lambda: MetricDefinition(name="m", regex="(.)" * 200), "of 1 to 500 characters"),
+        (lambda: MetricDefinition(name="", regex="(.)"), "a name of 1 to 255 characters"),
+    ],
+)
+def test_an_execution_that_breaks_a_rule_is_refused(
+    make: Callable[[], object], expected: str
+) -> None:
+    with pytest.raises(InvalidJob, match=expected):
+        make()
+
+
+def test_a_channel_of_sagemakers_form_is_read_where_its_uri_is_a_path() -> None:
+    source = {"S3DataType": "ManifestFile", "S3Uri": "file:///data/manifest.json"}
+    body = {
+        "ChannelName": "train",
+        "DataSource": {"S3DataSource": source | {"S3DataDistributionType": "ShardedByS3Key"}},
+        "RecordWrapperType": "None",
+        "ShuffleConfig": {"Seed": 7},
+    }
+    assert Channel.from_json(body) == Channel(
+        channel_name="train",
+        path="/data/manifest.json",
+        data_type="ManifestFile",
+        distribution="ShardedByS3Key",
+        shuffle_seed=7,
+    )
+    assert Channel.parse("train=x,shuffle_seed=7").shuffle_seed == 7
+    with pytest.raises(InvalidJob, match="shuffle_seed: expected a whole number, got 'x'"):
+        Channel.parse("train=x,shuffle_seed=x")
+
+
+def test_a_metric_is_the_first_group_where_it_is_a_number() -> None:
+    found = MetricDefinition(name="m", regex=r"loss=(\S+)")
+    assert found.value("epoch=1 loss=2.5e-1") == 0.25
+    assert found.value("loss=much") is None
+    assert found.value("no such thing") is None
 
 
 def test_every_secondary_status_has_a_status() -> None:

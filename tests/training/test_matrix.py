@@ -107,6 +107,14 @@ def test_number_columns_and_a_vector_stand_for_each_other() -> None:
     assert thinned.csr().toarray().tolist() == [[1, 3], [2, 4]]
 
 
+def test_columns_without_names_are_taken_by_position() -> None:
+    inputs = Inputs.of(pa.table({"wind": [1.0, 2.0], "sky": ["wet", "dry"]}))
+    unnamed = pa.table({"f0": [3], "f1": ["wet"]})
+    assert inputs.encode(unnamed)["wind"].to_pylist() == [3]
+    with pytest.raises(InvalidData, match="column 'wind' is missing"):
+        inputs.encode(pa.table({"f0": [3], "f1": ["wet"], "f2": [1]}))
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [

@@ -36,7 +36,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_a_jobs_process_does_not_load_what_it_does_not_need() -> None:
     code = (
-        "import sys, training.main;"
+        "import sys, training.jobs.main;"
         "print([m for m in ('grpc', 'lineage', 'duckdb', 'deltalake', 'torch', 'pandas')"
         " if m in sys.modules])"
     )

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 import training
-from training.claim import Claim
-from training.description import FinalMetric
 from training.errors import (
     InvalidJob,
     TrainingJobExists,
     TrainingJobNotFound,
     TrainingUnavailable,
 )
-from training.job import SecondaryStatus, TrainingJob, TrainingJobStatus
-from training.registry import TrainingJobs
+from training.jobs.claim import Claim
+from training.jobs.description import FinalMetric
+from training.jobs.job import SecondaryStatus, TrainingJob, TrainingJobStatus
+from training.jobs.metricfile import MetricWriter
+from training.jobs.registry import TrainingJobs
 
 MakeJob = Callable[..., TrainingJob]
 START = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
@@ -159,13 +160,14 @@ def test_the_log_and_the_metrics_of_a_job(jobs: TrainingJobs, make_job: MakeJob)
     assert len(jobs.metrics("flights-1")) == 0
     folder = jobs.folder("flights-1")
     folder.log.write_text("one\ntwo\n")
-    folder.metrics.write_text(
-        '["train:auc", 0.5, 0, 1000000]\n["train:auc", 0.75, null, 2000000]\n'
-    )
+    with MetricWriter(folder.metrics, "flights-1") as writer:
+        writer.add("train:auc", 0.5, host="algo-1", micros=1_000_000, step=0)
+        writer.add("train:auc", 0.75, host="algo-1", micros=2_000_000, epoch=1)
     assert list(jobs.logs("flights-1")) == ["one", "two"]
     table = jobs.metrics("flights-1")
     assert table["value"].to_pylist() == [0.5, 0.75]
     assert table["step"].to_pylist() == [0, None]
+    assert table["epoch"].to_pylist() == [None, 1]
     assert table["time"][0].as_py() == dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
     claim.release()
 
@@ -189,7 +191,7 @@ def test_it_shares_its_file_with_other_tables(home: Path) -> None:
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     code = (
-        "import sys, pathlib; from training.claim import Claim;"
+        "import sys, pathlib; from training.jobs.claim import Claim;"
         "held = Claim.take(pathlib.Path(sys.argv[1])); print('held', flush=True); input()"
     )
     process = subprocess.Popen(

@@ -244,7 +244,7 @@ def test_the_process_does_not_get_the_secrets_of_the_store(
         seen.append(dict(options["env"]))
         return popen(command, **options)
 
-    monkeypatch.setattr("training.supervisor.subprocess.Popen", look)
+    monkeypatch.setattr("training.jobs.host.subprocess.Popen", look)
     monkeypatch.setenv("FEATURELINE_MASTER_KEY_FILE", "/nowhere")
     monkeypatch.setenv("FEATURELINE_TOKEN", "flk_secret")
 
@@ -583,8 +583,8 @@ def test_a_program_that_ends_stops_its_jobs(
     home: Path, program: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     process = program("submit(sys.argv[1], job, on_progress=begun)\nsys.stdin.readline()")
-    process.communicate(timeout=20)
-    assert process.returncode == 0
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors.decode()
     assert processes_of(home / "jobs" / "flights-1") == []
     assert component(home).state == "Stopped"
 

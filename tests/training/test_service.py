@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -13,9 +14,13 @@ import pytest
 
 from training import (
     Channel,
+    CheckpointConfig,
+    MetricDefinition,
     Progress,
     ResourceConfig,
+    RetryStrategy,
     SecondaryStatus,
+    StoppingCondition,
     TrainingClient,
     TrainingJob,
     TrainingJobs,
@@ -24,6 +29,7 @@ from training import (
     connect,
     convert,
     load_model,
+    script_hyperparameters,
 )
 from training.errors import (
     AlgorithmNotFound,
@@ -96,6 +102,22 @@ def test_a_job_from_submission_to_model(
     assert there.creation_time == here.creation_time
     assert there.training_end_time == here.training_end_time
     assert there.model_digest == here.model_digest == result.digest
+
+
+def test_a_server_runs_programs_only_where_it_is_told_to(
+    client: TrainingClient, tmp_path: Path, make_job: MakeJob
+) -> None:
+    (tmp_path / "train.py").write_text("print('hello')")
+    job = replace(
+        make_job(),
+        algorithm_name="script",
+        hyper_parameters=script_hyperparameters(tmp_path / "train.py"),
+    )
+    with pytest.raises(InvalidJob, match=r"allows them with `featureline serve --scripts`"):
+        client.submit(job)
+    service = TrainingService(tmp_path / "other", scripts=True)
+    assert service._create(convert.job_to_message(job)).training_job_name == "flights-1"
+    service.close()
 
 
 def test_a_job_is_stopped(client: TrainingClient, make_job: MakeJob) -> None:
@@ -200,12 +222,34 @@ def test_jobs_survive_the_way_through_messages(make_job: MakeJob) -> None:
             Channel(channel_name="train", path="x", label="late", features=("a", "b")),
             Channel(channel_name="validation", dataset="ab", content_type="text/csv"),
             Channel(channel_name="test", path="y", input_mode="FastFile"),
+            Channel(
+                channel_name="listed",
+                path="z",
+                shuffle_seed=0,
+                distribution="ShardedByS3Key",
+                compression="Gzip",
+                data_type="ManifestFile",
+            ),
         ],
+        checkpoint_config=CheckpointConfig(path="/kept"),
+        retry_strategy=RetryStrategy(maximum_retry_attempts=2),
+        metric_definitions=[MetricDefinition(name="loss", regex="loss=(.*)")],
         max_runtime_s=60,
         tags={"team": "ops"},
         environment={"LEVEL": "debug"},
     )
-    assert convert.job_from_message(convert.job_to_message(job)) == job
+    for asked in (
+        job,
+        replace(
+            job,
+            checkpoint_config=None,
+            stopping_condition=StoppingCondition(
+                max_runtime_in_seconds=60, max_wait_time_in_seconds=90
+            ),
+            resource_config=ResourceConfig(instance_count=3, memory_mb=100),
+        ),
+    ):
+        assert convert.job_from_message(convert.job_to_message(asked)) == asked
 
 
 def test_what_a_message_leaves_out_has_its_default() -> None:

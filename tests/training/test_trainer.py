@@ -19,10 +19,10 @@ scipy_sparse = pytest.importorskip("scipy.sparse")
 
 from tests.training import trainer_process as example  # noqa: E402
 from training.device import Device, cuda_device_count  # noqa: E402
+from training.engine.source import SparseRows  # noqa: E402
+from training.engine.trainer import EarlyStopping  # noqa: E402
 from training.errors import FitFailed, TrainingStopped  # noqa: E402
 from training.run import MemorySink, Run  # noqa: E402
-from training.source import SparseRows  # noqa: E402
-from training.trainer import EarlyStopping  # noqa: E402
 
 
 def weights(module: Any) -> list[np.ndarray[Any, Any]]:

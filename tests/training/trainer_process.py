@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from training.engine.source import Arrays
+from training.engine.trainer import History, Moment, Plan, Trainer, deterministic
 from training.run import Run
-from training.source import Arrays
-from training.trainer import History, Moment, Plan, Trainer, deterministic
 
 __all__ = ["EPOCHS", "fit"]
 

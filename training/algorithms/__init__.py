@@ -19,7 +19,12 @@ ALGORITHMS: Mapping[str, str] = {
     "factorization-machines": (
         "training.algorithms.tabular.factorization.learner:FactorizationMachines"
     ),
+    "kmeans": "training.algorithms.unsupervised.kmeans:KMeans",
+    "knn": "training.algorithms.tabular.knn:KNN",
+    "lda": "training.algorithms.unsupervised.lda:LDA",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
+    "pca": "training.algorithms.unsupervised.pca:PCA",
+    "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
     "xgboost": "training.algorithms.tabular.boosting.learner:XGBoost",
 }
 

@@ -6,13 +6,21 @@ __all__ = ["larger_is_better", "progress_line", "quality_line"]
 
 _LARGER_IS_BETTER = frozenset(
     {
-        *("accuracy", "balanced_accuracy", "f1", "f1_binary", "f1_macro", "f_beta", "precision"),
-        *("precision_macro", "precision_micro", "recall", "recall_macro", "recall_micro"),
+        *("accuracy", "balanced_accuracy", "f1", "f1_binary", "f1_macro", "f1_quantile", "f_beta"),
+        *(
+            "precision",
+            "precision_macro",
+            "precision_micro",
+            "recall",
+            "recall_macro",
+            "recall_micro",
+        ),
         *("auc", "aucpr", "ap", "map", "ndcg", "dcg", "pre", "r2"),
         *("binary_classification_accuracy", "binary_f_beta", "roc_auc_score"),
         *("multiclass_accuracy", "multiclass_top_k_accuracy"),
         *("macro_f_beta", "macro_precision", "macro_recall", "discriminator_auc"),
         *("explained_variance", "ari", "nmi", "pwll", "npmi", "wetc", "topic_uniqueness"),
+        "log_likelihood",
     }
 )
 

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Channel(_message.Message):
-    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode")
+    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode", "shuffle_seed", "distribution", "compression", "data_type")
     CHANNEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,10 @@ class Channel(_message.Message):
     LABEL_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     INPUT_MODE_FIELD_NUMBER: _ClassVar[int]
+    SHUFFLE_SEED_FIELD_NUMBER: _ClassVar[int]
+    DISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
+    DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
     channel_name: str
     path: str
     dataset: str
@@ -25,24 +29,56 @@ class Channel(_message.Message):
     label: str
     features: _containers.RepeatedScalarFieldContainer[str]
     input_mode: str
-    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ...) -> None: ...
+    shuffle_seed: int
+    distribution: str
+    compression: str
+    data_type: str
+    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ..., shuffle_seed: _Optional[int] = ..., distribution: _Optional[str] = ..., compression: _Optional[str] = ..., data_type: _Optional[str] = ...) -> None: ...
 
 class StoppingCondition(_message.Message):
-    __slots__ = ("max_runtime_in_seconds",)
+    __slots__ = ("max_runtime_in_seconds", "max_wait_time_in_seconds")
     MAX_RUNTIME_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_TIME_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     max_runtime_in_seconds: int
-    def __init__(self, max_runtime_in_seconds: _Optional[int] = ...) -> None: ...
+    max_wait_time_in_seconds: int
+    def __init__(self, max_runtime_in_seconds: _Optional[int] = ..., max_wait_time_in_seconds: _Optional[int] = ...) -> None: ...
 
 class ResourceConfig(_message.Message):
-    __slots__ = ("threads", "device")
+    __slots__ = ("threads", "device", "instance_count", "memory_mb")
     THREADS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MB_FIELD_NUMBER: _ClassVar[int]
     threads: int
     device: str
-    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ...) -> None: ...
+    instance_count: int
+    memory_mb: int
+    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ..., instance_count: _Optional[int] = ..., memory_mb: _Optional[int] = ...) -> None: ...
+
+class CheckpointConfig(_message.Message):
+    __slots__ = ("path", "local_path")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    local_path: str
+    def __init__(self, path: _Optional[str] = ..., local_path: _Optional[str] = ...) -> None: ...
+
+class RetryStrategy(_message.Message):
+    __slots__ = ("maximum_retry_attempts",)
+    MAXIMUM_RETRY_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    maximum_retry_attempts: int
+    def __init__(self, maximum_retry_attempts: _Optional[int] = ...) -> None: ...
+
+class MetricDefinition(_message.Message):
+    __slots__ = ("name", "regex")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REGEX_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    regex: str
+    def __init__(self, name: _Optional[str] = ..., regex: _Optional[str] = ...) -> None: ...
 
 class CreateTrainingJobRequest(_message.Message):
-    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_input_mode", "environment")
+    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_input_mode", "environment", "checkpoint_config", "retry_strategy", "metric_definitions")
     class HyperParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +109,9 @@ class CreateTrainingJobRequest(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     TRAINING_INPUT_MODE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    RETRY_STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    METRIC_DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
     training_job_name: str
     algorithm_name: str
     hyper_parameters: _containers.ScalarMap[str, str]
@@ -82,7 +121,10 @@ class CreateTrainingJobRequest(_message.Message):
     tags: _containers.ScalarMap[str, str]
     training_input_mode: str
     environment: _containers.ScalarMap[str, str]
-    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    checkpoint_config: CheckpointConfig
+    retry_strategy: RetryStrategy
+    metric_definitions: _containers.RepeatedCompositeFieldContainer[MetricDefinition]
+    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., checkpoint_config: _Optional[_Union[CheckpointConfig, _Mapping]] = ..., retry_strategy: _Optional[_Union[RetryStrategy, _Mapping]] = ..., metric_definitions: _Optional[_Iterable[_Union[MetricDefinition, _Mapping]]] = ...) -> None: ...
 
 class CreateTrainingJobResponse(_message.Message):
     __slots__ = ("training_job_name",)
@@ -119,7 +161,7 @@ class SecondaryStatusTransition(_message.Message):
     def __init__(self, status: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_message: _Optional[str] = ...) -> None: ...
 
 class TrainingJobDescription(_message.Message):
-    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_job_status", "secondary_status", "failure_reason", "final_metric_data_list", "secondary_status_transitions", "model_artifacts", "model_digest", "creation_time", "training_start_time", "training_end_time", "training_input_mode", "environment")
+    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_job_status", "secondary_status", "failure_reason", "final_metric_data_list", "secondary_status_transitions", "model_artifacts", "model_digest", "creation_time", "training_start_time", "training_end_time", "training_input_mode", "environment", "checkpoint_config", "retry_strategy", "metric_definitions")
     class HyperParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +202,9 @@ class TrainingJobDescription(_message.Message):
     TRAINING_END_TIME_FIELD_NUMBER: _ClassVar[int]
     TRAINING_INPUT_MODE_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    RETRY_STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    METRIC_DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
     training_job_name: str
     algorithm_name: str
     hyper_parameters: _containers.ScalarMap[str, str]
@@ -179,7 +224,10 @@ class TrainingJobDescription(_message.Message):
     training_end_time: _timestamp_pb2.Timestamp
     training_input_mode: str
     environment: _containers.ScalarMap[str, str]
-    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_job_status: _Optional[str] = ..., secondary_status: _Optional[str] = ..., failure_reason: _Optional[str] = ..., final_metric_data_list: _Optional[_Iterable[_Union[MetricData, _Mapping]]] = ..., secondary_status_transitions: _Optional[_Iterable[_Union[SecondaryStatusTransition, _Mapping]]] = ..., model_artifacts: _Optional[str] = ..., model_digest: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    checkpoint_config: CheckpointConfig
+    retry_strategy: RetryStrategy
+    metric_definitions: _containers.RepeatedCompositeFieldContainer[MetricDefinition]
+    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_job_status: _Optional[str] = ..., secondary_status: _Optional[str] = ..., failure_reason: _Optional[str] = ..., final_metric_data_list: _Optional[_Iterable[_Union[MetricData, _Mapping]]] = ..., secondary_status_transitions: _Optional[_Iterable[_Union[SecondaryStatusTransition, _Mapping]]] = ..., model_artifacts: _Optional[str] = ..., model_digest: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., checkpoint_config: _Optional[_Union[CheckpointConfig, _Mapping]] = ..., retry_strategy: _Optional[_Union[RetryStrategy, _Mapping]] = ..., metric_definitions: _Optional[_Iterable[_Union[MetricDefinition, _Mapping]]] = ...) -> None: ...
 
 class DescribeTrainingJobResponse(_message.Message):
     __slots__ = ("description",)

@@ -51,7 +51,7 @@ class Row:
         """Whether the bar is kept."""
         if self.bar is None:
             return None
-        return self.ours >= self.bar if self.sense == ">=" else self.ours <= self.bar
+        return bool(self.ours >= self.bar if self.sense == ">=" else self.ours <= self.bar)
 
 
 def median_seconds(work: Callable[[], Any], *, repeats: int = 3) -> tuple[float, Any]:

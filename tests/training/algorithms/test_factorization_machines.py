@@ -18,8 +18,8 @@ torch = pytest.importorskip("torch")
 scipy_sparse = pytest.importorskip("scipy.sparse")
 
 from training.algorithms.tabular.factorization.module import FactorizationMachine  # noqa: E402
-from training.row_adam import RowAdam  # noqa: E402
-from training.source import SparseRows  # noqa: E402
+from training.engine.row_adam import RowAdam  # noqa: E402
+from training.engine.source import SparseRows  # noqa: E402
 
 Machines: Any = find_algorithm("factorization-machines")
 VALUES = {"feature_dim": 9, "num_factors": 3, "predictor_type": "regressor"}

@@ -247,4 +247,4 @@ def test_a_job_in_folds_keeps_its_predictions(
     assert reply.column_names == ["probability"]
     (packed,) = home.rglob("output.tar.gz")
     with tarfile.open(packed) as archive:
-        assert archive.getnames() == ["predictions.csv"]
+        assert "predictions.csv" in archive.getnames()

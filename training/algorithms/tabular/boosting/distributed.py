@@ -28,9 +28,9 @@ from training.algorithms.tabular.boosting.matrix import in_queries, library
 from training.algorithms.tabular.boosting.model import XGBoostModel
 from training.data import Dataset
 from training.device import Device
-from training.environment import thread_variables
 from training.errors import FitFailed, InvalidData, InvalidJob, TrainingError
-from training.events import EventSink, read_event
+from training.jobs.environment import thread_variables
+from training.jobs.events import EventSink, read_event
 from training.run import MemorySink, Run, Sink, available_cores
 
 __all__ = ["fit_in_processes", "shares"]

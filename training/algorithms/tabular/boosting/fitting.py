@@ -75,7 +75,7 @@ def boost(
 
     Raises:
         FitFailed: the checkpoints are of another fit.
-        InvalidJob, InvalidHyperparameter: the model to start from does not fit.
+        InvalidData, InvalidJob, InvalidHyperparameter: the model to start from does not fit.
     """
     xgboost = library()
     params = parameters(algorithm, run)
@@ -209,7 +209,8 @@ def check_inputs(algorithm: XGBoost, train: Dataset) -> None:
 
 def _given(algorithm: XGBoost, train: Dataset, run: Run) -> XGBoostModel | None:
     """Return the model to go on from, if it is one that this fit can go on from."""
-    if run.start is None:
+    model = algorithm.begun(run, train)
+    if model is None:
         if algorithm.is_update:
             raise InvalidJob(
                 "xgboost: process_type=update changes the trees of a model: give one as the "
@@ -217,16 +218,8 @@ def _given(algorithm: XGBoost, train: Dataset, run: Run) -> XGBoostModel | None:
                 field="InputDataConfig",
             )
         return None
-    model = run.start
-    if not isinstance(model, XGBoostModel):
-        raise _unfit(f"it is a {type(model).__name__}, and xgboost goes on from its own models")
     if len(model.boosters) > 1:
         raise _unfit(f"it holds the {len(model.boosters)} boosters of folds, and one is needed")
-    if model.inputs != train.inputs:
-        raise _unfit(
-            f"it takes {', '.join(model.inputs.names)}, and the data has other columns or other "
-            f"words in them: {', '.join(train.inputs.names)}"
-        )
     objective = "reg:squarederror" if algorithm.task == "reg:linear" else algorithm.task
     for what, has, wants in (
         ("objective", model.objective, objective),

@@ -66,6 +66,7 @@ class XGBoost(Algorithm):
     model: ClassVar = XGBoostModel
     files: ClassVar = (FILE, "inputs.json")
     libraries: ClassVar[Mapping[str, str]] = {"xgboost": "xgboost"}
+    continues: ClassVar = True
     answers: ClassVar = ("application/jsonlines", "text/csv")
     channels: ClassVar = (
         ChannelDeclaration(
@@ -353,6 +354,16 @@ class XGBoost(Algorithm):
         assert isinstance(model, XGBoostModel)
         check_labels(data, self.task, self.num_class)
         return evaluated(self, model, in_queries(data) if self.is_ranking else data)
+
+    def begun(self, run: Run, train: Dataset) -> XGBoostModel | None:
+        """Return the model that a run goes on from; None where it starts anew.
+
+        Raises:
+            InvalidData: it is another algorithm's, or takes other inputs.
+        """
+        found = self._gone_on_from(run, train)
+        assert found is None or isinstance(found, XGBoostModel)
+        return found
 
     def refuse(self, message: str, *names: str) -> InvalidHyperparameter:
         """Return the error of hyperparameters that do not suit the data."""

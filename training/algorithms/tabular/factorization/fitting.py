@@ -12,11 +12,11 @@ from torch.nn import functional
 from training.algorithms.tabular.factorization.model import FactorizationModel
 from training.algorithms.tabular.factorization.module import FactorizationMachine
 from training.data import Dataset
+from training.engine.row_adam import RowAdam
+from training.engine.source import SparseRows
+from training.engine.trainer import EarlyStopping, Moment, Plan, Trainer
 from training.errors import InvalidData
-from training.row_adam import RowAdam
 from training.run import Run
-from training.source import SparseRows
-from training.trainer import EarlyStopping, Moment, Plan, Trainer
 
 if TYPE_CHECKING:
     from training.algorithms.tabular.factorization.learner import FactorizationMachines

@@ -101,6 +101,7 @@ class FactorizationMachines(Algorithm):
     """
 
     name: ClassVar = "factorization-machines"
+    continues: ClassVar = True
     model: ClassVar = FactorizationModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}

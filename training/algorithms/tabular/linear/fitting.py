@@ -16,11 +16,11 @@ from training.algorithms.tabular.linear.module import LinearModels
 from training.algorithms.tabular.linear.optimizer import PerModel
 from training.algorithms.tabular.linear.scaling import Scaling
 from training.data import Dataset
+from training.engine.source import Arrays, Source, SparseRows, as_tensor
+from training.engine.trainer import Moment, Plan, Trainer, deterministic
 from training.errors import FitFailed, InvalidData, TrainingStopped
 from training.metrics import quality_line
 from training.run import Run
-from training.source import Arrays, Source, SparseRows, as_tensor
-from training.trainer import Moment, Plan, Trainer, deterministic
 
 if TYPE_CHECKING:
     from training.algorithms.tabular.linear.learner import LinearLearner

@@ -86,6 +86,7 @@ class LinearLearner(Algorithm):
     """
 
     name: ClassVar = "linear-learner"
+    continues: ClassVar = True
     model: ClassVar = LinearModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}

@@ -1,0 +1,1 @@
+"""Lineage over gRPC: service, client, and what both turn values into."""

@@ -1,0 +1,1 @@
+"""Algorithms that learn without labels: clusters, components, anomalies, topics."""

@@ -1,0 +1,141 @@
+"""The passes of a PCA fit over its rows: blocks, checkpoints, a model that counts as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, final
+
+import numpy as np
+import numpy.typing as npt
+
+from training.algorithms.distance import is_csr
+from training.algorithms.snapshot import Snapshots
+from training.algorithms.unsupervised.pca_model import PCAModel
+from training.algorithms.unsupervised.pca_sums import Image, Sketch
+from training.data import Dataset
+from training.errors import TrainingStopped
+from training.matrix import scipy_sparse
+from training.run import Run
+
+__all__ = ["Work"]
+
+_SHIFT_ROWS: Final = 1024
+
+Block = tuple[Any, npt.NDArray[np.float64], int]
+
+
+@final
+class Work:
+    """The rows of a fit, read in blocks as often as asked, with checkpoints between.
+
+    Args:
+        train: the rows.
+        run: the fit's run.
+        start: a model whose rows count as well.
+        size: rows of a block.
+        passes: how often all rows are read.
+        centred: whether the mean will be taken off.
+        identity: what a checkpoint must have been made with.
+
+    Attributes:
+        height: how many rows there are, with those that stand for the model.
+        shift: what dense rows are moved by.
+        steps: the blocks of all passes.
+        first_pass: the pass that a checkpoint is in, else 0.
+    """
+
+    def __init__(
+        self,
+        train: Dataset,
+        run: Run,
+        *,
+        start: PCAModel | None,
+        size: int,
+        passes: int,
+        centred: bool,
+        identity: Mapping[str, Any],
+    ) -> None:
+        self.run = run
+        self._rows = train.csr() if train.inputs.is_sparse else train.matrix()
+        self._size = size
+        self._known = None if start is None else _as_rows(start)
+        self._batches = -(-len(train) // size)
+        self.steps = passes * self._batches
+        self.height = len(train) + (0 if start is None else len(start.s) + 1)
+        self.shift = np.zeros(train.width)
+        if centred and not is_csr(self._rows):
+            self.shift = self._rows[:_SHIFT_ROWS].mean(axis=0, dtype=np.float64)
+        self._snapshots = Snapshots(run, {**identity, "rows": len(train), "width": train.width})
+        self._kept = self._snapshots.load()
+        self.first_pass = 0 if self._kept is None else int(self._kept["pass"])
+
+    def blocks(self, done: int) -> Iterator[Block]:
+        """Give rows, their weights and the first one's number, after `done` mini-batches."""
+        for start in range(done * self._size, self._rows.shape[0], self._size):
+            part = self._rows[start : start + self._size]
+            yield part, np.ones(part.shape[0]), start
+        if self._known is not None and done <= self._batches:
+            yield (*self._known, self._rows.shape[0])
+
+    def restored(self) -> Image | Sketch | None:
+        """Return the sums of the checkpoint to go on from; None where there is none."""
+        if self._kept is None:
+            return None
+        device = self.run.device
+        if "sketched" in self._kept:
+            return Sketch.of(self._kept, self.shift, self.run.seed, device=device)
+        return Image.of(self._kept, self.shift, device=device)
+
+    def add(self, number: int, sums: Image | Sketch) -> None:
+        """Add all rows to the sums of a pass, from where its checkpoint ends.
+
+        Raises:
+            TrainingStopped: the run asked to stop.
+        """
+        done = 0
+        if self._kept is not None and number == self.first_pass:
+            done = int(self._kept["done"])
+            self.run.sink.log(f"going on from a checkpoint, after mini-batch {done}")
+        for part, weights, first in self.blocks(done):
+            if self.run.should_stop():
+                self._save(number, done, sums)
+                raise TrainingStopped(
+                    f"stopped after mini-batch {number * self._batches + done} of {self.steps}"
+                )
+            sums.add(part, weights, first)
+            done += 1
+            if self._snapshots.is_due:
+                self._save(number, done, sums)
+            at = number * self._batches + min(done, self._batches)
+            self.run.sink.progress(at, self.steps)
+
+    def check(self) -> None:
+        """Stop when the run asks to.
+
+        Raises:
+            TrainingStopped: it does.
+        """
+        if self.run.should_stop():
+            raise TrainingStopped("stopped while the rows were read")
+
+    def stacked(self, parts: list[Any]) -> Any:
+        """Put blocks of rows together again: an array, or a CSR matrix where rows are sparse."""
+        if not is_csr(self._rows):
+            return np.concatenate(parts)
+        library = scipy_sparse()
+        return library.vstack([library.csr_matrix(part) for part in parts], format="csr")
+
+    def _save(self, number: int, done: int, sums: Image | Sketch) -> None:
+        place = {"pass": np.array(number), "done": np.array(done)}
+        self._snapshots.save({**sums.arrays(), **place})
+
+
+def _as_rows(model: PCAModel) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return rows and weights that count as the rows a model was fitted on (Ross et al. 2008).
+
+    What the model's axes do not capture is lost.
+    """
+    weights = np.zeros(len(model.s) + 1)
+    weights[-1] = np.sqrt(model.count)
+    rows = np.concatenate([(model.v * model.s).T, weights[-1] * model.mean[None]])
+    return rows, weights

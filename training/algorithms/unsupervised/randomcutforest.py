@@ -1,0 +1,233 @@
+"""Random Cut Forest: a score of how unusual a row is, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, final
+
+import numpy as np
+import numpy.typing as npt
+
+from training import metrics
+from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
+from training.algorithms.unsupervised.randomcutforest_model import (
+    FILES,
+    SIGMAS,
+    RandomCutForestModel,
+)
+from training.algorithms.unsupervised.randomcutforest_samples import Samples
+from training.algorithms.unsupervised.randomcutforest_trees import grow, joined
+from training.data import Dataset, Labels
+from training.errors import InvalidData, InvalidJob, TrainingStopped
+from training.hyperparameter import comma_list, integer
+from training.run import Run
+
+__all__ = ["RandomCutForest", "RandomCutForestModel"]
+
+_CONTENT_TYPES: Final = (
+    *("application/x-recordio-protobuf", "text/csv", "application/x-parquet"),
+    "application/vnd.apache.arrow.file",
+)
+_METRICS: Final = ("f1", "precision", "recall", "accuracy", "auc", "ap", "f1_quantile")
+# Scores of more training rows would hardly move their mean and deviation.
+_SCORED_ROWS: Final = 2000
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RandomCutForest(Algorithm):
+    """Score rows by how early random cuts part them from the others (Guha et al. 2016).
+
+    Each tree cuts a sample of the rows at random until each is alone; a row that lies apart is
+    alone after few cuts. Training takes no labels and does not look at one; a `test` channel with
+    labels, 1 for an anomaly, is measured.
+    """
+
+    name: ClassVar[str] = "randomcutforest"
+    continues: ClassVar = True
+    model: ClassVar[type[RandomCutForestModel]] = RandomCutForestModel
+    channels: ClassVar[tuple[ChannelDeclaration, ...]] = (
+        ChannelDeclaration(
+            name="train",
+            about="rows to sample from, without labels",
+            required=True,
+            content_types=_CONTENT_TYPES,
+            distributions=("ShardedByS3Key",),
+        ),
+        ChannelDeclaration(
+            name="test",
+            about="rows with a label, 1 for an anomaly, to measure on",
+            content_types=_CONTENT_TYPES,
+        ),
+    )
+    metrics: ClassVar[tuple[MetricDeclaration, ...]] = tuple(
+        MetricDeclaration(
+            name=f"test:{name}",
+            maximize=True,
+            pattern=rf"#quality_metric: host=\S+, test {name} <score>=(\S+)",
+        )
+        for name in _METRICS
+    )
+    answers: ClassVar[tuple[str, ...]] = (
+        *("text/csv", "application/json", "application/jsonlines"),
+        "application/x-recordio-protobuf",
+    )
+    files: ClassVar[tuple[str, ...]] = (*FILES, "inputs.json")
+    labels: ClassVar[Labels] = "optional"
+    reply: ClassVar[str] = "scores"
+
+    feature_dim: int = integer(
+        low=1, high=10_000, required=True, about="dimensions of a row, as its matrix has columns"
+    )
+    num_trees: int = integer(100, low=50, high=1000, tunable=(50, 1000), about="trees")
+    num_samples_per_tree: int = integer(
+        256,
+        low=1,
+        high=2048,
+        tunable=(1, 2048),
+        about="rows under each tree; about 1 ÷ the share of anomalies",
+    )
+    eval_metrics: tuple[str, ...] = comma_list(
+        "accuracy",
+        "precision_recall_fscore",
+        default=("accuracy", "precision_recall_fscore"),
+        about="what is measured of the test channel by the three-sigma rule",
+    )
+
+    def fit(
+        self, train: Dataset, run: Run, *, validation: Dataset | None = None
+    ) -> RandomCutForestModel:
+        """Sample the rows and grow a tree over each sample.
+
+        A model to start from goes on: the rows join those it has seen.
+
+        Raises:
+            InvalidData: `feature_dim` is not the number of columns, or a value is missing.
+            InvalidJob: there is a validation channel, or the model to start from does not fit.
+            TrainingStopped: the run asked to stop.
+        """
+        self.check_channels(["train"] if validation is None else ["train", "validation"])
+        if train.width != self.feature_dim:
+            raise InvalidData(
+                f"{train.channel}: feature_dim is {self.feature_dim} and the data has "
+                f"{train.width} columns ({', '.join(train.inputs.names[:10])}); set "
+                f"feature_dim={train.width} or choose the columns with features=",
+                channel=train.channel,
+            )
+        between = self._asking(run)
+        if run.start is not None:
+            model = self._to_go_on_from(run.start, train).update(train.features, between=between)
+        else:
+            model = self._grown(train, run, between)
+        model = self._measured(model, train, run)
+        run.sink.progress(self.num_trees, self.num_trees)
+        return model
+
+    def evaluate(self, model: RandomCutForestModel, data: Dataset) -> Mapping[str, float]:  # type: ignore[override]
+        """Measure scores against labels, 1 for an anomaly and 0 for an ordinary row.
+
+        A row is called an anomaly where its score is over the mean of this channel's scores by
+        more than three standard deviations. That rule breaks down above some two percent of
+        anomalies, however good the ranking; so `auc` and `ap` measure the ranking alone, and
+        `f1_quantile` calls as many rows anomalies as have the label.
+        """
+        target = data.labels()
+        wrong = ~np.isin(target, (0, 1))
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise InvalidData(
+                f"{data.channel}: label column {data.label!r}: expected 1 for an anomaly and 0, "
+                f"got {target[row]:g} in row {row + 1}",
+                channel=data.channel,
+                column=data.label,
+            )
+        score = model.scores(data.features)
+        called = (score > score.mean() + SIGMAS * score.std()).astype(np.float64)
+        found: dict[str, float] = {}
+        if "precision_recall_fscore" in self.eval_metrics:
+            found["f1"] = metrics.f1_binary(target, called)
+            found["precision"] = metrics.precision(target, called)
+            found["recall"] = metrics.recall(target, called)
+        if "accuracy" in self.eval_metrics:
+            found["accuracy"] = metrics.accuracy(target, called)
+        if 0 < target.sum() < len(target):
+            # Without rows of both kinds there is no ranking to measure.
+            found["auc"] = metrics.auc(target, score)
+            found["ap"] = metrics.average_precision(target, score)
+            found["f1_quantile"] = metrics.f1_binary(target, _highest(score, int(target.sum())))
+        return found
+
+    def _asking(self, run: Run) -> Callable[[int], None]:
+        def between(done: int) -> None:
+            run.sink.progress(done, self.num_trees)
+            if run.should_stop():
+                raise TrainingStopped(f"stopped after {done} of {self.num_trees} trees")
+
+        return between
+
+    def _grown(
+        self, train: Dataset, run: Run, between: Callable[[int], None]
+    ) -> RandomCutForestModel:
+        random = np.random.default_rng([run.seed, len(train)])
+        drawn = Samples.draw(self.num_trees, self.num_samples_per_tree, len(train), random)
+        rows, samples = drawn.used()
+        # Of all rows only those are made a matrix that some tree has.
+        sampled = train if len(rows) == len(train) else train.take(rows)
+        matrix = sampled.matrix(np.float64)
+        middle = len(matrix) // 2
+        center = np.partition(matrix, middle, axis=0)[middle].copy()
+        blocks = RandomCutForestModel.points_of(sampled.features, train.inputs, center)
+        points = np.concatenate(list(blocks))
+        nodes = grow(points, samples.rows, random, between=between)
+        return RandomCutForestModel(
+            columns=train.inputs,
+            center=center,
+            samples=samples,
+            trees=joined(points, nodes),
+            seen=len(train),
+            seed=run.seed,
+        )
+
+    def _to_go_on_from(self, start: object, train: Dataset) -> RandomCutForestModel:
+        if not isinstance(start, RandomCutForestModel):
+            raise InvalidJob(
+                f"randomcutforest: the model to start from is {type(start).__name__}, expected "
+                "one of randomcutforest",
+                field="InputDataConfig",
+            )
+        if start.columns != train.inputs:
+            raise InvalidJob(
+                "randomcutforest: the model to start from takes other columns "
+                f"({', '.join(start.columns.names[:10])}) than the data has "
+                f"({', '.join(train.inputs.names[:10])})",
+                field="InputDataConfig",
+            )
+        trees, size = start.samples.rows.shape
+        if (trees, size) != (self.num_trees, self.num_samples_per_tree):
+            raise InvalidJob(
+                f"randomcutforest: the model to start from has {trees} trees of {size} samples, "
+                f"and the job asks for {self.num_trees} of {self.num_samples_per_tree}",
+                field="HyperParameters",
+            )
+        return start
+
+    def _measured(
+        self, model: RandomCutForestModel, train: Dataset, run: Run
+    ) -> RandomCutForestModel:
+        """Score training rows, spread over all, for the threshold that the model keeps."""
+        count = min(len(train), _SCORED_ROWS)
+        rows = np.arange(count) * len(train) // count
+        scores = model.scores(train.take(rows).features)
+        model = replace(model, mean=float(scores.mean()), deviation=float(scores.std()))
+        for name, value in (("mean_score", model.mean), ("deviation", model.deviation)):
+            run.sink.metric(f"train:{name}", value)
+            run.sink.log(metrics.quality_line(f"train:{name}", value))
+        run.sink.property("threshold", model.threshold)
+        return model
+
+
+def _highest(score: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Mark the rows with the `count` highest scores, and those that tie with the last of them."""
+    marked: npt.NDArray[np.bool_] = score >= np.sort(score)[len(score) - count]
+    return marked.astype(np.float64)

@@ -1,0 +1,245 @@
+"""One attempt at a job: a process on each host, from its start to its end."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from training.jobs.budget import Share
+from training.jobs.checkpointing import CheckpointCopy
+from training.jobs.environment import (
+    SECRETS,
+    gpu_variables,
+    sagemaker_variables,
+    thread_variables,
+    world_variables,
+)
+from training.jobs.failure import explain, oom_kills
+from training.jobs.host import HostProcess
+from training.jobs.logscan import LogScanner
+from training.jobs.piping import Pipe
+from training.jobs.standing import Order, Standing
+
+__all__ = ["Attempt", "Ended"]
+
+_LOOK_S: Final = 0.1
+_GO: Final = "go"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How an attempt ended.
+
+    Attributes:
+        completed: every process ended well.
+        sealed: a process said that its model is whole.
+        interrupted: a process was killed, or asked to stop, from outside.
+        refused: it would fail again in the same way: its data or hyperparameters were refused.
+        reason: why it did not complete; "" when it did.
+    """
+
+    completed: bool
+    sealed: bool = False
+    interrupted: bool = False
+    refused: bool = False
+    reason: str = ""
+
+
+@final
+class Attempt:
+    """Runs the processes of a job once.
+
+    Args:
+        order: the job.
+        standing: told what they report.
+        share: what they may use.
+        crowded: whether more threads run than the machine has cores.
+        checkpoints: copied out while they run; None: they stay in the job's folder.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        standing: Standing,
+        share: Share,
+        *,
+        crowded: bool,
+        checkpoints: CheckpointCopy | None,
+    ) -> None:
+        self._order = order
+        self._standing = standing
+        self._share = share
+        self._crowded = crowded
+        self._checkpoints = checkpoints
+        self._folder = order.folder
+        self._processes: list[HostProcess] = []
+        self._scanners: list[LogScanner] = []
+        self._pipes: list[Pipe] = []
+        self._sealed = self._refused = self._left = False
+        self._first = ""
+        self._killed = oom_kills()
+
+    def run(self, bring: Callable[[], None], open_pipes: Callable[[], list[Pipe]]) -> Ended:
+        """Start the processes, bring the data while they load their libraries, wait for the end.
+
+        Args:
+            bring: puts the data into the folder, when it is not there yet.
+            open_pipes: begins to feed the channels in Pipe mode.
+
+        Raises:
+            TrainingError: the data cannot be brought; no process is left behind.
+        """
+        statuses: dict[str, int] = {}
+        try:
+            self._start()
+            bring()
+            if not self._standing.should_stop():
+                self._pipes = open_pipes()
+                self._standing.begin()
+                for process in self._processes:
+                    process.tell(_GO)
+                self._pump()
+        finally:
+            for process in self._processes:
+                statuses[process.name] = process.end()
+            for pipe in self._pipes:
+                pipe.close()
+            self._scan(final=True)
+            self._standing.flush()
+        if self._checkpoints is not None:
+            self._checkpoints.sync(final=True)
+        return self._ended(statuses)
+
+    def _start(self) -> None:
+        order, program = self._order, self._order.program
+        hosts = program.hosts
+        threads = order.threads
+        if len(hosts) == 1:
+            # One process has what all the hosts would have had.
+            threads *= order.job.resource_config.instance_count
+        gpus = len(self._share.gpus) // len(hosts)
+        world = world_variables(hosts, _free_port) if len(hosts) > 1 else {}
+        for place, host in enumerate(hosts):
+            folder = self._folder.host(host)
+            own = self._share.gpus[place * gpus : (place + 1) * gpus]
+            variables = (
+                {name: value for name, value in os.environ.items() if name not in SECRETS}
+                | dict(order.job.environment)
+                | sagemaker_variables(
+                    order.job, folder, cores=threads, gpus=gpus, hosts=hosts, current=host
+                )
+                | thread_variables(threads, crowded=self._crowded)
+                | gpu_variables(order.job.resource_config.device, own, os.environ)
+                | world.get(host, {})
+                # The process imports what this one would, third parties' algorithms included.
+                | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+            )
+            process = HostProcess(host, folder, program.module, variables)
+            self._processes.append(process)
+            process.tell(program.order(order.job, threads=threads, gpus=gpus))
+            self._scanners.append(LogScanner(folder.log, order.job.metric_definitions))
+
+    def _pump(self) -> None:
+        """Read what the processes report until all have ended; stop them when that is wanted."""
+        with selectors.DefaultSelector() as selector:
+            for process in self._processes:
+                selector.register(process, selectors.EVENT_READ, process)
+            running = list(self._processes)
+            while running:
+                if selector.get_map():
+                    ready = [key.data for key, _ in selector.select(_LOOK_S)]
+                else:
+                    ready = []
+                    # An algorithm's process is about to end; a script's has never more to say.
+                    time.sleep(_LOOK_S / (10 if self._order.program.reports else 2))
+                for process in ready:
+                    self._take(process)
+                    if not process.is_open:
+                        selector.unregister(process)
+                for process in list(running):
+                    # A child of its own may hold the pipe open; the process itself is over.
+                    if process.status is not None:
+                        self._take(process)
+                        running.remove(process)
+                        if process.status != 0:
+                            self._first = self._first or process.name
+                self._steer(running)
+
+    def _take(self, process: HostProcess) -> None:
+        for kind, values in process.events():
+            match kind:
+                case "sealed":
+                    self._sealed = True
+                case "refused":
+                    self._refused = True
+                case "stopped":
+                    self._left = True
+                case _:
+                    self._standing.report(kind, values, host=process.name)
+
+    def _steer(self, running: Sequence[HostProcess]) -> None:
+        """Look after everything that is due while they run."""
+        self._scan()
+        self._standing.flush()
+        if self._checkpoints is not None:
+            self._checkpoints.sync()
+        if self._standing.is_overdue or any(pipe.error for pipe in self._pipes):
+            self._end(running, HostProcess.kill)
+        elif not self._standing.is_ending and self._standing.should_stop():
+            self._end(running, HostProcess.terminate)
+        elif self._first and not self._standing.is_ending:
+            # One host has failed, so the others would wait for it for ever.
+            self._end(running, HostProcess.kill)
+
+    def _end(self, running: Sequence[HostProcess], how: Callable[[HostProcess], None]) -> None:
+        for process in running:
+            how(process)
+
+    def _scan(self, *, final: bool = False) -> None:
+        for process, scanner in zip(self._processes, self._scanners, strict=True):
+            for metric in scanner.scan(final=final):
+                self._standing.found(metric, host=process.name)
+
+    def _ended(self, statuses: Mapping[str, int]) -> Ended:
+        reports = self._order.program.reports
+        if all(status == 0 for status in statuses.values()) and (self._sealed or not reports):
+            return Ended(completed=True, sealed=self._sealed)
+        host = self._failed(statuses)
+        folder, status = self._folder.host(host), statuses[host]
+        broken = [pipe.error for pipe in self._pipes if pipe.error]
+        reason = (
+            broken[0]
+            if broken
+            else explain(
+                status,
+                folder.last_lines(),
+                folder=self._folder.root,
+                out_of_memory=oom_kills() > self._killed,
+                said=folder.failure(),
+            )
+        )
+        return Ended(
+            completed=False,
+            sealed=self._sealed and status == 0,
+            interrupted=status < 0 or self._left,
+            refused=self._refused or bool(broken),
+            reason=reason if len(statuses) == 1 else f"{host}: {reason}",
+        )
+
+    def _failed(self, statuses: Mapping[str, int]) -> str:
+        """The host whose end explains the others': one that says why, else the first to fail."""
+        told = [name for name in statuses if self._folder.host(name).failure()]
+        return next(iter([*told, *([self._first] if self._first else []), *statuses]))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,176 @@
+"""A job's own process: `python -m training.jobs.main FOLDER EVENTS`.
+
+The runner writes two lines to standard input: the job, and `go` once its data is in place. While
+the data is being brought, this process imports the algorithm's library. Then standard input stays
+open: when it ends, the runner is gone, and so is this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from training.algorithm import Algorithm, Model
+from training.algorithms import find_algorithm
+from training.artifact import open_model, seal
+from training.data import Dataset, read_dataset
+from training.device import resolve_device
+from training.errors import TrainingError, TrainingStopped
+from training.formats import files_of
+from training.jobs.environment import algorithm_hyperparameters
+from training.jobs.events import EventSink
+from training.jobs.folder import JobFolder
+from training.jobs.job import Channel, TrainingJob
+from training.metrics import quality_line
+from training.report import Report, write_report
+from training.run import Run
+
+__all__ = ["main"]
+
+_ORPHANED = 70
+_GO = "go"
+_REPORT_ROWS = 100_000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Fit one job's model and save it; return the exit status."""
+    folder = JobFolder(Path(arguments[0]))
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(int(arguments[1]), "w", encoding="utf-8") as stream:
+        sink = EventSink(stream)
+        try:
+            order = json.loads(sys.stdin.readline())
+            _fit(order, folder, sink, stopping)
+        except TrainingStopped as stop:
+            sink.log(str(stop))
+            sink.send("stopped", str(stop))
+        except TrainingError as error:
+            # It would be refused again, so there is no use in another attempt.
+            sink.send("refused")
+            _fail(folder, error)
+            return 1
+        except Exception as error:  # noqa: BLE001 - the process's outermost loop
+            traceback.print_exc()
+            _fail(folder, error)
+            return 1
+    return 0
+
+
+def _fit(
+    order: dict[str, Any], folder: JobFolder, sink: EventSink, stopping: threading.Event
+) -> None:
+    job = TrainingJob.from_json(order["job"])
+    threads = int(order["threads"])
+    pa.set_cpu_count(threads)
+    algorithm = find_algorithm(job.algorithm_name).of(
+        algorithm_hyperparameters(job.hyper_parameters)
+    )
+    device = resolve_device(job.resource_config.device)
+    algorithm.prepare()
+    sink.send("ready", str(device))
+    if sys.stdin.readline().strip() != _GO:
+        return
+    threading.Thread(target=_watch_runner, daemon=True).start()
+    channels = {channel.channel_name: channel for channel in job.input_data_config}
+    train = _read(folder, channels["train"], algorithm)
+    validation, test = (
+        _read(folder, channels[name], algorithm, like=train) if name in channels else None
+        for name in ("validation", "test")
+    )
+    run = Run(
+        device=device,
+        threads=threads,
+        sink=sink,
+        checkpoints=folder.checkpoints,
+        should_stop=stopping.is_set,
+        start=open_model(folder.channel("model")) if "model" in channels else None,
+        output=folder.output / "data",
+        auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
+    )
+    model = algorithm.fit(train, run, validation=validation)
+    if test is not None:
+        for name, value in algorithm.evaluate(model, test).items():
+            sink.metric(f"test:{name}", value)
+            sink.log(quality_line(f"test:{name}", value))
+    _report(folder, job, algorithm, sink, model, test or validation)
+    model.save(folder.model)
+    sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
+
+
+def _report(
+    folder: JobFolder,
+    job: TrainingJob,
+    algorithm: Algorithm,
+    sink: EventSink,
+    model: Model,
+    asked: Dataset | None,
+) -> None:
+    """Write what was measured as a page into the job's output data."""
+    shown = None if asked is None or asked.target is None else asked.head(_REPORT_ROWS)
+    report = Report(
+        job=job.training_job_name,
+        algorithm=algorithm.name,
+        hyperparameters=algorithm.values(),
+        rows=sink.rows,
+        importance=sink.properties.get("feature_importance", {}),
+        channel="" if shown is None else shown.channel,
+        target=None if shown is None else shown.target,
+        answers=None if shown is None else model.predict(shown.features),
+    )
+    write_report(report, folder.output / "data" / "report.html")
+
+
+def _auxiliary(folder: JobFolder) -> dict[str, Path]:
+    files = files_of(folder.channel("auxiliary"), channel="auxiliary")
+    return {file.name: file for file in files}
+
+
+def _read(
+    folder: JobFolder, channel: Channel, algorithm: Algorithm, *, like: Dataset | None = None
+) -> Dataset:
+    return read_dataset(
+        folder.channel(channel.channel_name),
+        channel=channel.channel_name,
+        content_type=channel.content_type,
+        label=channel.label or (like.label or None if like else None),
+        features=channel.features,
+        inputs=like.inputs if like else None,
+        labels=algorithm.labels,
+        text=algorithm.text,
+        reading=algorithm.reading(),
+    )
+
+
+def _watch_runner() -> None:
+    # Not sys.stdin.read(): a thread inside it would keep the interpreter from ending in peace.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    # Nobody would collect a model or hear of an error: leave at once, from any library's depth.
+    os._exit(_ORPHANED)
+
+
+def _fail(folder: JobFolder, error: Exception) -> None:
+    text = f"{type(error).__name__}: {error}"
+    print(text, file=sys.stderr, flush=True)
+    failure = folder.output / "failure"
+    if not failure.exists():
+        failure.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is written; taking the libraries down would cost a small job a third of a second.
+    os._exit(status)

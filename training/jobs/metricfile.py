@@ -1,0 +1,124 @@
+"""Every metric of a job, as an Arrow stream in its folder.
+
+The stream is written while the job runs and may be read at any time: rows that are not whole yet,
+or were cut off by a crash, are left out.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, final
+
+import pyarrow as pa
+
+__all__ = ["METRIC_SCHEMA", "MetricWriter", "read_metrics"]
+
+METRIC_SCHEMA: Final = pa.schema(
+    {
+        "job": pa.string(),
+        "host": pa.string(),
+        "step": pa.int64(),
+        "epoch": pa.int64(),
+        "name": pa.string(),
+        "value": pa.float64(),
+        "time": pa.timestamp("us", "UTC"),
+    }
+)
+_FLUSH_S: Final = 0.5
+_FLUSH_ROWS: Final = 4096
+
+
+@final
+class MetricWriter:
+    """Appends a job's metrics; what is added can be read half a second later.
+
+    Args:
+        path: of the stream; one that is there is replaced.
+        job: the job's name.
+        every_s: how often to write, in seconds.
+    """
+
+    def __init__(self, path: Path, job: str, *, every_s: float = _FLUSH_S) -> None:
+        self._job = job
+        self._every_s = every_s
+        self._file = path.open("wb")
+        self._stream = pa.ipc.new_stream(self._file, METRIC_SCHEMA)
+        self._rows: list[dict[str, Any]] = []
+        self._flushed = time.monotonic()
+
+    def add(
+        self,
+        name: str,
+        value: float,
+        *,
+        host: str,
+        micros: int,
+        step: int | None = None,
+        epoch: int | None = None,
+    ) -> None:
+        """Add one value.
+
+        Args:
+            name: of the metric.
+            value: of it.
+            host: that reported it.
+            micros: when, in microseconds since 1970.
+            step: of the fit, where known.
+            epoch: of the fit, where known.
+        """
+        self._rows.append(
+            {
+                "job": self._job,
+                "host": host,
+                "step": step,
+                "epoch": epoch,
+                "name": name,
+                "value": value,
+                "time": micros,
+            }
+        )
+        if len(self._rows) >= _FLUSH_ROWS:
+            self.flush()
+
+    def flush(self, *, due: bool = False) -> None:
+        """Write what was added; with `due` only when that was not done for a while."""
+        now = time.monotonic()
+        if not self._rows or (due and now < self._flushed + self._every_s):
+            return
+        self._stream.write_batch(pa.RecordBatch.from_pylist(self._rows, METRIC_SCHEMA))
+        self._file.flush()
+        self._rows.clear()
+        self._flushed = now
+
+    def close(self) -> None:
+        """Write the rest and end the stream."""
+        self.flush()
+        self._stream.close()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_metrics(path: Path) -> pa.Table:
+    """Return what a stream has so far, in the order of writing; no rows when there is none."""
+    batches = []
+    if path.is_file():
+        with path.open("rb") as file:
+            try:
+                stream = pa.ipc.open_stream(file)
+                while True:
+                    batches.append(stream.read_next_batch())
+            except (StopIteration, pa.ArrowInvalid, OSError):
+                pass  # The end, or a batch that is not whole yet.
+    return pa.Table.from_batches(batches, METRIC_SCHEMA)

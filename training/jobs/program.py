@@ -1,0 +1,183 @@
+"""What the processes of a job run: an algorithm of ours, or the user's own program."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+import lineage
+from training import provenance
+from training.algorithm import Algorithm
+from training.algorithms import find_algorithm
+from training.artifact import seal_files
+from training.errors import InvalidData, LibraryMissing
+from training.jobs.environment import algorithm_hyperparameters, arguments
+from training.jobs.folder import HOST, JobFolder, host_names
+from training.jobs.job import TrainingJob
+from training.jobs.script import SCRIPT, Script
+
+__all__ = ["AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
+
+
+class Program(ABC):
+    """What a job runs, checked before the job is entered.
+
+    Attributes:
+        module: what each of its processes starts as.
+        reports: whether the process itself says what it did, and seals its model.
+    """
+
+    module: ClassVar[str]
+    reports: ClassVar[bool]
+
+    @property
+    @abstractmethod
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that have a process, the first one first."""
+
+    @abstractmethod
+    def parameters(self) -> Mapping[str, Any]:
+        """The hyperparameters, typed."""
+
+    @abstractmethod
+    def libraries(self) -> Mapping[str, str]:
+        """The libraries that compute, by PyPI name, with their versions."""
+
+    @abstractmethod
+    def order(self, job: TrainingJob, *, threads: int, gpus: int) -> dict[str, Any]:
+        """What a process is told first, as JSON values."""
+
+    @abstractmethod
+    def prepare(self, folder: JobFolder) -> None:
+        """Put what the processes need into the job's folder, before they begin."""
+
+    @abstractmethod
+    def record(self, run: lineage.Recorder, folder: JobFolder) -> None:
+        """Name the code as an input of the job."""
+
+    @abstractmethod
+    def seal(self, folder: JobFolder, metrics: Mapping[str, float]) -> bool:
+        """Make what the job left a model artifact; False when there is no model."""
+
+
+@final
+class AlgorithmProgram(Program):
+    """An algorithm with its hyperparameters, in one process."""
+
+    module = "training.jobs.main"
+    reports = True
+
+    def __init__(self, job: TrainingJob) -> None:
+        self.algorithm: Algorithm = find_algorithm(job.algorithm_name).of(
+            algorithm_hyperparameters(job.hyper_parameters)
+        )
+        self.algorithm.check_channels([c.channel_name for c in job.input_data_config])
+        for library, package in self.algorithm.libraries.items():
+            if importlib.util.find_spec(library) is None:
+                raise LibraryMissing(
+                    f"the algorithm {self.algorithm.name} needs the library {package}: "
+                    "pip install 'featureline[training]'",
+                    library=library,
+                    extra="training",
+                )
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """One: it has the threads of all the hosts that the job asks for."""
+        return (HOST,)
+
+    def parameters(self) -> Mapping[str, Any]:
+        """The hyperparameters that were set."""
+        return self.algorithm.values()
+
+    def libraries(self) -> Mapping[str, str]:
+        """Those that the algorithm names."""
+        return provenance.versions(type(self.algorithm))
+
+    def order(self, job: TrainingJob, *, threads: int, gpus: int) -> dict[str, Any]:
+        """The job itself."""
+        return {"job": job.to_json(), "threads": threads}
+
+    def prepare(self, folder: JobFolder) -> None:
+        """Nothing: it is installed."""
+
+    def record(self, run: lineage.Recorder, folder: JobFolder) -> None:
+        """Name the algorithm, with its libraries in their versions."""
+        provenance.record_algorithm(run, type(self.algorithm))
+
+    def seal(self, folder: JobFolder, metrics: Mapping[str, float]) -> bool:
+        """Its process has done that."""
+        return True
+
+
+@final
+class ScriptProgram(Program):
+    """The user's program, a process on each host."""
+
+    module = "training.jobs.launch"
+    reports = False
+
+    def __init__(self, job: TrainingJob) -> None:
+        self.script = Script.of(job.hyper_parameters)
+        self._count = job.resource_config.instance_count
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """As many as the job asks for."""
+        return host_names(self._count)
+
+    def parameters(self) -> Mapping[str, Any]:
+        """The program's hyperparameters, decoded."""
+        return self.script.hyperparameters
+
+    def libraries(self) -> Mapping[str, str]:
+        """Not known: a program says nowhere what it imports. The environment's digest is there."""
+        return {}
+
+    def order(self, job: TrainingJob, *, threads: int, gpus: int) -> dict[str, Any]:
+        """The program and its arguments."""
+        return {
+            "program": self.script.program,
+            "arguments": arguments(self.script.hyperparameters),
+            "device": "cuda" if gpus else "cpu",
+            "pythonpath": job.environment.get("PYTHONPATH", os.environ.get("PYTHONPATH", "")),
+        }
+
+    def prepare(self, folder: JobFolder) -> None:
+        """Bring its source."""
+        try:
+            self.script.place(folder.code)
+        except OSError as error:
+            raise InvalidData(
+                f"the source {self.script.source} cannot be copied: {error}",
+                path=str(self.script.source),
+            ) from error
+
+    def record(self, run: lineage.Recorder, folder: JobFolder) -> None:
+        """Name the source by the digest of its files."""
+        provenance.record_script(run, self.script, folder.code)
+
+    def seal(self, folder: JobFolder, metrics: Mapping[str, float]) -> bool:
+        """Take whatever the program left in its model folder."""
+        if not any(file.is_file() for file in folder.model.rglob("*")):
+            return False
+        seal_files(
+            folder.model,
+            algorithm=SCRIPT,
+            hyperparameters=self.script.hyperparameters,
+            inputs=[],
+            metrics=metrics,
+        )
+        return True
+
+
+def find_program(job: TrainingJob) -> Program:
+    """Return what a job runs.
+
+    Raises:
+        AlgorithmNotFound, InvalidHyperparameter, InvalidJob, LibraryMissing: it cannot be run.
+    """
+    return ScriptProgram(job) if job.algorithm_name == SCRIPT else AlgorithmProgram(job)
