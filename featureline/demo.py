@@ -46,7 +46,7 @@ from featurestore.check import CheckReport, check_dataset
 from featurestore.embedded import EmbeddedStore
 from ingest import DeadLetters, KafkaSource, Pipeline, Report, audit
 from lineage import LineageResult
-from training.algorithms.tabular.xgboost_model import XGBoostModel
+from training.algorithms.tabular.boosting.model import XGBoostModel
 
 __all__ = ["run"]
 

@@ -101,6 +101,17 @@ class Model(ABC):
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; the loaded model predicts the same."""
 
+    def served(self, settings: Mapping[str, str]) -> Self:
+        """Return the model as it is to answer requests.
+
+        Args:
+            settings: variables `SAGEMAKER_INFERENCE_*` of the process; a model says which it knows.
+
+        Raises:
+            InvalidJob: a setting has a value that cannot be.
+        """
+        return self
+
 
 class Algorithm(ABC):
     """A way to fit: a frozen dataclass whose fields are its hyperparameters.
@@ -151,6 +162,13 @@ class Algorithm(ABC):
             InvalidData: the data does not suit; the message names the column.
             TrainingStopped: the run asked to stop and there is no model to keep.
         """
+
+    def reading(self) -> Mapping[str, Mapping[str, str]]:
+        """Return parameters of content types that its hyperparameters ask for.
+
+        Such as `{"text/csv": {"weight_size": "1"}}`; what a channel says goes before.
+        """
+        return {}
 
     def evaluate(self, model: Model, data: Dataset) -> Mapping[str, float]:
         """Measure a model on a channel that is labelled as the training data is.

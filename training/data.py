@@ -195,13 +195,18 @@ def read_dataset(
     inputs: Inputs | None = None,
     labels: Labels = "required",
     text: Kind = "category",
+    reading: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Dataset:
     """Read a channel's file or folder as a dataset; see `Dataset.of` for label and inputs.
+
+    `reading` has further parameters by content type, as `Algorithm.reading` returns them.
 
     Raises:
         InvalidData: it is not there, cannot be read, or does not fit.
     """
-    table = read_table(path, channel=channel, content_type=content_type, labels=labels)
+    table = read_table(
+        path, channel=channel, content_type=content_type, reading=reading, labels=labels
+    )
     return Dataset.of(
         table,
         label=label,
@@ -218,6 +223,7 @@ def read_table(
     *,
     channel: str,
     content_type: str | None = None,
+    reading: Mapping[str, Mapping[str, str]] | None = None,
     labels: Labels = "required",
 ) -> pa.Table:
     """Read a file, or a folder of files of one kind, as one table in the order of the file names.
@@ -233,6 +239,8 @@ def read_table(
     kind = content_type_of(files, given=content_type, channel=channel)
     if labels == "none":
         kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
+    if reading and kind.base in reading:
+        kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
     tables = [read_file(file, kind, channel=channel) for file in files]
     if len(tables) == 1:
         return tables[0]

@@ -15,9 +15,10 @@ from training.errors import ModelNotFound
 from training.home import Store, home_of
 from training.jobs.registry import TrainingJobs
 
-__all__ = ["load_model", "model_folder", "predict_file", "replies"]
+__all__ = ["inference_settings", "load_model", "model_folder", "predict_file", "replies"]
 
 _BATCH_ROWS = 65_536
+_SETTINGS = "SAGEMAKER_INFERENCE_"
 
 
 def load_model(source: str | Path, *, home: Store | str | Path | None = None) -> Model:
@@ -30,10 +31,16 @@ def load_model(source: str | Path, *, home: Store | str | Path | None = None) ->
 
     Raises:
         ModelNotFound: there is none.
+        InvalidJob: the environment has a `SAGEMAKER_INFERENCE_*` that the model cannot follow.
         ModelAltered: its files are not those its digest names.
         TrainingJobNotFound: neither a folder nor a job of this name exists.
     """
-    return open_model(model_folder(source, home=home))
+    return open_model(model_folder(source, home=home)).served(inference_settings())
+
+
+def inference_settings() -> dict[str, str]:
+    """Return the variables `SAGEMAKER_INFERENCE_*` of this process, which shape replies."""
+    return {name: text for name, text in os.environ.items() if name.startswith(_SETTINGS)}
 
 
 def model_folder(source: str | Path, *, home: Store | str | Path | None = None) -> Path:

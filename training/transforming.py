@@ -12,7 +12,7 @@ from pathlib import Path
 import lineage
 from training.artifact import Artifact
 from training.home import Store, home_of
-from training.predict import model_folder, predict_file
+from training.predict import inference_settings, model_folder, predict_file
 from training.provenance import model_entity
 
 __all__ = ["transform"]
@@ -51,7 +51,7 @@ def transform(
             and the job fails.
     """
     artifact = Artifact.read(model_folder(model, home=home))
-    loaded = artifact.load()
+    loaded = artifact.load().served(inference_settings())
     source, out = Path(source), Path(out)
     at = dt.datetime.now(dt.UTC)
     name = name or f"transform-{artifact.digest[:12]}-{at:%Y%m%dT%H%M%S.%fZ}"

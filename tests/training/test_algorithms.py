@@ -110,7 +110,7 @@ def test_an_algorithm_of_another_package_runs_like_ours(
 
 @pytest.mark.usefixtures("third_party")
 def test_another_package_does_not_replace_one_of_ours() -> None:
-    assert find_algorithm("xgboost").__module__ == "training.algorithms.tabular.xgboost"
+    assert find_algorithm("xgboost").__module__ == "training.algorithms.tabular.boosting.learner"
 
 
 @pytest.mark.usefixtures("third_party")

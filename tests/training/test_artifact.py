@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from training.algorithms.tabular.xgboost import XGBoost
+from training.algorithms.tabular.boosting.learner import XGBoost
 from training.artifact import MANIFEST, Artifact, ModelStore, open_model, seal
 from training.data import Dataset
 from training.errors import ModelAltered, ModelNotFound

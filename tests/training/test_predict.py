@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from training import predict_file, replies
-from training.algorithms.tabular.xgboost import XGBoost, XGBoostModel
+from training.algorithms.tabular.boosting.learner import XGBoost
+from training.algorithms.tabular.boosting.model import XGBoostModel
 from training.data import Dataset
 from training.errors import InvalidData
 from training.run import Run

@@ -28,7 +28,7 @@ ALGORITHMS: Mapping[str, str] = {
     "object2vec": "training.algorithms.text.object2vec.learner:Object2Vec",
     "pca": "training.algorithms.unsupervised.pca:PCA",
     "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
-    "xgboost": "training.algorithms.tabular.xgboost:XGBoost",
+    "xgboost": "training.algorithms.tabular.boosting.learner:XGBoost",
 }
 
 ENTRY_POINTS = "featureline.algorithms"

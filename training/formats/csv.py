@@ -15,13 +15,14 @@ import pyarrow.csv
 
 from training.encoding import is_number
 from training.errors import InvalidData
-from training.formats.column import label_column
+from training.formats.column import label_column, role_field
 from training.formats.packed import open_stream
 from training.formats.tensor import Tensors
 
 __all__ = ["LABEL", "decode", "read"]
 
 LABEL: Final = "label"
+WEIGHT: Final = "weight"
 
 _MAX_BLOCK_BYTES: Final = 2**30
 _RAGGED: Final = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
@@ -33,6 +34,7 @@ def read(path: Path, parameters: Mapping[str, str]) -> pa.Table:
 
     With `label_size=0` there is no label column, so that the input columns have the same names
     with and without a label; with `label_size=3` the first three columns are one label vector.
+    With `weight_size=1` the column behind the label is the weight of each row, and no input.
     Types are found from the values; an empty field is null, and a column of words is text. A file
     compressed with gzip is unpacked.
 
@@ -53,14 +55,20 @@ def decode(data: bytes, parameters: Mapping[str, str]) -> pa.Table:
 
 
 def _decode(opened: Callable[[], Any], parameters: Mapping[str, str]) -> pa.Table:
-    labels = _label_size(parameters)
+    labels = _count(parameters, "label_size", 1)
+    weights = _count(parameters, "weight_size", 0)
+    if weights > 1:
+        raise InvalidData(f"weight_size: expected 0 or 1, got {weights}")
     table = _table(opened)
-    if labels > table.num_columns:
-        raise InvalidData(f"expected {labels} label columns, got {table.num_columns} columns")
-    names = [_name(place, labels) for place in range(table.num_columns)]
+    if labels + weights > table.num_columns:
+        what = f"{labels} label columns" + (" and a weight" if weights else "")
+        raise InvalidData(f"expected {what}, got {table.num_columns} columns")
+    names = [_name(place, labels, weights) for place in range(table.num_columns)]
     table = table.rename_columns(names)
     for place, name in enumerate(names):
         _check_numbers(table[name], place, name)
+    if weights:
+        table = _with_weight(table, labels)
     return _with_vector(table, labels) if labels > 1 else table
 
 
@@ -100,16 +108,18 @@ def _read(opened: Callable[[], Any], options: pyarrow.csv.ReadOptions) -> pa.Tab
         )
 
 
-def _label_size(parameters: Mapping[str, str]) -> int:
-    given = parameters.get("label_size", "1")
+def _count(parameters: Mapping[str, str], name: str, default: int) -> int:
+    given = parameters.get(name, str(default))
     if not given.isdecimal():
-        raise InvalidData(f"label_size: expected a number of columns, got {given!r}")
+        raise InvalidData(f"{name}: expected a number of columns, got {given!r}")
     return int(given)
 
 
-def _name(place: int, labels: int) -> str:
+def _name(place: int, labels: int, weights: int) -> str:
+    if place >= labels + weights:
+        return f"f{place - labels - weights}"
     if place >= labels:
-        return f"f{place - labels}"
+        return WEIGHT
     return LABEL if labels == 1 else f"{LABEL}{place}"
 
 
@@ -136,6 +146,20 @@ def _check_numbers(column: pa.ChunkedArray, place: int, name: str) -> None:
         row=row + 1,
         column=name,
     )
+
+
+def _with_weight(table: pa.Table, place: int) -> pa.Table:
+    """Mark a column as the weights of the rows."""
+    column = table.column(place)
+    if column.null_count or not is_number(column.type):
+        row = pc.index(pc.is_null(column), True).as_py() if column.null_count else 0
+        raise InvalidData(
+            f"row {row + 1}: expected a weight in column {place + 1}, got {column[row].as_py()!r}",
+            row=row + 1,
+            column=WEIGHT,
+        )
+    field = role_field(WEIGHT, pa.float64())
+    return table.set_column(place, field, column.cast(pa.float64()))
 
 
 def _with_vector(table: pa.Table, labels: int) -> pa.Table:

@@ -95,6 +95,7 @@ def _fit(
         checkpoints=folder.checkpoints,
         should_stop=stopping.is_set,
         start=open_model(folder.channel("model")) if "model" in channels else None,
+        output=folder.output / "data",
         auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
     )
     model = algorithm.fit(train, run, validation=validation)
@@ -147,6 +148,7 @@ def _read(
         inputs=like.inputs if like else None,
         labels=algorithm.labels,
         text=algorithm.text,
+        reading=algorithm.reading(),
     )
 
 

@@ -32,4 +32,5 @@ CASE = Case(
     validates=True,
     metric="validation:logloss",
     missing=True,
+    resumes=True,
 )

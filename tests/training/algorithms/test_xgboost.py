@@ -15,7 +15,8 @@ import xgboost
 
 import training
 from training import metrics
-from training.algorithms.tabular.xgboost import XGBoost
+from training.algorithms.tabular.boosting.learner import XGBoost
+from training.algorithms.tabular.boosting.parameters import parameters
 from training.data import Dataset
 from training.device import Device
 from training.errors import (
@@ -45,7 +46,7 @@ def validation(train: Dataset, later_flights: pa.Table) -> Dataset:
 def test_predictions_equal_the_plain_library(
     train: Dataset, flights: pa.Table, later_flights: pa.Table
 ) -> None:
-    values = {"max_depth": 4, "eta": 0.2, "subsample": 0.8, "lambda": 2.0, "seed": 7}
+    values = {"max_depth": 4, "eta": 0.2, "lambda": 2.0, "seed": 7}
     model = XGBoost.of({**CLASSIFY, **values}).fit(train, Run(threads=1))
 
     def matrix(table: pa.Table) -> pa.Table:
@@ -283,7 +284,7 @@ def test_the_librarys_verbosity_is_left_as_it_was(train: Dataset) -> None:
 def test_a_jobs_process_loads_the_library_without_its_wrappers() -> None:
     code = """
 import sys
-from training.algorithms.tabular.xgboost import XGBoost
+from training.algorithms.tabular.boosting.learner import XGBoost
 XGBoost.prepare()
 assert "xgboost" in sys.modules
 assert "sklearn" not in sys.modules
@@ -314,7 +315,6 @@ assert sys.modules["sklearn"] is sklearn
             "num_class >= 2 goes with multi:.* num_class=None",
         ),
         ({"num_class": 3}, "num_class >= 2 goes with multi:softmax"),
-        ({"objective": "rank:ndcg"}, "needs a query id per row, which channels do not carry yet"),
         ({"objective": "survival:aft"}, "needs a lower and an upper label"),
         ({"aft_loss_distribution": "normal"}, "aft_\\* goes only with survival:aft"),
         ({"eval_metric": "auc,lift"}, "eval_metric: expected a comma-separated list of accuracy"),
@@ -331,7 +331,11 @@ assert sys.modules["sklearn"] is sklearn
         ({"booster": "gblinear", "updater": "shotgun,coord_descent"}, "takes exactly one of"),
         ({"updater": "grow_colmaker,grow_histmaker"}, "at most one updater that grows trees"),
         ({"updater": "shotgun"}, "neither shotgun nor coord_descent"),
-        ({"process_type": "update"}, "needs a model to start from, which jobs do not read yet"),
+        ({"process_type": "update"}, "changes the trees of a model with updater refresh, prune"),
+        (
+            {"process_type": "update", "updater": "refresh", "early_stopping_rounds": 2},
+            "early_stopping_rounds does not go with process_type=update",
+        ),
         ({"rate_drop": 0.1}, "go only with booster=dart; got .*rate_drop=0.1"),
         ({"booster": "gblinear", "early_stopping_rounds": 3}, "cannot return to its best round"),
         (
@@ -340,9 +344,8 @@ assert sys.modules["sklearn"] is sklearn
         ),
         ({"tweedie_variance_power": 1.2}, "goes only with reg:tweedie"),
         ({"tweedie_variance_power": 2}, r"expected a number in \(1, 2\)"),
-        ({"_kfold": 5}, "_kfold: '5' cannot be used: cross-validation inside a job is not avail"),
-        ({"_num_cv_round": 2}, "_num_cv_round: '2' cannot be used"),
-        ({"csv_weights": 1}, "csv_weights: '1' cannot be used: weights are not read yet"),
+        ({"_kfold": 1}, "_kfold: expected an integer >= 2, got 1"),
+        ({"_num_cv_round": 2}, "_num_cv_round repeats the folds of _kfold, and needs it"),
         ({"lambda_bias": 0.5}, "the library does not penalise gblinear's bias any more"),
         ({"save_model_on_termination": "maybe"}, "expected true or false, got 'maybe'"),
     ],
@@ -388,7 +391,7 @@ def test_gpu_hist_is_hist_on_a_cuda_device(train: Dataset) -> None:
         algorithm = XGBoost.of({**CLASSIFY, "tree_method": "gpu_hist"})
     with pytest.raises(DeviceUnavailable, match="needs a CUDA device and the job runs on the CPU"):
         algorithm.fit(train, Run(threads=1))
-    params = algorithm._parameters(Run(threads=1, device=Device("cuda", 1)))
+    params = parameters(algorithm, Run(threads=1, device=Device("cuda", 1)))
     assert (params["tree_method"], params["device"]) == ("hist", "cuda:1")
 
 

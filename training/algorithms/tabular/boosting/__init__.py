@@ -1,0 +1,1 @@
+"""XGBoost: boosted trees, their folds, checkpoints, answers and processes."""

@@ -1,0 +1,261 @@
+"""One fit: rounds of boosting, each measured, from the beginning, a model or a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import numpy as np
+
+from training.algorithms.tabular.boosting.checkpoint import Checkpoints, Log
+from training.algorithms.tabular.boosting.matrix import library, matrix_of
+from training.algorithms.tabular.boosting.measures import Watch, measured
+from training.algorithms.tabular.boosting.model import XGBoostModel
+from training.algorithms.tabular.boosting.parameters import (
+    draws,
+    parameters,
+    renew,
+    takes_histogram,
+)
+from training.algorithms.tabular.boosting.report import Reporter
+from training.data import Dataset
+from training.errors import FitFailed, InvalidData, InvalidJob
+from training.run import Run
+
+if TYPE_CHECKING:
+    from training.algorithms.tabular.boosting.learner import XGBoost
+
+__all__ = ["Boosted", "boost", "check_inputs", "kept_checkpoints"]
+
+_CHANNELS: Final = ("train", "validation")
+# These change neither the rounds of a fit nor what comes after them.
+_FREE: Final = frozenset({"num_round", "nthread", "verbosity", "save_model_on_termination"})
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Boosted:
+    """The end of a fit.
+
+    Attributes:
+        booster: cut to its best round where early stopping chose one.
+        log: what was measured after each round of this fit.
+        start: the rounds of the model it went on from.
+        kept: the rounds of this fit that the booster keeps.
+        total: the rounds it would have had without a stop.
+        was_stopped: whether the run asked for an end.
+    """
+
+    booster: Any
+    log: Log
+    start: int
+    kept: int
+    total: int
+    was_stopped: bool
+
+    @property
+    def rounds(self) -> int:
+        """The rounds of the booster."""
+        return int(self.booster.num_boosted_rounds())
+
+
+def boost(
+    algorithm: XGBoost,
+    named: Sequence[Dataset],
+    run: Run,
+    *,
+    checkpoints: Checkpoints | None,
+    reporter: Reporter,
+) -> Boosted:
+    """Boost on the first dataset, and measure on all: the training and the validation data.
+
+    Raises:
+        FitFailed: the checkpoints are of another fit.
+        InvalidData, InvalidJob, InvalidHyperparameter: the model to start from does not fit.
+    """
+    xgboost = library()
+    params = parameters(algorithm, run)
+    evals: list[tuple[Any, str]] = []
+    for channel, dataset in zip(_CHANNELS, named, strict=False):
+        matrix = matrix_of(
+            dataset,
+            threads=params["nthread"],
+            histogram=takes_histogram(algorithm),
+            max_bin=algorithm.max_bin,
+            like=evals[0][0] if evals else None,
+        )
+        evals.append((matrix, channel))
+    given = _given(algorithm, named[0], run)
+    start = 0 if given is None or algorithm.is_update else given.rounds
+    total = start + algorithm.num_round
+    first = start
+    log: Log = {}
+    begin = None if given is None else given.booster
+    found = checkpoints.newest() if checkpoints else None
+    if found is not None:
+        begin, log = found
+        first = begin.num_boosted_rounds()
+        if first > total:
+            raise FitFailed(
+                f"the checkpoints have {first} rounds, and the fit is to have {total}; remove them "
+                "to begin anew, or raise num_round",
+                library="xgboost",
+            )
+        run.sink.log(f"going on from the checkpoint after round {first} of {total}")
+    raw = None if begin is None else begin.save_raw("ubj")
+    booster = xgboost.Booster(params, [matrix for matrix, _ in evals], model_file=raw)
+    watch, renews, was_stopped = Watch(algorithm), draws(algorithm), False
+    for number in range(first, total):
+        if log and watch.is_over(log):
+            break
+        if renews:
+            renew(booster, params, number)
+        booster.update(evals[0][0], number)
+        values = measured(algorithm, booster, evals, number)
+        for channel, found_values in values.items():
+            for metric, value in found_values.items():
+                log.setdefault(channel, {}).setdefault(metric, []).append(value)
+        reporter.round(number, number + 1 - start, values)
+        was_stopped = number + 1 < total and _agreed(run.should_stop())
+        if checkpoints:
+            checkpoints.keep(booster, log, now=was_stopped)
+        if was_stopped:
+            break
+    if checkpoints and not was_stopped:
+        checkpoints.keep(booster, log, now=True)
+    return _kept(booster, log, watch.best(log), start, total, was_stopped, reporter, algorithm)
+
+
+def _kept(
+    booster: Any,
+    log: Log,
+    best: int | None,
+    start: int,
+    total: int,
+    was_stopped: bool,
+    reporter: Reporter,
+    algorithm: XGBoost,
+) -> Boosted:
+    """Cut the booster to its best round: whoever loads the file predicts with that."""
+    made = len(next(iter(log["train"].values())))
+    kept = made if best is None else best + 1
+    if kept < made:
+        booster = booster[: start + kept]
+    if not was_stopped:
+        reporter.end(algorithm.num_round)
+    return Boosted(booster, log, start, kept, total, was_stopped)
+
+
+def kept_checkpoints(
+    algorithm: XGBoost, named: Sequence[Dataset], run: Run, *, folder: Path | None = None
+) -> Checkpoints | None:
+    """Return the checkpoints of a fit; None where the run keeps none.
+
+    Changing a model's trees keeps none: it takes no longer than reading them.
+    """
+    where = folder or run.checkpoints
+    if where is None or algorithm.is_update:
+        return None
+    train = named[0]
+    values = {name: value for name, value in algorithm.values().items() if name not in _FREE}
+    about = {
+        "hyperparameters": values,
+        "seed": run.seed if algorithm.seed is None else algorithm.seed,
+        "rows": [len(dataset) for dataset in named],
+        "labels": _digest(b"".join(np.asarray(dataset.target).tobytes() for dataset in named)),
+        "inputs": _digest(json.dumps(train.inputs.to_json()).encode()),
+        "start": None if run.start is None else _digest(_raw(run.start)),
+    }
+    # As JSON gives them back, so that they compare.
+    return Checkpoints(where, json.loads(json.dumps(about)))
+
+
+def check_inputs(algorithm: XGBoost, train: Dataset) -> None:
+    """Refuse hyperparameters that do not suit the columns.
+
+    Raises:
+        InvalidData, InvalidHyperparameter: the message names the column or the numbers there are.
+    """
+    text = [column.name for column in train.inputs.columns if column.kind == "category"]
+    if text and (algorithm.kind == "gblinear" or algorithm.tree_method == "exact"):
+        chosen = "booster=gblinear" if algorithm.kind == "gblinear" else "tree_method=exact"
+        raise InvalidData(
+            f"train: column {text[0]!r} is text, and {chosen} takes numbers only; use "
+            "tree_method=hist, or leave the column out with features=",
+            channel="train",
+            column=text[0],
+        )
+    is_wide = any(column.kind not in ("number", "category") for column in train.inputs.columns)
+    count = train.width if is_wide else len(train.inputs.columns)
+    constraints = algorithm.monotone_constraints
+    if constraints is not None and len(constraints) != count:
+        raise algorithm.refuse(
+            f"monotone_constraints: expected one number per input column ({count}: "
+            f"{', '.join(train.inputs.names)}), got {len(constraints)}",
+            "monotone_constraints",
+        )
+    for number in (n for group in algorithm.interaction_constraints or () for n in group):
+        if number >= count:
+            raise algorithm.refuse(
+                f"interaction_constraints: expected numbers of input columns from 0 to "
+                f"{count - 1}, got {number}",
+                "interaction_constraints",
+            )
+
+
+def _given(algorithm: XGBoost, train: Dataset, run: Run) -> XGBoostModel | None:
+    """Return the model to go on from, if it is one that this fit can go on from."""
+    model = algorithm.begun(run, train)
+    if model is None:
+        if algorithm.is_update:
+            raise InvalidJob(
+                "xgboost: process_type=update changes the trees of a model: give one as the "
+                "channel 'model'",
+                field="InputDataConfig",
+            )
+        return None
+    if len(model.boosters) > 1:
+        raise _unfit(f"it holds the {len(model.boosters)} boosters of folds, and one is needed")
+    objective = "reg:squarederror" if algorithm.task == "reg:linear" else algorithm.task
+    for what, has, wants in (
+        ("objective", model.objective, objective),
+        ("booster", model.booster_kind, algorithm.kind),
+        ("num_class", model.num_class, algorithm.num_class or 0),
+        ("num_parallel_tree", model.trees_per_round, algorithm.num_parallel_tree or 1),
+    ):
+        if has != wants:
+            raise _unfit(f"its {what} is {has}, and that of this fit {wants}")
+    if algorithm.is_update and algorithm.num_round > model.rounds:
+        raise algorithm.refuse(
+            f"num_round: process_type=update changes the {model.rounds} rounds of the model, got "
+            f"{algorithm.num_round}",
+            "num_round",
+        )
+    return model
+
+
+def _unfit(reason: str) -> InvalidJob:
+    return InvalidJob(
+        f"xgboost: cannot go on from the model of channel 'model': {reason}",
+        field="InputDataConfig",
+    )
+
+
+def _agreed(wish: bool) -> bool:
+    """Whether any process of the fit wishes to stop: all of them end after the same round."""
+    collective = library().collective
+    if collective.get_world_size() == 1:
+        return wish
+    return bool(collective.allreduce(np.array([int(wish)]), collective.Op.MAX)[0])
+
+
+def _raw(model: Any) -> bytes:
+    return bytes(model.booster.save_raw("ubj")) if isinstance(model, XGBoostModel) else b""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

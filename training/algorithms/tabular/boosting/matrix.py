@@ -1,0 +1,139 @@
+"""Datasets as the library's matrices: columns, labels, weights and queries."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from training.data import Dataset
+from training.errors import InvalidData, LibraryMissing
+from training.inputs import Inputs
+from training.matrix import dense, dimensions, sparse
+
+__all__ = ["column_names", "in_queries", "library", "matrix_of", "rows_of", "safe_names"]
+
+
+def library() -> Any:
+    """Import XGBoost, late: a job's definition is checked without it.
+
+    Raises:
+        LibraryMissing: it is not installed; the message names the extra.
+    """
+    try:
+        import xgboost
+    except ImportError as error:
+        raise LibraryMissing(
+            "the algorithm xgboost needs the library xgboost: pip install 'featureline[training]'",
+            library="xgboost",
+            extra="training",
+        ) from error
+    return xgboost
+
+
+def matrix_of(
+    dataset: Dataset,
+    *,
+    threads: int,
+    histogram: bool,
+    max_bin: int | None = None,
+    like: Any = None,
+) -> Any:
+    """Make a matrix of a dataset with its labels, weights and queries.
+
+    Args:
+        dataset: n rows; with queries, each query's rows must lie together: see `in_queries`.
+        threads: to make it with.
+        histogram: a quantile matrix, which holds bins instead of values.
+        max_bin: the bins of a column; None: the library's choice.
+        like: the training data's matrix, whose bins serve.
+    """
+    xgboost = library()
+    options = rows_of(dataset.features, dataset.inputs, channel=dataset.channel)
+    options |= {"label": dataset.target, "nthread": threads}
+    if dataset.groups is not None:
+        options["qid"] = dataset.groups
+    if dataset.weights is not None:
+        options["weight"] = _weights(dataset)
+    if not histogram:
+        return xgboost.DMatrix(**options)
+    if max_bin is not None:
+        options["max_bin"] = max_bin
+    return xgboost.QuantileDMatrix(ref=like, **options)
+
+
+def rows_of(table: pa.Table, inputs: Inputs, *, channel: str) -> dict[str, Any]:
+    """Return encoded inputs as arguments of the library's matrices.
+
+    Columns of numbers and words go in as they are; with a vector among them all are one matrix,
+    sparse where one of them is: what a sparse vector does not name is missing then, not zero.
+    """
+    if all(column.kind in ("number", "category") for column in inputs.columns):
+        return {"data": table.rename_columns(safe_names(inputs)), "enable_categorical": True}
+    if inputs.is_sparse:
+        data: Any = sparse(table, inputs, channel=channel)
+    else:
+        data = dense(table, inputs, channel=channel, missing="nan")
+    return {"data": data, "feature_names": safe_names(inputs)}
+
+
+def in_queries(dataset: Dataset) -> Dataset:
+    """Return a dataset for rankings: the rows of a query together, queries by their number.
+
+    Raises:
+        InvalidData: rows have no query.
+    """
+    groups = dataset.groups
+    if groups is None:
+        raise InvalidData(
+            f"{dataset.channel}: rank:* ranks the rows of a query, and the rows have none; give "
+            "them as text/libsvm with qid:NUMBER after the label",
+            channel=dataset.channel,
+        )
+    if (groups[1:] >= groups[:-1]).all():
+        return dataset
+    return dataset.take(np.argsort(groups, kind="stable"))
+
+
+def safe_names(inputs: Inputs) -> list[str]:
+    """Return the matrix' columns for the library, which takes no brackets and no `<` in names."""
+    names: list[str] = []
+    for number, name in enumerate(column_names(inputs)):
+        safe = re.sub(r"[\[\]<]", "_", name)
+        names.append(safe if safe not in names else f"{safe}_{number}")
+    return names
+
+
+def column_names(inputs: Inputs) -> list[str]:
+    """Return the matrix' columns by the names users know."""
+    tabular = all(column.kind in ("number", "category") for column in inputs.columns)
+    return list(inputs.names) if tabular else dimensions(inputs)
+
+
+def _weights(dataset: Dataset) -> npt.NDArray[np.float64]:
+    """Return a weight for each row, or with queries, as the library wants, for each query."""
+    weights = dataset.weights
+    assert weights is not None
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InvalidData(
+            f"{dataset.channel}: weights are numbers >= 0, got {weights[row]:g} in row {row + 1}",
+            channel=dataset.channel,
+        )
+    if dataset.groups is None:
+        return weights
+    _, first, query = np.unique(dataset.groups, return_index=True, return_inverse=True)
+    per_query: npt.NDArray[np.float64] = weights[first]
+    uneven = weights != per_query[query]
+    if uneven.any():
+        row = int(uneven.argmax())
+        raise InvalidData(
+            f"{dataset.channel}: all rows of a query need one weight, and query "
+            f"{dataset.groups[row]} has {per_query[query][row]:g} and {weights[row]:g}",
+            channel=dataset.channel,
+        )
+    return per_query
