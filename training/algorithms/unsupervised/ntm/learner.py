@@ -47,6 +47,7 @@ class NTM(Algorithm):
     """
 
     name: ClassVar[str] = "ntm"
+    continues: ClassVar = True
     model: ClassVar[type[NTMModel]] = NTMModel
     files: ClassVar[tuple[str, ...]] = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}
