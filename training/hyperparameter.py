@@ -249,8 +249,8 @@ def boolean(default: bool | str | None = None, **options: Any) -> Any:
     return _declare("boolean", default, options)
 
 
-def comma_list(*choices: str, default: tuple[str, ...] | None = None, **options: Any) -> Any:
-    """Declare a comma-separated list of words."""
+def comma_list(*choices: str, default: tuple[str, ...] | str | None = None, **options: Any) -> Any:
+    """Declare a comma-separated list of words; `words` may replace it."""
     return _declare("comma_list", default, {**options, "choices": choices})
 
 

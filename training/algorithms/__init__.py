@@ -24,6 +24,7 @@ ALGORITHMS: Mapping[str, str] = {
     "knn": "training.algorithms.tabular.knn:KNN",
     "lda": "training.algorithms.unsupervised.lda:LDA",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
+    "ntm": "training.algorithms.unsupervised.ntm.learner:NTM",
     "object2vec": "training.algorithms.text.object2vec.learner:Object2Vec",
     "pca": "training.algorithms.unsupervised.pca:PCA",
     "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
