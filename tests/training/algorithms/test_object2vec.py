@@ -16,6 +16,7 @@ from training import find_algorithm
 from training.algorithm import Model
 from training.data import Dataset
 from training.errors import InvalidData, InvalidHyperparameter, InvalidJob
+from training.formats.inference import decode_request
 from training.run import MemorySink, Run
 
 pytest.importorskip("torch")
@@ -322,6 +323,7 @@ def test_encoders_may_differ_where_their_vectors_are_of_one_size() -> None:
         ),
         ({"tied_token_embedding_weight": True, "enc1_vocab_size": 9}, "vocabularies of one size"),
         ({"enc0_pretrained_embedding_file": "glove.txt"}, "go together"),
+        ({"enc1_freeze_pretrained_embedding": False}, "goes only with enc1_pretrained"),
         ({"output_layer": "mean_squared_error", "num_classes": 3}, "num_classes goes only with"),
         ({"token_embedding_storage_type": "row_sparse", "bucket_width": 3}, "without buckets"),
         ({"token_embedding_storage_type": "row_sparse", "optimizer": "rmsprop"}, "row_sparse goes"),
@@ -400,3 +402,23 @@ def test_a_model_is_gone_on_from_where_its_network_is_the_same(
 
 def test_the_algorithm_is_found_by_its_name() -> None:
     assert find_algorithm("object2vec") is Object2Vec
+
+
+def test_requests_are_answered_by_what_they_have(
+    models: Mapping[str, Object2VecModel],
+) -> None:
+    model = models["pooled_embedding"]
+    pair = b'{"instances":[{"in0":[3,5],"in1":[2]},{"in0":[4],"in1":[6,8]}]}'
+    scores = model.predict(decode_request(pair, "application/json"))["scores"].to_pylist()
+    assert scores == asked(model, in0=[[3, 5], [4]], in1=[[2], [6, 8]])
+    alone = model.predict(decode_request(b'{"in1":[2,7]}', "application/jsonlines"))
+    assert alone["embeddings"].to_pylist() == asked(model, in1=[[2, 7]])
+    some = decode_request(b'{"in0":[3],"in1":[2]}\n{"in0":[3]}', "application/jsonlines")
+    with pytest.raises(InvalidData, match="column 'in1' has no value in row 2"):
+        model.predict(some)
+
+
+def test_a_size_that_pooled_vectors_do_not_have_is_said_in_the_log() -> None:
+    sink = MemorySink()
+    fit({**POOLED, "enc_dim": 9, "epochs": 1}, make_pairs(50, seed=1), sink=sink)
+    assert any("enc_dim is not used" in line for line in sink.lines)

@@ -150,6 +150,18 @@ class Object2Vec(Algorithm):
             )
             for n in (0, 1)
         ),
+        *(
+            Dependency(
+                (f"enc{n}_freeze_pretrained_embedding", f"enc{n}_pretrained_embedding_file"),
+                f"enc{n}_freeze_pretrained_embedding=false goes only with "
+                f"enc{n}_pretrained_embedding_file",
+                lambda a, n=n: (  # type: ignore[misc]
+                    getattr(a, f"enc{n}_freeze_pretrained_embedding")
+                    or getattr(a, f"enc{n}_pretrained_embedding_file") is not None
+                ),
+            )
+            for n in (0, 1)
+        ),
         Dependency(
             ("num_classes", "output_layer"),
             "num_classes goes only with output_layer softmax",
@@ -363,6 +375,11 @@ class Object2Vec(Algorithm):
         for data in (train, validation):
             if data is not None:
                 self._check(data)
+        if self.enc_dim != self.architecture.encoders[0].size:
+            run.sink.log(
+                f"enc_dim is not used: pooled_embedding makes vectors of "
+                f"{self.architecture.encoders[0].size} numbers, its token_embedding_dim"
+            )
         return fitting.fit(self, train, run, validation=validation)
 
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
