@@ -131,7 +131,7 @@ class Algorithm(ABC):
             lineage.
         dependencies: rules between hyperparameters.
         continues: whether a fit can go on from a model of its own, given as the channel `model`.
-        labels: whether its training data must have a label.
+        labels: whether its training data must have a label, may have one, or has none.
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
         legacy: names of other versions that are dropped with a warning, and what replaces them.

@@ -33,7 +33,7 @@ __all__ = [
     "read_table",
 ]
 
-Labels = Literal["required", "optional"]
+Labels = Literal["required", "optional", "none"]
 
 METADATA_KEY = b"featureline.dataset"
 """Where a dataset file keeps its manifest in the schema's metadata."""
@@ -121,9 +121,9 @@ class Dataset:
         """Take a table apart into inputs and label.
 
         The label is the column named, else the one called `label`, else the first; where labels
-        are `optional` the first column is none. It must be finite numbers or booleans without
-        nulls. Dataset files name their key and time columns in
-        their metadata; those are no inputs unless `features` says so.
+        are `optional` the first column is none, and where there are `none` no column is. It must
+        be finite numbers or booleans without nulls. Dataset files name their key and time columns
+        in their metadata; those are no inputs unless `features` says so.
 
         Args:
             data: n rows, as anything that offers the Arrow C stream.
@@ -132,7 +132,7 @@ class Dataset:
             exclude: columns that are no inputs.
             inputs: those of the training data, to encode validation data the same way.
             channel: what to call the data in errors.
-            labels: whether there must be a label.
+            labels: whether there must be a label, may be one, or is none.
             text: what columns of words are: a `category`, or `text` to keep the words.
 
         Raises:
@@ -158,7 +158,15 @@ class Dataset:
             hidden.add(manifest["time"])
         # What formats carry beside inputs and label: weights, query ids, a record's own name.
         hidden |= {field.name for field in table.schema if ROLE_KEY in (field.metadata or {})}
-        if label is None and labels == "optional" and "label" not in table.column_names:
+        if labels == "none" and label is not None:
+            raise InvalidData(
+                f"{channel}: this algorithm takes no label, got label={label!r}; name the input "
+                "columns with features=",
+                channel=channel,
+                column=label,
+            )
+        is_labelled = labels == "required" or label is not None or "label" in table.column_names
+        if labels == "none" or not is_labelled:
             name, target = "", None
         else:
             name = _label_name(table, label, hidden, channel)
@@ -196,7 +204,9 @@ def read_dataset(
     Raises:
         InvalidData: it is not there, cannot be read, or does not fit.
     """
-    table = read_table(path, channel=channel, content_type=content_type, reading=reading)
+    table = read_table(
+        path, channel=channel, content_type=content_type, reading=reading, labels=labels
+    )
     return Dataset.of(
         table,
         label=label,
@@ -214,17 +224,21 @@ def read_table(
     channel: str,
     content_type: str | None = None,
     reading: Mapping[str, Mapping[str, str]] | None = None,
+    labels: Labels = "required",
 ) -> pa.Table:
     """Read a file, or a folder of files of one kind, as one table in the order of the file names.
 
     Files of a folder may differ in a column's number type and in the order of columns; a column
-    that one file lacks is null there.
+    that one file lacks is null there. Where labels are `none`, CSV has no label column unless its
+    content type says so.
 
     Raises:
         InvalidData: nothing is there, it cannot be read, or the files do not fit together.
     """
     files = files_of(path, channel=channel)
     kind = content_type_of(files, given=content_type, channel=channel)
+    if labels == "none":
+        kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
     if reading and kind.base in reading:
         kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
     tables = [read_file(file, kind, channel=channel) for file in files]

@@ -110,7 +110,8 @@ def encoded(column: Input, values: pa.ChunkedArray, channel: str) -> pa.ChunkedA
         case "category":
             return _codes(column, values, channel)
         case "text":
-            if not is_text(values.type):
+            # Whole numbers are names too, such as those of customers.
+            if not is_text(values.type) and not pa.types.is_integer(values.type):
                 raise _wrong_type(column, values, "text", channel)
             return values.cast(pa.string())
         case "vector":
@@ -129,8 +130,11 @@ def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
     A model of n columns takes n columns without names, as CSV has them; a model of n number columns
     takes one vector of n numbers, and a model of one vector takes n number columns, in order. A
     table that fits neither is returned as it is.
+    A model of n columns of words takes n columns of other names, or one of lists of n words.
     """
     kinds = [column.kind for column in columns]
+    if set(kinds) == {"text"}:
+        return _words_by_position(columns, table)
     unnamed = table.column_names == [f"f{place}" for place in range(len(columns))]
     if unnamed and set(kinds) <= {"number", "category", "text"}:
         return table.rename_columns([column.name for column in columns])
@@ -149,6 +153,24 @@ def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
                 rows[:, place] = table[name].cast(pa.float64(), safe=False).to_numpy()
             packed = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), len(numbers))
             return pa.table({columns[0].name: packed})
+    return table
+
+
+def _words_by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
+    names = [column.name for column in columns]
+    if not set(names).isdisjoint(table.column_names):
+        return table
+    words = [name for name in table.column_names if is_text(table[name].type)]
+    if len(table.column_names) == len(names) and words:
+        return table.rename_columns(names)
+    if len(words) == len(names):
+        return table.select(words).rename_columns(names)
+    lists = [name for name in table.column_names if is_list(table[name].type)]
+    if len(lists) == 1 and is_text(table[lists[0]].type.value_type):
+        rows = table[lists[0]].combine_chunks()
+        if pc.all(pc.equal(pc.list_value_length(rows), len(names))).as_py() is not False:
+            split = [pc.list_element(rows, place) for place in range(len(names))]
+            return pa.table(split, names=names)
     return table
 
 

@@ -42,11 +42,12 @@ __all__ = [
     "integer",
     "nested_list",
     "schema",
+    "text",
     "tuple_of",
 ]
 
 Kind = Literal[
-    "integer", "continuous", "categorical", "boolean", "comma_list", "nested_list", "tuple"
+    "integer", "continuous", "categorical", "boolean", "comma_list", "nested_list", "tuple", "text"
 ]
 Value = bool | int | float | str | tuple[Any, ...] | None
 
@@ -174,6 +175,8 @@ class Hyperparameter:
                 return f"a comma-separated list of {', '.join(items)}"
             case "tuple":
                 return f"a tuple like (1,0,-1) of {', '.join(self.choices)}"
+            case "text":
+                return "text"
             case "nested_list":
                 return "a list of lists of feature numbers, like [[0,1],[2,3]]"
 
@@ -209,7 +212,7 @@ class Hyperparameter:
                 items = read if isinstance(read, tuple) else ()
                 if not items or any(number < 0 for group in items for number in group):
                     raise self._refusal(given)
-            case "boolean":
+            case "boolean" | "text":
                 pass
         if self.refused and read != self.default:
             raise InvalidHyperparameter(
@@ -246,8 +249,8 @@ def boolean(default: bool | str | None = None, **options: Any) -> Any:
     return _declare("boolean", default, options)
 
 
-def comma_list(*choices: str, default: tuple[str, ...] | None = None, **options: Any) -> Any:
-    """Declare a comma-separated list of words."""
+def comma_list(*choices: str, default: tuple[str, ...] | str | None = None, **options: Any) -> Any:
+    """Declare a comma-separated list of words; `words` may replace it."""
     return _declare("comma_list", default, {**options, "choices": choices})
 
 
@@ -259,6 +262,11 @@ def tuple_of(*choices: int, **options: Any) -> Any:
 def nested_list(**options: Any) -> Any:
     """Declare a list of lists of integers >= 0, such as `[[0,1],[2,3]]`."""
     return _declare("nested_list", None, options)
+
+
+def text(**options: Any) -> Any:
+    """Declare any text, such as the name of a file; an empty one is as none."""
+    return _declare("text", None, options)
 
 
 def declared(cls: type[Any]) -> tuple[Hyperparameter, ...]:
@@ -357,6 +365,10 @@ def _read_word(value: object) -> str:
     return value.strip()
 
 
+def _read_text(value: object) -> str | None:
+    return _read_word(value) or None
+
+
 def _read_boolean(value: object) -> bool:
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     text = as_text(value).strip().lower()
@@ -388,6 +400,7 @@ _READ: Mapping[Kind, Callable[[object], Value]] = {
     "categorical": _read_word,
     "boolean": _read_boolean,
     "comma_list": _read_list,
+    "text": _read_text,
     "tuple": _read_tuple,
     "nested_list": _read_nested,
 }
@@ -396,6 +409,7 @@ _JSON_TYPE: Mapping[Kind, dict[str, Any]] = {
     "integer": {"type": "integer"},
     "continuous": {"type": "number"},
     "categorical": {"type": "string"},
+    "text": {"type": "string"},
     "boolean": {"type": "boolean"},
     "comma_list": {"type": "array", "items": {"type": "string"}},
     "tuple": {"type": "array", "items": {"type": "integer"}},

@@ -11,6 +11,7 @@ from tests.docs.pages import run_examples
     ("name", "expected"),
     [
         ("algorithms/lda", 2),
+        ("algorithms/ntm", 1),
         ("algorithms/randomcutforest", 3),
         ("ingest-deadletters", 4),
         ("ingest-decoders", 8),

@@ -39,6 +39,7 @@ class Case:
             else how the values change with it.
         exact: whether any number of threads gives the same bytes, not only nearly the same answer.
         missing: whether nulls are answered; else they are refused by column.
+        partial: whether rows without one of the columns are answered, otherwise than the others.
         resumes: whether a fit goes on from its checkpoints.
         tolerance: by how much answers of equal rows may differ between batches and loads.
     """
@@ -59,6 +60,7 @@ class Case:
     )
     exact: bool = True
     missing: bool = False
+    partial: bool = False
     resumes: bool = False
     tolerance: float = 1e-6
 

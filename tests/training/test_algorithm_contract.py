@@ -156,6 +156,10 @@ def test_metrics_progress_and_log_are_reported(case: Case, later: pa.Table) -> N
 
 
 def test_a_missing_column_is_named(case: Case, model: Model, later: pa.Table) -> None:
+    if case.partial:
+        answered = model.predict(later.drop_columns([case.column]))
+        assert case.reply not in answered.column_names
+        later = later.drop_columns([name for name in model.inputs.names if name != case.column])
     with pytest.raises(InvalidData, match=f"column '{case.column}' is missing"):
         model.predict(later.drop_columns([case.column]))
 

@@ -17,6 +17,7 @@ from training.hyperparameter import (
     integer,
     nested_list,
     schema,
+    text,
     tuple_of,
 )
 
@@ -151,3 +152,15 @@ def test_a_word_may_stand_in_place_of_a_number() -> None:
     made = schema("slow", [rate])["properties"]["rate"]
     assert made["anyOf"] == [{"type": "number", "exclusiveMinimum": 0}, {"enum": ["auto"]}]
     assert made["default"] == "auto"
+
+
+def test_text_is_taken_as_it_is_and_an_empty_one_as_none() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Named:
+        file: str | None = text(about="a file")
+
+    (item,) = declared(Named)
+    assert item.parse(" glove.txt ") == "glove.txt"
+    assert item.parse("") is None
+    with pytest.raises(InvalidHyperparameter, match="file: expected text, got 7"):
+        item.parse(7)

@@ -110,3 +110,26 @@ def test_inputs_survive_a_file(tmp_path: Path) -> None:
     )
     inputs.save(tmp_path)
     assert Inputs.load(tmp_path) == inputs
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"a": ["ann", "bob"], "b": ["10.0.0.1", None]},
+        {"a": ["ann", "bob"], "n": [0.5, 1.5], "b": ["10.0.0.1", None]},
+        {"features": [["ann", "10.0.0.1"], ["bob", None]]},
+    ],
+)
+def test_columns_of_words_are_taken_by_position_where_no_name_is_known(table: Any) -> None:
+    inputs = Inputs((Input("user", "text"), Input("address", "text")))
+    encoded = inputs.encode(pa.table(table))
+    assert encoded.to_pydict() == {"user": ["ann", "bob"], "address": ["10.0.0.1", None]}
+    with pytest.raises(InvalidData, match="column 'user' is missing"):
+        inputs.encode(pa.table({"address": ["10.0.0.1"], "name": ["ann"]}))
+
+
+def test_whole_numbers_are_words_where_words_are_taken() -> None:
+    inputs = Inputs((Input("user", "text"),))
+    assert inputs.encode(pa.table({"user": [7, None]}))["user"].to_pylist() == ["7", None]
+    with pytest.raises(InvalidData, match="column 'user' is double, and the model takes text"):
+        inputs.encode(pa.table({"user": [0.5]}))

@@ -159,3 +159,7 @@ def test_words_of_topics() -> None:
     assert words.tolist() == [[0, 1], [3, 2]]
     assert metrics.npmi(words, documents) == pytest.approx(1.0)
     assert metrics.npmi(np.array([[0, 2]]), documents) == -1.0
+    vectors = np.array([[1.0, 1.0], [0.0, 3.0], [2.0, 0.0], [0.0, 0.0]])
+    pairs = [np.sqrt(0.5), np.sqrt(0.5), 0.0]
+    assert metrics.wetc(vectors[[[0, 1, 2]]]) == pytest.approx(np.mean(pairs))
+    assert metrics.wetc(vectors[[[0, 3], [1, 1]]]) == pytest.approx(0.5)

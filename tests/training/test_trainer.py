@@ -19,7 +19,7 @@ scipy_sparse = pytest.importorskip("scipy.sparse")
 
 from tests.training import trainer_process as example  # noqa: E402
 from training.device import Device, cuda_device_count  # noqa: E402
-from training.engine.source import SparseRows  # noqa: E402
+from training.engine.source import Sampled, SparseRows  # noqa: E402
 from training.engine.trainer import EarlyStopping  # noqa: E402
 from training.errors import FitFailed, TrainingStopped  # noqa: E402
 from training.run import MemorySink, Run  # noqa: E402
@@ -180,3 +180,18 @@ def test_sparse_rows_are_taken_as_they_are() -> None:
     )
     np.testing.assert_allclose(taken.numpy(), matrix[rows].toarray(), atol=1e-7)
     assert labels.tolist() == [5, 0, 19, 5]
+
+
+def test_a_sample_is_other_rows_in_each_epoch() -> None:
+    matrix = scipy_sparse.eye(20, format="csr", dtype=np.float32)
+    source = Sampled(SparseRows(matrix, np.arange(20.0)), 0.3)
+    assert (len(source), source.count(4)) == (6, 2)
+    epochs = [
+        np.concatenate(list(source.batches(4, np.random.default_rng([0, epoch]))))
+        for epoch in (0, 0, 1)
+    ]
+    assert all(len(set(rows.tolist())) == 6 for rows in epochs)
+    assert (epochs[0] == epochs[1]).all()
+    assert set(epochs[0].tolist()) != set(epochs[2].tolist())
+    assert source.take(epochs[2])[-1].tolist() == epochs[2].tolist()
+    assert len(Sampled(source, 0)) == 1

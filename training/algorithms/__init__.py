@@ -19,10 +19,13 @@ ALGORITHMS: Mapping[str, str] = {
     "factorization-machines": (
         "training.algorithms.tabular.factorization.learner:FactorizationMachines"
     ),
+    "ipinsights": "training.algorithms.unsupervised.ipinsights.learner:IPInsights",
     "kmeans": "training.algorithms.unsupervised.kmeans:KMeans",
     "knn": "training.algorithms.tabular.knn:KNN",
     "lda": "training.algorithms.unsupervised.lda:LDA",
     "linear-learner": "training.algorithms.tabular.linear.learner:LinearLearner",
+    "ntm": "training.algorithms.unsupervised.ntm.learner:NTM",
+    "object2vec": "training.algorithms.text.object2vec.learner:Object2Vec",
     "pca": "training.algorithms.unsupervised.pca:PCA",
     "randomcutforest": "training.algorithms.unsupervised.randomcutforest:RandomCutForest",
     "xgboost": "training.algorithms.tabular.boosting.learner:XGBoost",

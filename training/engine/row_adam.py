@@ -68,24 +68,38 @@ class RowAdam(torch.optim.Optimizer):
         state["step"] += 1
         first, second = self._betas
         given: Any = parameter.grad
+        rows: torch.Tensor | None = None
+        gradient = given
         if given.is_sparse:
             given = given.coalesce()
-            rows: Any = given.indices()[0]
-            gradient = given.values()
-        else:
-            rows, gradient = slice(None), given
+            rows, gradient = given.indices()[0], given.values()
         if self._rescale is not None:
             gradient = gradient * self._rescale
         if self._clip is not None:
             gradient = gradient.clamp(-self._clip, self._clip)
-        mean = state["mean"][rows].lerp(gradient, 1 - first)
-        square = (state["square"][rows] * second).addcmul_(gradient, gradient, value=1 - second)
-        state["mean"][rows], state["square"][rows] = mean, square
-        size = (square / (1 - second ** state["step"])).sqrt_().add_(self._eps)
-        change = (mean / (1 - first ** state["step"])).div_(size).mul_(lr)
+        mean = _taken(state["mean"], rows).lerp_(gradient, 1 - first)
+        square = _taken(state["square"], rows).mul_(second)
+        square.addcmul_(gradient, gradient, value=1 - second)
+        _put(state["mean"], rows, mean)
+        _put(state["square"], rows, square)
+        size = square.div_(1 - second ** state["step"]).sqrt_().add_(self._eps)
+        change = mean.div_(1 - first ** state["step"]).div_(size).mul_(lr)
+        kept = _taken(parameter, rows)
         if decay:
-            change.add_(parameter[rows], alpha=lr * decay)
-        parameter[rows] = parameter[rows] - change
+            change.add_(kept, alpha=lr * decay)
+        _put(parameter, rows, kept.sub_(change))
+
+
+def _taken(table: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    """Return a copy of these rows, or of all."""
+    return table.clone() if rows is None else table.index_select(0, rows)
+
+
+def _put(table: torch.Tensor, rows: torch.Tensor | None, values: torch.Tensor) -> None:
+    if rows is None:
+        table.copy_(values)
+    else:
+        table.index_copy_(0, rows, values)
 
 
 def _zeros(parameter: torch.Tensor) -> torch.Tensor:

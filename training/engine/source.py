@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["Arrays", "Source", "SparseRows", "as_tensor"]
+__all__ = ["Arrays", "Sampled", "Source", "SparseRows", "as_tensor"]
 
 Index = npt.NDArray[np.int64]
 
@@ -92,6 +92,34 @@ class SparseRows(Source):
             torch.from_numpy(self._values[places]),
             *(tensor.index_select(0, index) for tensor in self._more),
         )
+
+
+@final
+class Sampled(Source):
+    """A share of the rows of another source in each epoch, drawn anew each time.
+
+    Args:
+        source: the rows.
+        share: how many of them, from 0 to 1; at least one row is taken.
+    """
+
+    def __init__(self, source: Source, share: float) -> None:
+        self._source = source
+        self._rows = min(len(source), max(1, round(share * len(source))))
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def take(self, rows: Index) -> tuple[torch.Tensor, ...]:
+        """Return the rows of these numbers among all."""
+        return self._source.take(rows)
+
+    def batches(self, size: int, order: np.random.Generator | None) -> Iterator[Index]:
+        """Cut a sample into batches; the first rows where no order is given."""
+        every = len(self._source)
+        rows = (np.arange(every) if order is None else order.permutation(every))[: self._rows]
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
 
 
 def as_tensor(array: npt.NDArray[Any]) -> torch.Tensor:

@@ -3,6 +3,7 @@
 {"features": [1.5, 16], "label": 1}                           dense, in short
 {"data": {"features": {"values": [1.5, 16]}}, "label": 1}     dense
 {"data": {"features": {"keys": [26], "shape": [2000], "values": [4]}}}    sparse
+{"features": ["ann", "10.0.0.1"]}                             words
 {"wind": 3.5, "sky": "wet"}                                   a column for each name
 {"in0": [6, 17], "in1": [16, 21]}                             likewise, with lists
 """
@@ -25,14 +26,15 @@ __all__ = ["instances_to_table"]
 
 _ROLES: Final = ("uid", "metadata", "configuration")
 _LONGEST: Final = 80
+_WORDS: Final = {str, int, type(None)}
 _Row = dict[str, Any]
 
 
 def instances_to_table(instances: Sequence[Any], refuse: Refuse) -> pa.Table:
     """Make a table of n instances; a name that an instance lacks is null there.
 
-    `features` becomes float32 vectors, dense or sparse; `label` float64, or vectors. Other lists
-    of whole numbers become lists of int32, of other numbers lists of float32.
+    `features` becomes float32 vectors, dense or sparse, or lists of words; `label` float64, or
+    vectors. Other lists of whole numbers become lists of int32, of other numbers lists of float32.
 
     Args:
         instances: JSON values.
@@ -64,6 +66,8 @@ def _lifted(instance: Any, row: int, refuse: Refuse) -> _Row:
 
 
 def _column(name: str, values: list[Any], refuse: Refuse) -> tuple[pa.Field, Any]:
+    if name == "features" and _are_texts(values[0]):
+        return pa.field(name, pa.list_(pa.string())), _texts(name, values, refuse)
     if name == "features":
         tensors = _tensors(name, values, refuse, missing=False)
         return features_column(name, tensors, refuse)
@@ -88,6 +92,20 @@ def _column(name: str, values: list[Any], refuse: Refuse) -> tuple[pa.Field, Any
                 ) from error
         array = _floats(name, values, refuse)
     return pa.field(name, array.type), array
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, str) for item in value)
+
+
+def _texts(name: str, values: list[Any], refuse: Refuse) -> pa.Array:
+    """Make lists of words, among which may be whole numbers and nulls."""
+    rows = []
+    for row, value in enumerate(values):
+        if not isinstance(value, list) or not {type(item) for item in value} <= _WORDS:
+            raise refuse(row, f"a list of words in {name!r}", _shown(value))
+        rows.append([item if item is None else str(item) for item in value])
+    return pa.array(rows, pa.list_(pa.string()))
 
 
 def _tensors(name: str, values: list[Any], refuse: Refuse, *, missing: bool) -> Tensors:

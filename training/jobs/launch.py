@@ -1,7 +1,7 @@
 """A script's process: `python -m training.jobs.launch FOLDER EVENTS`.
 
-The same talk with the runner as `training.jobs.main` has: two lines on standard input, then it stays
-open and its end means that the runner is gone. This process imports nothing but the standard
+The same talk with the runner as `training.jobs.main` has: two lines on standard input, then it
+stays open and its end means that the runner is gone. This process imports nothing but the standard
 library; it starts the user's program, hands a SIGTERM on to it and ends as the program did.
 """
 

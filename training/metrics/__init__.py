@@ -58,6 +58,7 @@ from training.metrics.topics import (
     npmi,
     top_words,
     topic_uniqueness,
+    wetc,
 )
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "top_k_accuracy",
     "top_words",
     "topic_uniqueness",
+    "wetc",
 ]
 
 Array = npt.NDArray[Any]

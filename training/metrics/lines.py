@@ -20,7 +20,7 @@ _LARGER_IS_BETTER = frozenset(
         *("multiclass_accuracy", "multiclass_top_k_accuracy"),
         *("macro_f_beta", "macro_precision", "macro_recall", "discriminator_auc"),
         *("explained_variance", "ari", "nmi", "pwll", "npmi", "wetc", "topic_uniqueness"),
-        "log_likelihood",
+        *("log_likelihood", "topics_used"),
     }
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["npmi", "top_words", "topic_uniqueness"]
+__all__ = ["npmi", "top_words", "topic_uniqueness", "wetc"]
 
 Array = npt.NDArray[Any]
 
@@ -62,3 +62,24 @@ def topic_uniqueness(words: Array) -> float:
     words = np.asarray(words)
     counts = np.bincount(words.ravel())
     return float(np.mean(1 / counts[words]))
+
+
+def wetc(vectors: Array) -> float:
+    """Mean cosine of the pairs of each topic's words, as vectors that say what words mean.
+
+    A word whose vector is all zeros is like no other.
+
+    Args:
+        vectors: (topics, words of each, size), two words or more.
+
+    Source: Ding, Nallapati and Xiang, "Coherence-Aware Neural Topic Modeling", 2018, section 3.
+
+    >>> wetc(np.array([[[1.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]]))
+    0.5
+    """
+    vectors = np.asarray(vectors, np.float64)
+    sizes = np.linalg.norm(vectors, axis=2, keepdims=True)
+    along = vectors / np.where(sizes == 0, 1, sizes)
+    cosines = along @ along.transpose(0, 2, 1)
+    first, second = np.triu_indices(vectors.shape[1], 1)
+    return float(cosines[:, first, second].mean())

@@ -90,9 +90,10 @@ def test_flat_is_the_reference_on_digits(flat: KNNModel) -> None:
     distances, numbers = flat.neighbours(LATER.astype(np.float32), 5)
     theirs, expected = reference.kneighbors(LATER)
     np.testing.assert_allclose(distances, theirs**2, rtol=1e-6)
-    # Equal distances may come in another order.
-    differ = (numbers != expected).any(axis=1)
-    assert differ.sum() == (np.diff(theirs, axis=1)[differ] == 0).any(axis=1).sum()
+    # Equal distances may come in another order, and of those at the last one any may be missing.
+    for ours, other, apart in zip(numbers, expected, theirs, strict=True):
+        nearer = apart < apart[-1] * (1 - 1e-9)
+        assert set(ours[nearer]) == set(other[nearer])
     # The reference breaks a tied vote by class, not by distance.
     assert reference.score(LATER, LATER_CLASSES) == pytest.approx(0.9796, abs=5e-5)
     assert accuracy(flat) >= 0.9796

@@ -366,7 +366,7 @@ def test_a_model_that_does_not_fit_is_no_start() -> None:
 
 def test_what_is_no_count_is_refused_by_word_and_row() -> None:
     table = make_notes(5, seed=1)
-    with pytest.raises(InvalidData, match="train: dog is -1 in row 4, and lda takes counts"):
+    with pytest.raises(InvalidData, match="train: dog is -1 in row 4, and topics are of counts"):
         fitted(table.set_column(1, "dog", pa.array([0, 1, 2, -1, 0])))
     with pytest.raises(InvalidData, match=r"input: dog is 0\.5 in row 3"):
         notes().predict(table.set_column(1, "dog", pa.array([0, 1, 0.5, 1, 0])))

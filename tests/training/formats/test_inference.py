@@ -244,3 +244,12 @@ def test_replies_round_trip(replies: dict[str, Any], content_type: str) -> None:
             assert read["labels"] == replies["labels"]
             return
     assert [(row["score"], row["labels"]) for row in rows] == expected
+
+
+def test_features_may_be_words() -> None:
+    lines = b'{"features":["ann","10.0.0.1"]}\n{"features":[17,null]}\n'
+    table = decode_request(lines, "application/jsonlines")
+    assert table["features"].to_pylist() == [["ann", "10.0.0.1"], ["17", None]]
+    mixed = b'{"instances":[{"features":["ann","10.0.0.1"]},{"features":[0.5,1]}]}'
+    with pytest.raises(InvalidData, match=r"instance 2: expected a list of words in 'features'"):
+        decode_request(mixed, "application/json")

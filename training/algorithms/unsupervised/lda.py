@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from training import metrics
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
-from training.algorithms.unsupervised.lda_model import FILES, LDAModel, counts_of
+from training.algorithms.unsupervised.counts import counts_of
+from training.algorithms.unsupervised.lda_model import FILES, LDAModel
 from training.algorithms.unsupervised.lda_spectral import topics_of
 from training.algorithms.unsupervised.lda_variational import complete, polish, smoothed
 from training.data import Dataset, Labels

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self, final
+from typing import Final, Self, final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from training.algorithm import Model
+from training.algorithms.unsupervised.counts import counts_of
 from training.algorithms.unsupervised.lda_variational import complete, mixtures
 from training.data import as_table
-from training.errors import InvalidData
 from training.inputs import Inputs
-from training.matrix import dimensions, sparse
+from training.matrix import dimensions
 
-__all__ = ["FILES", "LDAModel", "counts_of"]
+__all__ = ["FILES", "LDAModel"]
 
 FILES: Final = ("alpha.npy", "beta.npy")
 
@@ -81,24 +81,3 @@ class LDAModel(Model):
         """Read what `save` wrote."""
         alpha, beta = (np.load(folder / name) for name in FILES)
         return cls(Inputs.load(folder), alpha, beta)
-
-
-def counts_of(table: pa.Table, inputs: Inputs, *, channel: str) -> Any:
-    """Return encoded rows as counts of words: a CSR matrix (n, `inputs.width`) without zeros.
-
-    Raises:
-        InvalidData: a count is missing, negative or no whole number.
-    """
-    counts = sparse(table, inputs, dtype=np.float64, channel=channel)
-    wrong = (counts.data < 0) | (counts.data != np.floor(counts.data))
-    if wrong.any():
-        place = int(wrong.argmax())
-        row = int(np.searchsorted(counts.indptr, place, side="right"))
-        raise InvalidData(
-            f"{channel}: {dimensions(inputs)[counts.indices[place]]} is "
-            f"{counts.data[place]:g} in row {row}, and lda takes counts of words: whole numbers "
-            ">= 0",
-            channel=channel,
-        )
-    counts.eliminate_zeros()
-    return counts

@@ -1,0 +1,1 @@
+"""Algorithms on words and sequences of tokens."""

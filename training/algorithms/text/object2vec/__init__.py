@@ -1,0 +1,1 @@
+"""Object2Vec: vectors of things that come in pairs."""

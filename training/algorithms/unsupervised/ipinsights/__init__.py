@@ -1,0 +1,1 @@
+"""IP Insights: which addresses are usual for an entity."""

@@ -1,0 +1,1 @@
+"""Neural Topic Model: topics of documents by an encoder and a decoder."""
