@@ -3,6 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from training.data import Dataset
 from training.errors import InvalidData
 from training.formats.csv import decode
 
@@ -28,6 +29,10 @@ from training.formats.csv import decode
         (b"1,2\n", {"label_size": "3"}, "expected 3 label columns, got 2 columns"),
         (b"1,x,2\n", {"label_size": "2"}, "row 1: expected a number in label column 2, got 'x'"),
         (b"1,2,0\n3,,1\n", {"label_size": "2"}, "row 2: expected a number in label column 2"),
+        (b"1,2\n", {"weight_size": "2"}, "weight_size: expected 0 or 1, got 2"),
+        (b"1\n0\n", {"weight_size": "1"}, "expected 1 label columns and a weight, got 1 columns"),
+        (b"1,2,0\n3,,1\n", {"weight_size": "1"}, "row 2: expected a weight in column 2, got None"),
+        (b"1,x,0\n", {"weight_size": "1"}, "row 1: expected a weight in column 2, got 'x'"),
     ],
 )
 def test_a_field_that_does_not_fit_is_named(
@@ -47,6 +52,13 @@ def test_words_and_words_with_a_few_numbers_are_categories() -> None:
     table = decode(b"0,12A,wet\n1,7,\n0,9B,dry\n", {})
     assert table.to_pydict()["f0"] == ["12A", "7", "9B"]
     assert table.schema.field("f1").type == pa.string()
+
+
+def test_a_weight_behind_the_label_is_no_input() -> None:
+    table = decode(b"1,2,0.5,wet\n0,1,1,dry\n", {"weight_size": "1"})
+    assert table.column_names == ["label", "weight", "f0", "f1"]
+    assert table["weight"].to_pylist() == [2.0, 1.0]
+    assert Dataset.of(table).inputs.names == ("f0", "f1")
 
 
 def test_several_label_columns_are_a_vector() -> None:
