@@ -26,16 +26,11 @@ from featurestore import (
     wire_window,
 )
 from featurestore.arrowcode import encode_batch
+from featurestore.batches import arrow_values, identifier_texts, record_batches
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
 from featurestore.dataset import Dataset, FeatureSelection, name_of
-from featurestore.embedded import (
-    arrow_values,
-    check_readable,
-    identifier_texts,
-    record_batches,
-)
 from featurestore.erasure.report import ErasureReport
 from featurestore.errors import (
     FeatureGroupNotFound,
@@ -56,6 +51,7 @@ from featurestore.position import SourcePosition
 from featurestore.provenance import recorded_load
 from featurestore.record import Delete, Put
 from featurestore.remote_datasets import RemoteDatasets, Requests
+from featurestore.requested import check_readable
 from featurestore.rows import row_batches
 from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl

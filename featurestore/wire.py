@@ -24,7 +24,6 @@ from featurestore import convert, errors, eventtime
 from featurestore.arrowcode import Encoded
 from featurestore.checked import CheckedBatch
 from featurestore.dataset import Dataset, FeatureSelection
-from featurestore.embedded import target_stores
 from featurestore.errors import (
     FeatureStoreError,
     InternalError,
@@ -37,6 +36,7 @@ from featurestore.feature import Value
 from featurestore.offline.flusher import Flushed
 from featurestore.position import PartitionPosition, SourcePosition
 from featurestore.record import Delete, Put, shown
+from featurestore.requested import target_stores
 from featurestore.schema import Store, Ttl
 from featurestore.store import Found, Get, WriteError
 from featurestore.v1 import control_pb2, record_pb2, runtime_pb2
