@@ -139,7 +139,7 @@ class RemoteStore(FeatureStore):
         self.target = target
         self._timeout_s = timeout_s
         self._login = login
-        self._channel = wire.channel(login.channel, target)
+        self._channel = wire.open_channel(login.channel, target)
         self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
         self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
         self._windows: Any = window_pb2_grpc.WindowedFeaturesStub(self._channel)

@@ -26,7 +26,7 @@ from featurestore.schema import FeatureGroup
 from featurestore.server.answer import CALLER
 from featurestore.server.registrar import Registrar
 from featurestore.window import WindowedGroup
-from featurestore.wire_dataset import manifest_features, read_manifest
+from featurestore.wire.dataset import manifest_features, read_manifest
 from lineage.errors import LineageError
 
 __all__ = ["ACTIONS", "Access", "Entries", "action_and_resources", "guarded_by"]
