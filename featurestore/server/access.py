@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, final
@@ -707,6 +708,34 @@ def _training(request: Any) -> Needs:
     return needs
 
 
+def _transform(request: Any) -> Needs:
+    """Creating a job also uses a model, reads, and writes: files here, or feature groups."""
+    needs = [("sagemaker:CreateTransformJob", arn("transform-job", request.transform_job_name))]
+    model, source, where = request.model_name, request.transform_input, request.transform_output
+    if "/" in model:
+        needs.append(("featureline:ReadPath", _place(model)))
+    else:
+        needs.append(("sagemaker:DescribeTrainingJob", arn("training-job", model)))
+    if source.WhichOneof("data_source") == "feature_group":
+        needs.append(("featureline:ReadHistory", group_arn(source.feature_group)))
+    else:
+        needs.append(("featureline:ReadPath", _place(source.path)))
+    if where.WhichOneof("destination") == "feature_group":
+        needs.append(("featureline:LoadRows", group_arn(where.feature_group)))
+    else:
+        needs.append(("featureline:WritePath", _place(where.path)))
+    return needs
+
+
+def _place(path: str) -> str:
+    """Name a file or folder as the job will find it: `..` leads out of no permission."""
+    return arn("path", os.path.abspath(path.removeprefix("file://")))
+
+
+def _on_transform(action: str) -> Callable[[Any], Needs]:
+    return lambda request: [(action, arn("transform-job", request.transform_job_name))]
+
+
 _DELETE: Final = "sagemaker:DeleteRecord"
 _GRAPH: Final = arn("lineage-group", "sagemaker-default-lineage-group")
 _ALL_GROUPS: Final = group_arn("*")
@@ -821,6 +850,11 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "DescribeTrainingJob": _on_job("sagemaker:DescribeTrainingJob"),
     "ListTrainingJobs": _on("sagemaker:ListTrainingJobs", arn("training-job", "*")),
     "StopTrainingJob": _on_job("sagemaker:StopTrainingJob"),
+    # BatchTransform
+    "CreateTransformJob": _transform,
+    "DescribeTransformJob": _on_transform("sagemaker:DescribeTransformJob"),
+    "ListTransformJobs": _on("sagemaker:ListTransformJobs", arn("transform-job", "*")),
+    "StopTransformJob": _on_transform("sagemaker:StopTransformJob"),
 }
 ACTIONS: Final = frozenset(
     {
@@ -875,26 +909,31 @@ ACTIONS: Final = frozenset(
         "featureline:TraceRecord",
         "featureline:Verify",
         "featureline:VerifyLog",
+        "featureline:WritePath",
         "sagemaker:AddTags",
         "sagemaker:BatchGetRecord",
         "sagemaker:BatchWriteRecord",
         "sagemaker:CreateFeatureGroup",
         "sagemaker:CreateTrainingJob",
+        "sagemaker:CreateTransformJob",
         "sagemaker:DeleteFeatureGroup",
         "sagemaker:DeleteRecord",
         "sagemaker:DeleteTags",
         "sagemaker:DescribeFeatureGroup",
         "sagemaker:DescribeFeatureMetadata",
         "sagemaker:DescribeTrainingJob",
+        "sagemaker:DescribeTransformJob",
         "sagemaker:GetRecord",
         "sagemaker:ListFeatureGroups",
         "sagemaker:ListRecords",
         "sagemaker:ListTags",
         "sagemaker:ListTrainingJobs",
+        "sagemaker:ListTransformJobs",
         "sagemaker:PutRecord",
         "sagemaker:QueryLineage",
         "sagemaker:Search",
         "sagemaker:StopTrainingJob",
+        "sagemaker:StopTransformJob",
         "sagemaker:UpdateFeatureGroup",
         "sagemaker:UpdateFeatureMetadata",
         "sagemaker:UpdateRecord",

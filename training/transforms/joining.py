@@ -18,6 +18,7 @@ __all__ = ["Joiner"]
 _INPUT: Final = "SageMakerInput"
 _OUTPUT: Final = "SageMakerOutput"
 _CSV: Final = "text/csv"
+_LINES: Final = "application/jsonlines"
 _DOCUMENT: Final = "application/json"
 
 
@@ -30,17 +31,24 @@ class Joiner:
         request: content type of the records, without parameters.
         reply: of the answers.
         ends_lines: whether each answer ends with a line end, where its type does not ask for it.
+        joins: whether records are put beside their answers, also where `processing` does not.
     """
 
     def __init__(
-        self, processing: DataProcessing, request: str, reply: str, *, ends_lines: bool
+        self,
+        processing: DataProcessing,
+        request: str,
+        reply: str,
+        *,
+        ends_lines: bool = False,
+        joins: bool = False,
     ) -> None:
         self._asked = Pointer.parse(processing.input_filter)
         self._kept = Pointer.parse(processing.output_filter, field="OutputFilter")
-        self._joins = processing.join_source == "Input"
+        self._joins = joins or processing.join_source == "Input"
         self._is_plain = processing.is_plain
         self._request, self._reply = request, reply
-        self._ends = b"\n" if ends_lines or reply != _DOCUMENT else b""
+        self._ends = b"\n" if ends_lines or reply in (_CSV, _LINES) else b""
 
     def ask(self, record: bytes) -> bytes:
         """Return what of a record is sent to the model.
@@ -72,13 +80,10 @@ class Joiner:
     def output(self, records: Sequence[bytes], reply: bytes) -> bytes:
         """Return what is written of some records' answers."""
         if self._is_plain:
-            # Answers of lines end in one already.
-            return reply if not self._ends or reply.endswith(b"\n") else self._closed(reply)
+            # Answers of lines end in one already, but for some scripts'.
+            return reply if not reply or reply.endswith(self._ends) else reply + self._ends
         kept = self.answers(records, reply)
         return b"".join(_written(value, self._reply) + self._ends for value in kept)
-
-    def _closed(self, reply: bytes) -> bytes:
-        return reply + self._ends if reply else reply
 
     def _joined(self, record: bytes, part: Any) -> Any:
         value = _parsed(record, self._request)
