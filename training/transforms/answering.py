@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 from training.algorithm import Model
 from training.algorithms import find_algorithm
@@ -14,7 +15,9 @@ from training.formats.inference import Accept, decode_request, encode_reply
 from training.jobs.script import SCRIPT
 from training.transforms.serving import ServedScript
 
-__all__ = ["ModelResponder", "Responder", "open_responder"]
+__all__ = ["ModelResponder", "Responder", "inference_settings", "open_responder"]
+
+_SETTINGS: Final = "SAGEMAKER_INFERENCE_"
 
 
 class Responder(ABC):
@@ -68,6 +71,11 @@ class ScriptResponder(Responder):
     def answer(self, body: bytes, content_type: str, accept: Accept) -> bytes:
         """See `Responder.answer`."""
         return self._script.answer(body, content_type, accept.content_type)
+
+
+def inference_settings() -> dict[str, str]:
+    """Return the variables `SAGEMAKER_INFERENCE_*` of this process, which shape replies."""
+    return {name: text for name, text in os.environ.items() if name.startswith(_SETTINGS)}
 
 
 def open_responder(folder: Path, settings: Mapping[str, str]) -> Responder:

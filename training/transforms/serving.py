@@ -30,7 +30,7 @@ from training.errors import FitFailed, InvalidData, ModelNotFound
 from training.formats import ContentType
 from training.formats.text import rows_to_csv, to_json
 
-__all__ = ["CODE", "Context", "ServedScript", "serving_module"]
+__all__ = ["CODE", "Context", "ServedScript", "serves", "serving_module"]
 
 CODE: Final = "code"
 """The folder in a model that has its code, as in SageMaker's model archives."""
@@ -57,6 +57,11 @@ class Context:
 
     system_properties: Mapping[str, Any]
     manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def serves(code: Path) -> bool:
+    """Whether a module in a folder of code defines `model_fn`."""
+    return any("model_fn" in _defined(path) for path in code.glob("*.py"))
 
 
 def serving_module(code: Path) -> Path | None:

@@ -34,8 +34,7 @@ from training.formats.text import to_json
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
 from training.jobs.launch import install_requirements
-from training.predict import inference_settings
-from training.transforms.answering import Responder, open_responder
+from training.transforms.answering import Responder, inference_settings, open_responder
 from training.transforms.cutting import Request, requests_of
 from training.transforms.job import TransformJob
 from training.transforms.joining import Joiner
