@@ -104,6 +104,7 @@ class Access:
             "ReadHistory": self._history,
             "GetRecordsAsOf": self._as_of,
             "LoadRows": self._load,
+            "CreateTransformJob": self._transform,
         }
 
     @property
@@ -442,6 +443,26 @@ class Access:
             columns = [_Column(name) for name in spec.feature_names]
             name = spec.feature_group_name
             self.write_entry(caller, "featureline:LoadRows", name, columns, groups)
+
+    def _transform(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        """Its records have all features of the groups, so none may be denied."""
+        parts = (
+            ("featureline:ReadHistory", request.transform_input.feature_group, READS),
+            ("featureline:LoadRows", request.transform_output.feature_group, WRITES),
+        )
+        of_groups = [action for action, _, _ in parts]
+        for action, resource in action_and_resources("CreateTransformJob", request):
+            if action not in of_groups:
+                self._guard.authorize(caller, action, resource)
+        for action, name, kind in parts:
+            if not name:
+                continue
+            self._authorize(caller, action, name, (), groups)
+            group = self._group(name, groups)
+            if group is not None:
+                denied = self._denied(caller, group, kind)
+                for feature in group.feature_names:
+                    self._refuse(caller, action, group, feature, denied)
 
     def _other(self, method: str) -> _Check:
         def check(request: Any, caller: Caller, groups: Groups | None) -> None:
