@@ -14,7 +14,6 @@ from training.artifact import Artifact
 from training.errors import InvalidData
 from training.formats import content_type_of, files_of
 from training.formats.inference import Accept, encode_reply
-from training.formats.packed import is_packed
 from training.home import Store, home_of
 from training.jobs.script import SCRIPT
 from training.predict import answer_file, model_folder
@@ -132,7 +131,7 @@ def _asked(responder: Responder, source: Path, content_type: str | None) -> Iter
             base=kind.base,
             split=split,
             single=False,
-            compressed=is_packed(file),
+            compressed=False,
             most_bytes=_REQUEST_BYTES,
         ):
             asked = str(kind) if kind.base != _PARQUET else _ACCEPT.content_type

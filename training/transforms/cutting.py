@@ -15,11 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.errors import InvalidData
+from training.formats.packed import is_packed
 from training.formats.recordio.framing import HEADER_BYTES, find_frames
 
 __all__ = ["Request", "requests_of"]
 
 _PARQUET: Final = "application/x-parquet"
+_PLAIN: Final = (
+    *("text/csv", "application/json", "application/jsonlines"),
+    "application/x-recordio-protobuf",
+)
 _ROWS: Final = 4096
 
 
@@ -73,7 +78,7 @@ def requests_of(
         base: its content type, without parameters.
         split: None, Line or RecordIO.
         single: whether each record is a request of its own.
-        compressed: whether it is unpacked from gzip.
+        compressed: whether it is unpacked from gzip; text and records that are packed always are.
         most_bytes: of a request.
 
     Raises:
@@ -81,6 +86,8 @@ def requests_of(
             has the record.
     """
     try:
+        # None of these begins as gzip does; what a script reads may well do.
+        compressed = compressed or (base in _PLAIN and is_packed(path))
         if split == "None":
             with _opened(path, compressed) as file:
                 body = file.read()
