@@ -273,7 +273,8 @@ def _status(entry: dict[str, Any]) -> str:
 def _say_result(result: training.TransformResult, as_json: bool) -> None:
     text = f"{result.job}: {result.status.value}"
     if result.status is training.TrainingJobStatus.COMPLETED:
-        text += f"\n  {result.records:,} records of {result.files:,} files in {result.output}"
+        files = f"{result.files:,} file{'' if result.files == 1 else 's'}"
+        text += f"\n  {result.records:,} records, {files}: {result.output}"
     emit(result.to_json(), as_json=as_json, text=text)
     if result.status is training.TrainingJobStatus.FAILED:
         reason = f"featureline: {result.failure_reason}"
