@@ -47,6 +47,8 @@ if TYPE_CHECKING:
         TrainingJobNotFound,
         TrainingStopped,
         TrainingUnavailable,
+        TransformJobExists,
+        TransformJobNotFound,
         Unauthenticated,
     )
     from training.feed import TorchBatches, to_quantile_dmatrix, to_torch
@@ -76,6 +78,21 @@ if TYPE_CHECKING:
     from training.run import MemorySink, Run, Sink
     from training.service import TrainingService
     from training.transforming import transform
+    from training.transforms.client import TransformClient
+    from training.transforms.description import (
+        TransformJobDescription,
+        TransformProgress,
+        TransformResult,
+    )
+    from training.transforms.job import (
+        DataProcessing,
+        TransformInput,
+        TransformJob,
+        TransformOutput,
+    )
+    from training.transforms.registry import TransformJobs
+    from training.transforms.runner import RunningTransform, run_transform, submit_transform
+    from training.transforms.service import TransformService
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # running jobs
@@ -106,6 +123,18 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Budget",
     "TrainingJobDescription",
     "FinalMetric",
+    # answering files and feature groups
+    "run_transform",
+    "submit_transform",
+    "RunningTransform",
+    "TransformResult",
+    "TransformProgress",
+    "TransformJob",
+    "TransformInput",
+    "TransformOutput",
+    "DataProcessing",
+    "TransformJobs",
+    "TransformJobDescription",
     # models
     "load_model",
     "predict_file",
@@ -134,6 +163,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "connect",
     "TrainingClient",
     "TrainingService",
+    "TransformClient",
+    "TransformService",
     # errors
     "TrainingError",
     "InvalidJob",
@@ -143,6 +174,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "TrainingJobNotFound",
     "ModelNotFound",
     "TrainingJobExists",
+    "TransformJobNotFound",
+    "TransformJobExists",
     "LibraryMissing",
     "DeviceUnavailable",
     "FitFailed",
@@ -172,6 +205,7 @@ _MODULES = {
         *("ModelNotFound", "TrainingError", "TrainingJobExists", "TrainingJobFailed"),
         *("TrainingJobNotFound", "TrainingStopped", "TrainingUnavailable"),
         *("AccessDenied", "InvalidLogin", "Unauthenticated"),
+        *("TransformJobExists", "TransformJobNotFound"),
     ),
     "feed": ("TorchBatches", "to_quantile_dmatrix", "to_torch"),
     "hyperparameter": ("Hyperparameter",),
@@ -191,6 +225,14 @@ _MODULES = {
     "run": ("MemorySink", "Run", "Sink"),
     "jobs.runner": ("RunningJob", "submit", "train"),
     "service": ("TrainingService",),
+    "transforms.client": ("TransformClient",),
+    "transforms.description": (
+        *("TransformJobDescription", "TransformProgress", "TransformResult"),
+    ),
+    "transforms.job": ("DataProcessing", "TransformInput", "TransformJob", "TransformOutput"),
+    "transforms.registry": ("TransformJobs",),
+    "transforms.runner": ("RunningTransform", "run_transform", "submit_transform"),
+    "transforms.service": ("TransformService",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -24,6 +24,7 @@ from training.errors import (
 from training.jobs.description import TrainingJobDescription
 from training.jobs.job import TrainingJob, TrainingJobStatus
 from training.jobs.result import JobResult, Progress
+from training.transforms.client import TransformClient
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 
@@ -70,6 +71,9 @@ class TrainingClient:
 
     Raises the errors of the embedded calls, and TrainingUnavailable when no server answers.
 
+    Attributes:
+        transforms: the transform jobs of the same server.
+
     Args:
         channel: closed by `close`.
         target: where it leads, for messages.
@@ -90,6 +94,7 @@ class TrainingClient:
         self._timeout_s = timeout_s
         self._login = login
         self._stub = training_pb2_grpc.TrainingStub(channel)
+        self.transforms = TransformClient(channel, self._call)
 
     def submit(self, job: TrainingJob) -> str:
         """Start a job on the server and return its name."""

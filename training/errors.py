@@ -6,8 +6,10 @@ TrainingError
 ├── InvalidData                INVALID_ARGUMENT      (also a ValueError) a file, column or value
 ├── AlgorithmNotFound          NOT_FOUND             (also a LookupError)
 ├── TrainingJobNotFound        NOT_FOUND             (also a LookupError)
+├── TransformJobNotFound       NOT_FOUND             (also a LookupError)
 ├── ModelNotFound              NOT_FOUND             (also a LookupError)
 ├── TrainingJobExists          ALREADY_EXISTS
+├── TransformJobExists         ALREADY_EXISTS
 ├── LibraryMissing             FAILED_PRECONDITION   (also an ImportError) names the extra
 ├── DeviceUnavailable          FAILED_PRECONDITION
 ├── FitFailed                  FAILED_PRECONDITION   a library refused data and hyperparameters
@@ -46,6 +48,8 @@ __all__ = [
     "TrainingJobNotFound",
     "TrainingStopped",
     "TrainingUnavailable",
+    "TransformJobExists",
+    "TransformJobNotFound",
     "Unauthenticated",
     "nearest",
 ]
@@ -128,6 +132,12 @@ class TrainingJobNotFound(TrainingError, LookupError):
     code = "NOT_FOUND"
 
 
+class TransformJobNotFound(TrainingError, LookupError):
+    """No transform job has this name. Fact: `name`."""
+
+    code = "NOT_FOUND"
+
+
 class ModelNotFound(TrainingError, LookupError):
     """There is no model at this path, or this job made none. Fact: `name`."""
 
@@ -136,6 +146,12 @@ class ModelNotFound(TrainingError, LookupError):
 
 class TrainingJobExists(TrainingError):
     """A training job of this name exists already. Fact: `name`."""
+
+    code = "ALREADY_EXISTS"
+
+
+class TransformJobExists(TrainingError):
+    """A transform job of this name exists already. Fact: `name`."""
 
     code = "ALREADY_EXISTS"
 

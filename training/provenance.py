@@ -253,16 +253,21 @@ def _folder_entity(
     )
 
 
-def record_abandoned(graph: lineage.Graph, job: str, reason: str) -> None:
-    """Close the record of a job whose runner died, where it is still open."""
-    for known in graph.find(
-        kind=lineage.Kind.TRIAL_COMPONENT, type="TrainingJob", name=component_name(job)
-    ):
+def record_abandoned(graph: lineage.Graph, type: str, component: str, reason: str) -> None:
+    """Close the record of a job whose runner died, where it is still open.
+
+    Args:
+        graph: of the home.
+        type: of the job's trial component, such as `TrainingJob`.
+        component: its name.
+        reason: why the job failed.
+    """
+    for known in graph.find(kind=lineage.Kind.TRIAL_COMPONENT, type=type, name=component):
         if known.state == "InProgress":
             graph.record(
                 [
                     lineage.trial_component(
-                        "TrainingJob",
+                        type,
                         known.name,
                         source_uri=known.source_uri,
                         state="Failed",

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-import grpc
-
-from lineage.wire.trailer import fit_text
 from training import convert
-from training.errors import InvalidJob, TrainingError
+from training.calls import answered, page_size
+from training.errors import InvalidJob
 from training.home import Store, home_of
 from training.jobs.registry import TrainingJobs
 from training.jobs.runner import RunningJob, submit
@@ -24,10 +20,6 @@ from training.v1 import training_pb2_grpc
 __all__ = ["TrainingService"]
 
 Reply = TypeVar("Reply")
-
-_PAGE = 100
-
-logger = logging.getLogger(__name__)
 
 
 @final
@@ -85,23 +77,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         self._jobs.close()
 
     async def _answer(self, context: Any, work: Callable[[], Reply]) -> Reply:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._threads, work)
-        except TrainingError as error:
-            await context.abort(
-                grpc.StatusCode[error.code],
-                fit_text(error.message),
-                convert.error_to_metadata(error),
-            )
-            raise AssertionError("abort never returns") from error
-        except Exception:
-            # The outermost frame of a call.
-            logger.exception("a training call failed")
-            await context.abort(
-                grpc.StatusCode.INTERNAL, "the call failed inside the server; its log has the cause"
-            )
-            raise
+        return await answered(context, self._threads, work)
 
     def _create(self, request: pb.CreateTrainingJobRequest) -> pb.CreateTrainingJobResponse:
         self._running = {job for job in self._running if not job.is_done}
@@ -121,12 +97,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         return pb.DescribeTrainingJobResponse(description=convert.description_to_message(known))
 
     def _list(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
-        if not 0 <= request.max_results <= _PAGE:
-            raise InvalidJob(
-                f"max_results: expected 1 to {_PAGE}, got {request.max_results}",
-                field="max_results",
-            )
-        size = request.max_results or _PAGE
+        size = page_size(request.max_results)
         found = self._jobs.list(
             name_contains=request.name_contains,
             status=request.status_equals or None,

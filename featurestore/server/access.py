@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, final
@@ -103,6 +104,7 @@ class Access:
             "ReadHistory": self._history,
             "GetRecordsAsOf": self._as_of,
             "LoadRows": self._load,
+            "CreateTransformJob": self._transform,
         }
 
     @property
@@ -442,6 +444,26 @@ class Access:
             name = spec.feature_group_name
             self.write_entry(caller, "featureline:LoadRows", name, columns, groups)
 
+    def _transform(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        """Its records have all features of the groups, so none may be denied."""
+        parts = (
+            ("featureline:ReadHistory", request.transform_input.feature_group, READS),
+            ("featureline:LoadRows", request.transform_output.feature_group, WRITES),
+        )
+        of_groups = [action for action, _, _ in parts]
+        for action, resource in action_and_resources("CreateTransformJob", request):
+            if action not in of_groups:
+                self._guard.authorize(caller, action, resource)
+        for action, name, kind in parts:
+            if not name:
+                continue
+            self._authorize(caller, action, name, (), groups)
+            group = self._group(name, groups)
+            if group is not None:
+                denied = self._denied(caller, group, kind)
+                for feature in group.feature_names:
+                    self._refuse(caller, action, group, feature, denied)
+
     def _other(self, method: str) -> _Check:
         def check(request: Any, caller: Caller, groups: Groups | None) -> None:
             name = getattr(request, "feature_group_name", "")
@@ -707,6 +729,34 @@ def _training(request: Any) -> Needs:
     return needs
 
 
+def _transform(request: Any) -> Needs:
+    """Creating a job also uses a model, reads, and writes: files here, or feature groups."""
+    needs = [("sagemaker:CreateTransformJob", arn("transform-job", request.transform_job_name))]
+    model, source, where = request.model_name, request.transform_input, request.transform_output
+    if "/" in model:
+        needs.append(("featureline:ReadPath", _place(model)))
+    else:
+        needs.append(("sagemaker:DescribeTrainingJob", arn("training-job", model)))
+    if source.WhichOneof("data_source") == "feature_group":
+        needs.append(("featureline:ReadHistory", group_arn(source.feature_group)))
+    else:
+        needs.append(("featureline:ReadPath", _place(source.path)))
+    if where.WhichOneof("destination") == "feature_group":
+        needs.append(("featureline:LoadRows", group_arn(where.feature_group)))
+    else:
+        needs.append(("featureline:WritePath", _place(where.path)))
+    return needs
+
+
+def _place(path: str) -> str:
+    """Name a file or folder as the job will find it: `..` leads out of no permission."""
+    return arn("path", os.path.abspath(path.removeprefix("file://")))
+
+
+def _on_transform(action: str) -> Callable[[Any], Needs]:
+    return lambda request: [(action, arn("transform-job", request.transform_job_name))]
+
+
 _DELETE: Final = "sagemaker:DeleteRecord"
 _GRAPH: Final = arn("lineage-group", "sagemaker-default-lineage-group")
 _ALL_GROUPS: Final = group_arn("*")
@@ -821,6 +871,11 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "DescribeTrainingJob": _on_job("sagemaker:DescribeTrainingJob"),
     "ListTrainingJobs": _on("sagemaker:ListTrainingJobs", arn("training-job", "*")),
     "StopTrainingJob": _on_job("sagemaker:StopTrainingJob"),
+    # BatchTransform
+    "CreateTransformJob": _transform,
+    "DescribeTransformJob": _on_transform("sagemaker:DescribeTransformJob"),
+    "ListTransformJobs": _on("sagemaker:ListTransformJobs", arn("transform-job", "*")),
+    "StopTransformJob": _on_transform("sagemaker:StopTransformJob"),
 }
 ACTIONS: Final = frozenset(
     {
@@ -875,26 +930,31 @@ ACTIONS: Final = frozenset(
         "featureline:TraceRecord",
         "featureline:Verify",
         "featureline:VerifyLog",
+        "featureline:WritePath",
         "sagemaker:AddTags",
         "sagemaker:BatchGetRecord",
         "sagemaker:BatchWriteRecord",
         "sagemaker:CreateFeatureGroup",
         "sagemaker:CreateTrainingJob",
+        "sagemaker:CreateTransformJob",
         "sagemaker:DeleteFeatureGroup",
         "sagemaker:DeleteRecord",
         "sagemaker:DeleteTags",
         "sagemaker:DescribeFeatureGroup",
         "sagemaker:DescribeFeatureMetadata",
         "sagemaker:DescribeTrainingJob",
+        "sagemaker:DescribeTransformJob",
         "sagemaker:GetRecord",
         "sagemaker:ListFeatureGroups",
         "sagemaker:ListRecords",
         "sagemaker:ListTags",
         "sagemaker:ListTrainingJobs",
+        "sagemaker:ListTransformJobs",
         "sagemaker:PutRecord",
         "sagemaker:QueryLineage",
         "sagemaker:Search",
         "sagemaker:StopTrainingJob",
+        "sagemaker:StopTransformJob",
         "sagemaker:UpdateFeatureGroup",
         "sagemaker:UpdateFeatureMetadata",
         "sagemaker:UpdateRecord",

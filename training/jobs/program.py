@@ -17,7 +17,8 @@ from training.errors import InvalidData, LibraryMissing
 from training.jobs.environment import algorithm_hyperparameters, arguments
 from training.jobs.folder import HOST, JobFolder, host_names
 from training.jobs.job import TrainingJob
-from training.jobs.script import SCRIPT, Script
+from training.jobs.script import SCRIPT, Script, copy_source
+from training.transforms.serving import CODE, serves
 
 __all__ = ["AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
 
@@ -161,9 +162,11 @@ class ScriptProgram(Program):
         provenance.record_script(run, self.script, folder.code)
 
     def seal(self, folder: JobFolder, metrics: Mapping[str, float]) -> bool:
-        """Take whatever the program left in its model folder."""
+        """Take whatever the program left in its model folder, and the code that serves it."""
         if not any(file.is_file() for file in folder.model.rglob("*")):
             return False
+        if serves(folder.code) and not (folder.model / CODE).exists():
+            copy_source(folder.code, folder.model / CODE)
         seal_files(
             folder.model,
             algorithm=SCRIPT,

@@ -1,0 +1,162 @@
+"""Cuts files into records and packs records into requests."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training.errors import InvalidData
+from training.formats.packed import is_packed
+from training.formats.recordio.framing import HEADER_BYTES, find_frames
+
+__all__ = ["Request", "requests_of"]
+
+_PARQUET: Final = "application/x-parquet"
+_PLAIN: Final = (
+    *("text/csv", "application/json", "application/jsonlines"),
+    "application/x-recordio-protobuf",
+)
+_ROWS: Final = 4096
+
+
+@final
+@dataclass(frozen=True)
+class Request:
+    """What is asked at once.
+
+    Attributes:
+        first: the number of its first record in the file, from 1; 0: it is the whole file.
+        records: their bytes, lines without their ends.
+    """
+
+    first: int
+    records: tuple[bytes, ...]
+
+    def body(self, *, lines: bool) -> bytes:
+        """Return what is sent; `lines`: each record is one."""
+        if not lines or not self.first:
+            return b"".join(self.records)
+        return b"\n".join(self.records) + b"\n"
+
+    def part(self, start: int, end: int) -> Request:
+        """Return some of its records."""
+        return Request(self.first + start, self.records[start:end])
+
+    @property
+    def named(self) -> str:
+        """What errors call its records."""
+        if not self.first:
+            return "the whole file"
+        last = self.first + len(self.records) - 1
+        return f"record {self.first}" if last == self.first else f"records {self.first} to {last}"
+
+
+def requests_of(
+    path: Path,
+    *,
+    base: str,
+    split: str,
+    single: bool,
+    compressed: bool,
+    most_bytes: int,
+) -> Iterator[Request]:
+    """Cut a file into requests, in its order.
+
+    Blank lines are no records. Each row of a Parquet file is a record of JSON.
+
+    Args:
+        path: the file.
+        base: its content type, without parameters.
+        split: None, Line or RecordIO.
+        single: whether each record is a request of its own.
+        compressed: whether it is unpacked from gzip; text and records that are packed always are.
+        most_bytes: of a request.
+
+    Raises:
+        InvalidData: it cannot be read, or a record is larger than a request may be; the message
+            has the record.
+    """
+    try:
+        # None of these begins as gzip does; what a script reads may well do.
+        compressed = compressed or (base in _PLAIN and is_packed(path))
+        if split == "None":
+            with _opened(path, compressed) as file:
+                body = file.read()
+            _check_size(len(body), most_bytes, "the whole file; cut it with SplitType")
+            if body:
+                yield Request(0, (body,))
+            return
+        if base == _PARQUET:
+            records = _rows(path)
+        elif split == "Line":
+            records = _lines(path, compressed)
+        else:
+            records = _frames(path, compressed)
+        yield from _packed(records, 1 if split == "Line" else 0, single, most_bytes)
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidData(f"it cannot be read: {why}", path=str(path)) from error
+
+
+def _packed(
+    records: Iterable[bytes], between: int, single: bool, most_bytes: int
+) -> Iterator[Request]:
+    waiting: list[bytes] = []
+    size, first = 0, 1
+    for record in records:
+        length = len(record) + between
+        if length > most_bytes:
+            _check_size(length, most_bytes, f"record {first + len(waiting)}")
+        if waiting and (single or size + length > most_bytes):
+            yield Request(first, tuple(waiting))
+            first += len(waiting)
+            waiting, size = [], 0
+        waiting.append(record)
+        size += length
+    if waiting:
+        yield Request(first, tuple(waiting))
+
+
+def _check_size(size: int, most_bytes: int, what: str) -> None:
+    if size > most_bytes:
+        raise InvalidData(
+            f"{what}: expected at most MaxPayloadInMB={most_bytes >> 20}, got {size / 2**20:.1f} MB"
+        )
+
+
+def _lines(path: Path, compressed: bool) -> Iterator[bytes]:
+    with _opened(path, compressed) as file:
+        for line in file:
+            line = line.rstrip(b"\r\n")
+            if line.strip():
+                yield line
+
+
+def _frames(path: Path, compressed: bool) -> Iterator[bytes]:
+    with _opened(path, compressed) as file:
+        data = file.read()
+    frames = find_frames(data)
+    for start, end in zip(frames.starts.tolist(), frames.ends.tolist(), strict=True):
+        yield data[start - HEADER_BYTES : start + (end - start + 3) // 4 * 4]
+
+
+def _rows(path: Path) -> Iterator[bytes]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS):
+            for row in batch.to_pylist():
+                yield json.dumps(row, ensure_ascii=False, default=str).encode()
+
+
+@contextmanager
+def _opened(path: Path, compressed: bool) -> Iterator[IO[bytes] | Any]:
+    with gzip.open(path, "rb") if compressed else path.open("rb") as file:
+        yield file
