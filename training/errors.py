@@ -7,6 +7,7 @@ TrainingError
 ├── AlgorithmNotFound          NOT_FOUND             (also a LookupError)
 ├── TrainingJobNotFound        NOT_FOUND             (also a LookupError)
 ├── ModelNotFound              NOT_FOUND             (also a LookupError)
+├── ReportNotFound             NOT_FOUND             (also a LookupError)
 ├── TrainingJobExists          ALREADY_EXISTS
 ├── LibraryMissing             FAILED_PRECONDITION   (also an ImportError) names the extra
 ├── DeviceUnavailable          FAILED_PRECONDITION
@@ -40,6 +41,7 @@ __all__ = [
     "LibraryMissing",
     "ModelAltered",
     "ModelNotFound",
+    "ReportNotFound",
     "TrainingError",
     "TrainingJobExists",
     "TrainingJobFailed",
@@ -130,6 +132,12 @@ class TrainingJobNotFound(TrainingError, LookupError):
 
 class ModelNotFound(TrainingError, LookupError):
     """There is no model at this path, or this job made none. Fact: `name`."""
+
+    code = "NOT_FOUND"
+
+
+class ReportNotFound(TrainingError, LookupError):
+    """A training job has no report, or none yet. Fact: `name`."""
 
     code = "NOT_FOUND"
 

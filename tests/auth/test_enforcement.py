@@ -288,6 +288,11 @@ EVERY_CALL = [
     ("training", "DescribeTrainingJob", training_pb2.DescribeTrainingJobRequest()),
     ("training", "ListTrainingJobs", training_pb2.ListTrainingJobsRequest()),
     ("training", "StopTrainingJob", training_pb2.StopTrainingJobRequest()),
+    ("training", "ReadTrainingJobLogs", training_pb2.ReadTrainingJobLogsRequest()),
+    ("training", "ReadTrainingJobMetrics", training_pb2.ReadTrainingJobMetricsRequest()),
+    ("training", "ReadTrainingJobReport", training_pb2.ReadTrainingJobReportRequest()),
+    ("training", "DescribeTrainingBudget", training_pb2.DescribeTrainingBudgetRequest()),
+    ("training", "UpdateTrainingBudget", training_pb2.UpdateTrainingBudgetRequest()),
 ]
 
 

@@ -80,6 +80,11 @@ class JobFolder:
         return self.output / "tensorboard"
 
     @property
+    def report(self) -> Path:
+        """The page on how the model was measured, where an algorithm has written one."""
+        return self.output / "data" / "report.html"
+
+    @property
     def log(self) -> Path:
         """What the job printed."""
         return self.root / "training.log"

@@ -7,13 +7,14 @@ or were cut off by a crash, are left out.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, final
 
 import pyarrow as pa
 
-__all__ = ["METRIC_SCHEMA", "MetricWriter", "read_metrics"]
+__all__ = ["METRIC_SCHEMA", "MetricReader", "MetricWriter", "read_metrics"]
 
 METRIC_SCHEMA: Final = pa.schema(
     {
@@ -112,13 +113,66 @@ class MetricWriter:
 
 def read_metrics(path: Path) -> pa.Table:
     """Return what a stream has so far, in the order of writing; no rows when there is none."""
-    batches = []
-    if path.is_file():
-        with path.open("rb") as file:
-            try:
-                stream = pa.ipc.open_stream(file)
-                while True:
-                    batches.append(stream.read_next_batch())
-            except (StopIteration, pa.ArrowInvalid, OSError):
-                pass  # The end, or a batch that is not whole yet.
-    return pa.Table.from_batches(batches, METRIC_SCHEMA)
+    with MetricReader(path) as reader:
+        return pa.Table.from_batches(reader.read(), METRIC_SCHEMA)
+
+
+@final
+class MetricReader:
+    """Reads a stream on while it is written; it holds one batch at a time.
+
+    Args:
+        path: of the stream, which may come later.
+        offset: how many rows to leave out.
+    """
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self._path = path
+        self._left_out = offset
+        self._file: pa.NativeFile | None = None
+        self._schema: pa.Schema | None = None
+        self.offset = 0
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows that are whole by now and were not yielded yet.
+
+        `offset` tells behind each batch how many rows the stream had up to there.
+        """
+        if self._file is None:
+            if not self._path.is_file():
+                return
+            self._file = pa.OSFile(str(self._path), "rb")
+        while (message := self._next()) is not None:
+            if self._schema is None:
+                self._schema = pa.ipc.read_schema(message)
+                continue
+            batch = pa.ipc.read_record_batch(message, self._schema)
+            before, self.offset = self.offset, self.offset + len(batch)
+            if self.offset > self._left_out:
+                yield batch.slice(max(0, self._left_out - before))
+
+    def _next(self) -> pa.Message | None:
+        assert self._file is not None
+        begin = self._file.tell()
+        try:
+            return pa.ipc.read_message(self._file)
+        except (EOFError, pa.ArrowInvalid, OSError):
+            # The end, or a batch that is not whole yet.
+            self._file.seek(begin)
+            return None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
