@@ -54,6 +54,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         self._scripts = scripts
         self._store_or_home = store_or_home
         self._jobs = TrainingJobs(home_of(store_or_home))
+        self._jobs.settle()  # those that an earlier server, or this machine's last boot, has left
         self._closing = asyncio.Event()
         self._reading = JobReading(self._jobs, self._closing)
         self._running: set[RunningJob] = set()

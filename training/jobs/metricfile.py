@@ -14,7 +14,7 @@ from typing import Any, Final, Self, final
 
 import pyarrow as pa
 
-__all__ = ["METRIC_SCHEMA", "MetricReader", "MetricWriter", "read_metrics"]
+__all__ = ["METRIC_SCHEMA", "MetricReader", "MetricWriter", "last_values", "read_metrics"]
 
 METRIC_SCHEMA: Final = pa.schema(
     {
@@ -29,6 +29,8 @@ METRIC_SCHEMA: Final = pa.schema(
 )
 _FLUSH_S: Final = 0.5
 _FLUSH_ROWS: Final = 4096
+_END: Final = b"\xff\xff\xff\xff\0\0\0\0"
+"""How Arrow ends a stream."""
 
 
 @final
@@ -36,16 +38,24 @@ class MetricWriter:
     """Appends a job's metrics; what is added can be read half a second later.
 
     Args:
-        path: of the stream; one that is there is replaced.
+        path: of the stream.
         job: the job's name.
         every_s: how often to write, in seconds.
+        goes_on: keep the rows of a stream that is there; else it is replaced.
     """
 
-    def __init__(self, path: Path, job: str, *, every_s: float = _FLUSH_S) -> None:
+    def __init__(
+        self, path: Path, job: str, *, every_s: float = _FLUSH_S, goes_on: bool = False
+    ) -> None:
         self._job = job
         self._every_s = every_s
-        self._file = path.open("wb")
-        self._stream = pa.ipc.new_stream(self._file, METRIC_SCHEMA)
+        end = _whole_bytes(path) if goes_on else 0
+        self._file = path.open("r+b" if end else "wb")
+        self._file.truncate(end)
+        self._file.seek(end)
+        if not end:
+            self._file.write(METRIC_SCHEMA.serialize())
+            self._file.flush()
         self._rows: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
 
@@ -88,7 +98,7 @@ class MetricWriter:
         now = time.monotonic()
         if not self._rows or (due and now < self._flushed + self._every_s):
             return
-        self._stream.write_batch(pa.RecordBatch.from_pylist(self._rows, METRIC_SCHEMA))
+        self._file.write(pa.RecordBatch.from_pylist(self._rows, METRIC_SCHEMA).serialize())
         self._file.flush()
         self._rows.clear()
         self._flushed = now
@@ -96,7 +106,7 @@ class MetricWriter:
     def close(self) -> None:
         """Write the rest and end the stream."""
         self.flush()
-        self._stream.close()
+        self._file.write(_END)
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -115,6 +125,17 @@ def read_metrics(path: Path) -> pa.Table:
     """Return what a stream has so far, in the order of writing; no rows when there is none."""
     with MetricReader(path) as reader:
         return pa.Table.from_batches(reader.read(), METRIC_SCHEMA)
+
+
+def last_values(path: Path) -> list[tuple[str, float, int]]:
+    """Return the last value of each metric in a stream: name, value, microseconds since 1970."""
+    found: dict[str, tuple[str, float, int]] = {}
+    with MetricReader(path) as reader:
+        for batch in reader.read():
+            times = batch["time"].cast(pa.int64())
+            columns = (column.to_pylist() for column in (batch["name"], batch["value"], times))
+            found |= {row[0]: row for row in zip(*columns, strict=True)}
+    return list(found.values())
 
 
 @final
@@ -151,6 +172,11 @@ class MetricReader:
             if self.offset > self._left_out:
                 yield batch.slice(max(0, self._left_out - before))
 
+    @property
+    def whole_bytes(self) -> int:
+        """How many bytes of the stream have been read: all messages up to there are whole."""
+        return 0 if self._file is None else int(self._file.tell())
+
     def _next(self) -> pa.Message | None:
         assert self._file is not None
         begin = self._file.tell()
@@ -176,3 +202,11 @@ class MetricReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _whole_bytes(path: Path) -> int:
+    """Return the size of a stream without its end, and without a batch that was cut off."""
+    with MetricReader(path) as reader:
+        for _ in reader.read():
+            pass
+        return reader.whole_bytes

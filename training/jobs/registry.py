@@ -27,7 +27,7 @@ from training.jobs.description import FinalMetric, TrainingJobDescription
 from training.jobs.folder import JobFolder, host_names
 from training.jobs.following import LOOK_S, LogReader, follow_logs, log_lines
 from training.jobs.job import SecondaryStatus, TrainingJob, TrainingJobStatus, Transition
-from training.jobs.metricfile import MetricReader, read_metrics
+from training.jobs.metricfile import MetricReader, last_values, read_metrics
 from training.jobs.table import JobTable, as_micros, as_time, utc_now
 
 __all__ = ["TrainingJobs", "utc_now"]
@@ -37,8 +37,9 @@ __all__ = ["TrainingJobs", "utc_now"]
 class TrainingJobs:
     """The training jobs of a home, which any number of processes share.
 
-    A job whose process ended without a word (a crash, a power cut) is found by its claim and
-    becomes Failed when the jobs are next looked at.
+    A job whose runner ended without a word (a crash, a power cut) is found by its claim when the
+    jobs are next looked at. What it has left running is ended; it becomes Failed, or is run on by
+    a process of its own where its retry strategy has an attempt left.
 
     Args:
         home: the home folder; made when absent.
@@ -133,7 +134,13 @@ class TrainingJobs:
         known = self._description(self._row(name))
         if known.status.is_final:
             return known
-        return replace(known, final_metrics=_last_values(read_metrics(self.folder(name).metrics)))
+        values = last_values(self.folder(name).metrics)
+        return replace(
+            known,
+            final_metrics=tuple(
+                FinalMetric(name, value, as_time(at)) for name, value, at in values
+            ),
+        )
 
     def list(
         self,
@@ -182,6 +189,10 @@ class TrainingJobs:
         """Whether `stop` was called for a job."""
         self._row(name)
         return self._table.is_stop_requested(name)
+
+    def settle(self) -> None:
+        """Look for jobs that nobody runs any more, as every look at the jobs does."""
+        self._table.settle()
 
     def running(self) -> dict[str, int]:
         """Return the jobs that run, with their threads; batch transforms are among them."""
@@ -324,11 +335,6 @@ class TrainingJobs:
             model_artifacts=self.home / row["model"] if row["model"] else None,
             model_digest=row["digest"],
         )
-
-
-def _last_values(table: pa.Table) -> tuple[FinalMetric, ...]:
-    columns = (table[column].to_pylist() for column in ("name", "value", "time"))
-    return tuple({row[0]: FinalMetric(*row) for row in zip(*columns, strict=True)}.values())
 
 
 def _maybe(micros: int | None) -> dt.datetime | None:
