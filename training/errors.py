@@ -8,6 +8,7 @@ TrainingError
 ├── TrainingJobNotFound        NOT_FOUND             (also a LookupError)
 ├── TransformJobNotFound       NOT_FOUND             (also a LookupError)
 ├── ModelNotFound              NOT_FOUND             (also a LookupError)
+├── ReportNotFound             NOT_FOUND             (also a LookupError)
 ├── TrainingJobExists          ALREADY_EXISTS
 ├── TransformJobExists         ALREADY_EXISTS
 ├── LibraryMissing             FAILED_PRECONDITION   (also an ImportError) names the extra
@@ -42,6 +43,7 @@ __all__ = [
     "LibraryMissing",
     "ModelAltered",
     "ModelNotFound",
+    "ReportNotFound",
     "TrainingError",
     "TrainingJobExists",
     "TrainingJobFailed",
@@ -140,6 +142,12 @@ class TransformJobNotFound(TrainingError, LookupError):
 
 class ModelNotFound(TrainingError, LookupError):
     """There is no model at this path, or this job made none. Fact: `name`."""
+
+    code = "NOT_FOUND"
+
+
+class ReportNotFound(TrainingError, LookupError):
+    """A training job has no report, or none yet. Fact: `name`."""
 
     code = "NOT_FOUND"
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from training import convert
+from training import convert, convert_reading
 from training.calls import answered, page_size
 from training.errors import InvalidJob
 from training.home import Store, home_of
 from training.jobs.registry import TrainingJobs
 from training.jobs.runner import RunningJob, submit
 from training.jobs.script import SCRIPT
+from training.reading import JobReading
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 
@@ -43,6 +47,9 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         self._scripts = scripts
         self._store_or_home = store_or_home
         self._jobs = TrainingJobs(home_of(store_or_home))
+        self._jobs.settle()  # those that an earlier server, or this machine's last boot, has left
+        self._closing = asyncio.Event()
+        self._reading = JobReading(self._jobs, self._closing)
         self._running: set[RunningJob] = set()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="training")
 
@@ -56,6 +63,36 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
     ) -> pb.DescribeTrainingJobResponse:
         return await self._answer(context, lambda: self._describe(request))
 
+    async def ReadTrainingJobLogs(  # noqa: D102
+        self, request: pb.ReadTrainingJobLogsRequest, context: Any
+    ) -> AsyncIterator[pb.ReadTrainingJobLogsResponse]:
+        async for message in self._reading.logs(request, partial(self._answer, context)):
+            yield message
+
+    async def ReadTrainingJobMetrics(  # noqa: D102
+        self, request: pb.ReadTrainingJobMetricsRequest, context: Any
+    ) -> AsyncIterator[pb.ReadTrainingJobMetricsResponse]:
+        async for message in self._reading.metrics(request, partial(self._answer, context)):
+            yield message
+
+    async def ReadTrainingJobReport(  # noqa: D102
+        self, request: pb.ReadTrainingJobReportRequest, context: Any
+    ) -> AsyncIterator[pb.ReadTrainingJobReportResponse]:
+        async for message in self._reading.report(request, partial(self._answer, context)):
+            yield message
+
+    async def DescribeTrainingBudget(  # noqa: D102
+        self, request: pb.DescribeTrainingBudgetRequest, context: Any
+    ) -> pb.TrainingBudget:
+        return await self._answer(
+            context, lambda: convert_reading.budget_to_message(self._jobs.budget())
+        )
+
+    async def UpdateTrainingBudget(  # noqa: D102
+        self, request: pb.UpdateTrainingBudgetRequest, context: Any
+    ) -> pb.TrainingBudget:
+        return await self._answer(context, lambda: self._update_budget(request))
+
     async def ListTrainingJobs(  # noqa: D102
         self, request: pb.ListTrainingJobsRequest, context: Any
     ) -> pb.ListTrainingJobsResponse:
@@ -65,6 +102,10 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         self, request: pb.StopTrainingJobRequest, context: Any
     ) -> pb.StopTrainingJobResponse:
         return await self._answer(context, lambda: self._stop(request))
+
+    def end_streams(self) -> None:
+        """Let the calls that follow a job end where they are; called on the event loop."""
+        self._closing.set()
 
     def close(self) -> None:
         """Stop the jobs that this process runs, wait for their end, and let the threads go."""
@@ -95,6 +136,13 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
     def _describe(self, request: pb.DescribeTrainingJobRequest) -> pb.DescribeTrainingJobResponse:
         known = self._jobs.describe(request.training_job_name)
         return pb.DescribeTrainingJobResponse(description=convert.description_to_message(known))
+
+    def _update_budget(self, request: pb.UpdateTrainingBudgetRequest) -> pb.TrainingBudget:
+        names = ("cores", "memory_mb", "gpus")
+        changes = {name: getattr(request, name) for name in names if request.HasField(name)}
+        if changes:
+            self._jobs.set_budget(replace(self._jobs.budget(), **changes))
+        return convert_reading.budget_to_message(self._jobs.budget())
 
     def _list(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
         size = page_size(request.max_results)

@@ -183,6 +183,7 @@ class Server:
         await self.refuse_health()
         self._gate.close()
         self._lineage.end_streams()
+        self._training.end_streams()
         native = self._native
         drained = await asyncio.gather(
             self._gate.wait_empty(drain_s),

@@ -293,6 +293,11 @@ EVERY_CALL = [
     ("transform", "DescribeTransformJob", transform_pb2.DescribeTransformJobRequest()),
     ("transform", "ListTransformJobs", transform_pb2.ListTransformJobsRequest()),
     ("transform", "StopTransformJob", transform_pb2.StopTransformJobRequest()),
+    ("training", "ReadTrainingJobLogs", training_pb2.ReadTrainingJobLogsRequest()),
+    ("training", "ReadTrainingJobMetrics", training_pb2.ReadTrainingJobMetricsRequest()),
+    ("training", "ReadTrainingJobReport", training_pb2.ReadTrainingJobReportRequest()),
+    ("training", "DescribeTrainingBudget", training_pb2.DescribeTrainingBudgetRequest()),
+    ("training", "UpdateTrainingBudget", training_pb2.UpdateTrainingBudgetRequest()),
 ]
 
 

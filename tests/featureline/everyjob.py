@@ -423,6 +423,7 @@ NO_JOBS: Mapping[str, str] = {
     "jobs list": READS,
     "jobs logs": READS,
     "jobs metrics": READS,
+    "jobs report": READS,
     "jobs stop": STEERS,
     "key list": READS,
     "key new": KEYS,
@@ -506,8 +507,14 @@ NO_JOB_CALLS: Mapping[str, str] = {
             *("PutRecord", "BatchWriteRecord", "UpdateRecord", "DeleteRecord", "StreamRecords"),
         )
     },
-    **{f"{TRAINING}/{name}": READS for name in ("DescribeTrainingJob", "ListTrainingJobs")},
-    f"{TRAINING}/StopTrainingJob": STEERS,
+    **{
+        f"{TRAINING}/{name}": READS
+        for name in (
+            *("DescribeTrainingJob", "ListTrainingJobs", "ReadTrainingJobLogs"),
+            *("ReadTrainingJobMetrics", "ReadTrainingJobReport", "DescribeTrainingBudget"),
+        )
+    },
+    **{f"{TRAINING}/{name}": STEERS for name in ("StopTrainingJob", "UpdateTrainingBudget")},
     **{f"{TRANSFORM}/{name}": READS for name in ("DescribeTransformJob", "ListTransformJobs")},
     f"{TRANSFORM}/StopTransformJob": STEERS,
     **{

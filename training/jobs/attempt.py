@@ -22,6 +22,7 @@ from training.jobs.environment import (
 )
 from training.jobs.failure import explain, oom_kills
 from training.jobs.host import HostProcess
+from training.jobs.leftover import note
 from training.jobs.logscan import LogScanner
 from training.jobs.piping import Pipe
 from training.jobs.standing import Order, Standing
@@ -143,6 +144,7 @@ class Attempt:
             )
             process = HostProcess(host, folder, program.module, variables)
             self._processes.append(process)
+            note(self._folder.root, [one.number for one in self._processes])
             process.tell(program.order(order.job, threads=threads, gpus=gpus))
             self._scanners.append(LogScanner(folder.log, order.job.metric_definitions))
 

@@ -1,6 +1,7 @@
 """The job folder: SageMaker's container contract on disk, one folder per job.
 
 input/config/*.json     what was asked for
+input/brought.json      which data it is, once code and data are whole
 input/data/<channel>/   File: hard links or copies; FastFile: links; Pipe: <channel>_<epoch>
 model/                  becomes the artifact, and model.tar.gz
 output/data/            becomes output.tar.gz
@@ -9,6 +10,7 @@ output/failure          its first 1,024 characters become the failure reason
 checkpoints/  code/     as the job needs them
 training.log            what the job printed
 metrics.arrows          every metric the job reported
+supervisor.log          what a process printed that went on with the job after its runner died
 hosts/algo-2/ ...       the same for further hosts, which share model, checkpoints and code
 """
 
@@ -32,6 +34,7 @@ HOST = "algo-1"
 """The name of the first host of a job."""
 CHECKPOINTS = "checkpoints"
 
+_BROUGHT = "brought.json"
 _SHARED = ("model", "code", CHECKPOINTS)
 
 _FAILURE_CHARACTERS = 1024
@@ -78,6 +81,11 @@ class JobFolder:
     def tensorboard(self) -> Path:
         """Where event files of TensorBoard are: SageMaker's default place for them."""
         return self.output / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        """The page on how the model was measured, where an algorithm has written one."""
+        return self.output / "data" / "report.html"
 
     @property
     def log(self) -> Path:
@@ -174,6 +182,36 @@ class JobFolder:
                 shutil.rmtree(left)
             else:
                 left.unlink()
+        for name in hosts:
+            (self.host(name).output / "failure").unlink(missing_ok=True)
+
+    def note_brought(self, channels: Mapping[str, Any]) -> None:
+        """Write down that code and data are in the folder, and what data it is."""
+        part = self.root / "input" / f"{_BROUGHT}.part"
+        part.write_text(json.dumps(dict(channels)), encoding="utf-8")
+        part.replace(self.root / "input" / _BROUGHT)
+
+    def brought(self) -> Mapping[str, Any] | None:
+        """Return what `note_brought` wrote; None where not all was brought yet."""
+        path = self.root / "input" / _BROUGHT
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def clear_for_another(self, hosts: Sequence[str] = (HOST,)) -> None:
+        """Remove what is brought or made anew when another process goes on with the job.
+
+        Its checkpoints, logs and metrics stay, and the code, if all of it was brought.
+        """
+        if self.model.is_symlink():
+            self.model.unlink()  # It was in the store, and nobody knew of it.
+        gone = [self.model, self.root / "input" / "piped"]
+        gone += [self.host(name).root / "input" / "data" for name in hosts]
+        if self.brought() is None:
+            gone.append(self.code)
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
         for name in hosts:
             (self.host(name).output / "failure").unlink(missing_ok=True)
 

@@ -128,7 +128,7 @@ def _report(
         target=None if shown is None else shown.target,
         answers=None if shown is None else model.predict(shown.features),
     )
-    write_report(report, folder.output / "data" / "report.html")
+    write_report(report, folder.report)
 
 
 def _auxiliary(folder: JobFolder) -> dict[str, Path]:

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
 import pyarrow as pa
 
-from training.errors import InvalidJob, TrainingJobExists, TrainingJobNotFound, nearest
+from training.errors import (
+    InvalidJob,
+    ReportNotFound,
+    TrainingJobExists,
+    TrainingJobNotFound,
+    nearest,
+)
 from training.jobs.budget import Budget, Demand, Share
 from training.jobs.claim import Claim
 from training.jobs.description import FinalMetric, TrainingJobDescription
 from training.jobs.folder import JobFolder, host_names
-from training.jobs.following import follow_logs
+from training.jobs.following import LOOK_S, LogReader, follow_logs, log_lines
 from training.jobs.job import SecondaryStatus, TrainingJob, TrainingJobStatus, Transition
-from training.jobs.metricfile import read_metrics
+from training.jobs.metricfile import MetricReader, last_values, read_metrics
 from training.jobs.table import JobTable, as_micros, as_time, utc_now
 
 __all__ = ["TrainingJobs", "utc_now"]
@@ -29,8 +37,9 @@ __all__ = ["TrainingJobs", "utc_now"]
 class TrainingJobs:
     """The training jobs of a home, which any number of processes share.
 
-    A job whose process ended without a word (a crash, a power cut) is found by its claim and
-    becomes Failed when the jobs are next looked at.
+    A job whose runner ended without a word (a crash, a power cut) is found by its claim when the
+    jobs are next looked at. What it has left running is ended; it becomes Failed, or is run on by
+    a process of its own where its retry strategy has an attempt left.
 
     Args:
         home: the home folder; made when absent.
@@ -125,7 +134,13 @@ class TrainingJobs:
         known = self._description(self._row(name))
         if known.status.is_final:
             return known
-        return replace(known, final_metrics=_last_values(read_metrics(self.folder(name).metrics)))
+        values = last_values(self.folder(name).metrics)
+        return replace(
+            known,
+            final_metrics=tuple(
+                FinalMetric(name, value, as_time(at)) for name, value, at in values
+            ),
+        )
 
     def list(
         self,
@@ -175,6 +190,10 @@ class TrainingJobs:
         self._row(name)
         return self._table.is_stop_requested(name)
 
+    def settle(self) -> None:
+        """Look for jobs that nobody runs any more, as every look at the jobs does."""
+        self._table.settle()
+
     def running(self) -> dict[str, int]:
         """Return the jobs that run, with their threads; batch transforms are among them."""
         return self._table.running()
@@ -189,12 +208,34 @@ class TrainingJobs:
         Raises:
             TrainingJobNotFound: there is no such job.
         """
+        reader = self.log_reader(name)
+        has_ended = partial(self.has_ended, name) if follow else (lambda: True)
+        return log_lines(follow_logs(reader, has_ended), len(reader.hosts))
+
+    def log_reader(self, name: str, offsets: Mapping[str, int] | None = None) -> LogReader:
+        """Return what reads the logs of a job piece by piece.
+
+        Args:
+            name: of the job.
+            offsets: by host, how many bytes of its log to leave out.
+
+        Raises:
+            InvalidJob: there is no such host, or its log is shorter.
+            TrainingJobNotFound: there is no such job.
+        """
         job = TrainingJob.from_json(json.loads(self._row(name)["job"]))
         folder = self.folder(name)
         hosts = host_names(job.resource_config.instance_count)
-        logs = {host: folder.host(host).log for host in hosts}
-        has_ended = (lambda: self.describe(name).status.is_final) if follow else (lambda: True)
-        return follow_logs(logs, has_ended)
+        return LogReader({host: folder.host(host).log for host in hosts}, offsets)
+
+    def has_ended(self, name: str) -> bool:
+        """Whether a job is over.
+
+        Raises:
+            TrainingJobNotFound: there is no such job.
+        """
+        self._table.settle()
+        return TrainingJobStatus(self._row(name)["status"]).is_final
 
     def metrics(self, name: str) -> pa.Table:
         """Return every metric a job has reported so far, in the order of arrival.
@@ -208,6 +249,45 @@ class TrainingJobs:
         """
         self._row(name)
         return read_metrics(self.folder(name).metrics)
+
+    def follow_metrics(self, name: str, *, offset: int = 0) -> Iterator[pa.RecordBatch]:
+        """Yield the values of a job's metrics as they come, until it ends; columns as `metrics`.
+
+        Args:
+            name: of the job.
+            offset: how many of its first values to leave out.
+
+        Raises:
+            TrainingJobNotFound: there is no such job.
+        """
+        self._row(name)
+        return self._follow_metrics(name, offset)
+
+    def _follow_metrics(self, name: str, offset: int) -> Iterator[pa.RecordBatch]:
+        with MetricReader(self.folder(name).metrics, offset) as reader:
+            while True:
+                is_over = self.has_ended(name)
+                yield from reader.read()
+                if is_over:
+                    return
+                time.sleep(LOOK_S)
+
+    def report(self, name: str) -> Path:
+        """Return the page on how a job's model was measured, as HTML.
+
+        Raises:
+            ReportNotFound: it made none, or none yet.
+            TrainingJobNotFound: there is no such job.
+        """
+        status = self._row(name)["status"]
+        path = self.folder(name).report
+        if not path.is_file():
+            raise ReportNotFound(
+                f"training job {name!r} has no report: an algorithm writes one when its fit is "
+                f"done, a script writes none; the job is {status}",
+                name=name,
+            )
+        return path
 
     def close(self) -> None:
         """Close the file."""
@@ -255,11 +335,6 @@ class TrainingJobs:
             model_artifacts=self.home / row["model"] if row["model"] else None,
             model_digest=row["digest"],
         )
-
-
-def _last_values(table: pa.Table) -> tuple[FinalMetric, ...]:
-    columns = (table[column].to_pylist() for column in ("name", "value", "time"))
-    return tuple({row[0]: FinalMetric(*row) for row in zip(*columns, strict=True)}.values())
 
 
 def _maybe(micros: int | None) -> dt.datetime | None:

@@ -7,13 +7,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, final
 
 import lineage
 from training import provenance
 from training.artifact import Artifact, ModelStore
-from training.errors import TrainingError, TrainingJobFailed
+from training.errors import InvalidData, TrainingError, TrainingJobFailed
 from training.jobs.attempt import Attempt, Ended
 from training.jobs.budget import Share
 from training.jobs.checkpointing import CheckpointCopy
@@ -55,7 +56,8 @@ class Supervisor:
             for_script=not self._program.reports,
         )
         self._checkpoints: CheckpointCopy | None = None
-        self._attempts: list[dict[str, Any]] = []
+        self._attempts: list[dict[str, Any]] = list(order.earlier.attempts if order.earlier else [])
+        self._first = len(self._attempts) + 1
         self._train_uid = ""
 
     def run(self) -> JobResult:
@@ -137,7 +139,8 @@ class Supervisor:
             return None
         self._lay_out()
         kept = self._restore(run)
-        with MetricWriter(self._folder.metrics, self._name) as writer:
+        goes_on = self._order.earlier is not None
+        with MetricWriter(self._folder.metrics, self._name, goes_on=goes_on) as writer:
             self._standing.record_to(run, writer)
             try:
                 ended = self._try(run, share)
@@ -170,6 +173,8 @@ class Supervisor:
 
     def _lay_out(self) -> None:
         hosts = self._program.hosts
+        if self._order.earlier is not None:
+            self._folder.clear_for_another(hosts)
         self._folder.create(hosts)
         local = self._local_checkpoints
         if local != self._folder.checkpoints and not local.exists():
@@ -190,6 +195,9 @@ class Supervisor:
             return None
         kept = Path(config.path)
         self._checkpoints = CheckpointCopy(self._folder.checkpoints, kept)
+        # A job that goes on has its own, newer than those it has copied out.
+        if any(self._folder.checkpoints.iterdir()):
+            return kept
         if self._checkpoints.restore():
             provenance.record_restored(run, self._folder.checkpoints, kept)
         return kept
@@ -198,7 +206,7 @@ class Supervisor:
         """Run the job until it completes, is stopped, or has no attempt left."""
         retry = self._order.job.retry_strategy
         most = 1 + (retry.maximum_retry_attempts if retry else 0)
-        for number in range(1, most + 1):
+        for number in range(self._first, most + 1):
             began = time.time_ns() // 1000
             try:
                 ended = self._attempt(run, share, number)
@@ -231,16 +239,22 @@ class Supervisor:
             checkpoints=self._checkpoints,
         )
         return attempt.run(
-            (lambda: self._bring(run)) if number == 1 else (lambda: None),
+            (lambda: self._bring(run)) if number == self._first else (lambda: None),
             self._download.open_pipes,
         )
 
     def _bring(self, run: lineage.Recorder) -> None:
         """Bring code and data into the folder while the processes start."""
         self._standing.move(SecondaryStatus.DOWNLOADING)
-        self._program.prepare(self._folder)
+        begun_with = self._folder.brought()
+        if begun_with is None:
+            self._program.prepare(self._folder)
         self._program.record(run, self._folder)
         channels = self._download.bring(run)
+        if begun_with is None:
+            self._folder.note_brought(channels)
+        else:
+            _check_same(begun_with, channels)
         self._train_uid = str(channels.get("train", {}).get("uid", ""))
         run.property("channels", channels)
 
@@ -255,3 +269,19 @@ class Supervisor:
         artifact = ModelStore.of(self._order.jobs.home).add(self._folder.model)
         self._folder.model.symlink_to(os.path.relpath(artifact.path, self._folder.root))
         return artifact
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that a job that goes on reads what it began with.
+
+    Raises:
+        InvalidData: it would read something else.
+    """
+    for name, channel in now.items():
+        if before.get(name) != channel:
+            raise InvalidData(
+                f"{name}: {channel['source']} is not what it was when the job began, so its model "
+                "would be of neither; submit it again under another name",
+                channel=name,
+                path=channel["source"],
+            )
