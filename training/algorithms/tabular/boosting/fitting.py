@@ -18,12 +18,11 @@ from training.algorithms.tabular.boosting.model import XGBoostModel
 from training.algorithms.tabular.boosting.parameters import (
     draws,
     parameters,
-    renew,
     takes_histogram,
 )
 from training.algorithms.tabular.boosting.report import Reporter
 from training.data import Dataset
-from training.errors import FitFailed, InvalidData, InvalidJob
+from training.errors import FitFailed, InvalidData, InvalidJob, TrainingStopped
 from training.run import Run
 
 if TYPE_CHECKING:
@@ -106,14 +105,16 @@ def boost(
                 library="xgboost",
             )
         run.sink.log(f"going on from the checkpoint after round {first} of {total}")
-    raw = None if begin is None else begin.save_raw("ubj")
-    booster = xgboost.Booster(params, [matrix for matrix, _ in evals], model_file=raw)
-    watch, renews, was_stopped = Watch(algorithm), draws(algorithm), False
+    matrices = [matrix for matrix, _ in evals]
+    if found is not None and draws(algorithm):
+        booster = _drawn_again(params, matrices, given, begin, range(start, first), run)
+    else:
+        raw = None if begin is None else begin.save_raw("ubj")
+        booster = xgboost.Booster(params, matrices, model_file=raw)
+    watch, was_stopped = Watch(algorithm), False
     for number in range(first, total):
         if log and watch.is_over(log):
             break
-        if renews:
-            renew(booster, params, number)
         booster.update(evals[0][0], number)
         values = measured(algorithm, booster, evals, number)
         for channel, found_values in values.items():
@@ -128,6 +129,41 @@ def boost(
     if checkpoints and not was_stopped:
         checkpoints.keep(booster, log, now=True)
     return _kept(booster, log, watch.best(log), start, total, was_stopped, reporter, algorithm)
+
+
+def _drawn_again(
+    params: dict[str, Any],
+    matrices: Sequence[Any],
+    given: XGBoostModel | None,
+    kept: Any,
+    rounds: range,
+    run: Run,
+) -> Any:
+    """Make the rounds of a checkpoint again, unmeasured, and return their booster.
+
+    The library has one random stream for a whole fit and no way to keep its place, so what comes
+    next can only be drawn by one who has drawn all that came before.
+
+    Raises:
+        FitFailed: the rounds came out otherwise.
+        TrainingStopped: the run asked to stop; the checkpoint stays as it is.
+    """
+    run.sink.log(f"this fit draws at random: rounds {rounds.start + 1} to {rounds.stop} anew")
+    raw = None if given is None else given.booster.save_raw("ubj")
+    booster = library().Booster(params, matrices, model_file=raw)
+    for number in rounds:
+        if _agreed(run.should_stop()):
+            raise TrainingStopped(
+                f"stopped while round {number + 1} of a checkpoint's {rounds.stop} was made again"
+            )
+        booster.update(matrices[0], number)
+    if booster.save_raw("ubj") != kept.save_raw("ubj"):
+        raise FitFailed(
+            f"xgboost: the {len(rounds)} rounds of the checkpoint come out otherwise here: data, "
+            "threads or the library have changed; remove the checkpoints to begin anew",
+            library="xgboost",
+        )
+    return booster
 
 
 def _kept(
