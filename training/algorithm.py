@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Final, Self, final
 
 import pyarrow as pa
 
@@ -170,6 +170,18 @@ class Algorithm(ABC):
         """
         return {}
 
+    def beside(self) -> Mapping[str, str]:
+        """Return columns that are neither inputs nor label, by what they are: `weight`, `qid`.
+
+        Such as `{"qid": "query"}`; what a format marks as such goes before.
+        """
+        return {}
+
+    @property
+    def intervals(self) -> bool:
+        """Whether labels may be intervals, two numbers each."""
+        return False
+
     def evaluate(self, model: Model, data: Dataset) -> Mapping[str, float]:
         """Measure a model on a channel that is labelled as the training data is.
 
@@ -191,7 +203,10 @@ class Algorithm(ABC):
         for rule in self.dependencies:
             if not rule.holds(self):
                 values = {item.name: getattr(self, item.field_name) for item in self._named(rule)}
-                got = ", ".join(f"{name}={value!r}" for name, value in values.items())
+                shown = {name: value for name, value in values.items() if value is not None}
+                if len(values) <= _FEW:
+                    shown = values
+                got = ", ".join(f"{name}={value!r}" for name, value in shown.items())
                 raise self._refuse(f"{rule.rule}; got {got}", *values)
 
     @classmethod
@@ -330,6 +345,10 @@ class Algorithm(ABC):
         return InvalidHyperparameter(
             f"{cls.name}: {message}", algorithm=cls.name, names=list(names)
         )
+
+
+_FEW: Final = 4
+"""Of how many hyperparameters a message shows also those that are not set."""
 
 
 def _few(names: Sequence[str]) -> str:

@@ -149,6 +149,8 @@ def _read(
         labels=algorithm.labels,
         text=algorithm.text,
         reading=algorithm.reading(),
+        intervals=algorithm.intervals,
+        beside=algorithm.beside(),
     )
 
 

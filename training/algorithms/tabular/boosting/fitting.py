@@ -202,7 +202,14 @@ def kept_checkpoints(
         "hyperparameters": values,
         "seed": run.seed if algorithm.seed is None else algorithm.seed,
         "rows": [len(dataset) for dataset in named],
-        "labels": _digest(b"".join(np.asarray(dataset.target).tobytes() for dataset in named)),
+        "labels": _digest(
+            b"".join(
+                np.asarray(ends).tobytes()
+                for dataset in named
+                for ends in (dataset.target, dataset.upper)
+                if ends is not None
+            )
+        ),
         "inputs": _digest(json.dumps(train.inputs.to_json()).encode()),
         "start": None if run.start is None else _digest(_raw(run.start)),
     }

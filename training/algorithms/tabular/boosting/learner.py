@@ -13,19 +13,20 @@ from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration,
 from training.algorithms.tabular.boosting import folds
 from training.algorithms.tabular.boosting.fitting import boost, check_inputs, kept_checkpoints
 from training.algorithms.tabular.boosting.labels import check_labels
-from training.algorithms.tabular.boosting.matrix import in_queries, library
+from training.algorithms.tabular.boosting.matrix import library, prepared
 from training.algorithms.tabular.boosting.measures import evaluated
 from training.algorithms.tabular.boosting.model import FILE, XGBoostModel
 from training.algorithms.tabular.boosting.report import Reporter, report_model
 from training.algorithms.tabular.boosting.rules import (
     MAXIMISE,
+    METHODS,
     MINIMISE,
     OBJECTIVES,
     RULES,
     UPDATERS,
 )
 from training.data import Dataset
-from training.errors import FitFailed, InvalidHyperparameter, TrainingStopped
+from training.errors import FitFailed, InvalidData, InvalidHyperparameter, TrainingStopped
 from training.hyperparameter import (
     boolean,
     categorical,
@@ -244,7 +245,7 @@ class XGBoost(Algorithm):
         low=0,
         high=1,
         default=0,
-        about="whether the second CSV column is a weight",
+        about="whether rows have weights: in the second column of CSV, else in a column weight",
     )
     save_model_on_termination: bool = boolean(
         default=False, about="whether a job that is stopped keeps the model so far"
@@ -272,6 +273,22 @@ class XGBoost(Algorithm):
     def is_ranking(self) -> bool:
         """Whether rows are ranked within their query."""
         return self.task.startswith("rank:")
+
+    @property
+    def is_censored(self) -> bool:
+        """Whether labels are intervals that the truth lies in."""
+        return self.task == "survival:aft"
+
+    @property
+    def intervals(self) -> bool:
+        """Whether labels may be intervals."""
+        return self.is_censored
+
+    @property
+    def grower(self) -> str:
+        """How trees are grown: the tree_method, or the updater that it is."""
+        words = [METHODS[updater] for updater in self.updater or () if updater in METHODS]
+        return words[0] if words else self.tree_method or "auto"
 
     @property
     def is_update(self) -> bool:
@@ -316,6 +333,11 @@ class XGBoost(Algorithm):
         """Read the second column of CSV as weights where `csv_weights` says so."""
         return {"text/csv": {"weight_size": "1"}} if self.csv_weights else {}
 
+    def beside(self) -> Mapping[str, str]:
+        """Read a column `weight` with `csv_weights`, and a column `qid` for rankings."""
+        names = {"weight": bool(self.csv_weights), "qid": self.is_ranking}
+        return {name: name for name, is_read in names.items() if is_read}
+
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> XGBoostModel:
         """Boost `num_round` rounds, or fewer where early stopping ends it at the best round.
 
@@ -326,8 +348,8 @@ class XGBoost(Algorithm):
         named = [train] if validation is None else [train, validation]
         for dataset in named:
             check_labels(dataset, self.task, self.num_class)
-        if self.is_ranking:
-            named = [in_queries(dataset) for dataset in named]
+            self._check_weights(dataset)
+        named = [prepared(self, dataset) for dataset in named]
         xgboost = library()
         try:
             # The library's verbosity is global to the process; do not leave it changed.
@@ -353,7 +375,7 @@ class XGBoost(Algorithm):
         """Measure a model by `eval_metric`, or by the objective's own metric."""
         assert isinstance(model, XGBoostModel)
         check_labels(data, self.task, self.num_class)
-        return evaluated(self, model, in_queries(data) if self.is_ranking else data)
+        return evaluated(self, model, prepared(self, data))
 
     def begun(self, run: Run, train: Dataset) -> XGBoostModel | None:
         """Return the model that a run goes on from; None where it starts anew.
@@ -364,6 +386,14 @@ class XGBoost(Algorithm):
         found = self._gone_on_from(run, train)
         assert found is None or isinstance(found, XGBoostModel)
         return found
+
+    def _check_weights(self, data: Dataset) -> None:
+        if self.csv_weights and data.weights is None:
+            raise InvalidData(
+                f"{data.channel}: csv_weights=1 and there are no weights: expected them behind the "
+                "label of text/csv, in a column 'weight', or as label:weight of text/libsvm",
+                channel=data.channel,
+            )
 
     def refuse(self, message: str, *names: str) -> InvalidHyperparameter:
         """Return the error of hyperparameters that do not suit the data."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,19 @@ from training.errors import InvalidData, LibraryMissing
 from training.inputs import Inputs
 from training.matrix import dense, dimensions, sparse
 
-__all__ = ["column_names", "in_queries", "library", "matrix_of", "rows_of", "safe_names"]
+if TYPE_CHECKING:
+    from training.algorithms.tabular.boosting.learner import XGBoost
+
+__all__ = [
+    "column_names",
+    "in_queries",
+    "labelled",
+    "library",
+    "matrix_of",
+    "prepared",
+    "rows_of",
+    "safe_names",
+]
 
 
 def library() -> Any:
@@ -53,7 +66,7 @@ def matrix_of(
     """
     xgboost = library()
     options = rows_of(dataset.features, dataset.inputs, channel=dataset.channel)
-    options |= {"label": dataset.target, "nthread": threads}
+    options |= {**labelled(dataset), "nthread": threads}
     if dataset.groups is not None:
         options["qid"] = dataset.groups
     if dataset.weights is not None:
@@ -80,6 +93,27 @@ def rows_of(table: pa.Table, inputs: Inputs, *, channel: str) -> dict[str, Any]:
     return {"data": data, "feature_names": safe_names(inputs)}
 
 
+def labelled(dataset: Dataset) -> dict[str, Any]:
+    """Return labels as arguments of the library's matrices; intervals as their ends."""
+    if dataset.upper is None:
+        return {"label": dataset.target}
+    return {"label_lower_bound": dataset.target, "label_upper_bound": dataset.upper}
+
+
+def prepared(algorithm: XGBoost, dataset: Dataset) -> Dataset:
+    """Return a dataset as the objective takes it: rows by query, labels as intervals.
+
+    Raises:
+        InvalidData: rows of a ranking have no query.
+    """
+    if algorithm.is_ranking:
+        return in_queries(dataset)
+    if algorithm.is_censored and dataset.upper is None:
+        # A time that is known is an interval without a width.
+        return replace(dataset, upper=dataset.labels())
+    return dataset
+
+
 def in_queries(dataset: Dataset) -> Dataset:
     """Return a dataset for rankings: the rows of a query together, queries by their number.
 
@@ -90,7 +124,7 @@ def in_queries(dataset: Dataset) -> Dataset:
     if groups is None:
         raise InvalidData(
             f"{dataset.channel}: rank:* ranks the rows of a query, and the rows have none; give "
-            "them as text/libsvm with qid:NUMBER after the label",
+            "them in a column 'qid', or as text/libsvm with qid:NUMBER after the label",
             channel=dataset.channel,
         )
     if (groups[1:] >= groups[:-1]).all():
