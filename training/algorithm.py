@@ -17,6 +17,7 @@ from training.errors import InvalidData, InvalidHyperparameter, InvalidJob, near
 from training.hyperparameter import Dependency, Hyperparameter, declared, schema
 from training.inputs import Inputs, Kind
 from training.run import Run
+from training.streaming import Stream
 
 __all__ = ["Algorithm", "ChannelDeclaration", "MetricDeclaration", "Model"]
 
@@ -131,6 +132,7 @@ class Algorithm(ABC):
             lineage.
         dependencies: rules between hyperparameters.
         continues: whether a fit can go on from a model of its own, given as the channel `model`.
+        streams: whether it can fit on rows that do not fit into memory; see `fit_stream`.
         labels: whether its training data must have a label, may have one, or has none.
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
@@ -146,6 +148,7 @@ class Algorithm(ABC):
     libraries: ClassVar[Mapping[str, str]] = {}
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
     continues: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
     labels: ClassVar[Labels] = "required"
     text: ClassVar[Kind] = "category"
     reply: ClassVar[str] = "predictions"
@@ -162,6 +165,18 @@ class Algorithm(ABC):
             InvalidData: the data does not suit; the message names the column.
             TrainingStopped: the run asked to stop and there is no model to keep.
         """
+
+    def fit_stream(self, train: Stream, run: Run, *, validation: Stream | None = None) -> Model:
+        """Learn a model from rows that do not fit into memory, where `streams` says it can.
+
+        Raises:
+            InvalidJob: it cannot.
+            FitFailed: the run's scratch folder has no room.
+        """
+        raise InvalidJob(
+            f"{self.name}: the rows do not fit into memory, and it needs all of them at once",
+            field="ResourceConfig",
+        )
 
     def reading(self) -> Mapping[str, Mapping[str, str]]:
         """Return parameters of content types that its hyperparameters ask for.
@@ -313,7 +328,7 @@ class Algorithm(ABC):
                 "feature_dim",
             )
 
-    def _gone_on_from(self, run: Run, train: Dataset) -> Model | None:
+    def _gone_on_from(self, run: Run, train: Dataset | Stream) -> Model | None:
         """Return the model a run starts from, which is of this algorithm and has these inputs.
 
         Raises:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from training.errors import InvalidData
-from training.formats import content_type_of, files_of, read_file
+from training.formats import ContentType, content_type_of, files_of, read_file
 from training.formats.column import ROLE_KEY
 from training.inputs import Inputs, Kind
 from training.labelling import (
@@ -36,6 +36,7 @@ __all__ = [
     "Dataset",
     "Labels",
     "as_table",
+    "kind_of",
     "manifest_of",
     "read_dataset",
     "read_table",
@@ -262,11 +263,7 @@ def read_table(
         InvalidData: nothing is there, it cannot be read, or the files do not fit together.
     """
     files = files_of(path, channel=channel)
-    kind = content_type_of(files, given=content_type, channel=channel)
-    if labels == "none":
-        kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
-    if reading and kind.base in reading:
-        kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
+    kind = kind_of(files, content_type, channel=channel, reading=reading, labels=labels)
     tables = [read_file(file, kind, channel=channel) for file in files]
     if len(tables) == 1:
         return tables[0]
@@ -278,6 +275,27 @@ def read_table(
             channel=channel,
             path=str(path),
         ) from error
+
+
+def kind_of(
+    files: list[Path],
+    content_type: str | None,
+    *,
+    channel: str,
+    reading: Mapping[str, Mapping[str, str]] | None = None,
+    labels: Labels = "required",
+) -> ContentType:
+    """Return the content type of a channel's files with all its parameters.
+
+    Raises:
+        InvalidData: it cannot be read, or the files' endings do not tell it.
+    """
+    kind = content_type_of(files, given=content_type, channel=channel)
+    if labels == "none":
+        kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
+    if reading and kind.base in reading:
+        kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
+    return kind
 
 
 def as_table(data: object) -> pa.Table:

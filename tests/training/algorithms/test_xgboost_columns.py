@@ -149,5 +149,5 @@ def test_a_column_of_weights_counts_where_that_is_said(waits: pa.Table, tmp_path
     with pytest.raises(InvalidData, match="csv_weights=1 and there are no weights: expected them"):
         algorithm.fit(bare, Run(threads=1))
     words = table.set_column(4, "weight", pa.array(["much"] * 300))
-    with pytest.raises(InvalidData, match="is the weight of a row: expected a number.*'much'"):
+    with pytest.raises(InvalidData, match=r"is the weight of a row: expected a number.*'much'"):
         Dataset.of(words, label="since", beside=algorithm.beside())

@@ -12,7 +12,7 @@ import pytest
 import xgboost
 
 from training.algorithms.tabular.boosting.learner import XGBoost
-from training.algorithms.tabular.boosting.rules import OBJECTIVES, UPDATERS
+from training.algorithms.tabular.boosting.rules import METHODS, OBJECTIVES, UPDATERS
 from training.data import Dataset
 from training.errors import FitFailed, InvalidHyperparameter, TrainingStopped
 from training.run import MemorySink, Run
@@ -182,9 +182,7 @@ def test_every_updater_works_or_is_refused(table: pa.Table, updater: str) -> Non
     data = Dataset.of(table, features=["x0", "x1", "x2"])
     linear = updater in ("shotgun", "coord_descent")
     values = {"num_round": 2, "updater": updater, **(LINEAR if linear else {})}
-    if (
-        updater.startswith("grow_") and updater not in ("grow_local_histmaker", "grow_skmaker")
-    ) or linear:
+    if updater in METHODS or linear:
         assert XGBoost.of(values).fit(data, Run(threads=1)).importance()
     else:
         with pytest.raises((InvalidHyperparameter, FitFailed), match=r"updater"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 
 from training.algorithms.tabular.boosting.checkpoint import Checkpoints, Log
-from training.algorithms.tabular.boosting.matrix import library, matrix_of
+from training.algorithms.tabular.boosting.matrix import Rows, library, matrix_of
 from training.algorithms.tabular.boosting.measures import Watch, measured
 from training.algorithms.tabular.boosting.model import XGBoostModel
 from training.algorithms.tabular.boosting.parameters import (
@@ -64,13 +64,22 @@ class Boosted:
 
 def boost(
     algorithm: XGBoost,
-    named: Sequence[Dataset],
+    named: Sequence[Rows],
     run: Run,
     *,
     checkpoints: Checkpoints | None,
     reporter: Reporter,
+    pages: Path | None = None,
 ) -> Boosted:
     """Boost on the first dataset, and measure on all: the training and the validation data.
+
+    Args:
+        algorithm: the hyperparameters.
+        named: the training data, and the validation data if there is any.
+        run: where.
+        checkpoints: to keep; None: none.
+        reporter: told of each round.
+        pages: a folder for the pages of streams.
 
     Raises:
         FitFailed: the checkpoints are of another fit.
@@ -80,14 +89,8 @@ def boost(
     params = parameters(algorithm, run)
     evals: list[tuple[Any, str]] = []
     for channel, dataset in zip(_CHANNELS, named, strict=False):
-        matrix = matrix_of(
-            dataset,
-            threads=params["nthread"],
-            histogram=takes_histogram(algorithm),
-            max_bin=algorithm.max_bin,
-            like=evals[0][0] if evals else None,
-        )
-        evals.append((matrix, channel))
+        like = evals[0][0] if evals else None
+        evals.append((_matrix(algorithm, dataset, params["nthread"], like, pages), channel))
     given = _given(algorithm, named[0], run)
     start = 0 if given is None or algorithm.is_update else given.rounds
     total = start + algorithm.num_round
@@ -129,6 +132,21 @@ def boost(
     if checkpoints and not was_stopped:
         checkpoints.keep(booster, log, now=True)
     return _kept(booster, log, watch.best(log), start, total, was_stopped, reporter, algorithm)
+
+
+def _matrix(algorithm: XGBoost, rows: Rows, threads: int, like: Any, pages: Path | None) -> Any:
+    if isinstance(rows, Dataset):
+        return matrix_of(
+            rows,
+            threads=threads,
+            histogram=takes_histogram(algorithm),
+            max_bin=algorithm.max_bin,
+            like=like,
+        )
+    from training.algorithms.tabular.boosting.external import matrix_on_disk
+
+    assert pages is not None
+    return matrix_on_disk(rows, threads=threads, max_bin=algorithm.max_bin, like=like, folder=pages)
 
 
 def _drawn_again(
@@ -187,7 +205,7 @@ def _kept(
 
 
 def kept_checkpoints(
-    algorithm: XGBoost, named: Sequence[Dataset], run: Run, *, folder: Path | None = None
+    algorithm: XGBoost, named: Sequence[Rows], run: Run, *, folder: Path | None = None
 ) -> Checkpoints | None:
     """Return the checkpoints of a fit; None where the run keeps none.
 
@@ -217,7 +235,7 @@ def kept_checkpoints(
     return Checkpoints(where, json.loads(json.dumps(about)))
 
 
-def check_inputs(algorithm: XGBoost, train: Dataset) -> None:
+def check_inputs(algorithm: XGBoost, train: Rows) -> None:
     """Refuse hyperparameters that do not suit the columns.
 
     Raises:
@@ -250,7 +268,7 @@ def check_inputs(algorithm: XGBoost, train: Dataset) -> None:
             )
 
 
-def _given(algorithm: XGBoost, train: Dataset, run: Run) -> XGBoostModel | None:
+def _given(algorithm: XGBoost, train: Rows, run: Run) -> XGBoostModel | None:
     """Return the model to go on from, if it is one that this fit can go on from."""
     model = algorithm.begun(run, train)
     if model is None:

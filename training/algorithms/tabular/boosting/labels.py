@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.data import Dataset
+from training.algorithms.tabular.boosting.matrix import Rows
 from training.errors import InvalidData
 
 __all__ = ["check_labels"]
@@ -16,7 +16,7 @@ __all__ = ["check_labels"]
 Array = npt.NDArray[Any]
 
 
-def check_labels(dataset: Dataset, objective: str, num_class: int | None) -> None:
+def check_labels(dataset: Rows, objective: str, num_class: int | None) -> None:
     """Refuse labels that the objective cannot learn from.
 
     Raises:
@@ -40,7 +40,7 @@ def check_labels(dataset: Dataset, objective: str, num_class: int | None) -> Non
         )
 
 
-def _check_intervals(dataset: Dataset, lower: Array) -> None:
+def _check_intervals(dataset: Rows, lower: Array) -> None:
     """Refuse intervals that hold no time: both ends are >= 0, and the upper one is not below."""
     upper = lower if dataset.upper is None else dataset.upper
     wrong = ~((lower >= 0) & (upper >= lower) & (upper > 0))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration, Model
 from training.algorithms.tabular.boosting import folds
 from training.algorithms.tabular.boosting.fitting import boost, check_inputs, kept_checkpoints
 from training.algorithms.tabular.boosting.labels import check_labels
-from training.algorithms.tabular.boosting.matrix import library, prepared
+from training.algorithms.tabular.boosting.matrix import Rows, library, prepared
 from training.algorithms.tabular.boosting.measures import evaluated
 from training.algorithms.tabular.boosting.model import FILE, XGBoostModel
 from training.algorithms.tabular.boosting.report import Reporter, report_model
@@ -37,6 +39,7 @@ from training.hyperparameter import (
     tuple_of,
 )
 from training.run import Run
+from training.streaming import Stream
 
 __all__ = ["XGBoost"]
 
@@ -68,6 +71,7 @@ class XGBoost(Algorithm):
     files: ClassVar = (FILE, "inputs.json")
     libraries: ClassVar[Mapping[str, str]] = {"xgboost": "xgboost"}
     continues: ClassVar = True
+    streams: ClassVar = True
     answers: ClassVar = ("application/jsonlines", "text/csv")
     channels: ClassVar = (
         ChannelDeclaration(
@@ -343,22 +347,47 @@ class XGBoost(Algorithm):
 
         With `run.start`, the rounds go on from that model's, or change its trees.
         """
-        self.check_channels(["train"] if validation is None else ["train", "validation"])
-        check_inputs(self, train)
+        return self._fit([train] if validation is None else [train, validation], run)
+
+    def fit_stream(
+        self, train: Stream, run: Run, *, validation: Stream | None = None
+    ) -> XGBoostModel:
+        """Boost on rows that stay on disk, as bins of a histogram in the run's scratch folder.
+
+        The model is that of `fit`, bit for bit where no column has so many values that the
+        library's sketch of a part is coarser than the part itself; see the documentation.
+
+        Raises:
+            InvalidHyperparameter: some need the rows in memory.
+            FitFailed: there is no room in the folder.
+        """
+        from training.algorithms.tabular.boosting.external import check_streams
+
+        check_streams(self, run)
         named = [train] if validation is None else [train, validation]
-        for dataset in named:
+        with tempfile.TemporaryDirectory(prefix="xgboost-", dir=run.scratch) as folder:
+            return self._fit(named, run, pages=Path(folder))
+
+    def _fit(self, given: Sequence[Rows], run: Run, *, pages: Path | None = None) -> XGBoostModel:
+        self.check_channels(["train", "validation"][: len(given)])
+        train = given[0]
+        check_inputs(self, train)
+        for dataset in given:
             check_labels(dataset, self.task, self.num_class)
             self._check_weights(dataset)
-        named = [prepared(self, dataset) for dataset in named]
+        named = [prepared(self, dataset) for dataset in given]
         xgboost = library()
         try:
             # The library's verbosity is global to the process; do not leave it changed.
             with xgboost.config_context(verbosity=1 if self.verbosity is None else self.verbosity):
+                in_memory = [dataset for dataset in named if isinstance(dataset, Dataset)]
                 if self.kfold is not None:
-                    return folds.fit(self, named, run)
+                    return folds.fit(self, in_memory, run)
                 checkpoints = kept_checkpoints(self, named, run)
                 reporter = Reporter(run.sink, self.num_round)
-                boosted = boost(self, named, run, checkpoints=checkpoints, reporter=reporter)
+                boosted = boost(
+                    self, named, run, checkpoints=checkpoints, reporter=reporter, pages=pages
+                )
         except xgboost.core.XGBoostError as error:
             raise FitFailed(f"xgboost: {_reason(error)}", library="xgboost") from error
         if boosted.was_stopped and not self.save_model_on_termination:
@@ -377,7 +406,7 @@ class XGBoost(Algorithm):
         check_labels(data, self.task, self.num_class)
         return evaluated(self, model, prepared(self, data))
 
-    def begun(self, run: Run, train: Dataset) -> XGBoostModel | None:
+    def begun(self, run: Run, train: Rows) -> XGBoostModel | None:
         """Return the model that a run goes on from; None where it starts anew.
 
         Raises:
@@ -387,7 +416,7 @@ class XGBoost(Algorithm):
         assert found is None or isinstance(found, XGBoostModel)
         return found
 
-    def _check_weights(self, data: Dataset) -> None:
+    def _check_weights(self, data: Rows) -> None:
         if self.csv_weights and data.weights is None:
             raise InvalidData(
                 f"{data.channel}: csv_weights=1 and there are no weights: expected them behind the "

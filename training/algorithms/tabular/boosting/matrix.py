@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +14,26 @@ from training.data import Dataset
 from training.errors import InvalidData, LibraryMissing
 from training.inputs import Inputs
 from training.matrix import dense, dimensions, sparse
+from training.streaming import Stream
 
 if TYPE_CHECKING:
     from training.algorithms.tabular.boosting.learner import XGBoost
 
 __all__ = [
+    "Rows",
     "column_names",
     "in_queries",
     "labelled",
     "library",
     "matrix_of",
+    "options_of",
     "prepared",
     "rows_of",
     "safe_names",
 ]
+
+Rows = Dataset | Stream
+"""Rows in memory, or read a part at a time."""
 
 
 def library() -> Any:
@@ -65,17 +71,23 @@ def matrix_of(
         like: the training data's matrix, whose bins serve.
     """
     xgboost = library()
-    options = rows_of(dataset.features, dataset.inputs, channel=dataset.channel)
-    options |= {**labelled(dataset), "nthread": threads}
-    if dataset.groups is not None:
-        options["qid"] = dataset.groups
-    if dataset.weights is not None:
-        options["weight"] = _weights(dataset)
+    options = options_of(dataset) | {"nthread": threads}
     if not histogram:
         return xgboost.DMatrix(**options)
     if max_bin is not None:
         options["max_bin"] = max_bin
     return xgboost.QuantileDMatrix(ref=like, **options)
+
+
+def options_of(dataset: Dataset) -> dict[str, Any]:
+    """Return inputs, labels, weights and queries as arguments of the library's matrices."""
+    options = rows_of(dataset.features, dataset.inputs, channel=dataset.channel)
+    options |= labelled(dataset)
+    if dataset.groups is not None:
+        options["qid"] = dataset.groups
+    if dataset.weights is not None:
+        options["weight"] = _weights(dataset)
+    return options
 
 
 def rows_of(table: pa.Table, inputs: Inputs, *, channel: str) -> dict[str, Any]:
@@ -100,14 +112,24 @@ def labelled(dataset: Dataset) -> dict[str, Any]:
     return {"label_lower_bound": dataset.target, "label_upper_bound": dataset.upper}
 
 
-def prepared(algorithm: XGBoost, dataset: Dataset) -> Dataset:
+@overload
+def prepared(algorithm: XGBoost, dataset: Dataset) -> Dataset: ...
+
+
+@overload
+def prepared(algorithm: XGBoost, dataset: Rows) -> Rows: ...
+
+
+def prepared(algorithm: XGBoost, dataset: Rows) -> Rows:
     """Return a dataset as the objective takes it: rows by query, labels as intervals.
 
     Raises:
         InvalidData: rows of a ranking have no query.
     """
     if algorithm.is_ranking:
-        return in_queries(dataset)
+        # A stream's rows are in the order of their queries, or it would not have been opened.
+        _check_queries(dataset)
+        return in_queries(dataset) if isinstance(dataset, Dataset) else dataset
     if algorithm.is_censored and dataset.upper is None:
         # A time that is known is an interval without a width.
         return replace(dataset, upper=dataset.labels())
@@ -120,16 +142,21 @@ def in_queries(dataset: Dataset) -> Dataset:
     Raises:
         InvalidData: rows have no query.
     """
+    _check_queries(dataset)
     groups = dataset.groups
-    if groups is None:
+    assert groups is not None
+    if (groups[1:] >= groups[:-1]).all():
+        return dataset
+    return dataset.take(np.argsort(groups, kind="stable"))
+
+
+def _check_queries(dataset: Rows) -> None:
+    if dataset.groups is None:
         raise InvalidData(
             f"{dataset.channel}: rank:* ranks the rows of a query, and the rows have none; give "
             "them in a column 'qid', or as text/libsvm with qid:NUMBER after the label",
             channel=dataset.channel,
         )
-    if (groups[1:] >= groups[:-1]).all():
-        return dataset
-    return dataset.take(np.argsort(groups, kind="stable"))
 
 
 def safe_names(inputs: Inputs) -> list[str]:
