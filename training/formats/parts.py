@@ -21,6 +21,7 @@ COLUMNAR: Final = frozenset({"application/x-parquet", "application/vnd.apache.ar
 """Content types whose files can be read again and again, a part at a time."""
 
 _SAMPLE_BYTES: Final = 1 << 20
+_BUFFER_BYTES: Final = 1 << 16
 _QUOTE: Final = b'"'
 _WORD_BYTES: Final = 32
 
@@ -97,8 +98,8 @@ def _is_by_lines(kind: ContentType) -> bool:
 
 
 def _parquet(file: Path, part_bytes: int, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-    # Mapped and not buffered: a row group may be larger than the memory there is.
-    with pq.ParquetFile(file, memory_map=True, pre_buffer=False) as opened:
+    # Through small buffers: a row group may be larger than the memory there is.
+    with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False) as opened:
         schema = opened.schema_arrow
         names = [name for name in schema.names if columns is None or name in columns]
         rows = _rows(part_bytes, pa.schema([schema.field(name) for name in names]))

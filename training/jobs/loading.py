@@ -21,11 +21,13 @@ from training.streaming import Stream
 __all__ = ["Loaded", "load"]
 
 _NAMES: Final = ("train", "validation", "test")
-_PROGRAM_BYTES: Final = 192 << 20
+_PROGRAM_BYTES: Final = 128 << 20
 """What a process has without any data: the interpreter and its libraries."""
-_COPIES: Final = 1.5
+_COPIES: Final = 2.5
 """How often a table is in memory while it becomes a matrix, at most."""
-_PARTS: Final = 32
+_ROW_BYTES: Final = 100
+"""What a row of a stream keeps in memory: label, answer, gradient, place in the tree."""
+_PARTS: Final = 64
 _PART_BYTES: Final = (1 << 20, 128 << 20)
 
 
@@ -99,6 +101,12 @@ def load(
                 part_bytes=part_bytes,
                 **_how(folder, channel, algorithm, like),
             )
+        )
+    least = _PROGRAM_BYTES + _ROW_BYTES * sum(len(stream) for stream in opened)
+    if least > budget:
+        sink.log(
+            f"its {sum(len(stream) for stream in opened):,} rows will take about "
+            f"{least / 1e6:.0f} MB even so"
         )
     test = (
         _read(folder, channels["test"], algorithm, like=opened[0]) if "test" in channels else None
