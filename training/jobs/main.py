@@ -22,14 +22,15 @@ import pyarrow as pa
 from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.artifact import open_model, seal
-from training.data import Dataset, read_dataset
+from training.data import Dataset
 from training.device import resolve_device
 from training.errors import TrainingError, TrainingStopped
 from training.formats import files_of
 from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
-from training.jobs.job import Channel, TrainingJob
+from training.jobs.job import TrainingJob
+from training.jobs.loading import load
 from training.metrics import quality_line
 from training.report import Report, write_report
 from training.run import Run
@@ -82,28 +83,27 @@ def _fit(
     if sys.stdin.readline().strip() != _GO:
         return
     threading.Thread(target=_watch_runner, daemon=True).start()
-    channels = {channel.channel_name: channel for channel in job.input_data_config}
-    train = _read(folder, channels["train"], algorithm)
-    validation, test = (
-        _read(folder, channels[name], algorithm, like=train) if name in channels else None
-        for name in ("validation", "test")
-    )
-    run = Run(
-        device=device,
-        threads=threads,
-        sink=sink,
-        checkpoints=folder.checkpoints,
-        should_stop=stopping.is_set,
-        start=open_model(folder.channel("model")) if "model" in channels else None,
-        output=folder.output / "data",
-        auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
-    )
-    model = algorithm.fit(train, run, validation=validation)
-    if test is not None:
-        for name, value in algorithm.evaluate(model, test).items():
-            sink.metric(f"test:{name}", value)
-            sink.log(quality_line(f"test:{name}", value))
-    _report(folder, job, algorithm, sink, model, test or validation)
+    channels = {channel.channel_name for channel in job.input_data_config}
+    with folder.scratch() as scratch:
+        loaded = load(folder, job, algorithm, sink, scratch)
+        run = Run(
+            device=device,
+            threads=threads,
+            sink=sink,
+            checkpoints=folder.checkpoints,
+            should_stop=stopping.is_set,
+            start=open_model(folder.channel("model")) if "model" in channels else None,
+            scratch=scratch,
+            output=folder.output / "data",
+            auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
+        )
+        model = loaded.fit(algorithm, run)
+        if loaded.test is not None:
+            for name, value in algorithm.evaluate(model, loaded.test).items():
+                sink.metric(f"test:{name}", value)
+                sink.log(quality_line(f"test:{name}", value))
+        shown = loaded.shown(_REPORT_ROWS)
+    _report(folder, job, algorithm, sink, model, shown)
     model.save(folder.model)
     sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
 
@@ -114,10 +114,9 @@ def _report(
     algorithm: Algorithm,
     sink: EventSink,
     model: Model,
-    asked: Dataset | None,
+    shown: Dataset | None,
 ) -> None:
     """Write what was measured as a page into the job's output data."""
-    shown = None if asked is None or asked.target is None else asked.head(_REPORT_ROWS)
     report = Report(
         job=job.training_job_name,
         algorithm=algorithm.name,
@@ -134,22 +133,6 @@ def _report(
 def _auxiliary(folder: JobFolder) -> dict[str, Path]:
     files = files_of(folder.channel("auxiliary"), channel="auxiliary")
     return {file.name: file for file in files}
-
-
-def _read(
-    folder: JobFolder, channel: Channel, algorithm: Algorithm, *, like: Dataset | None = None
-) -> Dataset:
-    return read_dataset(
-        folder.channel(channel.channel_name),
-        channel=channel.channel_name,
-        content_type=channel.content_type,
-        label=channel.label or (like.label or None if like else None),
-        features=channel.features,
-        inputs=like.inputs if like else None,
-        labels=algorithm.labels,
-        text=algorithm.text,
-        reading=algorithm.reading(),
-    )
 
 
 def _watch_runner() -> None:
