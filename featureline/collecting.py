@@ -11,9 +11,9 @@ import getpass
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import lineage
@@ -23,7 +23,7 @@ from lineage import Entity, gc
 from lineage.collection import KINDS, Collection, Item
 from training.jobs.folder import JobFolder
 
-__all__ = ["DELETED", "KINDS", "Collection", "Item", "collect", "plan_collection"]
+__all__ = ["DELETED", "collect", "plan_collection"]
 
 DELETED: Final = "Deleted"
 _ENDED: Final = frozenset({"Completed", "Failed", "Stopped", DELETED})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, final
 
@@ -12,7 +13,7 @@ import grpc
 from lineage.errors import InvalidLogin as LineageInvalidLogin
 from lineage.wire.channel import ClientTls, Login
 from lineage.wire.handshake import why_unreachable
-from training import convert
+from training import convert, convert_replay
 from training.errors import (
     AccessDenied,
     InternalError,
@@ -24,6 +25,7 @@ from training.errors import (
 from training.jobs.description import TrainingJobDescription
 from training.jobs.job import TrainingJob, TrainingJobStatus
 from training.jobs.result import JobResult, Progress
+from training.replaying import ReplayReport
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 
@@ -161,6 +163,30 @@ class TrainingClient:
                 )
             time.sleep(poll_s)
 
+    def replay(
+        self, model: str, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> ReplayReport:
+        """Train a model of the server again; see `training.replay`.
+
+        It takes as long as it takes: `timeout_s` does not count. An interrupt stops it there.
+
+        Args:
+            model: uid of the model in the server's lineage, or its digest.
+            on_progress: called with every change of status and every step of the fit.
+        """
+        metadata = self._login.call_metadata()
+        with self._explained(metadata):
+            replies = self._stub.ReplayModel(pb.ReplayModelRequest(model=model), metadata=metadata)
+            try:
+                for reply in replies:
+                    if reply.WhichOneof("said") == "report":
+                        return convert_replay.report_from_message(reply.report)
+                    if on_progress is not None:
+                        on_progress(convert_replay.progress_from_message(reply.progress))
+            finally:
+                replies.cancel()
+        raise InternalError(f"the training service at {self._target} ended without a report")
+
     def close(self) -> None:
         """Close the connection; idempotent."""
         self._channel.close()
@@ -178,8 +204,13 @@ class TrainingClient:
 
     def _call(self, method: Callable[..., Reply], request: object) -> Reply:
         metadata = self._login.call_metadata()
-        try:
+        with self._explained(metadata):
             return method(request, timeout=self._timeout_s, metadata=metadata)
+
+    @contextmanager
+    def _explained(self, metadata: Sequence[tuple[str, Any]]) -> Iterator[None]:
+        try:
+            yield
         except grpc.RpcError as error:
             failure = _to_error(error, self._target, self._login)
             failure.facts.setdefault("request_id", metadata[0][1])

@@ -13,7 +13,13 @@ from featurestore.errors import InvalidRequest
 from featurestore.server.answer import CALLER
 from lineage.collection import KINDS, Collection, Collects
 
-__all__ = ["HomeCollector"]
+__all__ = ["HomeCollector", "caller_name"]
+
+
+def caller_name() -> str | None:
+    """The principal whose call is answered; None while nobody is asked who they are."""
+    caller = CALLER.get()
+    return None if caller is None else str(caller.principal)
 
 
 @final
@@ -31,7 +37,6 @@ class HomeCollector(Collects):
         self, *, apply: bool, keep: Several[str], older_than: dt.timedelta, kinds: Several[str]
     ) -> Collection:
         """Say what may go, or delete it; see `lineage.collection.Collects`."""
-        caller = CALLER.get()
 
         def plan() -> Collection:
             return plan_collection(
@@ -41,7 +46,6 @@ class HomeCollector(Collects):
         try:
             if not apply:
                 return plan()
-            by = None if caller is None else caller.principal
-            return collect(self._store, plan, older_than=older_than, by=by)
+            return collect(self._store, plan, older_than=older_than, by=caller_name())
         except InvalidRequest as error:
             raise lineage.InvalidQuery(str(error)) from error

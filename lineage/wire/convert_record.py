@@ -93,8 +93,12 @@ def draft_to_message(draft: Draft) -> pb.RecordRequest:
     )
 
 
-def record_arguments(request: pb.RecordRequest) -> dict[str, Any]:
+def record_arguments(request: pb.RecordRequest, *, by: str | None = None) -> dict[str, Any]:
     """The arguments of `Graph.record` that a message stands for.
+
+    Args:
+        request: the message.
+        by: who records, unless the message says it.
 
     Raises:
         InvalidEntity, InvalidAssociation: a field is not valid.
@@ -114,7 +118,7 @@ def record_arguments(request: pb.RecordRequest) -> dict[str, Any]:
         "associations": [(end(a.source), end(a.destination), a.type) for a in request.associations],
         "kind": request.kind,
         "event_uid": request.event_uid or None,
-        "actor": request.actor or None,
+        "actor": request.actor or by,
         "columns": [convert.columns_from_message(one, end) for one in request.columns],
         "runs": [convert.run_from_message(one, end(one.entity)) for one in request.runs],
         "tags": [

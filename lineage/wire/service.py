@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar, final
 
 import grpc
@@ -48,12 +49,20 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         graph: open until `close`; the caller closes it.
         threads: most calls at work at once.
         collects: collects the garbage of the graph's home; None: it has none.
+        caller: says who makes the call at hand: the actor of what is recorded, unless the call
+            names one; None: the user of the process.
     """
 
     def __init__(
-        self, graph: Graph, *, threads: int = 16, collects: Collects | None = None
+        self,
+        graph: Graph,
+        *,
+        threads: int = 16,
+        collects: Collects | None = None,
+        caller: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._graph = graph
+        self._caller = caller
         self._collects = collects
         self._is_ending = False
         self._pages = Pages()
@@ -223,9 +232,7 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
     async def CollectGarbage(  # noqa: D102
         self, request: pb.CollectGarbageRequest, context: Any
     ) -> pb.CollectGarbageResponse:
-        # Whoever collects is recorded: the caller is known to the context alone.
-        asked = copy_context()
-        return await self._answer(context, lambda: asked.run(self._collect, request))
+        return await self._answer(context, lambda: self._collect(request))
 
     def end_streams(self) -> None:
         """End the calls that would go on for ever."""
@@ -238,7 +245,8 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
     async def _answer(self, context: Any, work: Callable[[], Reply]) -> Reply:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, work)
+            # The context knows who calls.
+            return await loop.run_in_executor(self._threads, partial(copy_context().run, work))
         except LineageError as error:
             await context.abort(
                 grpc.StatusCode[error.code], fit_text(str(error)), convert.error_to_metadata(error)
@@ -246,15 +254,18 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
             raise AssertionError("abort never returns") from error
 
     def _record(self, request: pb.RecordRequest) -> pb.RecordResponse:
-        recorded = self._graph.record(**convert_record.record_arguments(request))
+        recorded = self._graph.record(**self._said(request))
         return convert_record.recorded_to_message(recorded)
+
+    def _said(self, request: pb.RecordRequest) -> dict[str, Any]:
+        return convert_record.record_arguments(request, by=self._caller())
 
     def _record_batch(self, request: pb.RecordBatchRequest) -> pb.RecordBatchResponse:
         """Record what can be read in one transaction; what is refused leaves the others in."""
         outcomes: list[Draft | Recorded | LineageError] = []
         for event in request.events:
             try:
-                outcomes.append(as_draft(**convert_record.record_arguments(event)))
+                outcomes.append(as_draft(**self._said(event)))
             except LineageError as error:
                 outcomes.append(error)
         drafts = [one for one in outcomes if isinstance(one, Draft)]
@@ -443,12 +454,14 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         return pb.ListEventsResponse(events=map(convert_answer.event_to_message, found))
 
     def _add_tags(self, request: pb.AddTagsRequest) -> pb.AddTagsResponse:
-        recorded = self._graph.add_tags(request.entity, request.tags, actor=request.actor or None)
+        recorded = self._graph.add_tags(
+            request.entity, request.tags, actor=request.actor or self._caller()
+        )
         return pb.AddTagsResponse(sequence=recorded.sequence)
 
     def _delete_tags(self, request: pb.DeleteTagsRequest) -> pb.DeleteTagsResponse:
         recorded = self._graph.delete_tags(
-            request.entity, request.keys, actor=request.actor or None
+            request.entity, request.keys, actor=request.actor or self._caller()
         )
         return pb.DeleteTagsResponse(sequence=recorded.sequence)
 
