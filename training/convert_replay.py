@@ -31,11 +31,11 @@ def progress_to_message(seen: Progress) -> pb.ReplayModelResponse:
 def progress_from_message(message: pb.ReplayModelResponse.Progress) -> Progress:
     """Read how far a replay is."""
     return Progress(
-        message.job,
-        SecondaryStatus(message.status),
-        message.done,
-        message.total,
-        dict(message.metrics),
+        job=message.job,
+        status=SecondaryStatus(message.status),
+        done=message.done,
+        total=message.total,
+        metrics=dict(message.metrics),
     )
 
 
