@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -98,6 +99,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         loop = asyncio.get_running_loop()
         said: asyncio.Queue[pb.ReplayModelResponse | None] = asyncio.Queue()
         started: list[RunningJob] = []
+        is_gone = threading.Event()
 
         def say(message: pb.ReplayModelResponse | None) -> None:
             loop.call_soon_threadsafe(said.put_nowait, message)
@@ -105,6 +107,8 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         def begun(job: RunningJob) -> None:
             started.append(job)
             self._running.add(job)
+            if is_gone.is_set():
+                job.stop()
 
         asked = copy_context()  # it knows who calls
         work = partial(asked.run, self._replay, request.model, say, begun)
@@ -116,6 +120,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
             yield await replaying
         finally:
             # A caller that is gone wants no report. The job ends, and the record says so.
+            is_gone.set()
             replaying.cancel()
             for job in started:
                 job.stop()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +22,7 @@ from lineage.openlineage import import_file
 from tests.inprocess import Ended, run_command
 from tests.server.conftest import Loop, Serving
 from training import Channel, TrainingJob
+from training.v1 import training_pb2, training_pb2_grpc
 
 READS = ["sagemaker:QueryLineage", "featureline:Describe*", "featureline:*Entities"]
 MAY = {
@@ -70,6 +73,13 @@ def audited(serving: Serving, action: str) -> list[tuple[str, str]]:
 
 def actors(serving: Serving, kind: str) -> set[str]:
     return {event.actor for event in serving.store.graph.events(kinds=[kind])}
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def event(run: int) -> dict[str, Any]:
@@ -293,3 +303,38 @@ def test_garbage_of_the_servers_home_is_collected(
     assert actors(serving, "CollectionCompleted") == {"keeper"}
     assert ("reader", "PERMISSION_DENIED") in audited(serving, "CollectGarbage")
     assert run("keeper", "gc", "--keep", "nobody").returncode != 0
+
+
+def test_a_replay_ends_with_its_caller(loop: Loop, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import os, pathlib, time\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "(here / 'runs').write_text('')\n"
+        "while (here / 'wait').exists():\n"
+        "    time.sleep(0.02)\n"
+        "pathlib.Path(os.environ['SM_MODEL_DIR'], 'model').write_text('weights')\n"
+    )
+    serving = Serving(loop, tmp_path / "home", "grpc", scripts=True)
+    job = TrainingJob(
+        training_job_name="own",
+        algorithm_name="script",
+        hyper_parameters=training.script_hyperparameters(tmp_path / "train.py"),
+        input_data_config=[Channel(channel_name="train", path=str(tmp_path / "train.py"))],
+    )
+    made = training.train(serving.store, job)
+    (tmp_path / "runs").unlink()
+    (tmp_path / "wait").touch()
+    try:
+        with grpc.insecure_channel(serving.address) as channel:
+            stub = training_pb2_grpc.TrainingStub(channel)
+            replies = stub.ReplayModel(training_pb2.ReplayModelRequest(model=made.digest))
+            assert next(replies).WhichOneof("said") == "progress"
+            wait_for(lambda: (tmp_path / "runs").exists())
+            replies.cancel()
+        find = serving.store.graph.find
+        wait_for(lambda: {one.state for one in find(type="Replay")} == {"Completed"})
+        [ended] = find(type="Replay")
+        assert ended.properties["verdict"] == "failed"
+    finally:
+        (tmp_path / "wait").unlink()
+        serving.stop()
