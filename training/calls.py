@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import grpc
 
+from featurestore.errors import FeatureStoreError
+from lineage.errors import LineageError
 from lineage.wire.trailer import fit_text
 from training import convert
 from training.errors import InvalidJob, TrainingError
@@ -35,6 +37,8 @@ async def answered(context: Any, threads: Executor, work: Callable[[], Reply]) -
             convert.error_to_metadata(error),
         )
         raise AssertionError("abort never returns") from error
+    except (FeatureStoreError, LineageError):
+        raise  # whoever serves answers these
     except Exception:
         # The outermost frame of a call.
         logger.exception("a training call failed")

@@ -26,7 +26,7 @@ from training.errors import InvalidJob, ModelNotFound
 from training.jobs.job import Channel, TrainingJob
 from training.jobs.registry import TrainingJobs
 from training.jobs.result import JobResult, Progress
-from training.jobs.runner import train
+from training.jobs.runner import RunningJob, submit
 from training.jobs.script import SCRIPT, kept_source
 
 __all__ = ["ReplayReport", "ReplayStep", "Replayable", "replay"]
@@ -140,6 +140,9 @@ def replay(
     *,
     keep: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_job: Callable[[RunningJob], None] = lambda job: None,
+    scripts: bool = True,
+    actor: str | None = None,
 ) -> ReplayReport:
     """Train a model again and say whether it comes out the same; the verdict is recorded.
 
@@ -152,11 +155,14 @@ def replay(
         model: uid of the model in the lineage, or its digest.
         keep: a new folder for the model that came out; None: it is deleted.
         on_progress: see `training.train`.
+        on_job: called with the job that trains again once it is started, so that it can be stopped.
+        scripts: whether a job that ran a program of its caller may run it again.
+        actor: who asks for it, for the record; None: the user of the process.
 
     Raises:
         ModelNotFound: the lineage knows no such model, or no job that made it.
         TrainingJobNotFound: the job is not in the home.
-        InvalidJob: `keep` exists.
+        InvalidJob: `keep` exists, or the job ran a program where that is not allowed.
         RecordingFailed: the verdict cannot be recorded.
     """
     if keep is not None and keep.exists():
@@ -168,6 +174,12 @@ def replay(
     with TrainingJobs(store.home) as jobs:
         described = jobs.describe(name)
         folder = jobs.folder(name)
+    if described.job.algorithm_name == SCRIPT and not scripts:
+        raise InvalidJob(
+            f"job {name} ran a program of its caller, and this server runs none; whoever runs it "
+            f"allows them with `featureline serve --scripts`",
+            field="AlgorithmName",
+        )
     at = dt.datetime.now(dt.UTC)
     recorder = lineage.Recorder(
         graph,
@@ -175,6 +187,7 @@ def replay(
         f"replay-{made.content_hash[:12]}-{at:%Y%m%dT%H%M%S.%fZ}",
         kind=lineage.Kind.ACTION,
         properties={"job": name, "model": made.content_hash},
+        actor=actor,
     )
     with recorder as run, _scratch(store.home) as scratch:
         run.input(made)
@@ -202,7 +215,9 @@ def replay(
                 device=described.device or described.job.resource_config.device,
             ),
         )
-        result = train(scratch / "home", job, on_progress=on_progress)
+        running = submit(scratch / "home", job, on_progress=on_progress)
+        on_job(running)
+        result = running.wait()
         report = _report(made, name, component, graph, job, result, scratch / "home", steps)
         run.property("verdict", report.verdict)
         run.property("report", report.to_json())

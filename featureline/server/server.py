@@ -10,6 +10,7 @@ from typing import Any, Final, cast, final
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from featureline.server.collector import HomeCollector, caller_name
 from featureline.server.lasting import LastingServer
 from featureline.server.listener import (
     check_address,
@@ -111,9 +112,13 @@ class Server:
             limits=limits,
             metrics=metrics,
         )
-        self._lineage = LineageService(store.graph)
+        self._lineage = LineageService(
+            store.graph, collects=HomeCollector(store), caller=caller_name
+        )
         lineage_pb2_grpc.add_LineageServicer_to_server(self._lineage, registrar)
-        self._training = TrainingService(store, scripts=scripts)
+        self._training = TrainingService(
+            store, scripts=scripts, replayable=store, caller=caller_name
+        )
         training_pb2_grpc.add_TrainingServicer_to_server(self._training, registrar)
         self._transforms = TransformService(store, scripts=scripts)
         transform_pb2_grpc.add_BatchTransformServicer_to_server(self._transforms, registrar)

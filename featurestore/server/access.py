@@ -842,6 +842,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "GetWindows": _on_group("sagemaker:GetRecord"),
     # Lineage: one graph, one resource
     "Record": _on("featureline:RecordLineage", _GRAPH),
+    "RecordBatch": _on("featureline:RecordLineage", _GRAPH),
     "DescribeEntity": _on("featureline:DescribeEntity", _GRAPH),
     "FindEntities": _on("featureline:FindEntities", _GRAPH),
     "QueryLineage": _on("sagemaker:QueryLineage", _GRAPH),
@@ -866,6 +867,9 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "DeleteTags": _on("sagemaker:DeleteTags", _GRAPH),
     "ListTags": _on("sagemaker:ListTags", _GRAPH),
     "DescribeGraph": _on("featureline:DescribeGraph", _GRAPH),
+    "RebuildGraph": _on("featureline:RebuildGraph", _GRAPH),
+    "ReplaySpool": _on("featureline:ReplaySpool", _GRAPH),
+    "CollectGarbage": _on("featureline:CollectGarbage", _GRAPH),
     # Training
     "CreateTrainingJob": _training,
     "DescribeTrainingJob": _on_job("sagemaker:DescribeTrainingJob"),
@@ -876,6 +880,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "UpdateTrainingBudget": _on("featureline:UpdateTrainingBudget", arn("training-job", "*")),
     "ListTrainingJobs": _on("sagemaker:ListTrainingJobs", arn("training-job", "*")),
     "StopTrainingJob": _on_job("sagemaker:StopTrainingJob"),
+    "ReplayModel": _on("featureline:ReplayModel", _GRAPH),  # which names the job, and its data
     # BatchTransform
     "CreateTransformJob": _transform,
     "DescribeTransformJob": _on_transform("sagemaker:DescribeTransformJob"),
@@ -887,6 +892,7 @@ ACTIONS: Final = frozenset(
         "featureline:Backfill",
         "featureline:BuildDataset",
         "featureline:CheckDataset",
+        "featureline:CollectGarbage",
         "featureline:CommonAncestors",
         "featureline:CommonDescendants",
         "featureline:CreateDataset",
@@ -930,8 +936,11 @@ ACTIONS: Final = frozenset(
         "featureline:ReadTrainingJobMetrics",
         "featureline:ReadTrainingJobReport",
         "featureline:RebuildDataset",
+        "featureline:RebuildGraph",
         "featureline:RebuildOnline",
         "featureline:RecordLineage",
+        "featureline:ReplayModel",
+        "featureline:ReplaySpool",
         "featureline:Restore",
         "featureline:SaveDataset",
         "featureline:SearchEntities",

@@ -20,11 +20,13 @@ from lineage.rows import EntityRows, to_entity
 from lineage.run import Run, merged_run
 from lineage.store import ColumnRow, Edge, Nodes, Reaching, TimedEdge, View
 
-_FIELDS = (
+# Those of `rows.COLUMNS`: the present state of an entity takes no more.
+_PRESENT = (
     "entity.kind, entity.type, entity.name, entity.uid, entity.source_uri, entity.content_hash, "
     "entity.version, entity.state, entity.properties, entity.created_us, entity.modified_us, "
-    "entity.facets, entity.id, entity.created_seq, entity.modified_seq"
+    "entity.facets"
 )
+_FIELDS = f"{_PRESENT}, entity.id, entity.created_seq, entity.modified_seq"
 _ENTITY = f"SELECT {_FIELDS} FROM entity"
 
 
@@ -366,8 +368,9 @@ class Tables(View):
 
     def entities(self, nodes: Sequence[int]) -> Sequence[Entity]:
         """The entities of `nodes`; each is built when it is looked at."""
+        fields = _PRESENT if self._as_of is None else _FIELDS
         rows = self.connection.all(
-            f"SELECT {_FIELDS} FROM {self._sql.integers} {self._sql.join} entity "
+            f"SELECT {fields} FROM {self._sql.integers} {self._sql.join} entity "
             f"ON entity.id = wanted.value {self._sql.in_order}",
             self._sql.array(nodes),
         )

@@ -366,11 +366,13 @@ JOBS: Mapping[str, Job] = {
         (f"{TRANSFORM}/CreateTransformJob",),
         keeps=("jobs/", "training_job", "sqlite_sequence"),
     ),
-    "lineage replay": Job("Replay", lambda c: c.run("lineage", "replay", "j0"), is_remote=False),
+    "lineage replay": Job(
+        "Replay", lambda c: c.run("lineage", "replay", "j0"), (f"{TRAINING}/ReplayModel",)
+    ),
     "lineage gc": Job(
         "Collection",
         lambda c: c.run("lineage", "gc", "--apply", "--older-than", "0d"),
-        is_remote=False,
+        (f"{LINEAGE}/CollectGarbage",),
     ),
     "erase": Job(
         "Erasure",
@@ -519,7 +521,10 @@ NO_JOB_CALLS: Mapping[str, str] = {
     f"{TRANSFORM}/StopTransformJob": STEERS,
     **{
         f"{LINEAGE}/{name}": LINEAGE_ITSELF
-        for name in ("Record", "AddTags", "DeleteTags", "MakeCheckpoint")
+        for name in (
+            *("Record", "RecordBatch", "AddTags", "DeleteTags", "MakeCheckpoint"),
+            *("RebuildGraph", "ReplaySpool"),
+        )
     },
     **{
         f"{LINEAGE}/{name}": READS

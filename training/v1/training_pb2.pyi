@@ -373,3 +373,67 @@ class StopTrainingJobRequest(_message.Message):
 class StopTrainingJobResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ReplayModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class ReplayModelResponse(_message.Message):
+    __slots__ = ("progress", "report")
+    class Progress(_message.Message):
+        __slots__ = ("job", "status", "done", "total", "metrics")
+        class MetricsEntry(_message.Message):
+            __slots__ = ("key", "value")
+            KEY_FIELD_NUMBER: _ClassVar[int]
+            VALUE_FIELD_NUMBER: _ClassVar[int]
+            key: str
+            value: float
+            def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+        JOB_FIELD_NUMBER: _ClassVar[int]
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        DONE_FIELD_NUMBER: _ClassVar[int]
+        TOTAL_FIELD_NUMBER: _ClassVar[int]
+        METRICS_FIELD_NUMBER: _ClassVar[int]
+        job: str
+        status: str
+        done: int
+        total: int
+        metrics: _containers.ScalarMap[str, float]
+        def __init__(self, job: _Optional[str] = ..., status: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    class Step(_message.Message):
+        __slots__ = ("name", "verdict", "expected", "got", "note")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        VERDICT_FIELD_NUMBER: _ClassVar[int]
+        EXPECTED_FIELD_NUMBER: _ClassVar[int]
+        GOT_FIELD_NUMBER: _ClassVar[int]
+        NOTE_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        verdict: str
+        expected: str
+        got: str
+        note: str
+        def __init__(self, name: _Optional[str] = ..., verdict: _Optional[str] = ..., expected: _Optional[str] = ..., got: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+    class Report(_message.Message):
+        __slots__ = ("model", "digest", "job", "verdict", "steps", "reason", "recorded")
+        MODEL_FIELD_NUMBER: _ClassVar[int]
+        DIGEST_FIELD_NUMBER: _ClassVar[int]
+        JOB_FIELD_NUMBER: _ClassVar[int]
+        VERDICT_FIELD_NUMBER: _ClassVar[int]
+        STEPS_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        RECORDED_FIELD_NUMBER: _ClassVar[int]
+        model: str
+        digest: str
+        job: str
+        verdict: str
+        steps: _containers.RepeatedCompositeFieldContainer[ReplayModelResponse.Step]
+        reason: str
+        recorded: str
+        def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., job: _Optional[str] = ..., verdict: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[ReplayModelResponse.Step, _Mapping]]] = ..., reason: _Optional[str] = ..., recorded: _Optional[str] = ...) -> None: ...
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    progress: ReplayModelResponse.Progress
+    report: ReplayModelResponse.Report
+    def __init__(self, progress: _Optional[_Union[ReplayModelResponse.Progress, _Mapping]] = ..., report: _Optional[_Union[ReplayModelResponse.Report, _Mapping]] = ...) -> None: ...
