@@ -159,26 +159,6 @@ def test_a_piped_channel_comes_anew_in_each_epoch(
     assert said["train"]["TrainingInputMode"] == "Pipe"
 
 
-def test_an_algorithm_reads_in_place_what_it_would_be_piped(
-    home: Path, tmp_path: Path, make_job: MakeJob
-) -> None:
-    (tmp_path / "rows.csv").write_text("0,1\n1,2\n" * 20)
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(json.dumps([{"prefix": f"{tmp_path}/"}, "rows.csv"]))
-    channel = Channel(
-        channel_name="train", path=str(manifest), data_type="ManifestFile", input_mode="Pipe"
-    )
-    folder = JobFolder(tmp_path / "job")
-    graph = lineage.Graph(lineage.MemoryStore())
-    download = Download(make_job(channels=[channel]), folder, home, ("algo-1",), for_script=False)
-    with lineage.Recorder(graph, "TrainingJob", "job") as run:
-        said = download.bring(run)
-    assert download.open_pipes() == []
-    assert (folder.channel("train") / "rows.csv").resolve() == tmp_path / "rows.csv"
-    assert said["train"]["files"] == 1
-    assert graph.entity(said["train"]["uid"]).source_uri == manifest.as_uri()
-
-
 def test_a_model_to_go_on_from_comes_unpacked_and_connects_the_lineage(
     home: Path, tmp_path: Path, make_job: MakeJob
 ) -> None:

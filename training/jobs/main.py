@@ -22,14 +22,15 @@ import pyarrow as pa
 from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.artifact import open_model, seal
-from training.data import Dataset, read_dataset
+from training.data import Dataset
 from training.device import resolve_device
-from training.errors import TrainingError, TrainingStopped
+from training.errors import InvalidData, TrainingError, TrainingStopped
 from training.formats import files_of
 from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
-from training.jobs.job import Channel, TrainingJob
+from training.jobs.job import TrainingJob
+from training.jobs.reading import ChannelData, read_channel
 from training.metrics import quality_line
 from training.report import Report, write_report
 from training.run import Run
@@ -83,10 +84,19 @@ def _fit(
         return
     threading.Thread(target=_watch_runner, daemon=True).start()
     channels = {channel.channel_name: channel for channel in job.input_data_config}
-    train = _read(folder, channels["train"], algorithm)
+    read: dict[str, ChannelData] = {}
+    for name in ("train", "validation", "test"):
+        if name in channels:
+            read[name] = read_channel(
+                folder,
+                channels[name],
+                job.input_mode(channels[name]),
+                algorithm,
+                like=read["train"].dataset if read else None,
+            )
+    train = read["train"].dataset
     validation, test = (
-        _read(folder, channels[name], algorithm, like=train) if name in channels else None
-        for name in ("validation", "test")
+        read[name].dataset if name in read else None for name in ("validation", "test")
     )
     run = Run(
         device=device,
@@ -98,11 +108,18 @@ def _fit(
         output=folder.output / "data",
         auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
     )
-    model = algorithm.fit(train, run, validation=validation)
-    if test is not None:
-        for name, value in algorithm.evaluate(model, test).items():
-            sink.metric(f"test:{name}", value)
-            sink.log(quality_line(f"test:{name}", value))
+    try:
+        model = algorithm.fit(train, run, validation=validation)
+        measured = algorithm.evaluate(model, test) if test is not None else {}
+    except InvalidData as error:
+        # A fit counts the rows of a channel; who is to mend one wants its file.
+        source = read.get(str(error.facts.get("channel", "")))
+        if source is None:
+            raise
+        raise source.joined.located(error) from None
+    for name, value in measured.items():
+        sink.metric(f"test:{name}", value)
+        sink.log(quality_line(f"test:{name}", value))
     _report(folder, job, algorithm, sink, model, test or validation)
     model.save(folder.model)
     sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
@@ -134,22 +151,6 @@ def _report(
 def _auxiliary(folder: JobFolder) -> dict[str, Path]:
     files = files_of(folder.channel("auxiliary"), channel="auxiliary")
     return {file.name: file for file in files}
-
-
-def _read(
-    folder: JobFolder, channel: Channel, algorithm: Algorithm, *, like: Dataset | None = None
-) -> Dataset:
-    return read_dataset(
-        folder.channel(channel.channel_name),
-        channel=channel.channel_name,
-        content_type=channel.content_type,
-        label=channel.label or (like.label or None if like else None),
-        features=channel.features,
-        inputs=like.inputs if like else None,
-        labels=algorithm.labels,
-        text=algorithm.text,
-        reading=algorithm.reading(),
-    )
 
 
 def _watch_runner() -> None:
