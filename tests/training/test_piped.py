@@ -76,7 +76,7 @@ def test_a_pipe_gives_the_model_that_files_give(
     for kind in kinds if seed is None else kinds[:1]:
         files = tmp_path / kind.replace("/", "-")
         files.mkdir()
-        bounds = itertools.pairwise([0, 130, 131, 400, len(table)])
+        bounds = itertools.pairwise([0, 130, 131, 300, len(table)])
         for number, (start, end) in enumerate(bounds):
             write(table.slice(start, end - start), kind, files / f"{number}", case.label)
         label = case.label if kind == "application/x-parquet" else None

@@ -79,14 +79,17 @@ def _table(opened: Callable[[], Any]) -> pa.Table:
         # (`1`, then `1.5`): let it see the whole file before it decides. With one thread it knows
         # the number of a row whose fields are too many or too few.
         with opened() as stream:
-            size = len(stream.read())
+            data = bytes(stream.read())
+        if b"\n" not in data and b"\r" not in data:
+            # A single row whose line does not end is none to the reader.
+            data += b"\n"
         options = pyarrow.csv.ReadOptions(
             autogenerate_column_names=True,
-            block_size=min(max(size * 2, 2**20), _MAX_BLOCK_BYTES),
+            block_size=min(max(len(data) * 2, 2**20), _MAX_BLOCK_BYTES),
             use_threads=False,
         )
         try:
-            return _read(opened, options)
+            return _read(lambda: io.BytesIO(data), options)
         except pa.ArrowInvalid as error:
             found = _RAGGED.search(str(error))
             if found is None:
