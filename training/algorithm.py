@@ -322,8 +322,8 @@ class Algorithm(ABC):
         known = _LINES if content_type == _DOCUMENT and _LINES in allowed else content_type
         if known not in allowed:
             raise InvalidJob(
-                f"{self.name}: channel {name!r} is not read as {content_type!r}"
-                f"{nearest(content_type, allowed)}; it may be {', '.join(allowed)}",
+                f"{self.name}: channel {name!r} is not read as {content_type!r}; it may be "
+                f"{', '.join(allowed)}",
                 field="ContentType",
             )
         if input_mode == "Pipe" and known in channel.file_only:

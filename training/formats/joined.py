@@ -73,49 +73,61 @@ def join(tables: Sequence[tuple[str, pa.Table]], content_type: str, *, channel: 
 def _check(tables: Sequence[tuple[str, pa.Table]], content_type: str, channel: str) -> None:
     """Refuse the first file that does not fit those before it."""
     first, start = tables[0]
-    schema = start.schema
-    seen = dict.fromkeys(start.column_names, first)
+    known = {field.name: (first, field) for field in start.schema}
     for name, table in tables[1:]:
-
-        def refuse(
-            problem: str, *, name: str = name, column: str | None = None, **facts: Any
-        ) -> InvalidData:
-            named = {} if column is None else {"column": column}
-            return InvalidData(
-                f"{channel}: {name!r}: {problem}", channel=channel, path=name, **named, **facts
-            )
-
         if content_type == _POSITIONAL and table.num_columns != start.num_columns:
-            raise refuse(
+            raise _refused(
+                channel,
+                name,
                 f"row 1: expected {start.num_columns} columns as in {first!r}, got "
                 f"{table.num_columns}",
                 row=1,
             )
         for place, field in enumerate(table.schema):
-            if field.name not in seen:
-                seen[field.name] = name
-                schema = schema.append(field)
-                continue
-            at = schema.get_field_index(field.name)
-            known = schema.field(at)
-            try:
-                pair = [pa.schema([known.remove_metadata()]), pa.schema([field.remove_metadata()])]
-                both = pa.unify_schemas(pair, promote_options="permissive").field(0)
-            except pa.ArrowException as error:
+            before, expected = known.get(field.name, (name, field))
+            where = f"column {place + 1} ({field.name})"
+            both = _merged(expected, field)
+            if both is None:
                 sample = repr(table[field.name][0].as_py())
-                raise refuse(
-                    f"row 1, column {place + 1} ({field.name}): expected {known.type} as in "
-                    f"{seen[field.name]!r}, got {field.type}: {sample[:80]}",
-                    column=field.name,
+                raise _refused(
+                    channel,
+                    name,
+                    f"row 1, {where}: expected {expected.type} as in {before!r}, got "
+                    f"{field.type}: {sample[:80]}",
                     row=1,
-                ) from error
-            sizes = [(one.metadata or {}).get(SIZE_KEY, b"").decode() for one in (known, field)]
-            if sizes[0] != sizes[1]:
-                raise refuse(
-                    f"column {place + 1} ({field.name}): expected {sizes[0] or 'no'} dimensions as "
-                    f"in {seen[field.name]!r}, got {sizes[1] or 'none said'}",
                     column=field.name,
                 )
-            schema = schema.set(at, both.with_metadata(known.metadata))
-            if pa.types.is_null(known.type):
-                seen[field.name] = name
+            sizes = [(one.metadata or {}).get(SIZE_KEY, b"").decode() for one in (expected, field)]
+            if sizes[0] != sizes[1]:
+                raise _refused(
+                    channel,
+                    name,
+                    f"{where}: expected {sizes[0] or 'no'} dimensions as in {before!r}, got "
+                    f"{sizes[1] or 'none said'}",
+                    column=field.name,
+                )
+            # A column of nulls says nothing about its type, so it is no file to point at.
+            holder = name if pa.types.is_null(expected.type) else before
+            known[field.name] = (holder, both)
+
+
+def _merged(one: pa.Field, other: pa.Field) -> pa.Field | None:
+    """Return the field that holds the values of both; None: they do not go together."""
+    are_vectors = _is_vector(one.type) and _is_vector(other.type)
+    if are_vectors and one.type.list_size != other.type.list_size:
+        return None
+    try:
+        schemas = [pa.schema([field.remove_metadata()]) for field in (one, other)]
+        merged = pa.unify_schemas(schemas, promote_options="permissive").field(0)
+    except pa.ArrowException:
+        return None
+    return merged.with_metadata(one.metadata)
+
+
+def _is_vector(type: pa.DataType) -> bool:
+    """Whether rows are vectors; lists of whole numbers may be the words of a text."""
+    return bool(pa.types.is_fixed_size_list(type) and pa.types.is_floating(type.value_type))
+
+
+def _refused(channel: str, name: str, problem: str, **facts: Any) -> InvalidData:
+    return InvalidData(f"{channel}: {name!r}: {problem}", channel=channel, path=name, **facts)
