@@ -150,7 +150,7 @@ class Pipe:
 def read_parts(target: Path, listing: Path, *, epoch: int = 0) -> Iterator[tuple[str, bytes]]:
     """Read an epoch of a pipe that keeps a listing, part by part.
 
-    What is held in memory is one part and what the FIFO holds.
+    What is held in memory is one part, at its end twice, and what the FIFO holds.
 
     Args:
         target: the channel's path, as the pipe was given it.
