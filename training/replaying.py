@@ -290,8 +290,12 @@ def _read_again(store: Replayable, channel: Channel, folder: JobFolder, scratch:
     """The data as the job read it: its folder keeps a copy, unless the job read it in place.
 
     A copy of packed files, or of a manifest's lines, has other bytes than the lineage names, so it
-    is read where the source is gone. A host's share of the files is not all of them.
+    is read where the source is gone. A host's share of the files is not all of them; what is kept
+    for a pipe is.
     """
+    piped = folder.piped(channel.channel_name)
+    if piped.is_dir() and channel.data_type == "S3Prefix":
+        return replace(channel, dataset=None, path=str(piped))
     kept = folder.channel(channel.channel_name)
     is_whole = channel.distribution == "FullyReplicated" and kept.is_dir() and any(kept.iterdir())
     is_rewritten = channel.compression != "None" or channel.is_augmented

@@ -243,6 +243,24 @@ def test_a_reader_that_asks_gets_the_parts_one_by_one(tmp_path: Path, big: list[
         pipe.close()
 
 
+def test_a_job_that_is_tried_again_finds_the_first_epoch_anew(
+    tmp_path: Path, big: list[Part]
+) -> None:
+    target, listing = tmp_path / "in" / "train", tmp_path / "list" / "train"
+    for epochs in (1, 2):
+        pipe = Pipe(target, lambda epoch: big, listing=listing)
+        try:
+            for epoch in range(epochs - 1):
+                assert [name for name, _ in read_parts(target, listing, epoch=epoch)] == ["a", "b"]
+            # Killed in the middle of an epoch.
+            parts = read_parts(target, listing, epoch=epochs - 1)
+            assert next(parts)[0] == "a"
+            parts.close()
+        finally:
+            pipe.close()
+        assert list(target.parent.iterdir()) == []
+
+
 def test_half_an_epoch_is_not_taken_for_a_whole_one(tmp_path: Path, big: list[Part]) -> None:
     broken = [big[0], part(tmp_path / "gone"), big[1]]
     pipe = Pipe(tmp_path / "train", lambda epoch: broken, listing=tmp_path / "list" / "train")

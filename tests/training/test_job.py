@@ -284,3 +284,20 @@ def test_a_channel_as_sagemaker_writes_it_is_read() -> None:
     read = Channel.from_json(body)
     assert (read.attributes, read.record_wrapper) == (("source-ref", "class"), "RecordIO")
     assert Channel.from_json(read.to_json()) == read
+
+
+def test_a_file_system_is_a_folder_of_this_machine() -> None:
+    mount = {
+        "FileSystemId": "fs-1",
+        "FileSystemType": "EFS",
+        "FileSystemAccessMode": "ro",
+        "DirectoryPath": "/data/flights",
+    }
+    body = {"ChannelName": "train", "DataSource": {"FileSystemDataSource": mount}}
+    assert Channel.from_json(body) == Channel(channel_name="train", path="/data/flights")
+    with pytest.raises(InvalidJob, match=r"FileSystemAccessMode: .* expected 'ro', got 'rw'"):
+        Channel.from_json(
+            body | {"DataSource": {"FileSystemDataSource": mount | {"FileSystemAccessMode": "rw"}}}
+        )
+    with pytest.raises(InvalidJob, match="is read in input mode File, got 'Pipe'"):
+        Channel.from_json(body | {"InputMode": "Pipe"})

@@ -153,9 +153,14 @@ def test_what_cannot_be_replayed_says_why(store: Any, tmp_path: Path) -> None:
         training.replay(store, model_of(store), keep=tmp_path)
 
 
-@pytest.mark.parametrize("data_type", ["S3Prefix", "ManifestFile"])
+@pytest.mark.parametrize(("data_type", "mode"), [("S3Prefix", "Pipe"), ("ManifestFile", "File")])
 def test_files_in_an_order_of_their_own_are_read_again_in_that_order(
-    data_type: str, store: Any, make_job: Callable[..., TrainingJob], tmp_path: Path, flights: Any
+    data_type: str,
+    mode: str,
+    store: Any,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    flights: Any,
 ) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
@@ -170,6 +175,7 @@ def test_files_in_an_order_of_their_own_are_read_again_in_that_order(
         channel_name="train",
         path=str(path),
         data_type=data_type,
+        input_mode=mode,
         label="late",
         shuffle_seed=5 if data_type == "S3Prefix" else None,
     )

@@ -181,7 +181,9 @@ class Channel:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Channel:
-        """Read what `to_json` wrote, or a channel with an S3DataSource whose S3Uri is a path.
+        """Read what `to_json` wrote, or a channel as SageMaker writes it.
+
+        An S3DataSource has a path as its S3Uri; a FileSystemDataSource is its DirectoryPath.
 
         Raises:
             InvalidJob: a key is unknown or a value breaks a rule.
@@ -195,6 +197,8 @@ class Channel:
             ),
         )
         source = dict(body.get("DataSource", {}))
+        if "FileSystemDataSource" in source:
+            source = _mounted(source, body)
         if "S3DataSource" in source:
             check_keys("DataSource", source, ("S3DataSource",))
             source = dict(source["S3DataSource"])
@@ -242,6 +246,28 @@ class Channel:
                 "compression None (the manifest itself may be packed with gzip)",
                 "CompressionType",
             )
+
+
+def _mounted(source: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the source of a channel on a file system: here that is a folder of this machine."""
+    check_keys("DataSource", source, ("FileSystemDataSource",))
+    mount = source["FileSystemDataSource"]
+    keys = ("FileSystemId", "FileSystemType", "FileSystemAccessMode", "DirectoryPath")
+    check_keys("FileSystemDataSource", mount, keys)
+    where = f"channel {body.get('ChannelName')!r}"
+    if mount.get("FileSystemAccessMode", "ro") != "ro":
+        raise invalid(
+            f"{where}: expected 'ro', got {mount['FileSystemAccessMode']!r}; a job does not write "
+            "to its data, so let it write to its model or output folder",
+            "FileSystemAccessMode",
+        )
+    if body.get("InputMode", "File") != "File":
+        raise invalid(
+            f"{where}: a file system is read in input mode File, got {body['InputMode']!r}; give "
+            "its folder as a path for the others",
+            "InputMode",
+        )
+    return {"Path": mount.get("DirectoryPath")}
 
 
 def _option(name: str, key: str, value: str) -> object:
