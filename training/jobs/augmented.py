@@ -58,7 +58,8 @@ class Augmented:
             raise _in(manifest, channel, error) from error
         except OSError as error:
             raise InvalidData(
-                f"{channel.channel_name}: manifest {manifest} cannot be read: {error.strerror}",
+                f"{channel.channel_name}: manifest {manifest} cannot be read: "
+                f"{error.strerror or error}",
                 channel=channel.channel_name,
                 path=str(manifest),
             ) from error

@@ -43,7 +43,7 @@ class Pipe:
 
     A reader reads an epoch to its end or closes it early, then opens the next. The next FIFO is
     there before the last one ends; one that was read is gone. What is held in memory is one chunk
-    of a file, whatever the reader's pace.
+    of a file, whatever the reader's pace; all of a file or line where it is wrapped in frames.
 
     Args:
         target: the channel's path; `_0` and so on is added.
