@@ -31,8 +31,9 @@ class ChannelDeclaration:
         name: such as `train`.
         about: what is in it.
         required: whether a job must give it.
-        content_types: what it may hold.
-        input_modes: how it may come: File, FastFile, Pipe.
+        content_types: what it may hold; none: whatever can be read.
+        input_modes: how it may come: File, FastFile, Pipe. A pipe is read once, and the rows kept.
+        file_only: those of the content types that are not piped.
         distributions: how files are spread over hosts.
     """
 
@@ -40,8 +41,19 @@ class ChannelDeclaration:
     about: str
     required: bool = False
     content_types: tuple[str, ...] = ()
-    input_modes: tuple[str, ...] = ("File", "FastFile")
+    input_modes: tuple[str, ...] = ("File", "FastFile", "Pipe")
+    file_only: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ("FullyReplicated",)
+
+
+_LINES: Final = "application/jsonlines"
+_DOCUMENT: Final = "application/json"
+_MODEL: Final = ChannelDeclaration(
+    name="model",
+    about="the model a fit goes on from",
+    content_types=("application/x-sagemaker-model",),
+    input_modes=("File", "FastFile"),
+)
 
 
 @final
@@ -314,6 +326,43 @@ class Algorithm(ABC):
                     f"{', '.join(names) or 'none'}",
                     field="InputDataConfig",
                 )
+
+    def check_input(self, name: str, *, input_mode: str, content_type: str | None) -> None:
+        """Refuse how a channel comes, or what it holds, where the algorithm does not read that.
+
+        Args:
+            name: of a channel that it reads.
+            input_mode: File, FastFile or Pipe.
+            content_type: without parameters; None: not known yet.
+
+        Raises:
+            InvalidJob: the message names what is allowed.
+        """
+        channel = next((c for c in self.channels if c.name == name), _MODEL)
+        if input_mode not in channel.input_modes:
+            raise InvalidJob(
+                f"{self.name}: channel {name!r} does not come in input mode {input_mode}; set "
+                f"input_mode to one of {', '.join(channel.input_modes)}",
+                field="InputMode",
+            )
+        allowed = channel.content_types
+        if content_type is None or not allowed:
+            return
+        # A JSON document of rows is read as its lines would be.
+        known = _LINES if content_type == _DOCUMENT and _LINES in allowed else content_type
+        if known not in allowed:
+            raise InvalidJob(
+                f"{self.name}: channel {name!r} is not read as {content_type!r}; it may be "
+                f"{', '.join(allowed)}",
+                field="ContentType",
+            )
+        if input_mode == "Pipe" and known in channel.file_only:
+            piped = ", ".join(kind for kind in allowed if kind not in channel.file_only)
+            raise InvalidJob(
+                f"{self.name}: channel {name!r} is not piped as {content_type!r}; set "
+                f"input_mode=File, or give it as {piped}",
+                field="InputMode",
+            )
 
     def _check_width(self, train: Dataset, feature_dim: int | None) -> None:
         """Refuse data that has not as many dimensions as the hyperparameter feature_dim says.

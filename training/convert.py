@@ -221,6 +221,8 @@ def _channel_to_message(channel: Channel) -> pb.Channel:
         distribution=channel.distribution,
         compression=channel.compression,
         data_type=channel.data_type,
+        attributes=channel.attributes,
+        record_wrapper=channel.record_wrapper,
     )
 
 
@@ -238,6 +240,8 @@ def _channel_from_message(message: Any) -> Channel:
         distribution=message.distribution or "FullyReplicated",
         compression=message.compression or "None",
         data_type=message.data_type or "S3Prefix",
+        attributes=tuple(message.attributes),
+        record_wrapper=message.record_wrapper or "None",
     )
 
 

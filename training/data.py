@@ -6,7 +6,7 @@ Arrow all the way: a column of a Parquet file reaches the algorithm as the buffe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -17,8 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from training.errors import InvalidData
-from training.formats import ContentType, content_type_of, files_of, read_file
+from training.formats import ContentType, content_type_of, files_of, read_source
 from training.formats.column import ROLE_KEY
+from training.formats.joined import Joined, join
+from training.formats.packed import Source
 from training.inputs import Inputs, Kind
 from training.labelling import (
     input_names,
@@ -39,6 +41,7 @@ __all__ = [
     "kind_of",
     "manifest_of",
     "read_dataset",
+    "read_sources",
     "read_table",
 ]
 
@@ -229,20 +232,23 @@ def read_dataset(
     Raises:
         InvalidData: it is not there, cannot be read, or does not fit.
     """
-    table = read_table(
+    joined = _joined(
         path, channel=channel, content_type=content_type, reading=reading, labels=labels
     )
-    return Dataset.of(
-        table,
-        label=label,
-        features=features,
-        inputs=inputs,
-        channel=channel,
-        labels=labels,
-        text=text,
-        intervals=intervals,
-        beside=beside,
-    )
+    try:
+        return Dataset.of(
+            joined.table,
+            label=label,
+            features=features,
+            inputs=inputs,
+            channel=channel,
+            labels=labels,
+            text=text,
+            intervals=intervals,
+            beside=beside,
+        )
+    except InvalidData as error:
+        raise joined.located(error) from None
 
 
 def read_table(
@@ -255,26 +261,42 @@ def read_table(
 ) -> pa.Table:
     """Read a file, or a folder of files of one kind, as one table in the order of the file names.
 
-    Files of a folder may differ in a column's number type and in the order of columns; a column
-    that one file lacks is null there. Where labels are `none`, CSV has no label column unless its
-    content type says so.
+    Files are put together as `training.formats.joined.join` does it. Where labels are `none`, CSV
+    has no label column unless its content type says so.
 
     Raises:
         InvalidData: nothing is there, it cannot be read, or the files do not fit together.
     """
-    files = files_of(path, channel=channel)
-    kind = kind_of(files, content_type, channel=channel, reading=reading, labels=labels)
-    tables = [read_file(file, kind, channel=channel) for file in files]
-    if len(tables) == 1:
-        return tables[0]
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise InvalidData(
-            f"{channel}: the files of {path} do not fit together: {error}",
-            channel=channel,
-            path=str(path),
-        ) from error
+    return _joined(
+        path, channel=channel, content_type=content_type, reading=reading, labels=labels
+    ).table
+
+
+def read_sources(
+    sources: Iterable[tuple[str, Source]],
+    kind: ContentType,
+    *,
+    channel: str,
+    reading: Mapping[str, Mapping[str, str]] | None = None,
+    labels: Labels = "required",
+) -> Joined:
+    """Read files, or what a pipe brings of them, in the order they are given; see `read_table`.
+
+    Args:
+        sources: the name and content of each; the next is asked for when one has been read.
+        kind: what they are.
+        channel: what errors call them.
+        reading: further parameters by content type.
+        labels: as of the algorithm.
+
+    Raises:
+        InvalidData: one cannot be read, or does not fit those before it.
+    """
+    kind = _whole(kind, labels, reading)
+    tables = [
+        (name, read_source(source, kind, name=name, channel=channel)) for name, source in sources
+    ]
+    return join(tables, kind.base, channel=channel)
 
 
 def kind_of(
@@ -291,11 +313,7 @@ def kind_of(
         InvalidData: it cannot be read, or the files' endings do not tell it.
     """
     kind = content_type_of(files, given=content_type, channel=channel)
-    if labels == "none":
-        kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
-    if reading and kind.base in reading:
-        kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
-    return kind
+    return _whole(kind, labels, reading)
 
 
 def as_table(data: object) -> pa.Table:
@@ -321,3 +339,28 @@ def manifest_of(schema: pa.Schema) -> Mapping[str, Any] | None:
     """Return the dataset manifest that a file's schema carries; None for a plain file."""
     found = (schema.metadata or {}).get(METADATA_KEY)
     return json.loads(found) if found else None
+
+
+def _joined(
+    path: Path,
+    *,
+    channel: str,
+    content_type: str | None,
+    reading: Mapping[str, Mapping[str, str]] | None,
+    labels: Labels,
+) -> Joined:
+    files = files_of(path, channel=channel)
+    kind = content_type_of(files, given=content_type, channel=channel)
+    named = ((file.name, file) for file in files)
+    return read_sources(named, kind, channel=channel, reading=reading, labels=labels)
+
+
+def _whole(
+    kind: ContentType, labels: Labels, reading: Mapping[str, Mapping[str, str]] | None
+) -> ContentType:
+    """Return a content type with all its parameters; those that were given go before."""
+    if labels == "none":
+        kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
+    if reading and kind.base in reading:
+        kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
+    return kind

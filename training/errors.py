@@ -116,7 +116,7 @@ class InvalidHyperparameter(InvalidJob):
 class InvalidData(TrainingError, ValueError):
     """A channel's data cannot be used as asked.
 
-    Facts, where they apply: `channel`, `path`, `column`.
+    Facts, where they apply: `channel`, `path`, `column`, `row` (from 1).
     """
 
     code = "INVALID_ARGUMENT"

@@ -61,6 +61,7 @@ def weights_of(table: pa.Table, roles: Mapping[str, str], channel: str) -> Array
             f"got {column[row].as_py()!r} in row {row + 1}",
             channel=channel,
             column=name,
+            row=row + 1,
         )
     found: Array = column.cast(pa.float64()).to_numpy()
     return found
@@ -86,6 +87,7 @@ def queries_of(
             f"in every row, got {column[row].as_py()!r} in row {row + 1}",
             channel=channel,
             column=name,
+            row=row + 1,
         )
     if whole:
         numbers: npt.NDArray[np.int64] = column.cast(pa.int64()).to_numpy()
@@ -206,6 +208,7 @@ def labels_of(
             f"got {column[row].as_py()!r} in row {row + 1}",
             channel=channel,
             column=label,
+            row=row + 1,
         )
     lower, upper = pc.list_element(column, 0), pc.list_element(column, 1)
     return _numbers(lower, label, channel, table), _upper_ends(upper, label, channel)
@@ -225,9 +228,9 @@ def _upper_ends(column: pa.ChunkedArray, label: str, channel: str) -> Array:
 
 def _numbers(column: pa.ChunkedArray, label: str, channel: str, table: pa.Table) -> Array:
 
-    def refuse(problem: str) -> InvalidData:
+    def refuse(problem: str, row: int) -> InvalidData:
         return InvalidData(
-            f"{channel}: label column {label!r} {problem}", channel=channel, column=label
+            f"{channel}: label column {label!r} {problem}", channel=channel, column=label, row=row
         )
 
     if not is_number(column.type):
@@ -237,16 +240,17 @@ def _numbers(column: pa.ChunkedArray, label: str, channel: str, table: pa.Table)
             else "; convert it to numbers, or name another column with label="
         )
         sample = column[0].as_py()
-        raise refuse(f"is {column.type}, expected numbers, got {sample!r} in row 1{hint}")
+        raise refuse(f"is {column.type}, expected numbers, got {sample!r} in row 1{hint}", 1)
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
         raise refuse(
             f"has {column.null_count} missing values, the first in row {row + 1}; a fit needs a "
-            "label in every row, so leave those rows out"
+            "label in every row, so leave those rows out",
+            row + 1,
         )
     target: Array = column.cast(pa.float64()).to_numpy()
     bad = ~np.isfinite(target)
     if bad.any():
         row = int(bad.argmax())
-        raise refuse(f"is {target[row]} in row {row + 1}, expected finite numbers")
+        raise refuse(f"is {target[row]} in row {row + 1}, expected finite numbers", row + 1)
     return target

@@ -23,6 +23,7 @@ import lineage
 from featurestore.dataset import Dataset
 from featurestore.errors import DatasetChanged, DatasetNotFound
 from training.errors import InvalidJob, ModelNotFound
+from training.jobs.folder import JobFolder
 from training.jobs.job import Channel, TrainingJob
 from training.jobs.registry import TrainingJobs
 from training.jobs.result import JobResult, Progress
@@ -196,8 +197,7 @@ def replay(
         for channel in described.job.input_data_config:
             data = graph.entity(_channels(component)[channel.channel_name])
             run.input(data)
-            kept = folder.channel(channel.channel_name)
-            again, said = _channel(store, channel, data, kept, scratch)
+            again, said = _channel(store, channel, data, folder, scratch)
             channels.append(again)
             steps += said
         job = replace(
@@ -270,7 +270,7 @@ def _channels(component: lineage.Entity) -> dict[str, str]:
 
 
 def _channel(
-    store: Replayable, channel: Channel, data: lineage.Entity, kept: Path, scratch: Path
+    store: Replayable, channel: Channel, data: lineage.Entity, folder: JobFolder, scratch: Path
 ) -> tuple[Channel, list[ReplayStep]]:
     """Where a channel's data comes from this time, and what is to be said about that."""
     what = f"dataset {channel.channel_name}"
@@ -279,10 +279,10 @@ def _channel(
         path = scratch / f"{channel.channel_name}.parquet"
         dataset, step = _rebuilt(store, what, fingerprint)
         if dataset is None:
-            return _read_again(store, channel, kept), [step]
+            return _read_again(store, channel, folder, scratch), [step]
         dataset.write(path)
         return replace(channel, dataset=None, path=str(path)), [step]
-    again = _read_again(store, channel, kept)
+    again = _read_again(store, channel, folder, scratch)
     # A file that was cut from a dataset cannot be cut again, but the dataset can be built.
     origins = store.graph.query(
         data, "ascendants", depth=1, types=["DataSet"], through=["DerivedFrom"]
@@ -301,20 +301,43 @@ def _rebuilt(store: Replayable, what: str, fingerprint: str) -> tuple[Dataset | 
     return dataset, ReplayStep(what, _EQUAL, fingerprint, dataset.fingerprint, "built again")
 
 
-def _read_again(store: Replayable, channel: Channel, kept: Path) -> Channel:
+def _read_again(store: Replayable, channel: Channel, folder: JobFolder, scratch: Path) -> Channel:
     """The data as the job read it: its folder keeps a copy, unless the job read it in place.
 
-    A copy is unpacked and no manifest any more. A host's share of the files is not all of them.
+    A copy of packed files, or of a manifest's lines, has other bytes than the lineage names, so it
+    is read where the source is gone. A host's share of the files is not all of them; what is kept
+    for a pipe is.
     """
-    is_whole = channel.distribution == "FullyReplicated"
-    if is_whole and kept.is_dir() and any(kept.iterdir()):
-        return replace(
-            channel, dataset=None, path=str(kept), compression="None", data_type="S3Prefix"
-        )
+    piped = folder.piped(channel.channel_name)
+    if piped.is_dir() and channel.data_type == "S3Prefix":
+        return replace(channel, dataset=None, path=str(piped))
+    kept = folder.channel(channel.channel_name)
+    is_whole = channel.distribution == "FullyReplicated" and kept.is_dir() and any(kept.iterdir())
+    is_rewritten = channel.compression != "None" or channel.is_augmented
+    is_there = channel.path is not None and Path(channel.path).exists()
+    if is_whole and not (is_rewritten and is_there):
+        return _copied(channel, folder, scratch)
     if channel.path is not None:
         return channel
     path = store.home / "artifacts" / "datasets" / f"{channel.dataset}.parquet"
     return replace(channel, dataset=None, path=str(path))
+
+
+def _copied(channel: Channel, folder: JobFolder, scratch: Path) -> Channel:
+    """The copy in a job's folder as a channel, in the order in which the job read it."""
+    kept, listing = folder.channel(channel.channel_name), folder.listing(channel.channel_name)
+    copy = replace(channel, dataset=None, path=str(kept), compression="None")
+    if channel.is_augmented:
+        manifest = next(file for file in sorted(kept.iterdir()) if file.is_file())
+        return replace(copy, path=str(manifest), shuffle_seed=None)
+    copy = replace(copy, data_type="S3Prefix")
+    is_ordered = channel.data_type == "ManifestFile" or channel.shuffle_seed is not None
+    if not is_ordered or not listing.is_file():
+        return copy
+    names = [name for name, _ in json.loads(listing.read_text(encoding="utf-8"))]
+    order = scratch / f"{channel.channel_name}.manifest"
+    order.write_text(json.dumps([{"prefix": f"{kept.absolute()}/"}, *names]), encoding="utf-8")
+    return replace(copy, path=str(order), data_type="ManifestFile", shuffle_seed=None)
 
 
 def _report(

@@ -104,7 +104,7 @@ class Stream:
     @classmethod
     def open(
         cls,
-        path: Path,
+        path: Path | Sequence[Path],
         *,
         channel: str,
         folder: Path,
@@ -117,13 +117,13 @@ class Stream:
         intervals: bool = False,
         beside: Mapping[str, str] | None = None,
     ) -> Self:
-        """Open a channel's file or folder; see `read_dataset` for the arguments both have.
+        """Open a channel's files; see `read_dataset` for the arguments both have.
 
         Files that are no Parquet or Arrow are written as Parquet into `folder` first, since they
         are read several times.
 
         Args:
-            path: a file, or a folder of files of one kind.
+            path: a file, a folder, or files in the order of their rows; all of one kind.
             channel: what errors call the data.
             folder: for files of its own, which the caller removes.
             part_bytes: of a part in memory, about.
@@ -140,12 +140,12 @@ class Stream:
                 together.
             FitFailed: there is no room in the folder.
         """
-        files = files_of(path, channel=channel)
+        files = files_of(path, channel=channel) if isinstance(path, Path) else list(path)
         kind = kind_of(files, content_type, channel=channel, reading=reading)
         if kind.base not in COLUMNAR:
             files = _written(files, kind, channel, folder, part_bytes)
             kind = ContentType("application/x-parquet")
-        schema = _schema(files, kind, path, channel)
+        schema = _schema(files, kind, channel)
         source = _Source(tuple(files), kind, schema, channel, part_bytes)
         roles = roles_of(schema, beside or {})
         name = label_name(schema.names, label, _hidden(schema, roles), channel, intervals=intervals)
@@ -248,16 +248,16 @@ def _written(
     return written
 
 
-def _schema(files: Sequence[Path], kind: ContentType, path: Path, channel: str) -> pa.Schema:
+def _schema(files: Sequence[Path], kind: ContentType, channel: str) -> pa.Schema:
     is_parquet = kind.base == "application/x-parquet"
     try:
         schemas = [pq.read_schema(f) if is_parquet else read_arrow(f, {}).schema for f in files]
         return pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowException, OSError) as error:
         raise InvalidData(
-            f"{channel}: the files of {path} do not fit together: {error}",
+            f"{channel}: the files of {files[0].parent} do not fit together: {error}",
             channel=channel,
-            path=str(path),
+            path=str(files[0].parent),
         ) from error
 
 

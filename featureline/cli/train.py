@@ -40,7 +40,9 @@ _SCRIPT: Final = "script"
     "channels",
     multiple=True,
     metavar="NAME=PATH[,OPTION=VALUE]",
-    help="Input data: label=COLUMN, features=A+B, content_type=TYPE, input_mode=MODE.",
+    help="Input data. Options: label=COLUMN, features=A+B, content_type=TYPE, input_mode=MODE, "
+    "shuffle_seed=N, distribution=WORD, compression=Gzip, data_type=WORD, attributes=A+B, "
+    "record_wrapper=RecordIO.",
 )
 @click.option(
     "--dataset",

@@ -212,11 +212,13 @@ class Attempt:
 
     def _ended(self, statuses: Mapping[str, int]) -> Ended:
         reports = self._order.program.reports
-        if all(status == 0 for status in statuses.values()) and (self._sealed or not reports):
+        broken = [pipe.error for pipe in self._pipes if pipe.error]
+        is_over = all(status == 0 for status in statuses.values())
+        # What reads a pipe that broke may have taken that for its end.
+        if is_over and (self._sealed or not reports) and not broken:
             return Ended(completed=True, sealed=self._sealed)
         host = self._failed(statuses)
         folder, status = self._folder.host(host), statuses[host]
-        broken = [pipe.error for pipe in self._pipes if pipe.error]
         reason = (
             broken[0]
             if broken

@@ -3,6 +3,8 @@
 input/config/*.json     what was asked for
 input/brought.json      which data it is, once code and data are whole
 input/data/<channel>/   File: hard links or copies; FastFile: links; Pipe: <channel>_<epoch>
+input/piped/<channel>/  what is piped, kept for the epochs that follow
+input/listing/<channel> in which order an algorithm of ours reads its files
 model/                  becomes the artifact, and model.tar.gz
 output/data/            becomes output.tar.gz
 output/tensorboard/     event files of TensorBoard, when the job writes some
@@ -124,6 +126,17 @@ class JobFolder:
         """Return where a channel's files are."""
         return self.root / "input" / "data" / name
 
+    def listing(self, name: str) -> Path:
+        """Return where an algorithm's process reads in which order a channel's files come.
+
+        Of a pipe's epoch it has `_<epoch>` added, and grows as the files are sent.
+        """
+        return self.root / "input" / "listing" / name
+
+    def piped(self, name: str) -> Path:
+        """Return where the files of a piped channel are kept for its epochs."""
+        return self.root / "input" / "piped" / name
+
     def create(self, hosts: Sequence[str] = (HOST,)) -> None:
         """Make the folders, those of further hosts included."""
         for folder in (
@@ -165,7 +178,10 @@ class JobFolder:
         channels = {
             channel.channel_name: {"TrainingInputMode": job.input_mode(channel)}
             | ({"ContentType": channel.content_type} if channel.content_type else {})
-            | {"S3DistributionType": channel.distribution, "RecordWrapperType": "None"}
+            | {
+                "S3DistributionType": channel.distribution,
+                "RecordWrapperType": channel.record_wrapper,
+            }
             for channel in job.input_data_config
         }
         self._write("hyperparameters.json", dict(hyperparameters or job.hyper_parameters))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from training.algorithm import Algorithm, Model
-from training.data import Dataset, kind_of, read_dataset
-from training.errors import TrainingError
-from training.formats import files_of
+from training.data import Dataset, kind_of
+from training.errors import InvalidData, TrainingError
+from training.formats.joined import Joined
 from training.formats.parts import table_bytes
 from training.jobs.budget import memory_bytes
 from training.jobs.folder import JobFolder
 from training.jobs.job import Channel, TrainingJob
+from training.jobs.reading import channel_files, read_channel
 from training.run import Run, Sink
 from training.streaming import Stream
 
@@ -40,11 +42,13 @@ class Loaded:
         train: what to learn from.
         validation: what to measure on, of the same kind; None: nothing.
         test: what to measure the model on; None: nothing.
+        files: of each channel that is in memory, the files it was read from.
     """
 
     train: Dataset | Stream
     validation: Dataset | Stream | None
     test: Dataset | None
+    files: Mapping[str, Joined]
 
     def fit(self, algorithm: Algorithm, run: Run) -> Model:
         """Fit on what was loaded."""
@@ -54,6 +58,17 @@ class Loaded:
             return algorithm.fit_stream(train, run, validation=validation)
         assert not isinstance(validation, Stream)
         return algorithm.fit(train, run, validation=validation)
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Name the file in errors of data: a fit counts the rows of a channel."""
+        try:
+            yield
+        except InvalidData as error:
+            source = self.files.get(str(error.facts.get("channel", "")))
+            if source is None:
+                raise
+            raise source.located(error) from None
 
     def shown(self, rows: int) -> Dataset | None:
         """Return the first rows that were not learned from, with their labels; None: none."""
@@ -68,6 +83,8 @@ def load(
 ) -> Loaded:
     """Read the channels of a job.
 
+    What comes through a pipe, or is named by the lines of a manifest, is read into memory.
+
     Args:
         folder: of the job.
         job: what was asked for.
@@ -77,15 +94,20 @@ def load(
     """
     channels = {channel.channel_name: channel for channel in job.input_data_config}
     budget = _budget(job)
+    files: dict[str, Joined] = {}
+
+    def read(name: str, like: Dataset | Stream | None = None) -> Dataset:
+        channel = channels[name]
+        found = read_channel(folder, channel, job.input_mode(channel), algorithm, like=like)
+        files[name] = found.joined
+        return found.dataset
+
     fitted = [channels[name] for name in _NAMES[:2] if name in channels]
-    data = _bytes(folder, fitted, algorithm, budget) if algorithm.streams else 0
+    data = _bytes(folder, job, fitted, algorithm, budget) if algorithm.streams else 0
     if not data or _PROGRAM_BYTES + _COPIES * data <= budget:
-        train = _read(folder, channels["train"], algorithm)
-        validation, test = (
-            _read(folder, channels[name], algorithm, like=train) if name in channels else None
-            for name in _NAMES[1:]
-        )
-        return Loaded(train, validation, test)
+        train = read("train")
+        validation, test = (read(name, train) if name in channels else None for name in _NAMES[1:])
+        return Loaded(train, validation, test, files)
     sink.log(
         f"the data would take about {data / 1e6:.0f} MB and the job has {budget / 1e6:.0f} MB of "
         "memory: it stays on disk, which takes longer"
@@ -97,9 +119,17 @@ def load(
         like = opened[0] if opened else None
         opened.append(
             Stream.open(
+                channel_files(folder, channel),
+                channel=channel.channel_name,
                 folder=scratch,
                 part_bytes=part_bytes,
-                **_how(folder, channel, algorithm, like),
+                content_type=channel.content_type,
+                label=channel.label or (like.label or None if like else None),
+                features=channel.features,
+                inputs=like.inputs if like else None,
+                reading=algorithm.reading(),
+                intervals=algorithm.intervals,
+                beside=algorithm.beside(),
             )
         )
     least = _PROGRAM_BYTES + _ROW_BYTES * sum(len(stream) for stream in opened)
@@ -108,10 +138,8 @@ def load(
             f"its {sum(len(stream) for stream in opened):,} rows will take about "
             f"{least / 1e6:.0f} MB even so"
         )
-    test = (
-        _read(folder, channels["test"], algorithm, like=opened[0]) if "test" in channels else None
-    )
-    return Loaded(opened[0], opened[1] if len(opened) > 1 else None, test)
+    test = read("test", opened[0]) if "test" in channels else None
+    return Loaded(opened[0], opened[1] if len(opened) > 1 else None, test, files)
 
 
 def _budget(job: TrainingJob) -> int:
@@ -122,14 +150,20 @@ def _budget(job: TrainingJob) -> int:
 
 
 def _bytes(
-    folder: JobFolder, channels: Sequence[Channel], algorithm: Algorithm, budget: int
+    folder: JobFolder,
+    job: TrainingJob,
+    channels: Sequence[Channel],
+    algorithm: Algorithm,
+    budget: int,
 ) -> int:
-    """Estimate how large the channels are in memory; 0 where they are small beyond doubt."""
+    """Estimate how large the channels are in memory; 0: small beyond doubt, or no files at hand."""
     found = 0
     for channel in channels:
         name = channel.channel_name
+        if job.input_mode(channel) == "Pipe" or channel.is_augmented:
+            return 0
         try:
-            files = files_of(folder.channel(name), channel=name)
+            files = channel_files(folder, channel)
             if sum(file.stat().st_size for file in files) * _PARTS < budget:
                 continue
             kind = kind_of(files, channel.content_type, channel=name, reading=algorithm.reading())
@@ -138,32 +172,3 @@ def _bytes(
             return 0
         found += table_bytes(files, kind)
     return found
-
-
-def _read(
-    folder: JobFolder,
-    channel: Channel,
-    algorithm: Algorithm,
-    *,
-    like: Dataset | Stream | None = None,
-) -> Dataset:
-    return read_dataset(
-        labels=algorithm.labels, text=algorithm.text, **_how(folder, channel, algorithm, like)
-    )
-
-
-def _how(
-    folder: JobFolder, channel: Channel, algorithm: Algorithm, like: Dataset | Stream | None
-) -> Mapping[str, Any]:
-    """Return how a channel is read, in memory or not."""
-    return {
-        "path": folder.channel(channel.channel_name),
-        "channel": channel.channel_name,
-        "content_type": channel.content_type,
-        "label": channel.label or (like.label or None if like else None),
-        "features": channel.features,
-        "inputs": like.inputs if like else None,
-        "reading": algorithm.reading(),
-        "intervals": algorithm.intervals,
-        "beside": algorithm.beside(),
-    }

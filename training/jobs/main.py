@@ -97,11 +97,12 @@ def _fit(
             output=folder.output / "data",
             auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
         )
-        model = loaded.fit(algorithm, run)
-        if loaded.test is not None:
-            for name, value in algorithm.evaluate(model, loaded.test).items():
-                sink.metric(f"test:{name}", value)
-                sink.log(quality_line(f"test:{name}", value))
+        with loaded.locating():
+            model = loaded.fit(algorithm, run)
+            measured = {} if loaded.test is None else algorithm.evaluate(model, loaded.test)
+        for name, value in measured.items():
+            sink.metric(f"test:{name}", value)
+            sink.log(quality_line(f"test:{name}", value))
         shown = loaded.shown(_REPORT_ROWS)
     _report(folder, job, algorithm, sink, model, shown)
     model.save(folder.model)

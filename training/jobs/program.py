@@ -6,7 +6,7 @@ import importlib.util
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
 import lineage
 from training import provenance
@@ -14,13 +14,24 @@ from training.algorithm import Algorithm
 from training.algorithms import find_algorithm
 from training.artifact import seal_files
 from training.errors import InvalidData, LibraryMissing
+from training.formats import ContentType
+from training.jobs.channel import Channel
 from training.jobs.environment import algorithm_hyperparameters, arguments
 from training.jobs.folder import HOST, JobFolder, host_names
 from training.jobs.job import TrainingJob
 from training.jobs.script import SCRIPT, Script, copy_source
+from training.jobs.shape import invalid
 from training.transforms.serving import CODE, serves
 
-__all__ = ["AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
+__all__ = ["MODEL", "AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
+
+MODEL: Final = "model"
+"""The channel of a model to go on from."""
+
+_LINES: Final = "application/jsonlines"
+_FRAMES: Final = "application/x-recordio"
+_RECORDS: Final = "application/x-recordio-protobuf"
+_PARQUET: Final = "application/x-parquet"
 
 
 class Program(ABC):
@@ -76,6 +87,8 @@ class AlgorithmProgram(Program):
             algorithm_hyperparameters(job.hyper_parameters)
         )
         self.algorithm.check_channels([c.channel_name for c in job.input_data_config])
+        for channel in job.input_data_config:
+            self._check_input(channel, job.input_mode(channel))
         for library, package in self.algorithm.libraries.items():
             if importlib.util.find_spec(library) is None:
                 raise LibraryMissing(
@@ -84,6 +97,34 @@ class AlgorithmProgram(Program):
                     library=library,
                     extra="training",
                 )
+
+    def _check_input(self, channel: Channel, input_mode: str) -> None:
+        """Refuse what the algorithm cannot read, as far as the channel says it."""
+        where = f"channel {channel.channel_name!r}"
+        kind = ContentType.parse(channel.content_type).base if channel.content_type else None
+        if channel.is_augmented:
+            if kind not in (None, _LINES, _FRAMES):
+                raise invalid(
+                    f"{where}: an augmented manifest is read as {_LINES}, in frames as {_FRAMES}, "
+                    f"got {channel.content_type!r}",
+                    "ContentType",
+                )
+            if input_mode == "Pipe" and not channel.is_wrapped:
+                raise invalid(
+                    f"{where}: an algorithm cannot tell where a piped attribute ends; set "
+                    "record_wrapper=RecordIO, or input_mode=File",
+                    "RecordWrapperType",
+                )
+            kind = _LINES
+        elif channel.is_wrapped and kind != _RECORDS:
+            raise invalid(
+                f"{where}: an algorithm reads frames of RecordIO as content_type={_RECORDS}, each "
+                f"file one record, got {channel.content_type!r}; leave record_wrapper None",
+                "RecordWrapperType",
+            )
+        elif channel.dataset is not None and channel.channel_name != MODEL and kind is None:
+            kind = _PARQUET
+        self.algorithm.check_input(channel.channel_name, input_mode=input_mode, content_type=kind)
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from training.errors import InvalidJob, TransformJobExists, TransformJobNotFound
 from training.jobs.budget import Budget, Demand, Share
 from training.jobs.claim import Claim
 from training.jobs.folder import HOST, JobFolder
-from training.jobs.following import follow_logs
+from training.jobs.following import LogReader, follow_logs, log_lines
 from training.jobs.job import SecondaryStatus, TrainingJobStatus, Transition
 from training.jobs.table import JobTable, as_time, utc_now
 from training.transforms.description import TransformJobDescription
@@ -164,7 +164,7 @@ class TransformJobs:
         """
         self._row(name)
         has_ended = (lambda: self.describe(name).status.is_final) if follow else (lambda: True)
-        return follow_logs({HOST: self.folder(name).log}, has_ended)
+        return log_lines(follow_logs(LogReader({HOST: self.folder(name).log}), has_ended), 1)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Channel(_message.Message):
-    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode", "shuffle_seed", "distribution", "compression", "data_type")
+    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode", "shuffle_seed", "distribution", "compression", "data_type", "attributes", "record_wrapper")
     CHANNEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,8 @@ class Channel(_message.Message):
     DISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    RECORD_WRAPPER_FIELD_NUMBER: _ClassVar[int]
     channel_name: str
     path: str
     dataset: str
@@ -33,7 +35,9 @@ class Channel(_message.Message):
     distribution: str
     compression: str
     data_type: str
-    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ..., shuffle_seed: _Optional[int] = ..., distribution: _Optional[str] = ..., compression: _Optional[str] = ..., data_type: _Optional[str] = ...) -> None: ...
+    attributes: _containers.RepeatedScalarFieldContainer[str]
+    record_wrapper: str
+    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ..., shuffle_seed: _Optional[int] = ..., distribution: _Optional[str] = ..., compression: _Optional[str] = ..., data_type: _Optional[str] = ..., attributes: _Optional[_Iterable[str]] = ..., record_wrapper: _Optional[str] = ...) -> None: ...
 
 class StoppingCondition(_message.Message):
     __slots__ = ("max_runtime_in_seconds", "max_wait_time_in_seconds")

@@ -47,6 +47,8 @@ _CONTENT_TYPES = (
     *("text/libsvm", "text/csv", "application/x-parquet", "application/x-recordio-protobuf"),
     *("application/jsonlines", "application/vnd.apache.arrow.file"),
 )
+# As with SageMaker.
+_FILE_ONLY = ("text/libsvm",)
 
 
 @final
@@ -79,11 +81,13 @@ class XGBoost(Algorithm):
             about="what to learn from",
             required=True,
             content_types=_CONTENT_TYPES,
+            file_only=_FILE_ONLY,
         ),
         ChannelDeclaration(
             name="validation",
             about="what to measure on, and to stop by",
             content_types=_CONTENT_TYPES,
+            file_only=_FILE_ONLY,
         ),
     )
     metrics: ClassVar = tuple(
