@@ -17,6 +17,7 @@ from training.errors import InvalidData, InvalidHyperparameter, InvalidJob, near
 from training.hyperparameter import Dependency, Hyperparameter, declared, schema
 from training.inputs import Inputs, Kind
 from training.run import Run
+from training.streaming import Stream
 
 __all__ = ["Algorithm", "ChannelDeclaration", "MetricDeclaration", "Model"]
 
@@ -143,6 +144,7 @@ class Algorithm(ABC):
             lineage.
         dependencies: rules between hyperparameters.
         continues: whether a fit can go on from a model of its own, given as the channel `model`.
+        streams: whether it can fit on rows that do not fit into memory; see `fit_stream`.
         labels: whether its training data must have a label, may have one, or has none.
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
@@ -158,6 +160,7 @@ class Algorithm(ABC):
     libraries: ClassVar[Mapping[str, str]] = {}
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
     continues: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
     labels: ClassVar[Labels] = "required"
     text: ClassVar[Kind] = "category"
     reply: ClassVar[str] = "predictions"
@@ -175,12 +178,36 @@ class Algorithm(ABC):
             TrainingStopped: the run asked to stop and there is no model to keep.
         """
 
+    def fit_stream(self, train: Stream, run: Run, *, validation: Stream | None = None) -> Model:
+        """Learn a model from rows that do not fit into memory, where `streams` says it can.
+
+        Raises:
+            InvalidJob: it cannot.
+            FitFailed: the run's scratch folder has no room.
+        """
+        raise InvalidJob(
+            f"{self.name}: the rows do not fit into memory, and it needs all of them at once",
+            field="ResourceConfig",
+        )
+
     def reading(self) -> Mapping[str, Mapping[str, str]]:
         """Return parameters of content types that its hyperparameters ask for.
 
         Such as `{"text/csv": {"weight_size": "1"}}`; what a channel says goes before.
         """
         return {}
+
+    def beside(self) -> Mapping[str, str]:
+        """Return columns that are neither inputs nor label, by what they are: `weight`, `qid`.
+
+        Such as `{"qid": "query"}`; what a format marks as such goes before.
+        """
+        return {}
+
+    @property
+    def intervals(self) -> bool:
+        """Whether labels may be intervals, two numbers each."""
+        return False
 
     def evaluate(self, model: Model, data: Dataset) -> Mapping[str, float]:
         """Measure a model on a channel that is labelled as the training data is.
@@ -203,7 +230,10 @@ class Algorithm(ABC):
         for rule in self.dependencies:
             if not rule.holds(self):
                 values = {item.name: getattr(self, item.field_name) for item in self._named(rule)}
-                got = ", ".join(f"{name}={value!r}" for name, value in values.items())
+                shown = {name: value for name, value in values.items() if value is not None}
+                if len(values) <= _FEW:
+                    shown = values
+                got = ", ".join(f"{name}={value!r}" for name, value in shown.items())
                 raise self._refuse(f"{rule.rule}; got {got}", *values)
 
     @classmethod
@@ -347,7 +377,7 @@ class Algorithm(ABC):
                 "feature_dim",
             )
 
-    def _gone_on_from(self, run: Run, train: Dataset) -> Model | None:
+    def _gone_on_from(self, run: Run, train: Dataset | Stream) -> Model | None:
         """Return the model a run starts from, which is of this algorithm and has these inputs.
 
         Raises:
@@ -379,6 +409,10 @@ class Algorithm(ABC):
         return InvalidHyperparameter(
             f"{cls.name}: {message}", algorithm=cls.name, names=list(names)
         )
+
+
+_FEW: Final = 4
+"""Of how many hyperparameters a message shows also those that are not set."""
 
 
 def _few(names: Sequence[str]) -> str:

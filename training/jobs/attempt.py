@@ -109,6 +109,7 @@ class Attempt:
         finally:
             for process in self._processes:
                 statuses[process.name] = process.end()
+                self._folder.host(process.name).clear_scratch()
             for pipe in self._pipes:
                 pipe.close()
             self._scan(final=True)

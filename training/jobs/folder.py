@@ -9,6 +9,7 @@ output/data/            becomes output.tar.gz
 output/tensorboard/     event files of TensorBoard, when the job writes some
 output/failure          its first 1,024 characters become the failure reason
 checkpoints/  code/     as the job needs them
+scratch/                data that does not fit into memory, while the job runs
 training.log            what the job printed
 metrics.arrows          every metric the job reported
 hosts/algo-2/ ...       the same for further hosts, which share model, checkpoints and code
@@ -21,7 +22,8 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -35,6 +37,8 @@ HOST = "algo-1"
 CHECKPOINTS = "checkpoints"
 
 _SHARED = ("model", "code", CHECKPOINTS)
+
+_SCRATCH = "scratch"
 
 _FAILURE_CHARACTERS = 1024
 _TAIL_BYTES = 16_384
@@ -90,6 +94,21 @@ class JobFolder:
     def metrics(self) -> Path:
         """Every metric the job reported; see `training.metricfile`."""
         return self.root / "metrics.arrows"
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Make a folder for what a process keeps on disk meanwhile, and remove it afterwards."""
+        folder = self.root / _SCRATCH
+        self.clear_scratch()
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            self.clear_scratch()
+
+    def clear_scratch(self) -> None:
+        """Remove what a process that was killed has left in its scratch folder."""
+        shutil.rmtree(self.root / _SCRATCH, ignore_errors=True)
 
     def host(self, name: str) -> JobFolder:
         """Return the folder that a host of the job sees as `/opt/ml`."""

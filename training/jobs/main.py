@@ -30,7 +30,7 @@ from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
 from training.jobs.job import TrainingJob
-from training.jobs.reading import ChannelData, read_channel
+from training.jobs.loading import load
 from training.metrics import quality_line
 from training.report import Report, write_report
 from training.run import Run
@@ -83,44 +83,31 @@ def _fit(
     if sys.stdin.readline().strip() != _GO:
         return
     threading.Thread(target=_watch_runner, daemon=True).start()
-    channels = {channel.channel_name: channel for channel in job.input_data_config}
-    read: dict[str, ChannelData] = {}
-    for name in ("train", "validation", "test"):
-        if name in channels:
-            read[name] = read_channel(
-                folder,
-                channels[name],
-                job.input_mode(channels[name]),
-                algorithm,
-                like=read["train"].dataset if read else None,
-            )
-    train = read["train"].dataset
-    validation, test = (
-        read[name].dataset if name in read else None for name in ("validation", "test")
-    )
-    run = Run(
-        device=device,
-        threads=threads,
-        sink=sink,
-        checkpoints=folder.checkpoints,
-        should_stop=stopping.is_set,
-        start=open_model(folder.channel("model")) if "model" in channels else None,
-        output=folder.output / "data",
-        auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
-    )
-    try:
-        model = algorithm.fit(train, run, validation=validation)
-        measured = algorithm.evaluate(model, test) if test is not None else {}
-    except InvalidData as error:
-        # A fit counts the rows of a channel; who is to mend one wants its file.
-        source = read.get(str(error.facts.get("channel", "")))
-        if source is None:
-            raise
-        raise source.joined.located(error) from None
-    for name, value in measured.items():
-        sink.metric(f"test:{name}", value)
-        sink.log(quality_line(f"test:{name}", value))
-    _report(folder, job, algorithm, sink, model, test or validation)
+    channels = {channel.channel_name for channel in job.input_data_config}
+    with folder.scratch() as scratch:
+        loaded = load(folder, job, algorithm, sink, scratch)
+        run = Run(
+            device=device,
+            threads=threads,
+            sink=sink,
+            checkpoints=folder.checkpoints,
+            should_stop=stopping.is_set,
+            start=open_model(folder.channel("model")) if "model" in channels else None,
+            scratch=scratch,
+            output=folder.output / "data",
+            auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
+        )
+        try:
+            model = loaded.fit(algorithm, run)
+            measured = {} if loaded.test is None else algorithm.evaluate(model, loaded.test)
+        except InvalidData as error:
+            # A fit counts the rows of a channel; who is to mend one wants its file.
+            raise loaded.located(error) from None
+        for name, value in measured.items():
+            sink.metric(f"test:{name}", value)
+            sink.log(quality_line(f"test:{name}", value))
+        shown = loaded.shown(_REPORT_ROWS)
+    _report(folder, job, algorithm, sink, model, shown)
     model.save(folder.model)
     sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
 
@@ -131,10 +118,9 @@ def _report(
     algorithm: Algorithm,
     sink: EventSink,
     model: Model,
-    asked: Dataset | None,
+    shown: Dataset | None,
 ) -> None:
     """Write what was measured as a page into the job's output data."""
-    shown = None if asked is None or asked.target is None else asked.head(_REPORT_ROWS)
     report = Report(
         job=job.training_job_name,
         algorithm=algorithm.name,

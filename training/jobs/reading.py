@@ -10,7 +10,7 @@ from typing import Final, final
 
 from training.algorithm import Algorithm
 from training.data import Dataset, read_sources
-from training.errors import InvalidData
+from training.errors import FitFailed, InvalidData
 from training.formats import ContentType, content_type_of
 from training.formats.joined import Joined
 from training.formats.manifest import read_frames, read_manifest
@@ -18,8 +18,9 @@ from training.formats.packed import Source
 from training.jobs.channel import Channel
 from training.jobs.folder import JobFolder
 from training.jobs.piping import read_parts
+from training.streaming import Stream
 
-__all__ = ["ChannelData", "read_channel"]
+__all__ = ["ChannelData", "channel_files", "read_channel"]
 
 _RECORDS: Final = "application/x-recordio-protobuf"
 _LINES: Final = "application/jsonlines"
@@ -45,7 +46,7 @@ def read_channel(
     input_mode: str,
     algorithm: Algorithm,
     *,
-    like: Dataset | None = None,
+    like: Dataset | Stream | None = None,
 ) -> ChannelData:
     """Read a channel as its algorithm takes it, the files in the order that the job was told.
 
@@ -75,10 +76,42 @@ def read_channel(
             channel=channel.channel_name,
             labels=algorithm.labels,
             text=algorithm.text,
+            intervals=algorithm.intervals,
+            beside=algorithm.beside(),
         )
     except InvalidData as error:
         raise joined.located(error) from None
     return ChannelData(dataset, joined)
+
+
+def channel_files(
+    folder: JobFolder, channel: Channel, input_mode: str, scratch: Path
+) -> list[Path]:
+    """Return a channel's files in the order they are read, to be read more than once.
+
+    What a pipe brings is written into `scratch` first, a file for each.
+
+    Raises:
+        FitFailed: there is no room in the folder.
+        InvalidData: the pipe broke.
+    """
+    name = channel.channel_name
+    if input_mode != "Pipe":
+        listed = json.loads(folder.listing(name).read_text(encoding="utf-8"))
+        return [folder.channel(name) / file for file, _ in listed]
+    files = []
+    for number, (file, data) in enumerate(read_parts(folder.channel(name), folder.listing(name))):
+        # Its name tells its content type by the ending.
+        path = scratch / f"{name}-piped-{number:05}-{PurePath(file).name}"
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise FitFailed(
+                f"{name}: what the pipe brings does not fit into memory, and cannot be written to "
+                f"{scratch}: {error}; make room there, or give the job more memory"
+            ) from error
+        files.append(path)
+    return files
 
 
 def _read_files(
