@@ -145,16 +145,16 @@ def test_a_file_is_opened_in_place_when_it_is_read(tmp_path: Path, rows: Path) -
 def test_a_file_that_changes_in_place_is_refused_and_a_linked_one_is_not(
     tmp_path: Path, rows: Path
 ) -> None:
-    def replace(folder: JobFolder) -> None:
+    def change(folder: JobFolder) -> None:
         (tmp_path / "new").write_text("1,99\n")
         (tmp_path / "new").replace(rows / "2.csv")
 
     with pytest.raises(InvalidData, match=r"'2\.csv' was changed while the job read it in place"):
-        bring(tmp_path / "fast", channel(rows, "FastFile"), then=replace)
+        bring(tmp_path / "fast", channel(rows, "FastFile"), then=change)
     (rows / "2.csv").write_text("0,2\n")
     for mode in ("File", "Pipe"):
         (rows / "2.csv").write_text("0,2\n")
-        read = bring(tmp_path / mode, channel(rows, mode), then=replace)
+        read = bring(tmp_path / mode, channel(rows, mode), then=change)
         assert order(read["train"].dataset) == [0, 1, 2, 3, 4]
 
 
