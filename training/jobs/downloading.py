@@ -128,8 +128,8 @@ class Download:
         if self._for_script or mode == "FastFile" or channel.compression != "None":
             return files
         # A link holds on to what it was made of, when somebody replaces the source meanwhile.
-        folder = self._folder.channel(channel.channel_name)
-        return [SourceFile(folder / file.name, file.name) for file in files]
+        linked = self._folder.channel(channel.channel_name)
+        return [SourceFile(linked / file.name, file.name) for file in files]
 
     def _bring_lines(self, channel: Channel, augmented: Augmented) -> None:
         """Bring the lines of an augmented manifest, and what they refer to."""
