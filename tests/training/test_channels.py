@@ -15,12 +15,13 @@ import pytest
 
 from tests.training.channels import bring
 from tests.training.flights import make_flights
-from training import Channel, ResourceConfig, TrainingJob, TrainingJobStatus, train
+from training import Channel, ResourceConfig, TrainingJob, TrainingJobStatus, provenance, train
 from training.data import Dataset
 from training.errors import InvalidData, InvalidJob
 from training.formats import recordio_protobuf
 from training.formats.recordio.framing import find_frames
 from training.jobs.augmented import Augmented
+from training.jobs.delivery import SourceFile
 from training.jobs.folder import JobFolder
 
 MODES = ("File", "FastFile", "Pipe")
@@ -158,6 +159,25 @@ def test_a_file_that_changes_in_place_is_refused_and_a_linked_one_is_not(
         (rows / "2.csv").write_text("0,2\n")
         read = bring(tmp_path / mode, channel(rows, mode), then=change)
         assert order(read["train"].dataset) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("mode", ["File", "Pipe"])
+def test_the_lineage_names_the_bytes_that_are_read(
+    mode: str, tmp_path: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[list[SourceFile]] = []
+    record = provenance.record_channel
+
+    def replaced(run: Any, given: Channel, source: Path, files: list[SourceFile]) -> Any:
+        (tmp_path / "new").write_text("1,99\n")
+        (tmp_path / "new").replace(rows / "2.csv")
+        recorded.append(files)
+        return record(run, given, source, files)
+
+    monkeypatch.setattr(provenance, "record_channel", replaced)
+    data = bring(tmp_path / "job", channel(rows, mode))["train"].dataset
+    assert order(data) == [0, 1, 2, 3, 4]
+    assert [file.path.read_text() for file in recorded[0]][2] == "0,2\n"
 
 
 # -- augmented manifests ----------------------------------------------------------------------
