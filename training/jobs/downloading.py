@@ -106,7 +106,7 @@ class Download:
             read = self._bring_files(channel, files)
         return provenance.record_channel(run, channel, source, read)
 
-    def _bring_files(self, channel: Channel, files: Sequence[SourceFile]) -> Sequence[SourceFile]:
+    def _bring_files(self, channel: Channel, files: list[SourceFile]) -> list[SourceFile]:
         """Bring files; return those whose bytes the job reads, for the lineage."""
         mode = self._job.input_mode(channel)
         for host, share in zip(
