@@ -292,7 +292,7 @@ def read_sources(
     Raises:
         InvalidData: one cannot be read, or does not fit those before it.
     """
-    kind = _whole(kind, labels, reading)
+    kind = _with_parameters(kind, reading, labels)
     tables = [
         (name, read_source(source, kind, name=name, channel=channel)) for name, source in sources
     ]
@@ -300,7 +300,7 @@ def read_sources(
 
 
 def kind_of(
-    files: list[Path],
+    files: Sequence[Path],
     content_type: str | None,
     *,
     channel: str,
@@ -313,7 +313,7 @@ def kind_of(
         InvalidData: it cannot be read, or the files' endings do not tell it.
     """
     kind = content_type_of(files, given=content_type, channel=channel)
-    return _whole(kind, labels, reading)
+    return _with_parameters(kind, reading, labels)
 
 
 def as_table(data: object) -> pa.Table:
@@ -355,10 +355,10 @@ def _joined(
     return read_sources(named, kind, channel=channel, reading=reading, labels=labels)
 
 
-def _whole(
-    kind: ContentType, labels: Labels, reading: Mapping[str, Mapping[str, str]] | None
+def _with_parameters(
+    kind: ContentType, reading: Mapping[str, Mapping[str, str]] | None, labels: Labels
 ) -> ContentType:
-    """Return a content type with all its parameters; those that were given go before."""
+    """Add what the algorithm says of a content type; what the channel says goes before."""
     if labels == "none":
         kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
     if reading and kind.base in reading:

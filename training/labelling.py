@@ -230,7 +230,10 @@ def _numbers(column: pa.ChunkedArray, label: str, channel: str, table: pa.Table)
 
     def refuse(problem: str, row: int) -> InvalidData:
         return InvalidData(
-            f"{channel}: label column {label!r} {problem}", channel=channel, column=label, row=row
+            f"{channel}: label column {label!r} {problem}",
+            channel=channel,
+            column=label,
+            row=row,
         )
 
     if not is_number(column.type):

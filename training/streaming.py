@@ -117,13 +117,13 @@ class Stream:
         intervals: bool = False,
         beside: Mapping[str, str] | None = None,
     ) -> Self:
-        """Open a channel's files; see `read_dataset` for the arguments both have.
+        """Open a channel's file or folder; see `read_dataset` for the arguments both have.
 
         Files that are no Parquet or Arrow are written as Parquet into `folder` first, since they
         are read several times.
 
         Args:
-            path: a file, a folder, or files in the order of their rows; all of one kind.
+            path: a file, or a folder of files of one kind, or its files in the order they are read.
             channel: what errors call the data.
             folder: for files of its own, which the caller removes.
             part_bytes: of a part in memory, about.

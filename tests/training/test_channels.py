@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.training.channels import bring
-from training import Channel, TrainingJob, TrainingJobStatus, train
+from tests.training.flights import make_flights
+from training import Channel, ResourceConfig, TrainingJob, TrainingJobStatus, provenance, train
 from training.data import Dataset
 from training.errors import InvalidData, InvalidJob
 from training.formats import recordio_protobuf
 from training.formats.recordio.framing import find_frames
 from training.jobs.augmented import Augmented
+from training.jobs.delivery import SourceFile
 from training.jobs.folder import JobFolder
 
 MODES = ("File", "FastFile", "Pipe")
@@ -145,17 +148,36 @@ def test_a_file_is_opened_in_place_when_it_is_read(tmp_path: Path, rows: Path) -
 def test_a_file_that_changes_in_place_is_refused_and_a_linked_one_is_not(
     tmp_path: Path, rows: Path
 ) -> None:
-    def replace(folder: JobFolder) -> None:
+    def change(folder: JobFolder) -> None:
         (tmp_path / "new").write_text("1,99\n")
         (tmp_path / "new").replace(rows / "2.csv")
 
     with pytest.raises(InvalidData, match=r"'2\.csv' was changed while the job read it in place"):
-        bring(tmp_path / "fast", channel(rows, "FastFile"), then=replace)
+        bring(tmp_path / "fast", channel(rows, "FastFile"), then=change)
     (rows / "2.csv").write_text("0,2\n")
     for mode in ("File", "Pipe"):
         (rows / "2.csv").write_text("0,2\n")
-        read = bring(tmp_path / mode, channel(rows, mode), then=replace)
+        read = bring(tmp_path / mode, channel(rows, mode), then=change)
         assert order(read["train"].dataset) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("mode", ["File", "Pipe"])
+def test_the_lineage_names_the_bytes_that_are_read(
+    mode: str, tmp_path: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[list[SourceFile]] = []
+    record = provenance.record_channel
+
+    def replaced(run: Any, given: Channel, source: Path, files: list[SourceFile]) -> Any:
+        (tmp_path / "new").write_text("1,99\n")
+        (tmp_path / "new").replace(rows / "2.csv")
+        recorded.append(files)
+        return record(run, given, source, files)
+
+    monkeypatch.setattr(provenance, "record_channel", replaced)
+    data = bring(tmp_path / "job", channel(rows, mode))["train"].dataset
+    assert order(data) == [0, 1, 2, 3, 4]
+    assert [file.path.read_text() for file in recorded[0]][2] == "0,2\n"
 
 
 # -- augmented manifests ----------------------------------------------------------------------
@@ -406,3 +428,22 @@ def test_a_row_that_the_fit_refuses_is_named_with_its_file(
     assert result.status is TrainingJobStatus.FAILED
     assert "column 'wind' has no value in row 4" in result.failure_reason
     assert "('b.parquet', row 2)" in result.failure_reason
+
+
+def test_what_a_pipe_brings_beyond_memory_is_read_from_disk(
+    home: Path, tmp_path: Path, make_job: Any
+) -> None:
+    for seed in range(2):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        flights = make_flights(2000, seed=seed)
+        pq.write_table(flights, tmp_path / "data" / f"{seed}.parquet")
+    made = []
+    for name, memory_mb in (("much", 0), ("little", 1)):
+        given = channel(tmp_path / "data", "Pipe", label="late", shuffle_seed=2)
+        job = make_job(name, channels=[given], hyper_parameters={"eval_metric": "logloss"})
+        resources = ResourceConfig(threads=1, device="cpu", memory_mb=memory_mb)
+        made.append(train(home, replace(job, resource_config=resources)).check())
+    assert made[0].digest == made[1].digest
+    log = (home / "jobs" / "little" / "training.log").read_text()
+    assert "it stays on disk" in log
+    assert not list((home / "jobs").rglob("scratch"))

@@ -84,7 +84,9 @@ def _check(tables: Sequence[tuple[str, pa.Table]], content_type: str, channel: s
                 row=1,
             )
         for place, field in enumerate(table.schema):
-            before, expected = known.get(field.name, (name, field))
+            before, expected = known.setdefault(field.name, (name, field))
+            if field.equals(expected, check_metadata=True):
+                continue
             where = f"column {place + 1} ({field.name})"
             both = _merged(expected, field)
             if both is None:

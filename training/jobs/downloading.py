@@ -100,12 +100,14 @@ class Download:
             return provenance.record_channel(run, channel, source, augmented.sources)
         files = find_files(channel, source, hidden=self._for_script)
         if self._job.input_mode(channel) == "Pipe":
-            self._piped[channel] = self._parts(channel, self._pin(channel, files))
+            read = self._pin(channel, files)
+            self._piped[channel] = self._parts(channel, read)
         else:
-            self._bring_files(channel, files)
-        return provenance.record_channel(run, channel, source, files)
+            read = self._bring_files(channel, files)
+        return provenance.record_channel(run, channel, source, read)
 
-    def _bring_files(self, channel: Channel, files: Sequence[SourceFile]) -> None:
+    def _bring_files(self, channel: Channel, files: list[SourceFile]) -> list[SourceFile]:
+        """Bring files; return those whose bytes the job reads, for the lineage."""
         mode = self._job.input_mode(channel)
         for host, share in zip(
             self._hosts, share_out(files, channel, len(self._hosts)), strict=True
@@ -123,6 +125,11 @@ class Download:
                 for name in names
             ]
             self._list(channel, folder, list(zip(names, stamps, strict=True)))
+        if self._for_script or mode == "FastFile" or channel.compression != "None":
+            return files
+        # A link holds on to what it was made of, when somebody replaces the source meanwhile.
+        linked = self._folder.channel(channel.channel_name)
+        return [SourceFile(linked / file.name, file.name) for file in files]
 
     def _bring_lines(self, channel: Channel, augmented: Augmented) -> None:
         """Bring the lines of an augmented manifest, and what they refer to."""

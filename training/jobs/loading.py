@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -11,6 +10,7 @@ from typing import Final, final
 from training.algorithm import Algorithm, Model
 from training.data import Dataset, kind_of
 from training.errors import InvalidData, TrainingError
+from training.formats import files_of
 from training.formats.joined import Joined
 from training.formats.parts import table_bytes
 from training.jobs.budget import memory_bytes
@@ -42,13 +42,18 @@ class Loaded:
         train: what to learn from.
         validation: what to measure on, of the same kind; None: nothing.
         test: what to measure the model on; None: nothing.
-        files: of each channel that is in memory, the files it was read from.
+        files: by channel, what those in memory were read from.
     """
 
     train: Dataset | Stream
     validation: Dataset | Stream | None
     test: Dataset | None
     files: Mapping[str, Joined]
+
+    def located(self, error: InvalidData) -> InvalidData:
+        """Return an error that names a channel's row with the file's name and row beside."""
+        joined = self.files.get(str(error.facts.get("channel", "")))
+        return error if joined is None else joined.located(error)
 
     def fit(self, algorithm: Algorithm, run: Run) -> Model:
         """Fit on what was loaded."""
@@ -58,17 +63,6 @@ class Loaded:
             return algorithm.fit_stream(train, run, validation=validation)
         assert not isinstance(validation, Stream)
         return algorithm.fit(train, run, validation=validation)
-
-    @contextmanager
-    def locating(self) -> Iterator[None]:
-        """Name the file in errors of data: a fit counts the rows of a channel."""
-        try:
-            yield
-        except InvalidData as error:
-            source = self.files.get(str(error.facts.get("channel", "")))
-            if source is None:
-                raise
-            raise source.located(error) from None
 
     def shown(self, rows: int) -> Dataset | None:
         """Return the first rows that were not learned from, with their labels; None: none."""
@@ -83,8 +77,6 @@ def load(
 ) -> Loaded:
     """Read the channels of a job.
 
-    What comes through a pipe, or is named by the lines of a manifest, is read into memory.
-
     Args:
         folder: of the job.
         job: what was asked for.
@@ -93,17 +85,17 @@ def load(
         scratch: a folder for what is written then.
     """
     channels = {channel.channel_name: channel for channel in job.input_data_config}
-    budget = _budget(job)
+    modes = {name: job.input_mode(channel) for name, channel in channels.items()}
     files: dict[str, Joined] = {}
 
     def read(name: str, like: Dataset | Stream | None = None) -> Dataset:
-        channel = channels[name]
-        found = read_channel(folder, channel, job.input_mode(channel), algorithm, like=like)
+        found = read_channel(folder, channels[name], modes[name], algorithm, like=like)
         files[name] = found.joined
         return found.dataset
 
+    budget = _budget(job)
     fitted = [channels[name] for name in _NAMES[:2] if name in channels]
-    data = _bytes(folder, job, fitted, algorithm, budget) if algorithm.streams else 0
+    data = _bytes(folder, fitted, modes, algorithm, budget) if algorithm.streams else 0
     if not data or _PROGRAM_BYTES + _COPIES * data <= budget:
         train = read("train")
         validation, test = (read(name, train) if name in channels else None for name in _NAMES[1:])
@@ -117,12 +109,13 @@ def load(
     opened: list[Stream] = []
     for channel in fitted:
         like = opened[0] if opened else None
+        name = channel.channel_name
         opened.append(
             Stream.open(
-                channel_files(folder, channel),
-                channel=channel.channel_name,
+                channel_files(folder, channel, modes[name], scratch),
                 folder=scratch,
                 part_bytes=part_bytes,
+                channel=name,
                 content_type=channel.content_type,
                 label=channel.label or (like.label or None if like else None),
                 features=channel.features,
@@ -151,22 +144,27 @@ def _budget(job: TrainingJob) -> int:
 
 def _bytes(
     folder: JobFolder,
-    job: TrainingJob,
     channels: Sequence[Channel],
+    modes: Mapping[str, str],
     algorithm: Algorithm,
     budget: int,
 ) -> int:
-    """Estimate how large the channels are in memory; 0: small beyond doubt, or no files at hand."""
+    """Estimate how large the channels are in memory; 0 where they are small beyond doubt.
+
+    Lines of augmented manifests and single records are read into memory whatever they take.
+    """
     found = 0
     for channel in channels:
         name = channel.channel_name
-        if job.input_mode(channel) == "Pipe" or channel.is_augmented:
+        if channel.is_augmented or channel.is_wrapped:
             return 0
+        kept = folder.piped(name) if modes[name] == "Pipe" else folder.channel(name)
         try:
-            files = channel_files(folder, channel)
+            files = files_of(kept, channel=name)
             if sum(file.stat().st_size for file in files) * _PARTS < budget:
                 continue
             kind = kind_of(files, channel.content_type, channel=name, reading=algorithm.reading())
+            algorithm.check_input(name, input_mode=modes[name], content_type=kind.base)
         except (TrainingError, OSError):
             # Reading them says what is wrong.
             return 0

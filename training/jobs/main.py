@@ -24,7 +24,7 @@ from training.algorithms import find_algorithm
 from training.artifact import open_model, seal
 from training.data import Dataset
 from training.device import resolve_device
-from training.errors import TrainingError, TrainingStopped
+from training.errors import InvalidData, TrainingError, TrainingStopped
 from training.formats import files_of
 from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
@@ -97,9 +97,12 @@ def _fit(
             output=folder.output / "data",
             auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
         )
-        with loaded.locating():
+        try:
             model = loaded.fit(algorithm, run)
             measured = {} if loaded.test is None else algorithm.evaluate(model, loaded.test)
+        except InvalidData as error:
+            # A fit counts the rows of a channel; who is to mend one wants its file.
+            raise loaded.located(error) from None
         for name, value in measured.items():
             sink.metric(f"test:{name}", value)
             sink.log(quality_line(f"test:{name}", value))

@@ -10,7 +10,7 @@ from typing import Final, final
 
 from training.algorithm import Algorithm
 from training.data import Dataset, read_sources
-from training.errors import InvalidData
+from training.errors import FitFailed, InvalidData
 from training.formats import ContentType, content_type_of
 from training.formats.joined import Joined
 from training.formats.manifest import read_frames, read_manifest
@@ -84,6 +84,36 @@ def read_channel(
     return ChannelData(dataset, joined)
 
 
+def channel_files(
+    folder: JobFolder, channel: Channel, input_mode: str, scratch: Path
+) -> list[Path]:
+    """Return a channel's files in the order they are read, to be read more than once.
+
+    What a pipe brings is written into `scratch` first, a file for each.
+
+    Raises:
+        FitFailed: there is no room in the folder.
+        InvalidData: the pipe broke.
+    """
+    name = channel.channel_name
+    if input_mode != "Pipe":
+        listed = json.loads(folder.listing(name).read_text(encoding="utf-8"))
+        return [folder.channel(name) / file for file, _ in listed]
+    files = []
+    for number, (file, data) in enumerate(read_parts(folder.channel(name), folder.listing(name))):
+        # Its name tells its content type by the ending.
+        path = scratch / f"{name}-piped-{number:05}-{PurePath(file).name}"
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise FitFailed(
+                f"{name}: what the pipe brings does not fit into memory, and cannot be written to "
+                f"{scratch}: {error}; make room there, or give the job more memory"
+            ) from error
+        files.append(path)
+    return files
+
+
 def _read_files(
     folder: JobFolder, channel: Channel, input_mode: str, algorithm: Algorithm
 ) -> Joined:
@@ -94,7 +124,7 @@ def _read_files(
         kind = content_type_of([PurePath(first[0])], given=channel.content_type, channel=name)
         sources = _alike(first, sources, kind, channel)
     else:
-        listed = _listed(folder, channel)
+        listed = json.loads(folder.listing(name).read_text(encoding="utf-8"))
         files = [PurePath(file) for file, _ in listed]
         kind = content_type_of(files, given=channel.content_type, channel=name)
         sources = _in_place(folder.channel(name), listed, name)
@@ -102,17 +132,6 @@ def _read_files(
     return read_sources(
         sources, kind, channel=name, reading=algorithm.reading(), labels=algorithm.labels
     )
-
-
-def channel_files(folder: JobFolder, channel: Channel) -> list[Path]:
-    """Return the files of a channel that does not come through a pipe, in the job's order."""
-    name = channel.channel_name
-    return [folder.channel(name) / file for file, _ in _listed(folder, channel)]
-
-
-def _listed(folder: JobFolder, channel: Channel) -> list[tuple[str, list[int] | None]]:
-    listing = folder.listing(channel.channel_name).read_text(encoding="utf-8")
-    return [(str(file), stamp) for file, stamp in json.loads(listing)]
 
 
 def _piped(folder: JobFolder, channel: Channel) -> Iterator[tuple[str, Source]]:
