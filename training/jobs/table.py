@@ -277,10 +277,18 @@ class JobTable:
             digest=digest,
         )
 
+    def note(self, name: str, metrics: str) -> None:
+        """Say what a job has reached so far."""
+        with self._change() as db:
+            db.execute(
+                "UPDATE training_job SET metrics = ? WHERE name = ?", (metrics, self._key(name))
+            )
+
     def row(self, name: str) -> sqlite3.Row | None:
         """Return what is known of a job; None where there is no such job."""
         with self._lock, self._errors():
-            return self._row(self._key(name))
+            found: sqlite3.Row | None = self._row(self._key(name))
+        return found
 
     def rows(
         self, *, name_contains: str = "", status: str | None = None, limit: int, after: int = 0
