@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import IO, Any, Final, final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.errors import InvalidData
+from training.formats.inference import encode_request
 from training.formats.packed import is_packed
 from training.formats.recordio.framing import HEADER_BYTES, find_frames
 
@@ -152,8 +153,21 @@ def _frames(path: Path, compressed: bool) -> Iterator[bytes]:
 def _rows(path: Path) -> Iterator[bytes]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_ROWS):
-            for row in batch.to_pylist():
-                yield json.dumps(row, ensure_ascii=False, default=str).encode()
+            table = pa.Table.from_batches([batch])
+            for place, field in enumerate(table.schema):
+                if pa.types.is_temporal(field.type) or pa.types.is_decimal(field.type):
+                    # JSON has no such values.
+                    table = table.set_column(place, field.name, _as_text(table.column(place)))
+            yield from encode_request(table, "application/jsonlines").splitlines()
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Write times as ISO text, those with a zone in UTC, and what else JSON lacks as text."""
+    kind = column.type
+    if not pa.types.is_timestamp(kind):
+        return column.cast(pa.string())
+    utc = column if kind.tz is None else column.cast(pa.timestamp(kind.unit, "UTC"))
+    return pc.strftime(utc, "%Y-%m-%dT%H:%M:%S" + ("" if kind.tz is None else "Z"))
 
 
 @contextmanager

@@ -103,11 +103,13 @@ class Stored:
         rows: records under this key.
         key: names them by their content.
         already: whether an earlier job had stored them.
+        source: uri of the rows, as lineage knows them.
     """
 
     rows: int
     key: str
     already: bool
+    source: str
 
 
 def store_answers(
@@ -146,18 +148,18 @@ def store_answers(
                 writer.write_batch(batch)
                 count += len(batch)
     key = f"transform:{digest.hexdigest()}"
+    source = staged.absolute().parent.as_uri()
     if not count:
-        return Stored(0, key, already=False)
-    source = staged.parent.as_uri()
+        return Stored(0, key, already=False, source=source)
     if group.offline:
         loaded = store.load(group.name, staged, key=key, source=source)
-        return Stored(loaded.rows, key, already=loaded.already)
+        return Stored(loaded.rows, key, already=loaded.already, source=source)
     position = SourcePosition(key, (PartitionPosition("0", 0, count),))
     try:
         put = store.put_table(group.name, pq.read_table(staged), position=position, source=source)
     except PositionConflict:
-        return Stored(count, key, already=True)
-    return Stored(put.rows, key, already=False)
+        return Stored(count, key, already=True, source=source)
+    return Stored(put.rows, key, already=False, source=source)
 
 
 @final

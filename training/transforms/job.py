@@ -372,41 +372,65 @@ class TransformJob:
             )
         return split, strategy
 
-    def accept_of(self, content_type: str) -> Accept:
+    def accept_of(self, content_type: str, *, any_type: bool = False) -> Accept:
         """Return what the answers are, for files of a content type.
+
+        Args:
+            content_type: of the files.
+            any_type: whether the model may write types that only it knows.
 
         Raises:
             InvalidJob: they cannot be written, joined, filtered or assembled so.
         """
         asked = ContentType.parse(self.request_type(content_type)).base
+        where = self.transform_output
+        usual = asked if where.feature_group is None else _LINES
         try:
-            accept = Accept.parse(self.transform_output.accept, default=asked)
+            accept = Accept.parse(where.accept, default=usual)
         except ValueError as error:
-            raise InvalidJob(str(error), field="Accept") from error
-        base, where = accept.content_type, self.transform_output
+            if not any_type or "," in (where.accept or ""):
+                raise InvalidJob(str(error), field="Accept") from error
+            accept = Accept(ContentType.parse(where.accept or usual).base)
+        base = accept.content_type
         if where.assemble_with == "Line" and base == _RECORDS:
             raise invalid(f"{base} is no text of lines; use None", "AssembleWith")
-        if where.feature_group is not None and base not in (_LINES, "application/json"):
+        if where.feature_group is not None:
+            self._check_records(asked, base)
+        elif not self.data_processing.is_plain:
+            self._check_processing(asked, base)
+        return accept
+
+    def _check_records(self, asked: str, base: str) -> None:
+        """Refuse answers that cannot become records of a feature group."""
+        if base not in (_LINES, "application/json"):
             raise invalid(
                 f"the answers for a feature group have names, so they are {_LINES}; got {base}",
                 "Accept",
             )
-        if self.data_processing.is_plain:
-            return accept
+        if asked not in _TEXTS:
+            raise invalid(
+                f"the records of a feature group are joined from {', '.join(_TEXTS)}; got {asked}",
+                "ContentType",
+            )
+        if self.data_processing.output_filter != "$":
+            raise invalid(
+                "a feature group keeps what Features names; leave the filter out", "OutputFilter"
+            )
+
+    def _check_processing(self, asked: str, base: str) -> None:
+        """Refuse filters and joins of what is no text, or not of one kind."""
         if asked not in _TEXTS or base not in _TEXTS:
             raise invalid(
                 f"filters and joins work on {', '.join(_TEXTS)}; got {asked} and answers of {base}",
                 "DataProcessing",
             )
-        if self.data_processing.join_source == "Input" and (asked == "text/csv") != (
-            base == "text/csv"
-        ):
+        is_csv = asked == "text/csv"
+        if self.data_processing.join_source == "Input" and is_csv != (base == "text/csv"):
             raise invalid(
                 f"an input of {asked} is joined with an answer of the same kind, got {base}; set "
                 "Accept",
                 "JoinSource",
             )
-        return accept
 
     def with_absolute_paths(self) -> TransformJob:
         """Settle relative paths: the working folder may be another when the job reads them."""

@@ -103,6 +103,10 @@ class TransformJobs:
             digest=digest,
         )
 
+    def note(self, name: str, *, records: int, files: int) -> None:
+        """Say how far a job is."""
+        self._table.note(name, json.dumps([records, files]))
+
     def describe(self, name: str) -> TransformJobDescription:
         """Return what is known of a job.
 

@@ -68,11 +68,6 @@ def submit_transform(
         scripts: whether models may run their own code.
     """
     job = job.with_absolute_paths()
-    source = job.transform_input
-    known = "application/jsonlines" if source.feature_group is not None else source.content_type
-    if known is not None:
-        job.cut_of(known)
-        job.accept_of(known)
     home = home_of(store_or_home)
     model = Artifact.read(model_folder(job.model_name, home=home))
     if model.algorithm == SCRIPT and not scripts:
@@ -82,6 +77,11 @@ def submit_transform(
             "`featureline serve --scripts`",
             field="ModelName",
         )
+    source = job.transform_input
+    known = "application/jsonlines" if source.feature_group is not None else source.content_type
+    if known is not None:
+        job.cut_of(known)
+        job.accept_of(known, any_type=model.algorithm == SCRIPT)
     foreign = [name for name in job.environment if not name.startswith("SAGEMAKER_")]
     if foreign and not scripts:
         raise InvalidJob(

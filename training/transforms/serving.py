@@ -42,7 +42,7 @@ _FUNCTIONS: Final = {
     "output_fn": 2,
     "transform_fn": 4,
 }
-_TEXT: Final = ("text/csv", "application/json", "application/jsonlines")
+_TEXT: Final = ("application/json", "application/jsonlines")
 
 
 @final
@@ -149,7 +149,12 @@ class ServedScript:
             InvalidData: a function raised an error, or the answer is neither text nor bytes.
         """
         kind = ContentType.parse(content_type).base
-        given = body.decode("utf-8") if kind in _TEXT else body
+        given: str | bytes = body
+        if kind in _TEXT or kind.startswith("text/"):
+            try:
+                given = body.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InvalidData(f"expected {kind} in UTF-8: {error}") from error
         if "transform_fn" in self._functions:
             answer = self._call("transform_fn", self._model, given, content_type, accept)
         else:

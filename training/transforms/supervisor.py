@@ -49,6 +49,7 @@ _ANSWERS: Final = "answers"
 _LINES: Final = "application/jsonlines"
 _LOOK_S: Final = 0.1
 _ASK_REGISTRY_S: Final = 0.3
+_NOTE_S: Final = 1.0
 _REASON_CHARACTERS: Final = 1024
 _STOPPED: Final = "the job was stopped by request"
 _MOST_NAMED: Final = 20
@@ -109,7 +110,7 @@ class Supervisor:
         self._name = order.name
         self._folder = order.jobs.folder(order.name)
         self._stop = stop
-        self._asked = 0.0
+        self._asked = self._noted = 0.0
         self._status = SecondaryStatus.STARTING
         self._records = self._files = 0
         self._opened = ExitStack()
@@ -234,7 +235,8 @@ class Supervisor:
         """Refuse a file that cannot be asked as the job says, before any is."""
         try:
             self._job.cut_of(one.content_type)
-            self._job.accept_of(one.content_type)
+            is_script = self._order.model.algorithm == SCRIPT
+            self._job.accept_of(one.content_type, any_type=is_script)
         except TrainingError as error:
             raise InvalidData(f"{one.name}: {error.message}") from error
 
@@ -299,12 +301,18 @@ class Supervisor:
             case "ready":
                 self._move(SecondaryStatus.TRANSFORMING, device=values[0])
             case "progress":
-                self._records = values[0]
-                self._tell()
+                self._count(values[0], self._files)
             case "file":
-                self._records = values[1]
-                self._files += 1
-                self._tell()
+                self._count(values[1], self._files + 1)
+
+    def _count(self, records: int, files: int) -> None:
+        """Say how far the process is, to others now and then."""
+        self._records, self._files = records, files
+        now = time.monotonic()
+        if now > self._noted + _NOTE_S:
+            self._noted = now
+            self._order.jobs.note(self._name, records=records, files=files)
+        self._tell()
 
     def _variables(self, share: Share, *, crowded: bool) -> dict[str, str]:
         order, job = self._order, self._job
@@ -344,7 +352,7 @@ class Supervisor:
                     name=self._name,
                 ) from error
             made[name] = target
-        outputs = [_folder_entity(folder, made)]
+        outputs: list[Any] = [_folder_entity(folder, made)]
         if len(made) <= _MOST_NAMED:
             outputs += [lineage.as_artifact(path) for path in made.values()]
         for output in outputs:
@@ -359,6 +367,8 @@ class Supervisor:
         )
         run.property("key", stored.key)
         run.property("already", stored.already)
+        # What the load of the feature store has read.
+        run.output(lineage.artifact("DataSet", stored.source))
         self._record_output(run, group_entity(str(output.feature_group)))
 
     def _record_output(self, run: lineage.Recorder, output: Any) -> None:

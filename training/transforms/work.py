@@ -73,7 +73,7 @@ class Asked:
     @classmethod
     def of(cls, job: TransformJob, content_type: str) -> Asked:
         """Return how a job asks for the answers of files of a content type."""
-        kind, accept = job.request_type(content_type), job.accept_of(content_type)
+        kind, accept = job.request_type(content_type), job.accept_of(content_type, any_type=True)
         base, where = ContentType.parse(kind).base, job.transform_output
         return cls(
             content_type=kind,
@@ -323,8 +323,8 @@ def _load(model: str, job: dict[str, Any]) -> None:
     except Exception as error:
         if not is_worker:
             raise
-        known = isinstance(error, TrainingError)
-        _WHY_NOT.append(error if known else InvalidData(_named(error)))
+        why = error if isinstance(error, TrainingError) else InvalidData(_named(error))
+        _WHY_NOT.append(why)
 
 
 def _why_not_loaded() -> TrainingError | None:

@@ -92,6 +92,8 @@ def test_the_records_of_a_killed_and_repeated_job_are_stored_once(
     assert ended.returncode == -signal.SIGKILL
     with TransformJobs(store.home) as jobs:
         assert jobs.describe("killed").status.value == "Failed"
+    (job,) = store.graph.find(type="TransformJob", name="killed-aws-transform-job")
+    assert job.state == "Failed"
     assert len(list(store.records("scores"))) == 7
 
     result = run_transform(store, make("again", feature_group="scores")).check()

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from training import Dataset, find_algorithm
 from training.errors import InvalidData, InvalidJob
 from training.formats.inference import Accept
 from training.formats.recordio.framing import framed
-from training.transforms.answering import Responder
+from training.run import Run
+from training.transforms.answering import ModelResponder, Responder
 from training.transforms.cutting import Request, requests_of
 from training.transforms.job import DataProcessing, TransformInput, TransformJob, TransformOutput
 from training.transforms.joining import Joiner
@@ -62,9 +64,15 @@ def test_frames_stay_whole_and_rows_of_parquet_become_lines(tmp_path: Path) -> N
     (tmp_path / "f").write_bytes(b"no frame")
     with pytest.raises(InvalidData, match="record 1 at byte 0: expected the magic number"):
         cut(tmp_path / "f", RECORDS, "RecordIO")
-    pq.write_table(pa.table({"a": [1, None], "b": ["x", "y"]}), tmp_path / "t")
+    times = pa.array([0, 1], pa.timestamp("ms", "Europe/Berlin"))
+    pq.write_table(
+        pa.table({"a": [1.5, float("nan")], "b": ["x", None], "t": times}), tmp_path / "t"
+    )
     (request,) = cut(tmp_path / "t", "application/x-parquet", "Line")
-    assert list(map(json.loads, request.records)) == [{"a": 1, "b": "x"}, {"a": None, "b": "y"}]
+    assert list(map(json.loads, request.records)) == [
+        {"a": 1.5, "b": "x", "t": "1970-01-01T00:00:00.000Z"},
+        {"a": None, "b": None, "t": "1970-01-01T00:00:00.001Z"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +149,50 @@ def test_paths_as_sagemaker_writes_them() -> None:
             Pointer.parse(path)
     with pytest.raises(InvalidJob, match="at most 63 characters"):
         Pointer.parse("$." + "a" * 70)
+
+
+def test_a_model_takes_only_what_its_algorithm_reads() -> None:
+    algorithm = find_algorithm("factorization-machines")
+    rows = pa.table({"label": [0.0, 1.0] * 4, "features": _vectors([[1, 0], [0, 1]] * 4)})
+    fit = algorithm.of({"feature_dim": 2, "num_factors": 2, "predictor_type": "regressor"}).fit
+    responder = ModelResponder(fit(Dataset.of(rows), Run(threads=1)), algorithm)
+    with pytest.raises(InvalidData, match="a model of factorization-machines takes no text/csv"):
+        responder.answer(b"1,0\n", CSV, Accept(JSON))
+    body = b'{"instances":[{"data":{"features":{"values":[1,0]}}}]}'
+    assert list(json.loads(responder.answer(body, JSON, Accept(JSON)))) == ["predictions"]
+
+
+def _vectors(rows: list[list[int]]) -> pa.Array:
+    return pa.array(rows, pa.list_(pa.float32(), 2))
+
+
+def test_answers_for_a_group_are_lines_of_what_has_names() -> None:
+    def job(source: str, accept: str | None = None, **processing: str) -> TransformJob:
+        return TransformJob(
+            transform_job_name="t",
+            model_name="m",
+            transform_input=TransformInput(path="a", content_type=source),
+            transform_output=TransformOutput(feature_group="g", accept=accept),
+            data_processing=DataProcessing(**processing),
+        )
+
+    assert job(CSV, input_filter="$[1:]").accept_of(CSV) == Accept(LINES)
+    for refused, words in (
+        (job(CSV, CSV), "so they are application/jsonlines; got text/csv"),
+        (job(RECORDS), "are joined from text/csv, application/json"),
+        (job(CSV, output_filter="$.a"), "keeps what Features names"),
+    ):
+        with pytest.raises(InvalidJob, match=words):
+            refused.accept_of(str(refused.transform_input.content_type))
+    own = TransformJob(
+        transform_job_name="t",
+        model_name="m",
+        transform_input=TransformInput(path="a", content_type="application/x-npy"),
+        transform_output=TransformOutput(path="b"),
+    )
+    assert own.accept_of("application/x-npy", any_type=True) == Accept("application/x-npy")
+    with pytest.raises(InvalidJob, match="cannot be written"):
+        own.accept_of("application/x-npy")
 
 
 def test_the_first_record_that_is_refused_is_found() -> None:
