@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         RetryStrategy,
         SecondaryStatus,
         StoppingCondition,
+        TensorBoardOutputConfig,
         TrainingJob,
         TrainingJobStatus,
         Transition,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from training.replaying import ReplayReport, ReplayStep, replay
     from training.run import MemorySink, Run, Sink
     from training.service import TrainingService
+    from training.tfevents import EventWriter
     from training.transforming import transform
 
 __all__ = [  # noqa: RUF022  # grouped by topic
@@ -92,6 +94,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "ResourceConfig",
     "RetryStrategy",
     "CheckpointConfig",
+    "TensorBoardOutputConfig",
     "MetricDefinition",
     "script_hyperparameters",
     "job_name",
@@ -130,6 +133,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Run",
     "Sink",
     "MemorySink",
+    "EventWriter",
     "Device",
     # over the network
     "connect",
@@ -182,8 +186,8 @@ _MODULES = {
     "jobs.budget": ("Budget",),
     "jobs.job": (
         *("Channel", "CheckpointConfig", "MetricDefinition", "ResourceConfig", "RetryStrategy"),
-        *("SecondaryStatus", "StoppingCondition", "TrainingJob", "TrainingJobStatus"),
-        *("Transition", "job_name"),
+        *("SecondaryStatus", "StoppingCondition", "TensorBoardOutputConfig", "TrainingJob"),
+        *("TrainingJobStatus", "Transition", "job_name"),
     ),
     "jobs.script": ("script_hyperparameters",),
     "predict": ("load_model", "predict_file", "replies"),
@@ -194,6 +198,7 @@ _MODULES = {
     "run": ("MemorySink", "Run", "Sink"),
     "jobs.runner": ("RunningJob", "submit", "train"),
     "service": ("TrainingService",),
+    "tfevents": ("EventWriter",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
