@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         RetryStrategy,
         SecondaryStatus,
         StoppingCondition,
+        TensorBoardOutputConfig,
         TrainingJob,
         TrainingJobStatus,
         Transition,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from training.replaying import ReplayReport, ReplayStep, replay
     from training.run import MemorySink, Run, Sink
     from training.service import TrainingService
+    from training.tfevents import EventWriter
     from training.transforming import transform
     from training.transforms.client import TransformClient
     from training.transforms.description import (
@@ -109,6 +111,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "ResourceConfig",
     "RetryStrategy",
     "CheckpointConfig",
+    "TensorBoardOutputConfig",
     "MetricDefinition",
     "script_hyperparameters",
     "job_name",
@@ -159,6 +162,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Run",
     "Sink",
     "MemorySink",
+    "EventWriter",
     "Device",
     # over the network
     "connect",
@@ -216,8 +220,8 @@ _MODULES = {
     "jobs.budget": ("Budget",),
     "jobs.job": (
         *("Channel", "CheckpointConfig", "MetricDefinition", "ResourceConfig", "RetryStrategy"),
-        *("SecondaryStatus", "StoppingCondition", "TrainingJob", "TrainingJobStatus"),
-        *("Transition", "job_name"),
+        *("SecondaryStatus", "StoppingCondition", "TensorBoardOutputConfig", "TrainingJob"),
+        *("TrainingJobStatus", "Transition", "job_name"),
     ),
     "jobs.script": ("script_hyperparameters",),
     "predict": ("load_model", "predict_file", "replies"),
@@ -236,6 +240,7 @@ _MODULES = {
     "transforms.registry": ("TransformJobs",),
     "transforms.runner": ("RunningTransform", "run_transform", "submit_transform"),
     "transforms.service": ("TransformService",),
+    "tfevents": ("EventWriter",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -235,10 +235,16 @@ def record_restored(run: lineage.Recorder, folder: Path, kept: Path) -> None:
         run.input(_folder_entity(run, folder, "Checkpoint", "checkpoints", at=kept))
 
 
-def record_tensorboard(run: lineage.Recorder, folder: Path) -> None:
-    """Name the event files of TensorBoard that a job has left, if any, as an output."""
+def record_tensorboard(run: lineage.Recorder, folder: Path, kept: Path | None = None) -> None:
+    """Name the event files of TensorBoard that a job has left, if any, as an output.
+
+    Args:
+        run: of the job.
+        folder: the job's.
+        kept: where they are kept beyond the job, if they are.
+    """
     if _has_files(folder, "*tfevents*"):
-        run.output(_folder_entity(run, folder, "TensorBoard", "TensorBoard"))
+        run.output(_folder_entity(run, folder, "TensorBoard", "TensorBoard", at=kept))
 
 
 def _has_files(folder: Path, pattern: str) -> bool:

@@ -719,13 +719,17 @@ def _position(request: Any) -> Needs:
 
 
 def _training(request: Any) -> Needs:
-    """Creating a job also reads: files of the server's machine, or kept datasets."""
+    """Creating a job also reads and writes: files of the server's machine, or kept datasets."""
     needs = [("sagemaker:CreateTrainingJob", arn("training-job", request.training_job_name))]
     for channel in request.input_data_config:
         if channel.WhichOneof("data_source") == "path":
             needs.append(("featureline:ReadPath", arn("path", channel.path)))
         else:
             needs.append(("featureline:ReadDataset", arn("dataset", channel.dataset)))
+    kept = (request.checkpoint_config.path, request.tensor_board_output_config.path)
+    needs += [
+        ("featureline:WritePath", arn("path", os.path.abspath(path))) for path in kept if path
+    ]
     return needs
 
 

@@ -62,7 +62,7 @@ class Attempt:
         standing: told what they report.
         share: what they may use.
         crowded: whether more threads run than the machine has cores.
-        checkpoints: copied out while they run; None: they stay in the job's folder.
+        copies: of folders of the job, brought up to date while they run.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Attempt:
         share: Share,
         *,
         crowded: bool,
-        checkpoints: CheckpointCopy | None,
+        copies: Sequence[CheckpointCopy],
     ) -> None:
         self._order = order
         self._standing = standing
         self._share = share
         self._crowded = crowded
-        self._checkpoints = checkpoints
+        self._copies = copies
         self._folder = order.folder
         self._processes: list[HostProcess] = []
         self._scanners: list[LogScanner] = []
@@ -115,8 +115,8 @@ class Attempt:
                 pipe.close()
             self._scan(final=True)
             self._standing.flush()
-        if self._checkpoints is not None:
-            self._checkpoints.sync(final=True)
+        for copy in self._copies:
+            copy.sync(final=True)
         return self._ended(statuses)
 
     def _start(self) -> None:
@@ -191,8 +191,8 @@ class Attempt:
         """Look after everything that is due while they run."""
         self._scan()
         self._standing.flush()
-        if self._checkpoints is not None:
-            self._checkpoints.sync()
+        for copy in self._copies:
+            copy.sync()
         if self._standing.is_overdue or any(pipe.error for pipe in self._pipes):
             self._end(running, HostProcess.kill)
         elif not self._standing.is_ending and self._standing.should_stop():

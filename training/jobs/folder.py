@@ -159,6 +159,16 @@ class JobFolder:
                 _point(other.root / shared, self.root / shared)
             _point(other.output / "data", self.output / "data")
 
+    def create_boards(self, hosts: Sequence[str] = (HOST,)) -> None:
+        """Make the folder of event files; each further host has its own in it."""
+        for name in hosts:
+            other = self.host(name)
+            if other is self:
+                self.tensorboard.mkdir(parents=True, exist_ok=True)
+                continue
+            (self.tensorboard / name).mkdir(parents=True, exist_ok=True)
+            _point(other.tensorboard, self.tensorboard / name)
+
     def write_config(
         self,
         job: TrainingJob,
@@ -189,6 +199,8 @@ class JobFolder:
         self._write("resourceconfig.json", resources(hosts, current=current))
         if job.checkpoint_config is not None:
             self._write("checkpointconfig.json", job.checkpoint_config.to_json())
+        if job.tensor_board_output_config is not None:
+            self._write("tensorboardoutputconfig.json", job.tensor_board_output_config.to_json())
 
     def failure(self) -> str:
         """Return the job's own account of its failure, at most 1,024 characters; "" for none."""

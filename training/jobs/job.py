@@ -17,6 +17,7 @@ from training.jobs.execution import (
     ResourceConfig,
     RetryStrategy,
     StoppingCondition,
+    TensorBoardOutputConfig,
 )
 from training.jobs.shape import check_keys, check_sizes, check_word, given, invalid
 from training.jobs.status import SecondaryStatus, TrainingJobStatus, Transition
@@ -29,6 +30,7 @@ __all__ = [
     "RetryStrategy",
     "SecondaryStatus",
     "StoppingCondition",
+    "TensorBoardOutputConfig",
     "TrainingJob",
     "TrainingJobStatus",
     "Transition",
@@ -60,6 +62,8 @@ class TrainingJob:
         checkpoint_config: where checkpoints are kept beyond the job; None: in its folder alone.
         retry_strategy: how often to start it again; None: never.
         metric_definitions: metrics to read from its log, at most 40.
+        tensor_board_output_config: that its metrics are written for TensorBoard; None: they are
+            not.
         tags: kept with the job and its lineage, at most 50.
 
     Raises:
@@ -87,11 +91,12 @@ class TrainingJob:
     checkpoint_config: CheckpointConfig | None = None
     retry_strategy: RetryStrategy | None = None
     metric_definitions: Sequence[MetricDefinition] = ()
+    tensor_board_output_config: TensorBoardOutputConfig | None = None
 
     _KEYS: ClassVar = (
         *("TrainingJobName", "AlgorithmSpecification", "HyperParameters", "InputDataConfig"),
         *("StoppingCondition", "ResourceConfig", "Environment", "Tags"),
-        *("CheckpointConfig", "RetryStrategy"),
+        *("CheckpointConfig", "RetryStrategy", "TensorBoardOutputConfig"),
     )
 
     def __post_init__(self) -> None:
@@ -164,6 +169,8 @@ class TrainingJob:
             ResourceConfig=self.resource_config.to_json(),
             CheckpointConfig=self.checkpoint_config.to_json() if self.checkpoint_config else None,
             RetryStrategy=self.retry_strategy.to_json() if self.retry_strategy else None,
+            TensorBoardOutputConfig=self.tensor_board_output_config
+            and self.tensor_board_output_config.to_json(),
             Environment=dict(self.environment),
             Tags=[{"Key": key, "Value": value} for key, value in self.tags.items()],
         )
@@ -180,6 +187,7 @@ class TrainingJob:
         keys = ("AlgorithmName", "TrainingInputMode", "MetricDefinitions")
         check_keys("AlgorithmSpecification", algorithm, keys)
         checkpoints, retry = body.get("CheckpointConfig"), body.get("RetryStrategy")
+        board = body.get("TensorBoardOutputConfig")
         return cls(
             training_job_name=str(body.get("TrainingJobName", "")),
             algorithm_name=str(algorithm.get("AlgorithmName", "")),
@@ -192,6 +200,9 @@ class TrainingJob:
             tags={tag["Key"]: tag["Value"] for tag in body.get("Tags", ())},
             checkpoint_config=CheckpointConfig.from_json(checkpoints) if checkpoints else None,
             retry_strategy=RetryStrategy.from_json(retry) if retry else None,
+            tensor_board_output_config=None
+            if board is None
+            else TensorBoardOutputConfig.from_json(board),
             metric_definitions=tuple(
                 map(MetricDefinition.from_json, algorithm.get("MetricDefinitions", ()))
             ),

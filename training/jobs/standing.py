@@ -11,6 +11,7 @@ from typing import Any, Final, final
 
 import lineage
 from training.home import Store
+from training.jobs.boards import Boards
 from training.jobs.claim import Claim
 from training.jobs.description import FinalMetric
 from training.jobs.earlier import Earlier
@@ -88,15 +89,18 @@ class Standing:
         self._reported: set[str] = set()
         self._run: lineage.Recorder | None = None
         self._writer: MetricWriter | None = None
+        self._boards: Boards | None = None
         self.metrics: dict[str, FinalMetric] = {}
         self.importance: Any = None
         self.status = SecondaryStatus.STARTING
         self.ending = SecondaryStatus.STOPPED
         self.stop_message = ""
 
-    def record_to(self, run: lineage.Recorder, writer: MetricWriter) -> None:
+    def record_to(
+        self, run: lineage.Recorder, writer: MetricWriter, boards: Boards | None = None
+    ) -> None:
         """Say where reports go from now on."""
-        self._run, self._writer = run, writer
+        self._run, self._writer, self._boards = run, writer, boards
         if self._order.earlier is not None:
             for name, value, micros in last_values(self._order.folder.metrics):
                 run.metric(name, value)
@@ -156,6 +160,8 @@ class Standing:
         """Let readers see the metrics that were reported."""
         if self._writer is not None:
             self._writer.flush(due=True)
+        if self._boards is not None:
+            self._boards.flush()
 
     def _metric(
         self,
@@ -170,6 +176,8 @@ class Standing:
         assert self._run is not None
         assert self._writer is not None
         self._writer.add(name, value, host=host, micros=micros, step=step, epoch=epoch)
+        if self._boards is not None:
+            self._boards.add(name, value, host=host, micros=micros, step=step, epoch=epoch)
         self._run.metric(name, value, step=step if step is not None else epoch)
         self._keep(name, value, micros)
 

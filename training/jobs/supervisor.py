@@ -16,6 +16,7 @@ from training import provenance
 from training.artifact import Artifact, ModelStore
 from training.errors import InvalidData, TrainingError, TrainingJobFailed
 from training.jobs.attempt import Attempt, Ended
+from training.jobs.boards import Boards
 from training.jobs.budget import Share
 from training.jobs.checkpointing import CheckpointCopy
 from training.jobs.downloading import Download
@@ -55,7 +56,7 @@ class Supervisor:
             self._program.hosts,
             for_script=not self._program.reports,
         )
-        self._checkpoints: CheckpointCopy | None = None
+        self._copies: list[CheckpointCopy] = []
         self._attempts: list[dict[str, Any]] = list(order.earlier.attempts if order.earlier else [])
         self._first = len(self._attempts) + 1
         self._train_uid = ""
@@ -141,13 +142,16 @@ class Supervisor:
         kept = self._restore(run)
         goes_on = self._order.earlier is not None
         with MetricWriter(self._folder.metrics, self._name, goes_on=goes_on) as writer:
-            self._standing.record_to(run, writer)
+            boards = self._boards()
+            self._standing.record_to(run, writer, boards)
             try:
                 ended = self._try(run, share)
             finally:
+                if boards is not None:
+                    boards.close()
                 run.property("attempts", self._attempts)
                 provenance.record_checkpoints(run, self._local_checkpoints, kept)
-                provenance.record_tensorboard(run, self._folder.tensorboard)
+                provenance.record_tensorboard(run, self._folder.tensorboard, self._kept_boards)
                 self._folder.collect_output()
         if not ended.completed and not self._standing.is_ending:
             raise TrainingJobFailed(ended.reason, name=self._name)
@@ -176,12 +180,26 @@ class Supervisor:
         if self._order.earlier is not None:
             self._folder.clear_for_another(hosts)
         self._folder.create(hosts)
-        local = self._local_checkpoints
-        if local != self._folder.checkpoints and not local.exists():
-            local.parent.mkdir(parents=True, exist_ok=True)
-            local.symlink_to(os.path.relpath(self._folder.checkpoints, local.parent))
+        _link(self._local_checkpoints, self._folder.checkpoints)
+        board = self._order.job.tensor_board_output_config
+        if board is not None:
+            self._folder.create_boards(hosts)
+            _link(self._folder.root / board.below_job, self._folder.tensorboard)
         for host in hosts:
             self._folder.host(host).write_config(self._order.job, hosts=hosts, current=host)
+
+    def _boards(self) -> Boards | None:
+        """Return what writes metrics for TensorBoard, if the job asks for that."""
+        if self._order.job.tensor_board_output_config is None:
+            return None
+        if self._kept_boards is not None:
+            self._copies.append(CheckpointCopy(self._folder.tensorboard, self._kept_boards))
+        return Boards(self._folder.tensorboard)
+
+    @property
+    def _kept_boards(self) -> Path | None:
+        config = self._order.job.tensor_board_output_config
+        return Path(config.path) if config is not None and config.path else None
 
     @property
     def _local_checkpoints(self) -> Path:
@@ -194,11 +212,12 @@ class Supervisor:
         if config is None:
             return None
         kept = Path(config.path)
-        self._checkpoints = CheckpointCopy(self._folder.checkpoints, kept)
+        checkpoints = CheckpointCopy(self._folder.checkpoints, kept)
+        self._copies.append(checkpoints)
         # A job that goes on has its own, newer than those it has copied out.
         if any(self._folder.checkpoints.iterdir()):
             return kept
-        if self._checkpoints.restore():
+        if checkpoints.restore():
             provenance.record_restored(run, self._folder.checkpoints, kept)
         return kept
 
@@ -236,7 +255,7 @@ class Supervisor:
             self._standing,
             share,
             crowded=self._order.jobs.cores_in_use() > available_cores(),
-            checkpoints=self._checkpoints,
+            copies=self._copies,
         )
         return attempt.run(
             (lambda: self._bring(run)) if number == self._first else (lambda: None),
@@ -269,6 +288,13 @@ class Supervisor:
         artifact = ModelStore.of(self._order.jobs.home).add(self._folder.model)
         self._folder.model.symlink_to(os.path.relpath(artifact.path, self._folder.root))
         return artifact
+
+
+def _link(local: Path, folder: Path) -> None:
+    """Let a job find a folder where it asked for it."""
+    if local != folder and not local.exists():
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.symlink_to(os.path.relpath(folder, local.parent))
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
