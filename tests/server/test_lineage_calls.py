@@ -19,7 +19,6 @@ import featurestore
 import lineage
 import training
 from featurestore.auth import AccessDatabase, Guard
-from ingest import DeadLetters
 from lineage.openlineage import import_file
 from tests.inprocess import Ended, run_command
 from tests.server.conftest import WEATHER, Loop, Serving
@@ -349,21 +348,23 @@ def test_what_a_client_records_itself_is_refused_before_anything_is_done(
     home = tmp_path / "home"
     with featurestore.open(home) as store:
         store.create_feature_group(WEATHER)
-        DeadLetters(home / "letters").close()
     may = {"featureline:RecordLineage", "featureline:DescribeEntity"} - {f"featureline:{missing}"}
     with closing(AccessDatabase(home)) as access:
         allow = {"Effect": "Allow", "Action": ["sagemaker:*", *may], "Resource": "*"}
         access.put_policy("some", json.dumps({"Statement": [allow]}))
         token = access.create_token("ada", policies=["some"]).text
     (tmp_path / "rows.jsonl").write_text('{"origin":"JFK","hour":"2013-01-01T06:00:00Z"}\n')
+    (tmp_path / "bad.jsonl").write_text('{"origin":"JFK","hour":"never"}\n')
+    letters = ("--dead-letters", home / "letters")
+    ingest = ("ingest", "files", "--group", "weather", *letters, "--until-caught-up")
+    run_command(*ingest, tmp_path / "bad.jsonl", "--home", home)
     guard = Guard.open(home)
     serving = Serving(loop, home, "grpc", guard=guard)
-    letters = ("--dead-letters", home / "letters")
     before = serving.store.graph.last_sequence()
     try:
         for command in (
             ("put", "weather", tmp_path / "rows.jsonl"),
-            ("ingest", "files", tmp_path / "rows.jsonl", "--group", "weather", *letters),
+            (*ingest, tmp_path / "rows.jsonl"),
             ("deadletter", "replay", "--group", "weather", *letters),
             ("deadletter", "purge", "--yes", *letters),
         ):
@@ -377,6 +378,8 @@ def test_what_a_client_records_itself_is_refused_before_anything_is_done(
             store.put_table("weather", pa.table({"origin": ["a"]}))
         assert list(serving.store.records("weather")) == []
         assert serving.store.graph.last_sequence() == before
+        listed = run_command("deadletter", "list", *letters, "--home", home, "--json")
+        assert [row["waiting"] for row in json.loads(listed.stdout)] == [1]
     finally:
         serving.stop()
         guard.close()
