@@ -449,7 +449,8 @@ class PostgresLink:
             connection.many(self._added.read_text("utf-8"), [()])
         # Without them look-ups take longer, and only the owner of a table may make them.
         if _INDEX not in tables and connection.one(
-            "SELECT 1 FROM pg_class WHERE oid = to_regclass(?) AND pg_has_role(relowner, 'USAGE')",
+            "SELECT 1 FROM pg_class WHERE oid = to_regclass(?) AND pg_has_role(relowner, 'USAGE') "
+            "AND NOT pg_is_in_recovery()",
             f"{self._schema}.entity",
         ):
             connection.many(self._indexes.read_text("utf-8"), [()])
