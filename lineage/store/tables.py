@@ -211,7 +211,7 @@ class Tables(View):
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:
         """The versions nearest to one: (below, equal, above)."""
         artifacts = f"{_ENTITY} WHERE kind = 'Artifact' AND {self._equal('source_uri')} AND version"
-        near = (*self._sql.values(source_uri), version)
+        near: tuple[str | int, ...] = (*self._sql.values(source_uri), version)
         return (
             self._one(f"{artifacts} < ? ORDER BY version DESC LIMIT 1", *near),
             self._one(f"{artifacts} = ?", *near),
