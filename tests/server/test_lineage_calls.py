@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import featurestore
 import lineage
 import training
 from featurestore.auth import AccessDatabase, Guard
 from lineage.openlineage import import_file
 from tests.inprocess import Ended, run_command
-from tests.server.conftest import Loop, Serving
+from tests.server.conftest import WEATHER, Loop, Serving
 from training import Channel, TrainingJob
 from training.v1 import training_pb2, training_pb2_grpc
 
@@ -338,3 +339,47 @@ def test_a_replay_ends_with_its_caller(loop: Loop, tmp_path: Path) -> None:
     finally:
         (tmp_path / "wait").unlink()
         serving.stop()
+
+
+@pytest.mark.parametrize("missing", ["RecordLineage", "DescribeEntity"])
+def test_what_a_client_records_itself_is_refused_before_anything_is_done(
+    loop: Loop, tmp_path: Path, missing: str
+) -> None:
+    home = tmp_path / "home"
+    with featurestore.open(home) as store:
+        store.create_feature_group(WEATHER)
+    may = {"featureline:RecordLineage", "featureline:DescribeEntity"} - {f"featureline:{missing}"}
+    with closing(AccessDatabase(home)) as access:
+        allow = {"Effect": "Allow", "Action": ["sagemaker:*", *may], "Resource": "*"}
+        access.put_policy("some", json.dumps({"Statement": [allow]}))
+        token = access.create_token("ada", policies=["some"]).text
+    (tmp_path / "rows.jsonl").write_text('{"origin":"JFK","hour":"2013-01-01T06:00:00Z"}\n')
+    (tmp_path / "bad.jsonl").write_text('{"origin":"JFK","hour":"never"}\n')
+    letters = ("--dead-letters", home / "letters")
+    ingest = ("ingest", "files", "--group", "weather", *letters, "--until-caught-up")
+    run_command(*ingest, tmp_path / "bad.jsonl", "--home", home)
+    guard = Guard.open(home)
+    serving = Serving(loop, home, "grpc", guard=guard)
+    before = serving.store.graph.last_sequence()
+    try:
+        for command in (
+            ("put", "weather", tmp_path / "rows.jsonl"),
+            (*ingest, tmp_path / "rows.jsonl"),
+            ("deadletter", "replay", "--group", "weather", *letters),
+            ("deadletter", "purge", "--yes", *letters),
+        ):
+            refused = run_command(*command, "--connect", serving.address, FEATURELINE_TOKEN=token)
+            assert refused.returncode == 1
+            assert f"ada may not featureline:{missing}" in refused.stderr
+        with (
+            featurestore.connect(serving.address, token=token) as store,
+            pytest.raises(lineage.RecordingFailed, match=missing),
+        ):
+            store.put_table("weather", pa.table({"origin": ["a"]}))
+        assert list(serving.store.records("weather")) == []
+        assert serving.store.graph.last_sequence() == before
+        listed = run_command("deadletter", "list", *letters, "--home", home, "--json")
+        assert [row["waiting"] for row in json.loads(listed.stdout)] == [1]
+    finally:
+        serving.stop()
+        guard.close()
