@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import pyarrow as pa
 
@@ -135,6 +135,12 @@ class Algorithm(ABC):
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
         legacy: names of other versions that are dropped with a warning, and what replaces them.
+        hosts: how several processes make one fit. `one`: they cannot. `steps`: each is given all
+            rows and computes its part of every step. `rows`: each is given rows of its own. What
+            they are is in `Run.world`; all processes call `fit`, and those that are not the first
+            may leave it with `Contributed`.
+        one_host: why there can be no more than one, where that is so.
+        mixed: whether it can compute in the precisions bf16 and fp16.
     """
 
     name: ClassVar[str]
@@ -150,6 +156,9 @@ class Algorithm(ABC):
     text: ClassVar[Kind] = "category"
     reply: ClassVar[str] = "predictions"
     legacy: ClassVar[Mapping[str, str]] = {}
+    hosts: ClassVar[Literal["one", "steps", "rows"]] = "one"
+    one_host: ClassVar[str] = "its fit is made for one process"
+    mixed: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
@@ -284,6 +293,32 @@ class Algorithm(ABC):
                     f"{', '.join(names) or 'none'}",
                     field="InputDataConfig",
                 )
+
+    def check_hosts(self, count: int) -> None:
+        """Refuse more hosts than one where a fit cannot be spread over them.
+
+        Raises:
+            InvalidJob: the message says why.
+        """
+        if count > 1 and self.hosts == "one":
+            raise InvalidJob(
+                f"{self.name}: InstanceCount={count}, and it trains on one host: {self.one_host}; "
+                "set InstanceCount to 1 and give that host the threads",
+                field="InstanceCount",
+            )
+
+    def check_precision(self, precision: str) -> None:
+        """Refuse a mixed precision where a fit does not compute with torch's.
+
+        Raises:
+            InvalidJob: the message says why.
+        """
+        if precision != "float32" and not self.mixed:
+            raise InvalidJob(
+                f"{self.name}: Precision={precision}, and only algorithms that train with torch's "
+                "steps compute in a mixed precision; leave it out",
+                field="Precision",
+            )
 
     def _check_width(self, train: Dataset, feature_dim: int | None) -> None:
         """Refuse data that has not as many dimensions as the hyperparameter feature_dim says.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from training.device import CPU, Device
+from training.world import ALONE, World
 
 if TYPE_CHECKING:
     from training.algorithm import Model
@@ -103,6 +104,7 @@ class Run:
         auxiliary: the files of the auxiliary channel by name.
         output: a folder for further files of the job, beside the model; None: keep none.
         precision: of the arithmetic in torch algorithms: `float32`, or mixed `bf16` or `fp16`.
+        world: the processes that make this fit together; see `Algorithm.hosts`.
     """
 
     device: Device = CPU
@@ -115,3 +117,4 @@ class Run:
     auxiliary: Mapping[str, Path] = field(default_factory=dict)
     output: Path | None = None
     precision: Precision = "float32"
+    world: World = ALONE

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,19 @@ from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
 from training.jobs.job import Channel, TrainingJob
+from training.jobs.link import Linked
+from training.jobs.sharing import Reading
 from training.metrics import quality_line
 from training.report import Report, write_report
-from training.run import Run
+from training.run import MemorySink, Run
+from training.world import ALONE, Contributed, HostLost, World
 
 __all__ = ["main"]
 
 _ORPHANED = 70
 _GO = "go"
 _REPORT_ROWS = 100_000
+_HEARD_S = 0.5
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,6 +59,17 @@ def main(arguments: Sequence[str]) -> int:
         except TrainingStopped as stop:
             sink.log(str(stop))
             sink.send("stopped", str(stop))
+        except Contributed:
+            # The first host makes the model.
+            pass
+        except HostLost as lost:
+            # A stop reaches all hosts, and the others may end sooner.
+            if stopping.wait(_HEARD_S):
+                sink.send("stopped", str(lost))
+                return 0
+            # Its own end says why; this host has nothing to add.
+            sink.log(str(lost))
+            return 1
         except TrainingError as error:
             # It would be refused again, so there is no use in another attempt.
             sink.send("refused")
@@ -82,23 +97,34 @@ def _fit(
     if sys.stdin.readline().strip() != _GO:
         return
     threading.Thread(target=_watch_runner, daemon=True).start()
+    world = _world(order, stopping)
+    root = JobFolder(Path(order.get("root", folder.root)))
     channels = {channel.channel_name: channel for channel in job.input_data_config}
-    train = _read(folder, channels["train"], algorithm)
-    validation, test = (
-        _read(folder, channels[name], algorithm, like=train) if name in channels else None
-        for name in ("validation", "test")
-    )
+    reading = Reading(algorithm, world, folder, root)
+    train = reading.rows(channels["train"], _reader(channels["train"], algorithm))
+    validation: Dataset | None = None
+    if "validation" in channels:
+        read = _reader(channels["validation"], algorithm)
+        validation = reading.rows(channels["validation"], read, like=train)
+    test: Dataset | None = None
+    if "test" in channels and world.is_first:
+        test = reading.whole(channels["test"], _reader(channels["test"], algorithm), like=train)
     run = Run(
         device=device,
         threads=threads,
-        sink=sink,
+        # The first host speaks for all.
+        sink=sink if world.is_first else MemorySink(),
         checkpoints=folder.checkpoints,
         should_stop=stopping.is_set,
-        start=open_model(folder.channel("model")) if "model" in channels else None,
+        start=open_model(root.channel("model")) if "model" in channels else None,
         output=folder.output / "data",
         auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
+        precision=job.resource_config.precision,
+        world=world,
     )
     model = algorithm.fit(train, run, validation=validation)
+    if not world.is_first:
+        return
     if test is not None:
         for name, value in algorithm.evaluate(model, test).items():
             sink.metric(f"test:{name}", value)
@@ -106,6 +132,17 @@ def _fit(
     _report(folder, job, algorithm, sink, model, test or validation)
     model.save(folder.model)
     sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
+
+
+def _world(order: dict[str, Any], stopping: threading.Event) -> World:
+    """Meet the processes of the other hosts, where there are some."""
+    return Linked.join(order["world"], stopping.is_set) if "world" in order else ALONE
+
+
+def _reader(
+    channel: Channel, algorithm: Algorithm
+) -> Callable[[JobFolder, Dataset | None], Dataset]:
+    return lambda folder, like: _read(folder, channel, algorithm, like=like)
 
 
 def _report(

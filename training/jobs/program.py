@@ -15,7 +15,7 @@ from training.algorithms import find_algorithm
 from training.artifact import seal_files
 from training.errors import InvalidData, LibraryMissing
 from training.jobs.environment import algorithm_hyperparameters, arguments
-from training.jobs.folder import HOST, JobFolder, host_names
+from training.jobs.folder import JobFolder, host_names
 from training.jobs.job import TrainingJob
 from training.jobs.script import SCRIPT, Script
 
@@ -65,7 +65,7 @@ class Program(ABC):
 
 @final
 class AlgorithmProgram(Program):
-    """An algorithm with its hyperparameters, in one process."""
+    """An algorithm with its hyperparameters, a process on each host that make one fit."""
 
     module = "training.jobs.main"
     reports = True
@@ -75,6 +75,8 @@ class AlgorithmProgram(Program):
             algorithm_hyperparameters(job.hyper_parameters)
         )
         self.algorithm.check_channels([c.channel_name for c in job.input_data_config])
+        self._count = job.resource_config.instance_count
+        self.algorithm.check_hosts(self._count)
         for library, package in self.algorithm.libraries.items():
             if importlib.util.find_spec(library) is None:
                 raise LibraryMissing(
@@ -86,8 +88,8 @@ class AlgorithmProgram(Program):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """One: it has the threads of all the hosts that the job asks for."""
-        return (HOST,)
+        """As many as the job asks for."""
+        return host_names(self._count)
 
     def parameters(self) -> Mapping[str, Any]:
         """The hyperparameters that were set."""

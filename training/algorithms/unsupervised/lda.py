@@ -76,6 +76,7 @@ class LDA(Algorithm):
     )
     files: ClassVar[tuple[str, ...]] = (*FILES, "inputs.json")
     libraries: ClassVar[Mapping[str, str]] = {"scipy": "scipy"}
+    one_host: ClassVar = "SageMaker trains lda on one CPU machine, and so does this"
     labels: ClassVar[Labels] = "optional"
 
     num_topics: int = integer(low=1, required=True, tunable=(1, 150), about="topics to find")

@@ -90,6 +90,8 @@ class LinearLearner(Algorithm):
     model: ClassVar = LinearModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+    hosts: ClassVar = "steps"
+    mixed: ClassVar = True
     answers: ClassVar = ("application/json", "application/jsonlines", "text/csv")
     channels: ClassVar = (
         ChannelDeclaration(

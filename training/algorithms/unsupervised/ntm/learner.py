@@ -51,6 +51,8 @@ class NTM(Algorithm):
     model: ClassVar[type[NTMModel]] = NTMModel
     files: ClassVar[tuple[str, ...]] = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}
+    hosts: ClassVar = "steps"
+    mixed: ClassVar = True
     answers: ClassVar[tuple[str, ...]] = (
         *("text/csv", "application/json", "application/jsonlines"),
         "application/x-recordio-protobuf",
