@@ -27,6 +27,8 @@ _MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"optimizer": "lbfgs", "num_models": 2},
         {"optimizer": "lbfgs", "num_models": 1, "predictor_type": "regressor"},
     ),
+    # The last batch has one row: the second process has none.
+    "ipinsights": ({"mini_batch_size": 599, "epochs": 3},),
     "ntm": ({"batch_norm": True, "mini_batch_size": 133},),
     "pca": ({"algorithm_mode": "randomized"},),
     "kmeans": ({"epochs": 4},),

@@ -94,7 +94,11 @@ class Linked(World):
         try:
             linked._greet(should_stop)
         except OSError as error:
+            linked.close()
             raise _lost(error) from error
+        except TrainingStopped:
+            linked.close()
+            raise
         return linked
 
     def gather(self, value: Any) -> list[Any]:
@@ -140,6 +144,9 @@ def _met(
     found: dict[int, socket.socket] = {}
     listener.settimeout(_LOOK_S)
     while len(found) < others:
+        if should_stop():
+            for peer in found.values():
+                peer.close()
         _ask(should_stop)
         try:
             peer, _ = listener.accept()

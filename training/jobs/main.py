@@ -49,8 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     """Fit one job's model and save it; return the exit status."""
     folder = JobFolder(Path(arguments[0]))
     stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _heed(stopping)
     with os.fdopen(int(arguments[1]), "w", encoding="utf-8") as stream:
         sink = EventSink(stream)
         try:
@@ -80,6 +79,24 @@ def main(arguments: Sequence[str]) -> int:
             _fail(folder, error)
             return 1
     return 0
+
+
+def _heed(stopping: threading.Event) -> None:
+    """Set an event when the runner asks for a stop.
+
+    A thread waits for the signal and no other one sees it: it would break into what libraries
+    send to other hosts and receive from them.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while True:
+            signal.sigwait({signal.SIGTERM})
+            stopping.set()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _fit(

@@ -132,7 +132,8 @@ def _against_random(
 ) -> torch.Tensor:
     times = learner.random_negative_sampling_rate
     drawn = Addresses.random(np.tile(version.cpu().numpy(), times), order).buckets(buckets)
-    mine = drawn.reshape(times, len(version), -1)[:, own].reshape(times * len(entity), -1)
+    size = drawn.shape[1]
+    mine = drawn.reshape(times, len(version), size)[:, own].reshape(times * len(entity), size)
     places = torch.from_numpy(mine).to(entity.device)
     return (entity.repeat(times, 1) * module.address(places)).sum(dim=1)
 
