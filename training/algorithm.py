@@ -140,7 +140,8 @@ class Algorithm(ABC):
             they are is in `Run.world`; all processes call `fit`, and those that are not the first
             may leave it with `Contributed`.
         one_host: why there can be no more than one, where that is so.
-        mixed: whether it can compute in the precisions bf16 and fp16.
+        float32_only: why it does not compute in the precisions bf16 and fp16; "" where it does.
+        cpu_only: whether it computes on the CPU, also where there is a CUDA device.
     """
 
     name: ClassVar[str]
@@ -158,7 +159,8 @@ class Algorithm(ABC):
     legacy: ClassVar[Mapping[str, str]] = {}
     hosts: ClassVar[Literal["one", "steps", "rows"]] = "one"
     one_host: ClassVar[str] = "its fit is made for one process"
-    mixed: ClassVar[bool] = False
+    float32_only: ClassVar[str] = "it does not train by torch's products of matrices"
+    cpu_only: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
@@ -308,15 +310,15 @@ class Algorithm(ABC):
             )
 
     def check_precision(self, precision: str) -> None:
-        """Refuse a mixed precision where a fit does not compute with torch's.
+        """Refuse a mixed precision where a fit does not compute in one.
 
         Raises:
             InvalidJob: the message says why.
         """
-        if precision != "float32" and not self.mixed:
+        if precision != "float32" and self.float32_only:
             raise InvalidJob(
-                f"{self.name}: Precision={precision}, and only algorithms that train with torch's "
-                "steps compute in a mixed precision; leave it out",
+                f"{self.name}: Precision={precision}, and it computes in float32 alone: "
+                f"{self.float32_only}; leave Precision out",
                 field="Precision",
             )
 

@@ -23,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from training.device import cpu_computes_bf16
 from training.engine import checkpoint
 from training.engine.parallel import Group
 from training.engine.source import Source
-from training.errors import FitFailed, TrainingStopped
+from training.errors import DeviceUnavailable, FitFailed, TrainingStopped
 from training.metrics import quality_line
 from training.run import Run
 from training.world import Contributed
@@ -211,8 +212,10 @@ class Trainer:
         Raises:
             TrainingStopped: the run asked to stop; a checkpoint was written where they are kept.
             FitFailed: the loss is not finite, or a checkpoint is of another fit.
+            DeviceUnavailable: the CUDA device has no bf16.
             Contributed: this is not the first of several processes, and its part is done.
         """
+        self._check_precision()
         with deterministic(self._run):
             self._restore()
             epoch = self._place[0]
@@ -228,6 +231,19 @@ class Trainer:
             raise Contributed
         self._run.sink.progress(self._total, self._total)
         return self.history
+
+    def _check_precision(self) -> None:
+        run = self._run
+        if run.precision != "bf16":
+            return
+        if run.device.kind == "cpu":
+            if not cpu_computes_bf16():
+                run.sink.log("precision: this CPU has no bf16 of its own, so float32 is faster")
+        elif not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise DeviceUnavailable(
+                f"precision: {run.device} does not compute in bf16; use fp16 or float32",
+                device=str(run.device),
+            )
 
     @property
     def _has_ended(self) -> bool:
@@ -403,6 +419,7 @@ class Trainer:
             "seed": self._run.seed,
             "rows": len(self._source),
             "batch_rows": plan.batch_rows,
+            **({} if self._run.precision == "float32" else {"precision": self._run.precision}),
             **plan.identity,
         }
 

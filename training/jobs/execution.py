@@ -10,7 +10,6 @@ from typing import Any, Final, final
 
 from training.device import check_device
 from training.jobs.shape import check_keys, check_word, given, invalid
-from training.run import Precision
 
 __all__ = [
     "CheckpointConfig",
@@ -89,7 +88,7 @@ class ResourceConfig:
     device: str = "auto"
     instance_count: int = 1
     memory_mb: int = 0
-    precision: Precision = "float32"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.threads < 0:

@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -23,7 +23,7 @@ from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.artifact import open_model, seal
 from training.data import Dataset, read_dataset
-from training.device import resolve_device
+from training.device import CPU, resolve_device
 from training.errors import TrainingError, TrainingStopped
 from training.formats import files_of
 from training.jobs.environment import algorithm_hyperparameters
@@ -34,7 +34,7 @@ from training.jobs.link import Linked
 from training.jobs.sharing import Reading
 from training.metrics import quality_line
 from training.report import Report, write_report
-from training.run import MemorySink, Run
+from training.run import MemorySink, Precision, Run
 from training.world import ALONE, Contributed, HostLost, World
 
 __all__ = ["main"]
@@ -108,7 +108,7 @@ def _fit(
     algorithm = find_algorithm(job.algorithm_name).of(
         algorithm_hyperparameters(job.hyper_parameters)
     )
-    device = resolve_device(job.resource_config.device)
+    device = CPU if algorithm.cpu_only else resolve_device(job.resource_config.device)
     algorithm.prepare()
     sink.send("ready", str(device))
     if sys.stdin.readline().strip() != _GO:
@@ -136,7 +136,7 @@ def _fit(
         start=open_model(root.channel("model")) if "model" in channels else None,
         output=folder.output / "data",
         auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
-        precision=job.resource_config.precision,
+        precision=cast(Precision, job.resource_config.precision),
         world=world,
     )
     model = algorithm.fit(train, run, validation=validation)

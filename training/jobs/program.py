@@ -13,7 +13,8 @@ from training import provenance
 from training.algorithm import Algorithm
 from training.algorithms import find_algorithm
 from training.artifact import seal_files
-from training.errors import InvalidData, LibraryMissing
+from training.device import CPU, Device, resolve_device
+from training.errors import DeviceUnavailable, InvalidData, InvalidJob, LibraryMissing
 from training.jobs.environment import algorithm_hyperparameters, arguments
 from training.jobs.folder import JobFolder, host_names
 from training.jobs.job import TrainingJob
@@ -37,6 +38,15 @@ class Program(ABC):
     @abstractmethod
     def hosts(self) -> tuple[str, ...]:
         """The hosts that have a process, the first one first."""
+
+    @abstractmethod
+    def device(self, job: TrainingJob) -> Device:
+        """Find what the job computes on, before it is entered.
+
+        Raises:
+            DeviceUnavailable: it asks for a device that is not there, or that is of no use to it.
+            InvalidJob: its precision does not go with the device.
+        """
 
     @abstractmethod
     def parameters(self) -> Mapping[str, Any]:
@@ -77,6 +87,7 @@ class AlgorithmProgram(Program):
         self.algorithm.check_channels([c.channel_name for c in job.input_data_config])
         self._count = job.resource_config.instance_count
         self.algorithm.check_hosts(self._count)
+        self.algorithm.check_precision(job.resource_config.precision)
         for library, package in self.algorithm.libraries.items():
             if importlib.util.find_spec(library) is None:
                 raise LibraryMissing(
@@ -90,6 +101,26 @@ class AlgorithmProgram(Program):
     def hosts(self) -> tuple[str, ...]:
         """As many as the job asks for."""
         return host_names(self._count)
+
+    def device(self, job: TrainingJob) -> Device:
+        """The device asked for; the CPU for what computes there alone."""
+        name = job.resource_config.device
+        found = resolve_device(name)
+        if self.algorithm.cpu_only and found.kind == "cuda":
+            if name != "auto":
+                raise DeviceUnavailable(
+                    f"{self.algorithm.name}: device {name!r} was asked for, and it computes on the "
+                    "CPU alone; use auto or cpu",
+                    device=name,
+                )
+            found = CPU
+        if job.resource_config.precision == "fp16" and found.kind == "cpu":
+            raise InvalidJob(
+                f"{self.algorithm.name}: Precision=fp16 needs a CUDA device, and this job computes "
+                "on the CPU; use bf16 or leave it out",
+                field="Precision",
+            )
+        return found
 
     def parameters(self) -> Mapping[str, Any]:
         """The hyperparameters that were set."""
@@ -124,12 +155,22 @@ class ScriptProgram(Program):
 
     def __init__(self, job: TrainingJob) -> None:
         self.script = Script.of(job.hyper_parameters)
+        if job.resource_config.precision != "float32":
+            raise InvalidJob(
+                f"{SCRIPT}: Precision={job.resource_config.precision}, and a program decides "
+                "itself how it computes; hand it over as a hyperparameter",
+                field="Precision",
+            )
         self._count = job.resource_config.instance_count
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """As many as the job asks for."""
         return host_names(self._count)
+
+    def device(self, job: TrainingJob) -> Device:
+        """The device asked for."""
+        return resolve_device(job.resource_config.device)
 
     def parameters(self) -> Mapping[str, Any]:
         """The program's hyperparameters, decoded."""

@@ -49,6 +49,7 @@ class RandomCutForest(Algorithm):
     name: ClassVar[str] = "randomcutforest"
     continues: ClassVar = True
     hosts: ClassVar = "rows"
+    cpu_only: ClassVar = True
     model: ClassVar[type[RandomCutForestModel]] = RandomCutForestModel
     channels: ClassVar[tuple[ChannelDeclaration, ...]] = (
         ChannelDeclaration(

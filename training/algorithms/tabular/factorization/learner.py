@@ -106,7 +106,7 @@ class FactorizationMachines(Algorithm):
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}
     hosts: ClassVar = "steps"
-    mixed: ClassVar = True
+    float32_only: ClassVar = "its steps look rows up and multiply no matrices"
     answers: ClassVar = (
         *("application/json", "application/jsonlines", "application/x-recordio-protobuf"),
     )

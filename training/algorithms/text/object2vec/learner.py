@@ -67,7 +67,7 @@ class Object2Vec(Algorithm):
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
     one_host: ClassVar = "SageMaker trains object2vec on one machine, and so does this"
-    mixed: ClassVar = True
+    float32_only: ClassVar = ""
     answers: ClassVar = ("application/json", "application/jsonlines")
     continues: ClassVar = True
     channels: ClassVar = (

@@ -69,7 +69,7 @@ class IPInsights(Algorithm):
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
     hosts: ClassVar = "steps"
-    mixed: ClassVar = True
+    float32_only: ClassVar = ""
     answers: ClassVar = ("application/json", "application/jsonlines", "text/csv")
     labels: ClassVar = "none"
     continues: ClassVar = True

@@ -52,7 +52,7 @@ class NTM(Algorithm):
     files: ClassVar[tuple[str, ...]] = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}
     hosts: ClassVar = "steps"
-    mixed: ClassVar = True
+    float32_only: ClassVar = ""
     answers: ClassVar[tuple[str, ...]] = (
         *("text/csv", "application/json", "application/jsonlines"),
         "application/x-recordio-protobuf",
