@@ -27,8 +27,9 @@ _HINTS: Final = (
     ),
     (
         re.compile(r"FileNotFoundError: .*'(/opt/ml[^']*)'"),
-        "{0} is only there in a container: take the folder from the SM_ variables, such as "
-        "SM_MODEL_DIR and SM_CHANNEL_TRAIN",
+        "look whether the job has {0}; where the system gives a process no mounts of its own "
+        "(the log says so) take the folder from the SM_ variables, such as SM_MODEL_DIR and "
+        "SM_CHANNEL_TRAIN",
     ),
     (
         re.compile(r"(?:CUDA|HIP) out of memory"),

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -237,4 +236,5 @@ def _pack(archive: Path, folder: Path) -> None:
 
 def _point(link: Path, to: Path) -> None:
     if not link.is_symlink():
-        link.symlink_to(os.path.relpath(to, link.parent))
+        # Not relative: a program may see the host's folder in another place.
+        link.symlink_to(to.absolute())
