@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ class Group:
             for mine, every in ((rows, places), (values, held)):
                 padded = mine.new_zeros(most, *mine.shape[1:])
                 padded[: len(mine)] = mine
-                _kept(lambda padded=padded, every=every: dist.all_gather(every, padded))
+                _kept(functools.partial(dist.all_gather, every, padded))
         return torch.sparse_coo_tensor(
             torch.cat([one[:size] for one, size in zip(places, sizes, strict=True)])[None],
             torch.cat([one[:size] for one, size in zip(held, sizes, strict=True)]),
@@ -134,7 +135,7 @@ class _Sum(torch.autograd.Function):
         return added
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         added = gradient.clone()
         _kept(lambda: dist.all_reduce(added))
         return added
@@ -143,15 +144,16 @@ class _Sum(torch.autograd.Function):
 def _connect(run: Run) -> None:
     """Make the process group: over NCCL where each process has a GPU of its own, else gloo."""
     world = run.world
-    store: dist.TCPStore | None = None
+    stores: Any = dist  # Its stubs do not name the store.
+    store: Any = None
     if world.is_first:
         # The system chooses the port.
-        store = dist.TCPStore(world.address, 0, world.size, True, wait_for_workers=False)
+        store = stores.TCPStore(world.address, 0, world.size, True, wait_for_workers=False)
     port = world.gather(None if store is None else store.port)[0]
     if store is None:
-        store = dist.TCPStore(world.address, port, world.size, False)
-    seen = (os.environ.get("CUDA_VISIBLE_DEVICES", ""), str(run.device))
-    has_own = run.device.kind == "cuda" and len(set(world.gather(seen))) == world.size
+        store = stores.TCPStore(world.address, port, world.size, False)
+    used = world.gather((os.environ.get("CUDA_VISIBLE_DEVICES", ""), str(run.device)))
+    has_own = run.device.kind == "cuda" and len(set(used)) == world.size
     if has_own:
         torch.cuda.set_device(run.device.index)
     dist.init_process_group(

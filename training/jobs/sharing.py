@@ -174,8 +174,8 @@ def _everywhere(world: World, read: Callable[[], Dataset]) -> Dataset:
         data = read()
     except TrainingError as error:
         refused = error
-    for error in world.gather(refused):
-        if error is not None:
-            raise error
+    for each in world.gather(refused):
+        if each is not None:
+            raise each
     assert data is not None
     return data

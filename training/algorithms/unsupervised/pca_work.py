@@ -24,7 +24,7 @@ __all__ = ["Work"]
 
 _SHIFT_ROWS: Final = 1024
 
-Sums = TypeVar("Sums", Image, Sketch)
+Sums = TypeVar("Sums", bound=Image | Sketch)
 Block = tuple[Any, npt.NDArray[np.float64], int]
 
 
@@ -125,7 +125,9 @@ class Work:
 
     def merged(self, sums: Sums) -> Sums:
         """Add the sums of all processes, once each has added its rows."""
-        return functools.reduce(lambda left, right: left.plus(right), self.run.world.gather(sums))
+        parts: list[Any] = self.run.world.gather(sums)
+        together: Sums = functools.reduce(lambda left, right: left.plus(right), parts)
+        return together
 
     def done(self) -> None:
         """Leave the rest to the first process.

@@ -456,7 +456,7 @@ def _lbfgs(
         loss = each.sum() / count
         if group.is_first:
             loss = loss + one.wd / 2 * (weights**2).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for parameter in parameters:
             assert parameter.grad is not None
             group.add(parameter.grad)
