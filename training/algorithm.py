@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self, final
+from typing import Any, ClassVar, Final, Literal, Self, final
 
 import pyarrow as pa
 
@@ -149,6 +149,13 @@ class Algorithm(ABC):
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
         legacy: names of other versions that are dropped with a warning, and what replaces them.
+        hosts: how several processes make one fit. `one`: they cannot. `steps`: each is given all
+            rows and computes its part of every step. `rows`: each is given rows of its own. What
+            they are is in `Run.world`; all processes call `fit`, and those that are not the first
+            may leave it with `Contributed`.
+        one_host: why there can be no more than one, where that is so.
+        float32_only: why it does not compute in the precisions bf16 and fp16; "" where it does.
+        cpu_only: whether it computes on the CPU, also where there is a CUDA device.
     """
 
     name: ClassVar[str]
@@ -165,6 +172,10 @@ class Algorithm(ABC):
     text: ClassVar[Kind] = "category"
     reply: ClassVar[str] = "predictions"
     legacy: ClassVar[Mapping[str, str]] = {}
+    hosts: ClassVar[Literal["one", "steps", "rows"]] = "one"
+    one_host: ClassVar[str] = "its fit is made for one process"
+    float32_only: ClassVar[str] = "it does not train by torch's products of matrices"
+    cpu_only: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
@@ -362,6 +373,32 @@ class Algorithm(ABC):
                 f"{self.name}: channel {name!r} is not piped as {content_type!r}; set "
                 f"input_mode=File, or give it as {piped}",
                 field="InputMode",
+            )
+
+    def check_hosts(self, count: int) -> None:
+        """Refuse more hosts than one where a fit cannot be spread over them.
+
+        Raises:
+            InvalidJob: the message says why.
+        """
+        if count > 1 and self.hosts == "one":
+            raise InvalidJob(
+                f"{self.name}: InstanceCount={count}, and it trains on one host: {self.one_host}; "
+                "set InstanceCount to 1 and give that host the threads",
+                field="InstanceCount",
+            )
+
+    def check_precision(self, precision: str) -> None:
+        """Refuse a mixed precision where a fit does not compute in one.
+
+        Raises:
+            InvalidJob: the message says why.
+        """
+        if precision != "float32" and self.float32_only:
+            raise InvalidJob(
+                f"{self.name}: Precision={precision}, and it computes in float32 alone: "
+                f"{self.float32_only}; leave Precision out",
+                field="Precision",
             )
 
     def _check_width(self, train: Dataset, feature_dim: int | None) -> None:

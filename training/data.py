@@ -117,6 +117,25 @@ class Dataset:
             channel=channel or self.channel,
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Dataset]) -> Dataset:
+        """Put datasets that are encoded alike one after another."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+
+        def together(name: str) -> Any:
+            held = [getattr(part, name) for part in parts]
+            return None if held[0] is None else np.concatenate(held)
+
+        return replace(
+            first,
+            features=pa.concat_tables([part.features for part in parts]),
+            target=together("target"),
+            weights=together("weights"),
+            groups=together("groups"),
+        )
+
     def head(self, rows: int) -> Dataset:
         """Return the first rows, at most as many as asked for."""
         return self if len(self) <= rows else self.take(np.arange(rows))

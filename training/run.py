@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from training.device import CPU, Device
+from training.world import ALONE, World
 
 if TYPE_CHECKING:
     from training.algorithm import Model
@@ -104,6 +105,7 @@ class Run:
         scratch: a folder for what does not fit into memory; None: that of temporary files.
         output: a folder for further files of the job, beside the model; None: keep none.
         precision: of the arithmetic in torch algorithms: `float32`, or mixed `bf16` or `fp16`.
+        world: the processes that make this fit together; see `Algorithm.hosts`.
     """
 
     device: Device = CPU
@@ -117,3 +119,4 @@ class Run:
     scratch: Path | None = None
     output: Path | None = None
     precision: Precision = "float32"
+    world: World = ALONE

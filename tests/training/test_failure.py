@@ -52,9 +52,10 @@ Traceback (most recent call last):
                 error="FileNotFoundError: [Errno 2] No such file or directory: '/opt/ml/model/x'"
             ),
             "FileNotFoundError: [Errno 2] No such file or directory: '/opt/ml/model/x' (train.py, "
-            "line 12, in main); the job's process ended with exit status 1; /opt/ml/model/x is "
-            "only there in a container: take the folder from the SM_ variables, such as "
-            "SM_MODEL_DIR and SM_CHANNEL_TRAIN",
+            "line 12, in main); the job's process ended with exit status 1; look whether the job "
+            "has /opt/ml/model/x; where the system gives a process no mounts of its own (the log "
+            "says so) take the folder from the SM_ variables, such as SM_MODEL_DIR and "
+            "SM_CHANNEL_TRAIN",
         ),
         (
             2,

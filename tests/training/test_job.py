@@ -69,7 +69,9 @@ def test_a_job_survives_the_way_through_json() -> None:
         stopping_condition=StoppingCondition(
             max_runtime_in_seconds=60, max_wait_time_in_seconds=90
         ),
-        resource_config=ResourceConfig(threads=2, device="cpu", instance_count=2, memory_mb=500),
+        resource_config=ResourceConfig(
+            threads=2, device="cpu", instance_count=2, memory_mb=500, precision="bf16"
+        ),
         checkpoint_config=CheckpointConfig(path="/kept", local_path="/opt/ml/checkpoints/a"),
         retry_strategy=RetryStrategy(maximum_retry_attempts=3),
         metric_definitions=[MetricDefinition(name="loss", regex="loss=(.*)")],
@@ -207,6 +209,10 @@ def test_an_unknown_field_is_refused_with_the_nearest() -> None:
     [
         (lambda: StoppingCondition(max_wait_time_in_seconds=5), "0 or at least MaxRuntime"),
         (lambda: ResourceConfig(instance_count=0), "InstanceCount: expected 1 to 64 hosts, got 0"),
+        (
+            lambda: ResourceConfig(precision="bf15"),
+            "precision 'bf15' is not available; did you mean 'bf16'",
+        ),
         (lambda: ResourceConfig(memory_mb=-1), "MemoryInMB: expected megabytes >= 0"),
         (lambda: RetryStrategy(maximum_retry_attempts=31), "expected 1 to 30 attempts, got 31"),
         (lambda: CheckpointConfig(path="s3://b/x"), "S3Uri: expected a folder of this machine"),

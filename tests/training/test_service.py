@@ -254,7 +254,7 @@ def test_jobs_survive_the_way_through_messages(make_job: MakeJob) -> None:
             stopping_condition=StoppingCondition(
                 max_runtime_in_seconds=60, max_wait_time_in_seconds=90
             ),
-            resource_config=ResourceConfig(instance_count=3, memory_mb=100),
+            resource_config=ResourceConfig(instance_count=3, memory_mb=100, precision="bf16"),
         ),
     ):
         assert convert.job_from_message(convert.job_to_message(asked)) == asked

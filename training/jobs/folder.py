@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -322,4 +321,5 @@ def _pack(archive: Path, folder: Path) -> None:
 
 def _point(link: Path, to: Path) -> None:
     if not link.is_symlink():
-        link.symlink_to(os.path.relpath(to, link.parent))
+        # Not relative: a program may see the host's folder in another place.
+        link.symlink_to(to.absolute())

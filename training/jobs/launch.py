@@ -1,7 +1,7 @@
 """A script's process: `python -m training.jobs.launch FOLDER EVENTS`.
 
 The same talk with the runner as `training.jobs.main` has: two lines on standard input, then it
-stays open and its end means that the runner is gone. This process imports nothing but the standard
+stays open and its end means that the runner is gone. This process imports little but the standard
 library; it starts the user's program, hands a SIGTERM on to it and ends as the program did.
 """
 
@@ -18,6 +18,8 @@ import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from training.jobs.mounting import binding
 
 __all__ = ["command", "install_requirements", "main"]
 
@@ -55,11 +57,16 @@ def main(arguments: Sequence[str]) -> int:
         stream.write(json.dumps(["ready", order["device"]]) + "\n")
     if stopping.is_set():
         return 0
+    bind, warning = binding(root, code)
+    if warning:
+        print(warning, flush=True)
     child = subprocess.Popen(
         command(code, order["program"], order["arguments"], python),
         cwd=code,
         env=variables,
         stdin=subprocess.DEVNULL,
+        # The child has one thread and does nothing else before it is the program.
+        preexec_fn=bind,
     )
     children.append(child)
     if stopping.is_set():

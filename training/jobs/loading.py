@@ -16,9 +16,11 @@ from training.formats.parts import table_bytes
 from training.jobs.budget import memory_bytes
 from training.jobs.folder import JobFolder
 from training.jobs.job import Channel, TrainingJob
-from training.jobs.reading import channel_files, read_channel
+from training.jobs.reading import ChannelData, channel_files, read_channel
+from training.jobs.sharing import Reading
 from training.run import Run, Sink
 from training.streaming import Stream
+from training.world import ALONE, World
 
 __all__ = ["Loaded", "load"]
 
@@ -73,9 +75,18 @@ class Loaded:
 
 
 def load(
-    folder: JobFolder, job: TrainingJob, algorithm: Algorithm, sink: Sink, scratch: Path
+    folder: JobFolder,
+    job: TrainingJob,
+    algorithm: Algorithm,
+    sink: Sink,
+    scratch: Path,
+    *,
+    world: World = ALONE,
+    root: JobFolder | None = None,
 ) -> Loaded:
-    """Read the channels of a job.
+    """Read the channels of a job, as this process of it needs them.
+
+    Several processes hold their rows in memory.
 
     Args:
         folder: of the job.
@@ -83,23 +94,28 @@ def load(
         algorithm: that of the job.
         sink: told where the data does not fit into memory.
         scratch: a folder for what is written then.
+        world: the processes of the fit.
+        root: folder of the job; None: that of its only host.
     """
     channels = {channel.channel_name: channel for channel in job.input_data_config}
     modes = {name: job.input_mode(channel) for name, channel in channels.items()}
-    files: dict[str, Joined] = {}
 
-    def read(name: str, like: Dataset | Stream | None = None) -> Dataset:
-        found = read_channel(folder, channels[name], modes[name], algorithm, like=like)
-        files[name] = found.joined
-        return found.dataset
+    def read(where: JobFolder, channel: Channel, like: Dataset | Stream | None) -> ChannelData:
+        return read_channel(where, channel, modes[channel.channel_name], algorithm, like=like)
 
+    reading = Reading(algorithm, world, folder, root or folder, read)
     budget = _budget(job)
     fitted = [channels[name] for name in _NAMES[:2] if name in channels]
-    data = _bytes(folder, fitted, modes, algorithm, budget) if algorithm.streams else 0
+    is_large = algorithm.streams and world.size == 1
+    data = _bytes(folder, fitted, modes, algorithm, budget) if is_large else 0
     if not data or _PROGRAM_BYTES + _COPIES * data <= budget:
-        train = read("train")
-        validation, test = (read(name, train) if name in channels else None for name in _NAMES[1:])
-        return Loaded(train, validation, test, files)
+        train = reading.rows(channels["train"])
+        validation, test = None, None
+        if "validation" in channels:
+            validation = reading.rows(channels["validation"], like=train)
+        if "test" in channels and world.is_first:
+            test = reading.whole(channels["test"], like=train)
+        return Loaded(train, validation, test, reading.files)
     sink.log(
         f"the data would take about {data / 1e6:.0f} MB and the job has {budget / 1e6:.0f} MB of "
         "memory: it stays on disk, which takes longer"
@@ -131,15 +147,13 @@ def load(
             f"its {sum(len(stream) for stream in opened):,} rows will take about "
             f"{least / 1e6:.0f} MB even so"
         )
-    test = read("test", opened[0]) if "test" in channels else None
-    return Loaded(opened[0], opened[1] if len(opened) > 1 else None, test, files)
+    test = reading.whole(channels["test"], like=opened[0]) if "test" in channels else None
+    return Loaded(opened[0], opened[1] if len(opened) > 1 else None, test, reading.files)
 
 
 def _budget(job: TrainingJob) -> int:
-    """Return the bytes of memory that a job may take: what is set aside, else the machine's."""
-    asked = job.resource_config
-    # Our algorithms compute in one process, which has what all hosts would have had.
-    return (asked.memory_mb * asked.instance_count << 20) or memory_bytes()
+    """Return the bytes of memory that a host may take: what is set aside, else the machine's."""
+    return (job.resource_config.memory_mb << 20) or memory_bytes()
 
 
 def _bytes(

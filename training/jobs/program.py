@@ -13,11 +13,12 @@ from training import provenance
 from training.algorithm import Algorithm
 from training.algorithms import find_algorithm
 from training.artifact import seal_files
-from training.errors import InvalidData, LibraryMissing
+from training.device import CPU, Device, resolve_device
+from training.errors import DeviceUnavailable, InvalidData, InvalidJob, LibraryMissing
 from training.formats import ContentType
 from training.jobs.channel import Channel
 from training.jobs.environment import algorithm_hyperparameters, arguments
-from training.jobs.folder import HOST, JobFolder, host_names
+from training.jobs.folder import JobFolder, host_names
 from training.jobs.job import TrainingJob
 from training.jobs.script import SCRIPT, Script, copy_source
 from training.jobs.shape import invalid
@@ -51,6 +52,15 @@ class Program(ABC):
         """The hosts that have a process, the first one first."""
 
     @abstractmethod
+    def device(self, job: TrainingJob) -> Device:
+        """Find what the job computes on, before it is entered.
+
+        Raises:
+            DeviceUnavailable: it asks for a device that is not there, or that is of no use to it.
+            InvalidJob: its precision does not go with the device.
+        """
+
+    @abstractmethod
     def parameters(self) -> Mapping[str, Any]:
         """The hyperparameters, typed."""
 
@@ -77,7 +87,7 @@ class Program(ABC):
 
 @final
 class AlgorithmProgram(Program):
-    """An algorithm with its hyperparameters, in one process."""
+    """An algorithm with its hyperparameters, a process on each host that make one fit."""
 
     module = "training.jobs.main"
     reports = True
@@ -87,6 +97,9 @@ class AlgorithmProgram(Program):
             algorithm_hyperparameters(job.hyper_parameters)
         )
         self.algorithm.check_channels([c.channel_name for c in job.input_data_config])
+        self._count = job.resource_config.instance_count
+        self.algorithm.check_hosts(self._count)
+        self.algorithm.check_precision(job.resource_config.precision)
         for channel in job.input_data_config:
             self._check_input(channel, job.input_mode(channel))
         for library, package in self.algorithm.libraries.items():
@@ -101,6 +114,13 @@ class AlgorithmProgram(Program):
     def _check_input(self, channel: Channel, input_mode: str) -> None:
         """Refuse what the algorithm cannot read, as far as the channel says it."""
         where = f"channel {channel.channel_name!r}"
+        is_shared_out = channel.distribution != "FullyReplicated" and self._count > 1
+        if input_mode == "Pipe" and is_shared_out:
+            raise invalid(
+                f"{where}: an algorithm on several hosts reads what is shared out among them from "
+                "files; set input_mode=File, or distribution=FullyReplicated",
+                "InputMode",
+            )
         kind = ContentType.parse(channel.content_type).base if channel.content_type else None
         if channel.is_augmented:
             if kind not in (None, _LINES, _FRAMES):
@@ -128,8 +148,28 @@ class AlgorithmProgram(Program):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """One: it has the threads of all the hosts that the job asks for."""
-        return (HOST,)
+        """As many as the job asks for."""
+        return host_names(self._count)
+
+    def device(self, job: TrainingJob) -> Device:
+        """The device asked for; the CPU for what computes there alone."""
+        name = job.resource_config.device
+        found = resolve_device(name)
+        if self.algorithm.cpu_only and found.kind == "cuda":
+            if name != "auto":
+                raise DeviceUnavailable(
+                    f"{self.algorithm.name}: device {name!r} was asked for, and it computes on the "
+                    "CPU alone; use auto or cpu",
+                    device=name,
+                )
+            found = CPU
+        if job.resource_config.precision == "fp16" and found.kind == "cpu":
+            raise InvalidJob(
+                f"{self.algorithm.name}: Precision=fp16 needs a CUDA device, and this job computes "
+                "on the CPU; use bf16 or leave it out",
+                field="Precision",
+            )
+        return found
 
     def parameters(self) -> Mapping[str, Any]:
         """The hyperparameters that were set."""
@@ -164,12 +204,22 @@ class ScriptProgram(Program):
 
     def __init__(self, job: TrainingJob) -> None:
         self.script = Script.of(job.hyper_parameters)
+        if job.resource_config.precision != "float32":
+            raise InvalidJob(
+                f"{SCRIPT}: Precision={job.resource_config.precision}, and a program decides "
+                "itself how it computes; hand it over as a hyperparameter",
+                field="Precision",
+            )
         self._count = job.resource_config.instance_count
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """As many as the job asks for."""
         return host_names(self._count)
+
+    def device(self, job: TrainingJob) -> Device:
+        """The device asked for."""
+        return resolve_device(job.resource_config.device)
 
     def parameters(self) -> Mapping[str, Any]:
         """The program's hyperparameters, decoded."""

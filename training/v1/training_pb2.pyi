@@ -48,16 +48,18 @@ class StoppingCondition(_message.Message):
     def __init__(self, max_runtime_in_seconds: _Optional[int] = ..., max_wait_time_in_seconds: _Optional[int] = ...) -> None: ...
 
 class ResourceConfig(_message.Message):
-    __slots__ = ("threads", "device", "instance_count", "memory_mb")
+    __slots__ = ("threads", "device", "instance_count", "memory_mb", "precision")
     THREADS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_COUNT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_MB_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     threads: int
     device: str
     instance_count: int
     memory_mb: int
-    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ..., instance_count: _Optional[int] = ..., memory_mb: _Optional[int] = ...) -> None: ...
+    precision: str
+    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ..., instance_count: _Optional[int] = ..., memory_mb: _Optional[int] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class CheckpointConfig(_message.Message):
     __slots__ = ("path", "local_path")

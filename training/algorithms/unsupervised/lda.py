@@ -83,6 +83,8 @@ class LDA(Algorithm):
     )
     files: ClassVar[tuple[str, ...]] = (*FILES, "inputs.json")
     libraries: ClassVar[Mapping[str, str]] = {"scipy": "scipy"}
+    cpu_only: ClassVar = True
+    one_host: ClassVar = "SageMaker trains lda on one CPU machine, and so does this"
     labels: ClassVar[Labels] = "optional"
 
     num_topics: int = integer(low=1, required=True, tunable=(1, 150), about="topics to find")

@@ -216,23 +216,23 @@ def kept_checkpoints(
         return None
     train = named[0]
     values = {name: value for name, value in algorithm.values().items() if name not in _FREE}
+    labels = b"".join(
+        np.asarray(ends).tobytes()
+        for dataset in named
+        for ends in (dataset.target, dataset.upper)
+        if ends is not None
+    )
+    parts = run.world.gather(([len(dataset) for dataset in named], _digest(labels)))
     about = {
         "hyperparameters": values,
         "seed": run.seed if algorithm.seed is None else algorithm.seed,
-        "rows": [len(dataset) for dataset in named],
-        "labels": _digest(
-            b"".join(
-                np.asarray(ends).tobytes()
-                for dataset in named
-                for ends in (dataset.target, dataset.upper)
-                if ends is not None
-            )
-        ),
+        "rows": [sum(rows) for rows in zip(*(rows for rows, _ in parts), strict=True)],
+        "labels": parts[0][1] if len(parts) == 1 else [labels for _, labels in parts],
         "inputs": _digest(json.dumps(train.inputs.to_json()).encode()),
         "start": None if run.start is None else _digest(_raw(run.start)),
     }
     # As JSON gives them back, so that they compare.
-    return Checkpoints(where, json.loads(json.dumps(about)))
+    return Checkpoints(where, json.loads(json.dumps(about)), is_kept_here=run.world.is_first)
 
 
 def check_inputs(algorithm: XGBoost, train: Rows) -> None:

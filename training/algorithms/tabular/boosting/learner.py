@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration, Model
 from training.algorithms.tabular.boosting import folds
+from training.algorithms.tabular.boosting.distributed import check_spread, connected
 from training.algorithms.tabular.boosting.fitting import boost, check_inputs, kept_checkpoints
 from training.algorithms.tabular.boosting.labels import check_labels
 from training.algorithms.tabular.boosting.matrix import Rows, library, prepared
@@ -40,6 +41,7 @@ from training.hyperparameter import (
 )
 from training.run import Run
 from training.streaming import Stream
+from training.world import Contributed
 
 __all__ = ["XGBoost"]
 
@@ -71,6 +73,7 @@ class XGBoost(Algorithm):
     name: ClassVar = "xgboost"
     model: ClassVar = XGBoostModel
     files: ClassVar = (FILE, "inputs.json")
+    hosts: ClassVar = "rows"
     libraries: ClassVar[Mapping[str, str]] = {"xgboost": "xgboost"}
     continues: ClassVar = True
     streams: ClassVar = True
@@ -337,6 +340,11 @@ class XGBoost(Algorithm):
         needs_validation = self.early_stopping_rounds is not None and self.kfold is None
         return ("train", "validation") if needs_validation else ("train",)
 
+    def check_hosts(self, count: int) -> None:
+        """Refuse several hosts for what the library cannot spread over them."""
+        if count > 1:
+            check_spread(self)
+
     def reading(self) -> Mapping[str, Mapping[str, str]]:
         """Read the second column of CSV as weights where `csv_weights` says so."""
         return {"text/csv": {"weight_size": "1"}} if self.csv_weights else {}
@@ -349,7 +357,8 @@ class XGBoost(Algorithm):
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> XGBoostModel:
         """Boost `num_round` rounds, or fewer where early stopping ends it at the best round.
 
-        With `run.start`, the rounds go on from that model's, or change its trees.
+        With `run.start`, the rounds go on from that model's, or change its trees. Several
+        processes, each with rows of its own, make the same trees.
         """
         return self._fit([train] if validation is None else [train, validation], run)
 
@@ -389,9 +398,10 @@ class XGBoost(Algorithm):
                     return folds.fit(self, in_memory, run)
                 checkpoints = kept_checkpoints(self, named, run)
                 reporter = Reporter(run.sink, self.num_round)
-                boosted = boost(
-                    self, named, run, checkpoints=checkpoints, reporter=reporter, pages=pages
-                )
+                with connected(run.world):
+                    boosted = boost(
+                        self, named, run, checkpoints=checkpoints, reporter=reporter, pages=pages
+                    )
         except xgboost.core.XGBoostError as error:
             raise FitFailed(f"xgboost: {_reason(error)}", library="xgboost") from error
         if boosted.was_stopped and not self.save_model_on_termination:
@@ -400,6 +410,8 @@ class XGBoost(Algorithm):
                 f"stopped after round {boosted.rounds} of {boosted.total}; set "
                 f"save_model_on_termination to keep the model so far{kept}"
             )
+        if not run.world.is_first:
+            raise Contributed
         model = XGBoostModel(boosted.booster, train.inputs)
         report_model(run.sink, model, boosted)
         return model

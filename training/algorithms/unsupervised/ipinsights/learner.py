@@ -68,6 +68,8 @@ class IPInsights(Algorithm):
     model: ClassVar = IPInsightsModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+    hosts: ClassVar = "steps"
+    float32_only: ClassVar = ""
     answers: ClassVar = ("application/json", "application/jsonlines", "text/csv")
     labels: ClassVar = "none"
     continues: ClassVar = True

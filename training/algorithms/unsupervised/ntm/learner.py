@@ -52,6 +52,8 @@ class NTM(Algorithm):
     model: ClassVar[type[NTMModel]] = NTMModel
     files: ClassVar[tuple[str, ...]] = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}
+    hosts: ClassVar = "steps"
+    float32_only: ClassVar = ""
     answers: ClassVar[tuple[str, ...]] = (
         *("text/csv", "application/json", "application/jsonlines"),
         "application/x-recordio-protobuf",
