@@ -96,14 +96,42 @@ def test_a_manifest_orders_the_files_and_may_name_one_twice(
     assert order(bring(tmp_path / "job", listed)["train"].dataset) == [3, 0, 3]
 
 
-@pytest.mark.parametrize("distribution", ["FullyReplicated", "ShardedByS3Key"])
-@pytest.mark.parametrize("mode", ["File", "Pipe"])
-def test_the_one_process_of_several_hosts_gets_all_files(
-    mode: str, distribution: str, tmp_path: Path, rows: Path
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("mode", ["File", "FastFile"])
+def test_what_is_shared_out_is_read_whole_in_the_order_of_one_host(
+    mode: str, seed: int | None, tmp_path: Path, rows: Path
 ) -> None:
-    given = channel(rows, mode, distribution=distribution)
-    data = bring(tmp_path / "job", given, instance_count=2)["train"].dataset
-    assert order(data) == [0, 1, 2, 3, 4]
+    given = channel(rows, mode, distribution="ShardedByS3Key", shuffle_seed=seed)
+    alone = bring(tmp_path / "alone", given)["train"].dataset
+    linear = {"predictor_type": "binary_classifier"}
+    shared = {"algorithm": "linear-learner", "values": linear, "instance_count": 2}
+    for rank in range(2):
+        data = bring(tmp_path / f"of-{rank}", given, rank=rank, **shared)["train"].dataset
+        assert order(data) == order(alone)
+    assert (order(alone) == [0, 1, 2, 3, 4]) == (seed is None)
+
+
+def test_lines_that_are_shared_out_are_read_whole(tmp_path: Path) -> None:
+    manifest = tmp_path / "lines.manifest"
+    manifest.write_text("".join(f'{{"x": {n}, "label": {n % 2}}}\n' for n in range(5)))
+    given = channel(
+        manifest,
+        data_type="AugmentedManifestFile",
+        attributes=("label", "x"),
+        distribution="ShardedByS3Key",
+    )
+    linear = {"predictor_type": "binary_classifier"}
+    shared = {"algorithm": "linear-learner", "values": linear, "instance_count": 2}
+    data = bring(tmp_path / "job", given, rank=1, **shared)["train"].dataset
+    assert data.features["x"].to_pylist() == [0, 1, 2, 3, 4]
+
+
+def test_an_algorithm_on_several_hosts_reads_shares_from_files(tmp_path: Path, rows: Path) -> None:
+    given = channel(rows, "Pipe", distribution="ShardedByS3Key")
+    with pytest.raises(InvalidJob, match="set input_mode=File, or distribution=FullyReplicated"):
+        bring(tmp_path / "job", given, instance_count=2)
+    whole = bring(tmp_path / "whole", channel(rows, "Pipe"), instance_count=2)["train"].dataset
+    assert order(whole) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("mode", MODES)

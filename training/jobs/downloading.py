@@ -109,27 +109,26 @@ class Download:
     def _bring_files(self, channel: Channel, files: list[SourceFile]) -> list[SourceFile]:
         """Bring files; return those whose bytes the job reads, for the lineage."""
         mode = self._job.input_mode(channel)
+        linked: dict[SourceFile, SourceFile] = {}
         for host, share in zip(
             self._hosts, share_out(files, channel, len(self._hosts)), strict=True
         ):
             folder = self._folder.host(host)
+            place = folder.channel(channel.channel_name)
+            linked |= {file: SourceFile(place / file.name, file.name) for file in share}
             names = deliver(
                 share,
-                folder.channel(channel.channel_name),
+                place,
                 channel=channel,
                 input_mode=mode,
                 copies=self._for_script,
             )
-            stamps = [
-                _stamp(folder.channel(channel.channel_name) / name) if mode == "FastFile" else None
-                for name in names
-            ]
+            stamps = [_stamp(place / name) if mode == "FastFile" else None for name in names]
             self._list(channel, folder, list(zip(names, stamps, strict=True)))
         if self._for_script or mode == "FastFile" or channel.compression != "None":
             return files
         # A link holds on to what it was made of, when somebody replaces the source meanwhile.
-        linked = self._folder.channel(channel.channel_name)
-        return [SourceFile(linked / file.name, file.name) for file in files]
+        return [linked[file] for file in files]
 
     def _bring_lines(self, channel: Channel, augmented: Augmented) -> None:
         """Bring the lines of an augmented manifest, and what they refer to."""

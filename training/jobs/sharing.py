@@ -112,10 +112,16 @@ class Reading:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.unlink(missing_ok=True)
                 link.symlink_to(file.resolve())
-        orders = [self._order(channel, rank) for rank in range(self._world.size)]
-        order = [one for turn in itertools.zip_longest(*orders) for one in turn if one is not None]
+        order = _in_turns([self._order(channel, rank) for rank in range(self._world.size)])
         if channel.is_augmented:
+            # Each host has a manifest of its own lines.
             [(manifest, _)] = self._listed(channel, 0)
+            shares = [
+                (self._host(rank).channel(name) / manifest).read_bytes().splitlines(keepends=True)
+                for rank in range(self._world.size)
+            ]
+            (target / manifest).unlink()
+            (target / manifest).write_bytes(b"".join(_in_turns(shares)))
             order = [[manifest, order]]
         view.listing(name).parent.mkdir(parents=True, exist_ok=True)
         view.listing(name).write_text(json.dumps(order), encoding="utf-8")
@@ -132,6 +138,12 @@ class Reading:
 
     def _host(self, rank: int) -> JobFolder:
         return self._root.host(host_names(self._world.size)[rank])
+
+
+def _in_turns(shares: Sequence[Sequence[Any]]) -> list[Any]:
+    """Put what was dealt out to the hosts together as it was before."""
+    turns = itertools.zip_longest(*shares)
+    return [one for turn in turns for one in turn if one is not None]
 
 
 def part_of(data: Dataset, rank: int, size: int) -> Dataset:

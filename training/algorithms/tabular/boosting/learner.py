@@ -413,7 +413,7 @@ class XGBoost(Algorithm):
         if not run.world.is_first:
             raise Contributed
         model = XGBoostModel(boosted.booster, train.inputs)
-        report_model(run.sink, model, boosted)
+        report_model(run.sink, model, boosted, has_reported=reporter.has_reported)
         return model
 
     def evaluate(self, model: Model, data: Dataset) -> Mapping[str, float]:
