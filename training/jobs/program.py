@@ -17,8 +17,7 @@ from training.errors import InvalidData, LibraryMissing
 from training.jobs.environment import algorithm_hyperparameters, arguments
 from training.jobs.folder import HOST, JobFolder, host_names
 from training.jobs.job import TrainingJob
-from training.jobs.script import SCRIPT, Script, copy_source
-from training.transforms.serving import CODE, serves
+from training.jobs.script import SCRIPT, Script
 
 __all__ = ["AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
 
@@ -165,8 +164,7 @@ class ScriptProgram(Program):
         """Take whatever the program left in its model folder, and the code that serves it."""
         if not any(file.is_file() for file in folder.model.rglob("*")):
             return False
-        if serves(folder.code) and not (folder.model / CODE).exists():
-            copy_source(folder.code, folder.model / CODE)
+        self.script.keep_serving(folder.code, folder.model)
         seal_files(
             folder.model,
             algorithm=SCRIPT,
