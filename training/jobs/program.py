@@ -17,7 +17,8 @@ from training.errors import InvalidData, LibraryMissing
 from training.jobs.environment import algorithm_hyperparameters, arguments
 from training.jobs.folder import HOST, JobFolder, host_names
 from training.jobs.job import TrainingJob
-from training.jobs.script import SCRIPT, Script
+from training.jobs.script import SCRIPT, Script, copy_source
+from training.transforms.serving import CODE, serves
 
 __all__ = ["AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
 
@@ -164,7 +165,8 @@ class ScriptProgram(Program):
         """Take whatever the program left in its model folder, and the code that serves it."""
         if not any(file.is_file() for file in folder.model.rglob("*")):
             return False
-        self.script.keep_serving(folder.code, folder.model)
+        if serves(folder.code) and not (folder.model / CODE).exists():
+            copy_source(folder.code, folder.model / CODE)
         seal_files(
             folder.model,
             algorithm=SCRIPT,

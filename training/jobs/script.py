@@ -13,9 +13,8 @@ from training.errors import nearest
 from training.jobs.delivery import unpack_archive
 from training.jobs.environment import split_hyperparameters
 from training.jobs.shape import invalid
-from training.transforms.serving import CODE, serves
 
-__all__ = ["SCRIPT", "Script", "kept_source", "script_hyperparameters"]
+__all__ = ["SCRIPT", "Script", "copy_source", "kept_source", "script_hyperparameters"]
 
 SCRIPT: Final = "script"
 """The algorithm name of jobs that run the user's own program."""
@@ -73,19 +72,11 @@ class Script:
             InvalidData: the archive cannot be unpacked.
         """
         if self.source.is_dir():
-            _copy(self.source, code)
+            copy_source(self.source, code)
         elif self._is_archive:
             unpack_archive(self.source, code, channel=_DIRECTORY)
         else:
             shutil.copy2(self.source, code / self.program)
-
-    def keep_serving(self, code: Path, model: Path) -> None:
-        """Put the code into the model where it has functions that serve it.
-
-        A model that has its own code keeps that.
-        """
-        if serves(code) and not (model / CODE).exists():
-            _copy(code, model / CODE)
 
     @property
     def _is_archive(self) -> bool:
@@ -112,6 +103,11 @@ class Script:
                 f"{', '.join(sorted(names)[:20]) or 'nothing'}",
                 _PROGRAM,
             )
+
+
+def copy_source(source: Path, target: Path) -> None:
+    """Copy a folder of source, but for what tools leave in it."""
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=_LEFT_OUT)
 
 
 def script_hyperparameters(program: Path, source: Path | None = None) -> dict[str, str]:
@@ -141,8 +137,3 @@ def kept_source(hyperparameters: Mapping[str, str], code: Path) -> dict[str, str
     """
     kept = {_DIRECTORY: str(code)} if code.is_dir() and any(code.iterdir()) else {}
     return dict(hyperparameters) | kept
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a folder of source, but for what tools leave in it."""
-    shutil.copytree(source, target, dirs_exist_ok=True, ignore=_LEFT_OUT)
