@@ -322,6 +322,8 @@ class Supervisor:
             {name: value for name, value in os.environ.items() if name not in SECRETS}
             | dict(job.environment)
             | {
+                # A model with bytecode of its code in it would be another model.
+                "PYTHONDONTWRITEBYTECODE": "1",
                 "SM_MODEL_DIR": str(order.model.path),
                 "SAGEMAKER_BATCH": "true",
                 "SAGEMAKER_BATCH_STRATEGY": job.batch_strategy or "MultiRecord",
