@@ -24,8 +24,8 @@ from training.transforms.cutting import requests_of
 __all__ = ["transform"]
 
 _ACCEPT: Final = Accept("application/jsonlines")
-_PARQUET: Final = "application/x-parquet"
-_LINED: Final = ("text/csv", "application/jsonlines", _PARQUET)
+_TABLES: Final = ("application/x-parquet", "application/vnd.apache.arrow.file")
+_LINED: Final = ("text/csv", "application/jsonlines", *_TABLES)
 _REQUEST_BYTES: Final = 6 << 20
 
 
@@ -134,7 +134,7 @@ def _asked(responder: Responder, source: Path, content_type: str | None) -> Iter
             compressed=False,
             most_bytes=_REQUEST_BYTES,
         ):
-            asked = str(kind) if kind.base != _PARQUET else _ACCEPT.content_type
+            asked = _ACCEPT.content_type if kind.base in _TABLES else str(kind)
             try:
                 reply = responder.answer(request.body(lines=split == "Line"), asked, _ACCEPT)
             except InvalidData as error:

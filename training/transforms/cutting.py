@@ -22,6 +22,7 @@ from training.formats.recordio.framing import HEADER_BYTES, find_frames
 __all__ = ["Request", "requests_of"]
 
 _PARQUET: Final = "application/x-parquet"
+_ARROW: Final = "application/vnd.apache.arrow.file"
 _PLAIN: Final = (
     *("text/csv", "application/json", "application/jsonlines"),
     "application/x-recordio-protobuf",
@@ -72,7 +73,7 @@ def requests_of(
 ) -> Iterator[Request]:
     """Cut a file into requests, in its order.
 
-    Blank lines are no records. Each row of a Parquet file is a record of JSON.
+    Blank lines are no records. Each row of a Parquet or Arrow file is a record of JSON.
 
     Args:
         path: the file.
@@ -96,8 +97,8 @@ def requests_of(
             if body:
                 yield Request(0, (body,))
             return
-        if base == _PARQUET:
-            records = _rows(path)
+        if base in (_PARQUET, _ARROW):
+            records = _rows(path, base)
         elif split == "Line":
             records = _lines(path, compressed)
         else:
@@ -150,15 +151,24 @@ def _frames(path: Path, compressed: bool) -> Iterator[bytes]:
         yield data[start - HEADER_BYTES : start + (end - start + 3) // 4 * 4]
 
 
-def _rows(path: Path) -> Iterator[bytes]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROWS):
-            table = pa.Table.from_batches([batch])
-            for place, field in enumerate(table.schema):
-                if pa.types.is_temporal(field.type) or pa.types.is_decimal(field.type):
-                    # JSON has no such values.
-                    table = table.set_column(place, field.name, _as_text(table.column(place)))
-            yield from encode_request(table, "application/jsonlines").splitlines()
+def _rows(path: Path, base: str) -> Iterator[bytes]:
+    for batch in _batches(path, base):
+        table = pa.Table.from_batches([batch])
+        for place, field in enumerate(table.schema):
+            if pa.types.is_temporal(field.type) or pa.types.is_decimal(field.type):
+                # JSON has no such values.
+                table = table.set_column(place, field.name, _as_text(table.column(place)))
+        yield from encode_request(table, "application/jsonlines").splitlines()
+
+
+def _batches(path: Path, base: str) -> Iterator[pa.RecordBatch]:
+    if base == _PARQUET:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(_ROWS)
+        return
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as stored:
+        for number in range(stored.num_record_batches):
+            yield stored.get_batch(number)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

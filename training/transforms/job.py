@@ -22,7 +22,7 @@ _JOB_NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _VARIABLE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SPLITS: Final = ("None", "Line", "RecordIO")
 _RECORDS: Final = "application/x-recordio-protobuf"
-_PARQUET: Final = "application/x-parquet"
+_TABLES: Final = ("application/x-parquet", "application/vnd.apache.arrow.file")
 _LINES: Final = "application/jsonlines"
 _TEXTS: Final = ("text/csv", "application/json", _LINES)
 _MOST_MB: Final = 100
@@ -347,7 +347,7 @@ class TransformJob:
         """Return the content type of the requests made of files of this content type."""
         if self.transform_input.feature_group is not None:
             return _LINES
-        return _LINES if ContentType.parse(content_type).base == _PARQUET else content_type
+        return _LINES if ContentType.parse(content_type).base in _TABLES else content_type
 
     def cut_of(self, content_type: str) -> tuple[str, str]:
         """Return split type and batch strategy for files of a content type.
@@ -356,8 +356,10 @@ class TransformJob:
             InvalidJob: they do not go together.
         """
         base = ContentType.parse(content_type).base
-        usual = {_RECORDS: "RecordIO", "text/csv": "Line", _LINES: "Line", _PARQUET: "Line"}
+        usual = {_RECORDS: "RecordIO"} | dict.fromkeys(("text/csv", _LINES, *_TABLES), "Line")
         split = self.transform_input.split_type or usual.get(base, "None")
+        if base in _TABLES and split != "Line":
+            raise invalid(f"a record of {base} is a row; leave {split} out", "SplitType")
         if (split == "RecordIO") != (base == _RECORDS) and split != "None":
             fits = usual.get(base, "None")
             raise invalid(f"{split} does not cut {base}; use {fits}", "SplitType")
@@ -383,6 +385,12 @@ class TransformJob:
             InvalidJob: they cannot be written, joined, filtered or assembled so.
         """
         asked = ContentType.parse(self.request_type(content_type)).base
+        if not any_type and asked not in (*_TEXTS, _RECORDS):
+            raise invalid(
+                f"requests are {', '.join((*_TEXTS, _RECORDS))}, or made of "
+                f"{' and '.join(_TABLES)}; got {content_type}",
+                "ContentType",
+            )
         where = self.transform_output
         usual = asked if where.feature_group is None else _LINES
         try:

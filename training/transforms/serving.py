@@ -232,6 +232,8 @@ def _defined(module: Path) -> set[str]:
 
 
 def _imported(path: Path) -> ModuleType:
+    # The folder is a sealed model: bytecode in it would make it another one.
+    sys.dont_write_bytecode = True
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)

@@ -29,7 +29,7 @@ from training.home import Store
 from training.jobs.budget import Share
 from training.jobs.channel import Channel
 from training.jobs.claim import Claim
-from training.jobs.delivery import deliver, find_files
+from training.jobs.delivery import SourceFile, deliver, find_files
 from training.jobs.environment import SECRETS, gpu_variables, thread_variables
 from training.jobs.failure import explain, oom_kills
 from training.jobs.folder import HOST
@@ -213,13 +213,15 @@ class Supervisor:
         else:
             channel = Channel(channel_name=_DATA, path=asked.path, data_type=asked.data_type)
             source = Path(str(asked.path))
-            files = find_files(channel, source, hidden=False)
-            provenance.record_channel(run, channel, source, files)
+            files = list(dict.fromkeys(find_files(channel, source, hidden=False)))
+            self._check_stop()
             deliver(files, target, channel=channel, input_mode="File", copies=False)
+            # The bytes that are answered, though the source may be replaced meanwhile.
+            kept = [SourceFile(target / file.name, file.name) for file in files]
             inputs = [
-                _Input(target / file.name, file.name, self._content_type(file.path))
-                for file in files
+                _Input(file.path, file.name, self._content_type(Path(file.name))) for file in kept
             ]
+            provenance.record_channel(run, channel, source, kept)
         for one in {one.content_type: one for one in inputs}.values():
             self._check(one)
         return inputs
@@ -320,6 +322,8 @@ class Supervisor:
             {name: value for name, value in os.environ.items() if name not in SECRETS}
             | dict(job.environment)
             | {
+                # A model with bytecode of its code in it would be another model.
+                "PYTHONDONTWRITEBYTECODE": "1",
                 "SM_MODEL_DIR": str(order.model.path),
                 "SAGEMAKER_BATCH": "true",
                 "SAGEMAKER_BATCH_STRATEGY": job.batch_strategy or "MultiRecord",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -191,8 +192,12 @@ def test_answers_for_a_group_are_lines_of_what_has_names() -> None:
         transform_output=TransformOutput(path="b"),
     )
     assert own.accept_of("application/x-npy", any_type=True) == Accept("application/x-npy")
-    with pytest.raises(InvalidJob, match="cannot be written"):
+    with pytest.raises(InvalidJob, match=r"requests are text/csv, .*; got application/x-npy"):
         own.accept_of("application/x-npy")
+    with pytest.raises(InvalidJob, match="a record of application/x-parquet is a row"):
+        replace(own, transform_input=TransformInput(path="a", split_type="None")).cut_of(
+            "application/x-parquet"
+        )
 
 
 def test_the_first_record_that_is_refused_is_found() -> None:

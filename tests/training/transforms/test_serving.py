@@ -93,6 +93,8 @@ def test_a_script_answers_by_its_own_functions(tmp_path: Path) -> None:
         "rows.csv, record 3: input_fn: ValueError: could not convert string to float: 'three' "
         "(train.py, line 10)"
     )
+    # All that ran its code, and the model is what it was.
+    assert Artifact.read(result.model).digest == result.digest
     with pytest.raises(InvalidJob, match="featureline serve --scripts"):
         submit_transform(home, make(tmp_path / "rows.csv", out, "no"), scripts=False)
     with pytest.raises(ModelNotFound, match="model_fn"):
