@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ import pytest
 from tests.training.case import case_of
 from tests.training.flights import make_full_flights
 from tests.training.test_runner import processes_of
-from tests.training.world_process import FITS, fit, in_processes
+from tests.training.world_process import FITS, RESUMED, fit, in_processes
 from training import (
     Channel,
     ResourceConfig,
@@ -30,12 +30,14 @@ from training import (
     submit,
     train,
 )
-from training.data import Dataset
+from training.algorithms import find_algorithm
+from training.data import Dataset, read_dataset
 from training.errors import InvalidData, InvalidJob, TrainingStopped
 from training.inputs import Inputs
 from training.jobs.folder import JobFolder
 from training.jobs.link import Linked, Meeting
 from training.jobs.sharing import agreed, part_of
+from training.run import MemorySink, Run
 from training.world import HostLost
 
 MakeJob = Callable[..., TrainingJob]
@@ -44,11 +46,11 @@ TWO = ResourceConfig(threads=1, device="cpu", instance_count=2)
 TOLERANCE = {"xgboost": 0.02}
 
 
-def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+def test_two_processes_find_what_one_finds_also_after_a_stop(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("xgboost")
     spread = in_processes(tmp_path)
-    for (name, more), (answers, metrics) in zip(FITS, spread, strict=True):
+    for (name, more), (answers, metrics) in zip(FITS, spread[: len(FITS)], strict=True):
         alone, alone_metrics = fit(name, more)
         assert set(metrics) == set(alone_metrics), name
         if name == "kmeans":
@@ -58,6 +60,10 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
         expected, got = np.array(alone, np.float64), np.array(answers, np.float64)
         tolerance = TOLERANCE.get(name, 1e-4)
         np.testing.assert_allclose(got, expected, atol=tolerance, err_msg=f"{name} {more}")
+    # A fit that was stopped and has gone on is the undisturbed one.
+    pairs = zip(spread[len(FITS) :: 2], spread[len(FITS) + 1 :: 2], strict=True)
+    for (name, _), (undisturbed, resumed) in zip(RESUMED, pairs, strict=True):
+        assert resumed == undisturbed, name
 
 
 # -- jobs -------------------------------------------------------------------------------------
@@ -101,28 +107,21 @@ def trained_for_a_while(home: Path, job: TrainingJob) -> Iterator[tuple[object, 
         running.stop()
 
 
-def test_a_job_of_torch_equals_the_one_of_one_host(home: Path, linear: TrainingJob) -> None:
+def test_a_job_of_torch_on_two_hosts_fits_all_their_rows(home: Path, linear: TrainingJob) -> None:
     short = {**linear.hyper_parameters, "epochs": "3"}
-    spread = replace(linear, hyper_parameters=short)
-    alone = replace(
-        spread, training_job_name="linear-2", resource_config=replace(TWO, instance_count=1)
-    )
-    found, expected = train(home, spread).check(), train(home, alone).check()
-    assert found.metrics == pytest.approx(expected.metrics, abs=1e-4)
-
-
-def test_a_killed_host_ends_the_job_with_its_name_and_last_lines(
-    home: Path, linear: TrainingJob
-) -> None:
-    with trained_for_a_while(home, linear) as (running, folder):
-        (process,) = processes_of(folder.host("algo-2").root)
-        os.kill(process, signal.SIGKILL)
-        result = running.wait(30)
-    assert result.status is TrainingJobStatus.FAILED
-    assert result.failure_reason.startswith(
-        "algo-2: the job's process was ended by signal SIGKILL (9)"
-    )
-    assert processes_of(folder.root) == []
+    found = train(home, replace(linear, hyper_parameters=short)).check()
+    folder = JobFolder(home / "jobs" / "linear-1")
+    for host, names in (("algo-1", ["1.parquet", "3.parquet"]), ("algo-2", ["2.parquet"])):
+        train_files = folder.host(host).channel("train").iterdir()
+        assert sorted(file.name for file in train_files) == names
+        resources = json.loads((folder.host(host).config / "resourceconfig.json").read_text())
+        assert resources["current_host"] == host
+        assert resources["hosts"] == ["algo-1", "algo-2"]
+    (channel,) = linear.input_data_config
+    data = read_dataset(Path(str(channel.path)), channel="train", label="late")
+    sink = MemorySink()
+    find_algorithm("linear-learner").of(short).fit(data, Run(threads=1, sink=sink))
+    assert found.metrics == pytest.approx(sink.metrics, abs=1e-4)
 
 
 def test_a_stop_ends_all_hosts(home: Path, linear: TrainingJob) -> None:

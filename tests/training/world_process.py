@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pickle
@@ -14,12 +15,13 @@ from typing import Any
 
 from tests.training.case import Case, case_of
 from training.algorithms import ALGORITHMS, find_algorithm
+from training.errors import TrainingStopped
 from training.jobs.link import Linked, Meeting
 from training.jobs.sharing import part_of
 from training.run import MemorySink, Run
 from training.world import ALONE, Contributed, World
 
-__all__ = ["FITS", "fit", "in_processes"]
+__all__ = ["FITS", "RESUMED", "fit", "in_processes"]
 
 # What the small cases do not reach, by name of the algorithm.
 _MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
@@ -43,6 +45,16 @@ FITS: tuple[tuple[str, Mapping[str, Any]], ...] = tuple(
 """Name and further hyperparameters of every fit that can be spread over hosts."""
 
 
+RESUMED: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("factorization-machines", {}),
+    ("kmeans", {"mini_batch_size": 50}),
+    ("ntm", {}),
+    ("pca", {"algorithm_mode": "randomized"}),
+    ("xgboost", {}),
+)
+"""Fits that are stopped and go on from their checkpoints."""
+
+
 def fit(name: str, more: Mapping[str, Any], world: World = ALONE, **options: Any) -> Any:
     """Fit a case in a world; return the answers to other rows and what was reported."""
     case: Case = case_of(name)
@@ -56,7 +68,10 @@ def fit(name: str, more: Mapping[str, Any], world: World = ALONE, **options: Any
 
 
 def in_processes(folder: Path, *, size: int = 2) -> list[Any]:
-    """Make all fits in several processes, and return what each of them gave in the first one."""
+    """Make all fits in several processes, and return what each of them gave in the first one.
+
+    After them come pairs of fits: undisturbed, and stopped once.
+    """
     meeting = Meeting(size)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     with contextlib.closing(meeting):
@@ -88,12 +103,37 @@ def main(arguments: list[str]) -> None:
             found.append(fit(name, more, world))
         # One that ends a fit sooner must not meet the others in the next one.
         world.gather(None)
+    for number, (name, more) in enumerate(RESUMED):
+        with contextlib.suppress(Contributed):
+            found.append(fit(name, more, world))
+        world.gather(None)
+        with contextlib.suppress(Contributed):
+            found.append(_stopped_once(name, more, world, Path(arguments[1]) / str(number)))
+        world.gather(None)
     if world.is_first:
-        assert len(found) == len(FITS)
+        assert len(found) == len(FITS) + 2 * len(RESUMED)
         (Path(arguments[1]) / "found").write_bytes(pickle.dumps(found))
     else:
         assert not found
     world.close()
+
+
+def _stopped_once(name: str, more: Mapping[str, Any], world: World, folder: Path) -> Any:
+    """Stop a fit early, not everywhere at the same time, and go on from its checkpoints."""
+    asked = itertools.count()
+    try:
+        fit(
+            name,
+            more,
+            world,
+            checkpoints=folder,
+            should_stop=lambda: next(asked) >= 2 - world.rank,
+        )
+        raise AssertionError(f"{name} was not stopped")
+    except TrainingStopped:
+        world.gather(None)
+    assert list(folder.iterdir())
+    return fit(name, more, world, checkpoints=folder)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from training.jobs.environment import (
     world_variables,
 )
 from training.jobs.failure import explain, oom_kills
+from training.jobs.folder import HOST
 from training.jobs.host import HostProcess
 from training.jobs.leftover import note
 from training.jobs.link import Meeting
@@ -251,6 +252,10 @@ class Attempt:
                 last=1 if len(statuses) == 1 else _LAST_LINES,
             )
         )
+        first = self._folder.last_line()
+        if host != HOST and first and not folder.last_line():
+            # Of an algorithm's hosts the first one speaks for all.
+            reason = f"{reason}; the last line of {HOST}: {first}"
         return Ended(
             completed=False,
             sealed=self._sealed and status == 0,

@@ -117,11 +117,11 @@ class Reading:
             # Each host has a manifest of its own lines.
             [(manifest, _)] = self._listed(channel, 0)
             shares = [
-                (self._host(rank).channel(name) / manifest).read_bytes().splitlines(keepends=True)
+                (self._host(rank).channel(name) / manifest).read_bytes().splitlines()
                 for rank in range(self._world.size)
             ]
             (target / manifest).unlink()
-            (target / manifest).write_bytes(b"".join(_in_turns(shares)))
+            (target / manifest).write_bytes(b"\n".join(_in_turns(shares)) + b"\n")
             order = [[manifest, order]]
         view.listing(name).parent.mkdir(parents=True, exist_ok=True)
         view.listing(name).write_text(json.dumps(order), encoding="utf-8")

@@ -71,5 +71,7 @@ def connected(world: World) -> Iterator[None]:
             told = tracker.worker_args()
         arguments = world.gather(told)[0]
         task = f"{world.rank:04}"
-        ending.enter_context(xgboost.collective.CommunicatorContext(**arguments, dmlc_task_id=task))
-        yield
+        with xgboost.collective.CommunicatorContext(**arguments, dmlc_task_id=task):
+            yield
+        # The tracker is there until all have parted from it.
+        world.gather(None)
