@@ -218,7 +218,7 @@ class _Source:
     def part_rows(self) -> int:
         """Return how many rows a part has."""
         first = next(self.tables())
-        return max(1, self.part_bytes * len(first) // max(first.nbytes, 1))
+        return max(1, int(self.part_bytes * len(first) // max(first.nbytes, 1)))
 
 
 def _hidden(schema: pa.Schema, roles: Mapping[str, str]) -> set[str]:

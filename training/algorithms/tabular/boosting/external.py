@@ -94,7 +94,7 @@ def matrix_on_disk(
 
 
 @final
-class _Pages(xgboost.DataIter):  # type: ignore[misc]  # the library is not typed
+class _Pages(xgboost.DataIter):
     """Gives the library one part of a stream after another, as often as it asks."""
 
     def __init__(self, stream: Stream, folder: Path) -> None:
