@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.errors import InvalidData
-from training.formats import ContentType, csv, jsonlines, libsvm, read_file
+from training.formats import ContentType, read_file
 from training.formats.columnar import read_arrow
 from training.formats.packed import is_packed, open_stream
 
@@ -25,11 +26,12 @@ _BUFFER_BYTES: Final = 1 << 16
 _QUOTE: Final = b'"'
 _WORD_BYTES: Final = 32
 
-_BY_LINES: Final[Mapping[str, Callable[[bytes, Mapping[str, str]], pa.Table]]] = {
-    "text/csv": csv.decode,
-    "text/libsvm": libsvm.decode,
-    "application/jsonlines": lambda data, parameters: jsonlines.decode(data),
+_BY_LINES: Final = {
+    "text/csv": "csv",
+    "text/libsvm": "libsvm",
+    "application/jsonlines": "jsonlines",
 }
+"""Of each content type that is rows of text, the module that reads them."""
 
 
 def parts_of(
@@ -87,7 +89,7 @@ def table_bytes(files: Sequence[Path], kind: ContentType) -> int:
             sample, _ = _cut(bytes(stream.read(_SAMPLE_BYTES)), kind)
         if not sample:
             return sum(_unpacked_bytes(file) for file in files)
-        grows = _BY_LINES[kind.base](sample, kind.parameters).nbytes / len(sample)
+        grows = _decode(sample, kind).nbytes / len(sample)
         return int(grows * sum(_unpacked_bytes(file) for file in files))
     except (InvalidData, pa.ArrowException, OSError):
         return 0
@@ -131,12 +133,23 @@ def _text(file: Path, kind: ContentType, channel: str, part_bytes: int) -> Itera
 
 def _decoded(text: bytes, file: Path, kind: ContentType, channel: str, begin: int) -> pa.Table:
     try:
-        return _BY_LINES[kind.base](text, kind.parameters)
+        return _decode(text, kind)
     except (InvalidData, pa.ArrowException) as error:
         place = f", rows counted from byte {begin}" if begin else ""
         raise InvalidData(
             f"{channel}: {file.name!r}{place}: {error}", channel=channel, path=str(file)
         ) from error
+
+
+def _decode(text: bytes, kind: ContentType) -> pa.Table:
+    # Late, as all readers: a job starts without those that it does not need.
+    module = importlib.import_module(f"training.formats.{_BY_LINES[kind.base]}")
+    found: pa.Table = (
+        module.decode(text)
+        if kind.base == "application/jsonlines"
+        else module.decode(text, kind.parameters)
+    )
+    return found
 
 
 def _cut(text: bytes, kind: ContentType) -> tuple[bytes, bytes]:

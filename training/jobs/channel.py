@@ -36,7 +36,8 @@ class Channel:
         dataset: the fingerprint of a dataset that was written to a file; for the channel `model`
             the digest of a model of the home.
         content_type: None: by the files' ending.
-        label: the column to predict; None: the one called `label`, else the first.
+        label: the column to predict; None: the one called `label`, else the first. Two columns with
+            `+` between them are the ends of an interval, where an algorithm takes those.
         features: the input columns; none: all but the label, and a dataset's keys and time.
         input_mode: File, FastFile for files too large to copy, or Pipe; None: the job's.
         shuffle_seed: put the files into an order drawn with this seed before hosts share them

@@ -102,7 +102,7 @@ def test_a_column_of_many_values_gets_the_librarys_merged_bins(tmp_path: Path) -
     algorithm = XGBoost.of(CLASSIFY)
     got = algorithm.fit_stream(parts, Run(threads=1, scratch=tmp_path))
 
-    class Parts(xgboost.DataIter):  # type: ignore[misc]  # the library is not typed
+    class Parts(xgboost.DataIter):
         def reset(self) -> None:
             self.left = iter(parts.parts())
 
