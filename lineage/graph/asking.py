@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from lineage.association import AssociationType
-from lineage.entity import JSON, Entity, Kind
-from lineage.filter import as_filter
+from lineage.entity import Entity
+from lineage.filter import Filter
+from lineage.graph.filtered import Filtered
 from lineage.graph.kept import Kept
 from lineage.query import (
     Direction,
@@ -23,7 +24,7 @@ from lineage.questions import (
 )
 
 
-class Asking(Kept):
+class Asking(Kept, Filtered):
     """The part of a graph that answers questions: see `lineage.questions`."""
 
     def paths(
@@ -92,89 +93,23 @@ class Asking(Kept):
             self._store, start, end, direction=direction, through=through, as_of=as_of
         )
 
-    def common_ancestors(
+    def _in_common(
         self,
-        *entities: str | Entity,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
+        entities: Sequence[str | Entity],
+        wanted: Filter,
+        *,
+        upstream: bool,
+        depth: int | None,
+        through: Collection[AssociationType | str] | None,
+        limit: int | None,
+        as_of: int | datetime | None,
     ) -> CommonEntities:
-        """What all of some entities come from, nearest first; `.closest` are the lowest ones.
-
-        Each of the entities counts as its own ancestor. The other arguments are those of
-        `query`; filters restrict what is returned, and not which ones are the closest.
-
-        Raises:
-            EntityNotFound: one does not exist.
-            InvalidQuery: less than two entities, or a number or point in time out of range.
-
-        Cost: one walk from each of them.
-        """
         return ask.common(
             self._store,
             entities,
-            upstream=True,
+            upstream=upstream,
             depth=depth,
-            wanted=as_filter(
-                kinds=kinds,
-                types=types,
-                states=states,
-                uris=uris,
-                properties=properties,
-                created_after=created_after,
-                created_before=created_before,
-                modified_after=modified_after,
-                modified_before=modified_before,
-            ),
-            through=through,
-            limit=limit,
-            as_of=as_of,
-        )
-
-    def common_descendants(
-        self,
-        *entities: str | Entity,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
-    ) -> CommonEntities:
-        """What comes from all of some entities, nearest first; see `common_ancestors`."""
-        return ask.common(
-            self._store,
-            entities,
-            upstream=False,
-            depth=depth,
-            wanted=as_filter(
-                kinds=kinds,
-                types=types,
-                states=states,
-                uris=uris,
-                properties=properties,
-                created_after=created_after,
-                created_before=created_before,
-                modified_after=modified_after,
-                modified_before=modified_before,
-            ),
+            wanted=wanted,
             through=through,
             limit=limit,
             as_of=as_of,

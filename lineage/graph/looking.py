@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from lineage.entity import JSON, Entity, Kind, as_kind, derived_uid, to_us
-from lineage.filter import as_filter
+from lineage.entity import Entity, Kind, as_kind, derived_uid, to_us
+from lineage.filter import Filter
+from lineage.graph.filtered import Filtered
 from lineage.graph.kept import Kept
 from lineage.query import (
     check_as_of,
@@ -20,7 +21,7 @@ from lineage.questions import (
 from lineage.run import Run
 
 
-class Looking(Kept):
+class Looking(Kept, Filtered):
     """The part of a graph that looks up, and walks nowhere."""
 
     def entity(self, uid: str, *, as_of: int | datetime | None = None) -> Entity:
@@ -66,68 +67,24 @@ class Looking(Kept):
         with viewed(self._store, as_of) as view:
             return view.find(kind=wanted, type=type, name=name, source_uri=source_uri)
 
-    def search(
+    def _searched(
         self,
+        wanted: Filter,
         *,
-        name: str | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        tags: Mapping[str, str | None] | None = None,
-        source_uri: str | None = None,
-        content_hash: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
+        name: str | None,
+        source_uri: str | None,
+        content_hash: str | None,
+        tags: Mapping[str, str | None],
+        limit: int | None,
+        as_of: int | datetime | None,
     ) -> list[Entity]:
-        """The entities that fit in every way asked for, newest first.
-
-        Args:
-            name: exactly this.
-            types: any of these, as the filters that follow are for `query`.
-            kinds: any of these.
-            states: any of these.
-            uris: begins like any of these.
-            properties: any of these pairs.
-            tags: all of these, of any value where it is None.
-            source_uri: exactly this.
-            content_hash: of artifacts, begins like this.
-            created_after: created at or after this time.
-            created_before: created before or at this time.
-            modified_after: last modified at or after this time.
-            modified_before: last modified before or at this time.
-            limit: most to return.
-            as_of: as for `query`.
-
-        Raises:
-            InvalidEntity: an unknown kind.
-            InvalidQuery: a limit or point in time that is none.
-
-        Cost: by name, uri, types or tags an index is used; the content hash alone is looked for
-        in all artifacts, and by anything else alone the whole graph is read.
-        """
         return ask.search(
             self._store,
+            wanted=wanted,
             name=name,
             source_uri=source_uri,
             content_hash=content_hash,
             tags=tags,
-            wanted=as_filter(
-                kinds=kinds,
-                types=types,
-                states=states,
-                uris=uris,
-                properties=properties,
-                created_after=created_after,
-                created_before=created_before,
-                modified_after=modified_after,
-                modified_before=modified_before,
-            ),
             limit=limit,
             as_of=as_of,
         )

@@ -10,11 +10,12 @@ from lineage.column import ColumnResult
 from lineage.column_walk import walk_columns
 from lineage.entity import JSON, Entity, Kind, derived_uid
 from lineage.filter import as_filter
+from lineage.graph.filtered import Filtered
 from lineage.graph.kept import Kept
 from lineage.query import (
     Direction,
+    Query,
     as_direction,
-    as_query,
     run_query,
     viewed,
 )
@@ -22,92 +23,11 @@ from lineage.result import LineageResult
 from lineage.subscription import Subscription
 
 
-class Walking(Kept):
+class Walking(Kept, Filtered):
     """The part of a graph that walks."""
 
-    def query(
-        self,
-        start: str | Entity,
-        direction: Direction | str = Direction.ASCENDANTS,
-        *,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        include_edges: bool = True,
-        limit: int | None = None,
-        max_walked: int | None = None,
-        as_of: int | datetime | None = None,
-    ) -> LineageResult:
-        """Walk from one entity, over one state of the graph.
-
-        Filters restrict what is returned, not what is walked: the values of one filter
-        are alternatives, and all filters have to match. The start is in the answer when
-        it matches. Cycles end the walk where they meet it.
-
-        Args:
-            start: the entity, its uid or an alias.
-            direction: ascendants, descendants, both or either; `both` walks both ways from
-                every visited entity, `either` joins ascendants and descendants.
-            depth: most associations from the start; None for no limit.
-            types: entity types to return; None for all.
-            kinds: kinds to return; None for all.
-            states: states to return; None for all.
-            uris: beginnings of source uris to return, such as `s3://lake/`; None for all.
-            properties: pairs of which any has to be there; dots in a name look into nested
-                values, and facets count too.
-            created_after: created at or after this time.
-            created_before: created before or at this time.
-            modified_after: last modified at or after this time.
-            modified_before: last modified before or at this time.
-            through: association types to walk along; None for all.
-            include_edges: whether to return the associations too; with filters those on
-                the paths to what matches, and the entities there.
-            limit: most entities to return, nearest first; None for all.
-            max_walked: most entities to visit, nearest first; None for all.
-            as_of: the graph exactly as it was after the event of this sequence, or at this
-                time; None for the present.
-
-        Raises:
-            EntityNotFound: the start does not exist.
-            InvalidQuery: an unknown direction or a depth, limit or time out of range.
-            InvalidEntity: an unknown kind.
-            InvalidAssociation: an unknown association type.
-
-        Cost: grows with what is walked, not with the graph.
-        """
-        return run_query(
-            self._store,
-            as_query(
-                start,
-                direction,
-                depth=depth,
-                wanted=as_filter(
-                    kinds=kinds,
-                    types=types,
-                    states=states,
-                    uris=uris,
-                    properties=properties,
-                    created_after=created_after,
-                    created_before=created_before,
-                    modified_after=modified_after,
-                    modified_before=modified_before,
-                ),
-                include_edges=include_edges,
-                limit=limit,
-                through=through,
-                max_walked=max_walked,
-                as_of=as_of,
-            ),
-            self._mirroring,
-        )
+    def _queried(self, query: Query) -> LineageResult:
+        return run_query(self._store, query, self._mirroring)
 
     def subscribe(
         self,

@@ -26,10 +26,11 @@ from lineage.errors import (
     Unauthenticated,
 )
 from lineage.filter import Filter, as_filter
+from lineage.graph.filtered import Filtered
 from lineage.log import LogReport
 from lineage.proofs.checkpoint import Checkpoint
 from lineage.proofs.proof import GrowthProof, Proof
-from lineage.query import Direction, as_direction, as_query, check_as_of
+from lineage.query import Direction, Query, as_direction, check_as_of
 from lineage.questions import (
     CommonEntities,
     EventSummary,
@@ -100,7 +101,7 @@ def connect(
 
 
 @final
-class LineageClient:
+class LineageClient(Filtered):
     """A lineage graph somewhere else: record, look up, walk, ask, verify.
 
     The methods promise what those of `Graph` of the same name do, and raise the same
@@ -215,49 +216,7 @@ class LineageClient:
         )
         return [convert.entity_from_reply(entity) for entity in reply.entities]
 
-    def query(
-        self,
-        start: str | Entity,
-        direction: Direction | str = Direction.ASCENDANTS,
-        *,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        include_edges: bool = True,
-        limit: int | None = None,
-        max_walked: int | None = None,
-        as_of: int | datetime | None = None,
-    ) -> LineageResult:
-        """Walk from one entity; see `Graph.query`."""
-        query = as_query(
-            start,
-            direction,
-            depth=depth,
-            wanted=as_filter(
-                kinds=kinds,
-                types=types,
-                states=states,
-                uris=uris,
-                properties=properties,
-                created_after=created_after,
-                created_before=created_before,
-                modified_after=modified_after,
-                modified_before=modified_before,
-            ),
-            include_edges=include_edges,
-            limit=limit,
-            through=through,
-            max_walked=max_walked,
-            as_of=as_of,
-        )
+    def _queried(self, query: Query) -> LineageResult:
         request = pb.QueryLineageRequest(
             start=query.start,
             direction=convert.direction_to_message(query.direction),
@@ -332,41 +291,19 @@ class LineageClient:
         """The entities with a tag, oldest first; see `Graph.tagged`."""
         return self.search(tags={key: value}, as_of=as_of)[::-1]
 
-    def search(
+    def _searched(
         self,
+        wanted: Filter,
         *,
-        name: str | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        tags: Mapping[str, str | None] | None = None,
-        source_uri: str | None = None,
-        content_hash: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
+        name: str | None,
+        source_uri: str | None,
+        content_hash: str | None,
+        tags: Mapping[str, str | None],
+        limit: int | None,
+        as_of: int | datetime | None,
     ) -> list[Entity]:
-        """The entities that fit in every way asked for, newest first; see `Graph.search`.
-
-        An empty text counts as not given.
-        """
+        """Ask the server; an empty text counts as not given."""
         check_count("limit", limit, 1)
-        wanted = as_filter(
-            kinds=kinds,
-            types=types,
-            states=states,
-            uris=uris,
-            properties=properties,
-            created_after=created_after,
-            created_before=created_before,
-            modified_after=modified_after,
-            modified_before=modified_before,
-        )
         reply: pb.SearchEntitiesResponse = self._call(
             self._stub.SearchEntities,
             pb.SearchEntitiesRequest(
@@ -374,7 +311,7 @@ class LineageClient:
                 name=name,
                 source_uri=source_uri,
                 content_hash=content_hash,
-                tags=[pb.Tag(key=key, value=value) for key, value in (tags or {}).items()],
+                tags=[pb.Tag(key=key, value=value) for key, value in tags.items()],
                 limit=convert.count_to_message(limit),
                 as_of=convert.as_of_to_message(as_of),
             ),
@@ -425,71 +362,30 @@ class LineageClient:
         found = self.paths(start, end, direction=direction, limit=1, through=through, as_of=as_of)
         return found[0] if found else None
 
-    def common_ancestors(
+    def _in_common(
         self,
-        *entities: str | Entity,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
+        entities: Sequence[str | Entity],
+        wanted: Filter,
+        *,
+        upstream: bool,
+        depth: int | None,
+        through: Collection[AssociationType | str] | None,
+        limit: int | None,
+        as_of: int | datetime | None,
     ) -> CommonEntities:
-        """What all of some entities come from; see `Graph.common_ancestors`."""
-        wanted = as_filter(
-            kinds=kinds,
-            types=types,
-            states=states,
-            uris=uris,
-            properties=properties,
-            created_after=created_after,
-            created_before=created_before,
-            modified_after=modified_after,
-            modified_before=modified_before,
+        check_count("depth", depth, 0)
+        check_count("limit", limit, 1)
+        request = pb.CommonEntitiesRequest(
+            entities=map(uid_of, entities),
+            depth=convert.count_to_message(depth),
+            filter=convert.filter_to_message(wanted),
+            through=sorted(as_links(through)),
+            limit=convert.count_to_message(limit),
+            as_of=convert.as_of_to_message(as_of),
         )
-        request = _common(entities, depth, wanted, through, limit, as_of)
-        reply = self._call(self._stub.CommonAncestors, request)
-        return convert_answer.common_from_message(reply, Direction.ASCENDANTS.value)
-
-    def common_descendants(
-        self,
-        *entities: str | Entity,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
-    ) -> CommonEntities:
-        """What comes from all of some entities; see `Graph.common_descendants`."""
-        wanted = as_filter(
-            kinds=kinds,
-            types=types,
-            states=states,
-            uris=uris,
-            properties=properties,
-            created_after=created_after,
-            created_before=created_before,
-            modified_after=modified_after,
-            modified_before=modified_before,
-        )
-        request = _common(entities, depth, wanted, through, limit, as_of)
-        reply = self._call(self._stub.CommonDescendants, request)
-        return convert_answer.common_from_message(reply, Direction.DESCENDANTS.value)
+        ask = self._stub.CommonAncestors if upstream else self._stub.CommonDescendants
+        direction = Direction.ASCENDANTS if upstream else Direction.DESCENDANTS
+        return convert_answer.common_from_message(self._call(ask, request), direction.value)
 
     def diff(
         self,
@@ -810,26 +706,6 @@ def _batches(events: Iterable[pb.RecordRequest]) -> Iterator[list[pb.RecordReque
         size += more
     if batch:
         yield batch
-
-
-def _common(
-    entities: Sequence[str | Entity],
-    depth: int | None,
-    wanted: Filter,
-    through: Collection[AssociationType | str] | None,
-    limit: int | None,
-    as_of: int | datetime | None,
-) -> pb.CommonEntitiesRequest:
-    check_count("depth", depth, 0)
-    check_count("limit", limit, 1)
-    return pb.CommonEntitiesRequest(
-        entities=map(uid_of, entities),
-        depth=convert.count_to_message(depth),
-        filter=convert.filter_to_message(wanted),
-        through=sorted(as_links(through)),
-        limit=convert.count_to_message(limit),
-        as_of=convert.as_of_to_message(as_of),
-    )
 
 
 def _content(pages: Sequence[pb.QueryLineageResponse]) -> Content:
