@@ -11,6 +11,7 @@ from lineage.v1 import lineage_pb2_grpc
 from lineage.wire import convert
 from lineage.wire.channel import ClientTls, Login
 from lineage.wire.client.asking import Asking
+from lineage.wire.client.exporting import Exporting
 from lineage.wire.client.keeping import Keeping
 from lineage.wire.client.looking import Looking
 from lineage.wire.client.recording import Recording
@@ -52,7 +53,7 @@ def connect(
 
 
 @final
-class LineageClient(Recording, Looking, Walking, Asking, Keeping):
+class LineageClient(Recording, Looking, Walking, Asking, Keeping, Exporting):
     """A lineage graph somewhere else: record, look up, walk, ask, verify.
 
     The methods promise what those of `Graph` of the same name do, and raise the same
