@@ -208,6 +208,7 @@ class Supervisor:
                 run,
                 version=asked.table_version,
                 spill=self._folder.root / "spill",
+                check=self._check_stop,
             )
             inputs = [_Input(path, asked.feature_group, _LINES)]
         else:
@@ -374,7 +375,11 @@ class Supervisor:
         output = self._job.transform_output
         files = [(self._folder.output / ANSWERS / f"{one.name}.out", one.name) for one in inputs]
         stored = store_answers(
-            self._embedded(), output, files, self._folder.output / "records" / "records.parquet"
+            self._embedded(),
+            output,
+            files,
+            self._folder.output / "records" / "records.parquet",
+            check=self._check_stop,
         )
         run.property("key", stored.key)
         run.property("already", stored.already)

@@ -201,6 +201,8 @@ def test_a_stop_ends_the_job_at_once(home: Path, tmp_path: Path) -> None:
         )
         assert jobs.running() == {}
     assert not (tmp_path / "out").exists()
+    with lineage.open_home(home) as graph:
+        assert [one.state for one in graph.find(type="TransformJob")] == ["Stopped"]
 
 
 def test_after_a_kill_the_job_is_failed_and_a_repeated_one_begins_anew(
