@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from training.run import MemorySink, Run, Sink
     from training.service import TrainingService
     from training.transforming import transform
+    from training.world import Contributed, World
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # running jobs
@@ -130,6 +131,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Sink",
     "MemorySink",
     "Device",
+    "World",
+    "Contributed",
     # over the network
     "connect",
     "TrainingClient",
@@ -191,6 +194,7 @@ _MODULES = {
     "run": ("MemorySink", "Run", "Sink"),
     "jobs.runner": ("RunningJob", "submit", "train"),
     "service": ("TrainingService",),
+    "world": ("Contributed", "World"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
