@@ -41,12 +41,15 @@ if TYPE_CHECKING:
         LibraryMissing,
         ModelAltered,
         ModelNotFound,
+        ReportNotFound,
         TrainingError,
         TrainingJobExists,
         TrainingJobFailed,
         TrainingJobNotFound,
         TrainingStopped,
         TrainingUnavailable,
+        TransformJobExists,
+        TransformJobNotFound,
         Unauthenticated,
     )
     from training.feed import TorchBatches, to_quantile_dmatrix, to_torch
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
         RetryStrategy,
         SecondaryStatus,
         StoppingCondition,
+        TensorBoardOutputConfig,
         TrainingJob,
         TrainingJobStatus,
         Transition,
@@ -75,7 +79,23 @@ if TYPE_CHECKING:
     from training.replaying import ReplayReport, ReplayStep, replay
     from training.run import MemorySink, Run, Sink
     from training.service import TrainingService
+    from training.tfevents import EventWriter
     from training.transforming import transform
+    from training.transforms.client import TransformClient
+    from training.transforms.description import (
+        TransformJobDescription,
+        TransformProgress,
+        TransformResult,
+    )
+    from training.transforms.job import (
+        DataProcessing,
+        TransformInput,
+        TransformJob,
+        TransformOutput,
+    )
+    from training.transforms.registry import TransformJobs
+    from training.transforms.runner import RunningTransform, run_transform, submit_transform
+    from training.transforms.service import TransformService
     from training.world import Contributed, World
 
 __all__ = [  # noqa: RUF022  # grouped by topic
@@ -92,6 +112,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "ResourceConfig",
     "RetryStrategy",
     "CheckpointConfig",
+    "TensorBoardOutputConfig",
     "MetricDefinition",
     "script_hyperparameters",
     "job_name",
@@ -107,6 +128,18 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Budget",
     "TrainingJobDescription",
     "FinalMetric",
+    # answering files and feature groups
+    "run_transform",
+    "submit_transform",
+    "RunningTransform",
+    "TransformResult",
+    "TransformProgress",
+    "TransformJob",
+    "TransformInput",
+    "TransformOutput",
+    "DataProcessing",
+    "TransformJobs",
+    "TransformJobDescription",
     # models
     "load_model",
     "predict_file",
@@ -130,6 +163,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Run",
     "Sink",
     "MemorySink",
+    "EventWriter",
     "Device",
     "World",
     "Contributed",
@@ -137,6 +171,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "connect",
     "TrainingClient",
     "TrainingService",
+    "TransformClient",
+    "TransformService",
     # errors
     "TrainingError",
     "InvalidJob",
@@ -145,7 +181,10 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "AlgorithmNotFound",
     "TrainingJobNotFound",
     "ModelNotFound",
+    "ReportNotFound",
     "TrainingJobExists",
+    "TransformJobNotFound",
+    "TransformJobExists",
     "LibraryMissing",
     "DeviceUnavailable",
     "FitFailed",
@@ -172,9 +211,11 @@ _MODULES = {
     "errors": (
         *("AlgorithmNotFound", "DeviceUnavailable", "FitFailed", "InternalError", "InvalidData"),
         *("InvalidHyperparameter", "InvalidJob", "LibraryMissing", "ModelAltered"),
-        *("ModelNotFound", "TrainingError", "TrainingJobExists", "TrainingJobFailed"),
+        *("ModelNotFound", "ReportNotFound", "TrainingError", "TrainingJobExists"),
+        "TrainingJobFailed",
         *("TrainingJobNotFound", "TrainingStopped", "TrainingUnavailable"),
         *("AccessDenied", "InvalidLogin", "Unauthenticated"),
+        *("TransformJobExists", "TransformJobNotFound"),
     ),
     "feed": ("TorchBatches", "to_quantile_dmatrix", "to_torch"),
     "hyperparameter": ("Hyperparameter",),
@@ -182,8 +223,8 @@ _MODULES = {
     "jobs.budget": ("Budget",),
     "jobs.job": (
         *("Channel", "CheckpointConfig", "MetricDefinition", "ResourceConfig", "RetryStrategy"),
-        *("SecondaryStatus", "StoppingCondition", "TrainingJob", "TrainingJobStatus"),
-        *("Transition", "job_name"),
+        *("SecondaryStatus", "StoppingCondition", "TensorBoardOutputConfig", "TrainingJob"),
+        *("TrainingJobStatus", "Transition", "job_name"),
     ),
     "jobs.script": ("script_hyperparameters",),
     "predict": ("load_model", "predict_file", "replies"),
@@ -195,6 +236,15 @@ _MODULES = {
     "jobs.runner": ("RunningJob", "submit", "train"),
     "service": ("TrainingService",),
     "world": ("Contributed", "World"),
+    "transforms.client": ("TransformClient",),
+    "transforms.description": (
+        *("TransformJobDescription", "TransformProgress", "TransformResult"),
+    ),
+    "transforms.job": ("DataProcessing", "TransformInput", "TransformJob", "TransformOutput"),
+    "transforms.registry": ("TransformJobs",),
+    "transforms.runner": ("RunningTransform", "run_transform", "submit_transform"),
+    "transforms.service": ("TransformService",),
+    "tfevents": ("EventWriter",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -20,6 +20,7 @@ from training.jobs.job import (
     RetryStrategy,
     SecondaryStatus,
     StoppingCondition,
+    TensorBoardOutputConfig,
     TrainingJob,
     TrainingJobStatus,
     Transition,
@@ -70,6 +71,11 @@ def job_to_message(job: TrainingJob) -> pb.CreateTrainingJobRequest:
             pb.MetricDefinition(name=definition.name, regex=definition.regex)
             for definition in job.metric_definitions
         ],
+        tensor_board_output_config=job.tensor_board_output_config
+        and pb.TensorBoardOutputConfig(
+            path=job.tensor_board_output_config.path,
+            local_path=job.tensor_board_output_config.local_path,
+        ),
     )
 
 
@@ -85,7 +91,7 @@ def job_from_message(message: Any) -> TrainingJob:
             max_runtime_in_seconds=message.stopping_condition.max_runtime_in_seconds,
             max_wait_time_in_seconds=message.stopping_condition.max_wait_time_in_seconds,
         )
-    checkpoints = retry = None
+    checkpoints = retry = board = None
     if message.HasField("checkpoint_config"):
         kept = message.checkpoint_config
         checkpoints = CheckpointConfig(
@@ -93,6 +99,11 @@ def job_from_message(message: Any) -> TrainingJob:
         )
     if message.HasField("retry_strategy"):
         retry = RetryStrategy(maximum_retry_attempts=message.retry_strategy.maximum_retry_attempts)
+    if message.HasField("tensor_board_output_config"):
+        shown = message.tensor_board_output_config
+        board = TensorBoardOutputConfig(
+            path=shown.path, local_path=shown.local_path or TensorBoardOutputConfig.local_path
+        )
     return TrainingJob(
         training_job_name=message.training_job_name,
         algorithm_name=message.algorithm_name,
@@ -111,6 +122,7 @@ def job_from_message(message: Any) -> TrainingJob:
         environment=dict(message.environment),
         checkpoint_config=checkpoints,
         retry_strategy=retry,
+        tensor_board_output_config=board,
         metric_definitions=[
             MetricDefinition(name=definition.name, regex=definition.regex)
             for definition in message.metric_definitions
@@ -140,6 +152,9 @@ def description_to_message(known: TrainingJobDescription) -> pb.TrainingJobDescr
         # An unset message stays unset.
         checkpoint_config=asked.checkpoint_config if known.job.checkpoint_config else None,
         retry_strategy=asked.retry_strategy if known.job.retry_strategy else None,
+        tensor_board_output_config=asked.tensor_board_output_config
+        if known.job.tensor_board_output_config
+        else None,
         metric_definitions=asked.metric_definitions,
         training_job_status=known.status.value,
         secondary_status=known.secondary_status.value,
@@ -224,6 +239,8 @@ def _channel_to_message(channel: Channel) -> pb.Channel:
         distribution=channel.distribution,
         compression=channel.compression,
         data_type=channel.data_type,
+        attributes=channel.attributes,
+        record_wrapper=channel.record_wrapper,
     )
 
 
@@ -241,6 +258,8 @@ def _channel_from_message(message: Any) -> Channel:
         distribution=message.distribution or "FullyReplicated",
         compression=message.compression or "None",
         data_type=message.data_type or "S3Prefix",
+        attributes=tuple(message.attributes),
+        record_wrapper=message.record_wrapper or "None",
     )
 
 

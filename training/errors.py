@@ -6,8 +6,11 @@ TrainingError
 ├── InvalidData                INVALID_ARGUMENT      (also a ValueError) a file, column or value
 ├── AlgorithmNotFound          NOT_FOUND             (also a LookupError)
 ├── TrainingJobNotFound        NOT_FOUND             (also a LookupError)
+├── TransformJobNotFound       NOT_FOUND             (also a LookupError)
 ├── ModelNotFound              NOT_FOUND             (also a LookupError)
+├── ReportNotFound             NOT_FOUND             (also a LookupError)
 ├── TrainingJobExists          ALREADY_EXISTS
+├── TransformJobExists         ALREADY_EXISTS
 ├── LibraryMissing             FAILED_PRECONDITION   (also an ImportError) names the extra
 ├── DeviceUnavailable          FAILED_PRECONDITION
 ├── FitFailed                  FAILED_PRECONDITION   a library refused data and hyperparameters
@@ -40,12 +43,15 @@ __all__ = [
     "LibraryMissing",
     "ModelAltered",
     "ModelNotFound",
+    "ReportNotFound",
     "TrainingError",
     "TrainingJobExists",
     "TrainingJobFailed",
     "TrainingJobNotFound",
     "TrainingStopped",
     "TrainingUnavailable",
+    "TransformJobExists",
+    "TransformJobNotFound",
     "Unauthenticated",
     "nearest",
 ]
@@ -110,7 +116,7 @@ class InvalidHyperparameter(InvalidJob):
 class InvalidData(TrainingError, ValueError):
     """A channel's data cannot be used as asked.
 
-    Facts, where they apply: `channel`, `path`, `column`.
+    Facts, where they apply: `channel`, `path`, `column`, `row` (from 1).
     """
 
     code = "INVALID_ARGUMENT"
@@ -128,14 +134,32 @@ class TrainingJobNotFound(TrainingError, LookupError):
     code = "NOT_FOUND"
 
 
+class TransformJobNotFound(TrainingError, LookupError):
+    """No transform job has this name. Fact: `name`."""
+
+    code = "NOT_FOUND"
+
+
 class ModelNotFound(TrainingError, LookupError):
     """There is no model at this path, or this job made none. Fact: `name`."""
 
     code = "NOT_FOUND"
 
 
+class ReportNotFound(TrainingError, LookupError):
+    """A training job has no report, or none yet. Fact: `name`."""
+
+    code = "NOT_FOUND"
+
+
 class TrainingJobExists(TrainingError):
     """A training job of this name exists already. Fact: `name`."""
+
+    code = "ALREADY_EXISTS"
+
+
+class TransformJobExists(TrainingError):
+    """A transform job of this name exists already. Fact: `name`."""
 
     code = "ALREADY_EXISTS"
 

@@ -12,8 +12,9 @@ import hashlib
 import importlib.metadata
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -23,15 +24,17 @@ from featurestore.digest import table_digest
 from training.algorithm import Algorithm
 from training.artifact import Artifact
 from training.data import manifest_of
-from training.errors import InvalidData
+from training.errors import InvalidData, TrainingJobFailed
 from training.formats import ContentType, read_file
 from training.jobs.delivery import SourceFile
 from training.jobs.job import Channel, TrainingJob
 from training.jobs.script import Script
 
 __all__ = [
+    "Outcome",
     "component_name",
     "model_entity",
+    "outcome_of",
     "record_abandoned",
     "record_algorithm",
     "record_channel",
@@ -232,10 +235,16 @@ def record_restored(run: lineage.Recorder, folder: Path, kept: Path) -> None:
         run.input(_folder_entity(run, folder, "Checkpoint", "checkpoints", at=kept))
 
 
-def record_tensorboard(run: lineage.Recorder, folder: Path) -> None:
-    """Name the event files of TensorBoard that a job has left, if any, as an output."""
+def record_tensorboard(run: lineage.Recorder, folder: Path, kept: Path | None = None) -> None:
+    """Name the event files of TensorBoard that a job has left, if any, as an output.
+
+    Args:
+        run: of the job.
+        folder: the job's.
+        kept: where they are kept beyond the job, if they are.
+    """
     if _has_files(folder, "*tfevents*"):
-        run.output(_folder_entity(run, folder, "TensorBoard", "TensorBoard"))
+        run.output(_folder_entity(run, folder, "TensorBoard", "TensorBoard", at=kept))
 
 
 def _has_files(folder: Path, pattern: str) -> bool:
@@ -253,16 +262,59 @@ def _folder_entity(
     )
 
 
-def record_abandoned(graph: lineage.Graph, job: str, reason: str) -> None:
-    """Close the record of a job whose runner died, where it is still open."""
-    for known in graph.find(
-        kind=lineage.Kind.TRIAL_COMPONENT, type="TrainingJob", name=component_name(job)
-    ):
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Args:
+        state: Completed, Failed or Stopped.
+        reason: why it failed or was stopped; "" when it completed.
+        digest: of its model; "" when there is none.
+    """
+
+    state: str
+    reason: str
+    digest: str
+
+
+def outcome_of(graph: lineage.Graph, type: str, component: str) -> Outcome | None:
+    """Return how a job ended; None while its record is open, or where there is none.
+
+    Args:
+        graph: of the home.
+        type: of the job's trial component, such as `TrainingJob`.
+        component: its name.
+    """
+    for known in graph.find(kind=lineage.Kind.TRIAL_COMPONENT, type=type, name=component):
+        if known.state in ("Completed", "Failed", "Stopped"):
+            stopped = known.state == "Stopped"
+            reason = known.properties.get("stop_reason" if stopped else "failure_reason")
+            models = [
+                one.content_hash
+                for one in graph.query(known, "descendants", depth=1)
+                if one.type == "Model" and known.state != "Failed"
+            ]
+            plain = str(reason or "").removeprefix(f"{TrainingJobFailed.__name__}: ")
+            return Outcome(known.state, plain, models[0] if models else "")
+    return None
+
+
+def record_abandoned(graph: lineage.Graph, type: str, component: str, reason: str) -> None:
+    """Close the record of a job whose runner died, where it is still open.
+
+    Args:
+        graph: of the home.
+        type: of the job's trial component, such as `TrainingJob`.
+        component: its name.
+        reason: why the job failed.
+    """
+    for known in graph.find(kind=lineage.Kind.TRIAL_COMPONENT, type=type, name=component):
         if known.state == "InProgress":
             graph.record(
                 [
                     lineage.trial_component(
-                        "TrainingJob",
+                        type,
                         known.name,
                         source_uri=known.source_uri,
                         state="Failed",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import pyarrow as pa
@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 
 import training
 from featureline.cli.output import emit, emit_table, progress
-from featureline.cli.store import common_options, login, open_embedded
+from featureline.cli.store import common_options, login
 from featurestore.embedded import open_store
 
 __all__ = ["jobs", "jobs_of_server", "predict"]
+
+_COLUMNS: Final = ("time", "host", "epoch", "step", "name", "value")
 
 
 @click.command()
@@ -68,11 +70,8 @@ def jobs() -> None:
 def list_(status: str | None, home: Path | None, connect: str | None, as_json: bool) -> None:
     """List training jobs, newest first."""
     with _known_jobs(home, connect) as known:
-        found = [
-            entry.to_json()
-            for entry in known.list()
-            if status is None or entry.status.value == status
-        ]
+        found = [entry.to_json() for entry in _all(known, status)]
+    found.reverse()
     rows = [
         {
             "job": entry["TrainingJobName"],
@@ -105,11 +104,14 @@ def describe(name: str, home: Path | None, connect: str | None, as_json: bool) -
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
 @common_options
 def logs(name: str, follow: bool, home: Path | None, connect: str | None, as_json: bool) -> None:
-    """Print what the training job NAME has printed."""
-    with _jobs_of_home(home, connect, "jobs logs") as known:
+    """Print what the training job NAME has printed.
+
+    With --connect a connection that breaks is made again, and nothing is printed twice.
+    """
+    with _known_jobs(home, connect) as known:
         lines = known.logs(name, follow=follow)
         if as_json:
-            emit(list(lines), as_json=True, text="")
+            _emit_each(lines)
             return
         for line in lines:
             click.echo(line)
@@ -117,6 +119,7 @@ def logs(name: str, follow: bool, home: Path | None, connect: str | None, as_jso
 
 @jobs.command()
 @click.argument("name")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job ends.")
 @click.option("--metric", help="Only values of this metric.")
 @click.option(
     "--out",
@@ -126,6 +129,7 @@ def logs(name: str, follow: bool, home: Path | None, connect: str | None, as_jso
 @common_options
 def metrics(
     name: str,
+    follow: bool,
     metric: str | None,
     out: Path | None,
     home: Path | None,
@@ -133,25 +137,54 @@ def metrics(
     as_json: bool,
 ) -> None:
     """Print every metric that the training job NAME has reported so far."""
-    with _jobs_of_home(home, connect, "jobs metrics") as known:
+    if follow and out is not None:
+        raise click.UsageError("--follow prints; give --out when the job has ended")
+    with _known_jobs(home, connect) as known:
+        if follow:
+            rows = _rows_of(known.follow_metrics(name), metric)
+            if as_json:
+                _emit_each(rows)
+                return
+            for row in map(_shown, rows):
+                click.echo("\t".join(f"{row[column]}" for column in _COLUMNS))
+            return
         table = known.metrics(name)
     if metric is not None:
         table = table.filter(pc.field("name") == metric)
     if out is not None:
         with pa.OSFile(str(out), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
-        rows = len(table)
-        emit({"rows": rows, "out": str(out)}, as_json=as_json, text=f"{rows:,} values in {out}")
+        count = len(table)
+        emit({"rows": count, "out": str(out)}, as_json=as_json, text=f"{count:,} values in {out}")
         return
-    shown = [
-        {column: "" if value is None and not as_json else value for column, value in row.items()}
-        for row in table.to_pylist()
-    ]
-    emit_table(
-        shown,
-        ("time", "host", "epoch", "step", "name", "value"),
+    rows = _rows_of(table.to_batches(), None)
+    shown = list(rows) if as_json else list(map(_shown, rows))
+    emit_table(shown, _COLUMNS, as_json=as_json, empty="no metrics so far")
+
+
+@jobs.command()
+@click.argument("name")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the page goes.  [default: NAME.html]",
+)
+@common_options
+def report(
+    name: str, out: Path | None, home: Path | None, connect: str | None, as_json: bool
+) -> None:
+    """Write the page on how the model of the training job NAME was measured, as HTML."""
+    out = out or Path(f"{name}.html")
+    with _known_jobs(home, connect) as known:
+        if isinstance(known, training.TrainingClient):
+            page = known.report(name)
+        else:
+            page = known.report(name).read_bytes()
+    out.write_bytes(page)
+    emit(
+        {"job": name, "out": str(out), "bytes": len(page)},
         as_json=as_json,
-        empty="no metrics so far",
+        text=f"the report of {name} is in {out}",
     )
 
 
@@ -174,7 +207,7 @@ def budget(
     """
     given = {"cores": cores, "memory_mb": memory_mb, "gpus": gpus}
     changes = {name: value for name, value in given.items() if value is not None}
-    with _jobs_of_home(home, connect, "jobs budget") as known:
+    with _known_jobs(home, connect) as known:
         if changes:
             known.set_budget(replace(known.budget(), **changes))
         now = asdict(known.budget())
@@ -195,6 +228,40 @@ def stop(name: str, home: Path | None, connect: str | None, as_json: bool) -> No
     emit({"stopping": name}, as_json=as_json, text=f"{name}: asked to stop")
 
 
+def _all(
+    known: training.TrainingJobs | training.TrainingClient, status: str | None
+) -> list[training.TrainingJobDescription]:
+    """Return the jobs in the order of their creation, however many there are."""
+    if isinstance(known, training.TrainingClient):
+        return list(known.list(status=status))
+    found: list[training.TrainingJobDescription] = []
+    while page := known.list(status=status, after=found[-1].job.training_job_name if found else ""):
+        found += page
+    return found
+
+
+def _rows_of(batches: Iterable[pa.RecordBatch], metric: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the values of a metric, or of all."""
+    for batch in batches:
+        for row in batch.to_pylist():
+            if metric is None or row["name"] == metric:
+                yield row
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as people see it: what is not known is empty."""
+    return {column: "" if value is None else value for column, value in row.items()}
+
+
+def _emit_each(values: Iterable[Any]) -> None:
+    """Print a JSON list as it comes."""
+    before = "["
+    for value in values:
+        click.echo(before + json.dumps(value, default=str), nl=False)
+        before = ", "
+    click.echo("[]" if before == "[" else "]")
+
+
 def _status(entry: dict[str, Any]) -> str:
     """Return the status, with what the job is doing where that says more."""
     status, doing = str(entry["TrainingJobStatus"]), str(entry["SecondaryStatus"])
@@ -212,15 +279,6 @@ def _known_jobs(
     else:
         with open_store(home) as store, training.TrainingJobs(store.home) as here:
             yield here
-
-
-@contextmanager
-def _jobs_of_home(
-    home: Path | None, connect: str | None, command: str
-) -> Iterator[training.TrainingJobs]:
-    """Open the jobs of the home, which has their folders."""
-    with open_embedded(home, connect, command) as store, training.TrainingJobs(store.home) as here:
-        yield here
 
 
 def jobs_of_server(target: str) -> training.TrainingClient:

@@ -40,7 +40,9 @@ _SCRIPT: Final = "script"
     "channels",
     multiple=True,
     metavar="NAME=PATH[,OPTION=VALUE]",
-    help="Input data: label=COLUMN, features=A+B, content_type=TYPE, input_mode=MODE.",
+    help="Input data. Options: label=COLUMN, features=A+B, content_type=TYPE, input_mode=MODE, "
+    "shuffle_seed=N, distribution=WORD, compression=Gzip, data_type=WORD, attributes=A+B, "
+    "record_wrapper=RecordIO.",
 )
 @click.option(
     "--dataset",
@@ -91,6 +93,14 @@ _SCRIPT: Final = "script"
     help="Start it again so often when it fails.",
 )
 @click.option(
+    "--tensorboard", is_flag=True, help="Write its metrics as event files of TensorBoard."
+)
+@click.option(
+    "--tensorboard-path",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write them, and keep a copy in this folder.",
+)
+@click.option(
     "--max-runtime", type=click.IntRange(min=0), default=86_400, help="Seconds; 0: no limit."
 )
 @common_options
@@ -112,6 +122,8 @@ def train(
     memory_mb: int,
     checkpoints: Path | None,
     retries: int,
+    tensorboard: bool,
+    tensorboard_path: Path | None,
     max_runtime: int,
     home: Path | None,
     connect: str | None,
@@ -154,6 +166,11 @@ def train(
         environment=dict(_pair("--env", variable) for variable in variables),
         checkpoint_config=training.CheckpointConfig(path=str(checkpoints)) if checkpoints else None,
         retry_strategy=training.RetryStrategy(maximum_retry_attempts=retries) if retries else None,
+        tensor_board_output_config=training.TensorBoardOutputConfig(
+            path=str(tensorboard_path or "")
+        )
+        if tensorboard or tensorboard_path
+        else None,
         metric_definitions=[
             training.MetricDefinition(name=metric, regex=regex)
             for metric, regex in (_pair("--metric", given) for given in metrics)

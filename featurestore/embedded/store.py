@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cached_property, partial
@@ -94,7 +95,7 @@ from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource
 from featurestore.seek import move_source
 from featurestore.settle import Stores
-from featurestore.spine import name_of, read_spine
+from featurestore.spine import is_query, name_of, read_spine
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -589,8 +590,7 @@ class EmbeddedStore(FeatureStore):
         `write_dataset` for a result that does not fit into memory.
         """
         check_engine(engine, spark, threads=threads)
-        rows = read_spine(spine)
-        resolved = self.resolver.selections(selections(features), engine)
+        rows, resolved = self._read_and_resolve(spine, features, engine)
         dataset = build(
             rows,
             resolved,
@@ -752,6 +752,21 @@ class EmbeddedStore(FeatureStore):
         """See FeatureStore.check_dataset."""
         resolved = self.resolver.manifest(dataset.manifest)
         return check_dataset(dataset, resolved, rows=rows, seed=seed)
+
+    def _read_and_resolve(
+        self, spine: object, features: Iterable[FeatureSelection | str], engine: Engine
+    ) -> tuple[pa.Table, list[Resolved]]:
+        """Read a spine and find what selections refer to; beside each other where it is a file."""
+        if is_query(spine) or not isinstance(spine, str | Path):
+            return read_spine(spine), self.resolver.selections(selections(features), engine)
+        with ThreadPoolExecutor(1, "spine") as beside:
+            reading = beside.submit(read_spine, spine)
+            try:
+                resolved = self.resolver.selections(selections(features), engine)
+            except Exception:
+                reading.result()  # of two errors, that of the spine is told
+                raise
+            return reading.result(), resolved
 
     def _recorded(
         self, dataset: Dataset, resolved: list[Resolved], spine_name: str, *, rebuilt: bool

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, final
 
 import grpc
 
-from lineage.association import AssociationType, as_association_type
-from lineage.change import Recorded
+from lineage.association import AssociationType
+from lineage.change import Draft, Recorded
+from lineage.collection import KINDS
+from lineage.collection import Collection as Collected
 from lineage.column import ColumnLineage, ColumnResult
-from lineage.entity import JSON, End, Entity, Kind, as_kind, derived_uid
+from lineage.entity import JSON, End, Entity, Kind, as_kind
 from lineage.errors import (
     AccessDenied,
     EntityNotFound,
@@ -24,10 +26,11 @@ from lineage.errors import (
     Unauthenticated,
 )
 from lineage.filter import Filter, as_filter
-from lineage.log import LogReport, new_uid
+from lineage.graph.filtered import Filtered
+from lineage.log import LogReport
 from lineage.proofs.checkpoint import Checkpoint
 from lineage.proofs.proof import GrowthProof, Proof
-from lineage.query import Direction, as_direction, as_query, check_as_of
+from lineage.query import Direction, Query, as_direction, check_as_of
 from lineage.questions import (
     CommonEntities,
     EventSummary,
@@ -40,9 +43,16 @@ from lineage.questions import (
 from lineage.questions.ask import as_links, check_count, check_paths, check_time, uid_of
 from lineage.result import Content, LineageResult
 from lineage.run import Run
+from lineage.spool import Replayed
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
-from lineage.wire import convert, convert_answer, convert_proof
+from lineage.wire import (
+    convert,
+    convert_answer,
+    convert_collect,
+    convert_proof,
+    convert_record,
+)
 from lineage.wire.channel import ClientTls, Login
 from lineage.wire.handshake import why_unreachable
 from lineage.wire.subscription_remote import RemoteSubscription, request_of
@@ -51,6 +61,8 @@ Reply = TypeVar("Reply")
 
 # Larger answers are read when their entities are first asked for, as embedded.
 _PAGE = 5_000
+# One event may be half as large, and the server takes twice as much.
+_BATCH_BYTES = 32 << 20
 _COUNTS = ("events", "entities", "associations")
 
 
@@ -89,7 +101,7 @@ def connect(
 
 
 @final
-class LineageClient:
+class LineageClient(Filtered):
     """A lineage graph somewhere else: record, look up, walk, ask, verify.
 
     The methods promise what those of `Graph` of the same name do, and raise the same
@@ -135,45 +147,33 @@ class LineageClient:
 
         An end that came from a graph is sent as its uid.
         """
-        given = {entity.uid or derived_uid(entity) for entity in entities}
-        extra: dict[str, Entity] = {}
-
-        def end(value: End) -> str:
-            if isinstance(value, str):
-                return value
-            uid = value.uid or derived_uid(value)
-            if uid not in given and value.created is None:
-                extra[uid] = value
-            return uid
-
-        def linked(links: Sequence[tuple[End, End, str]]) -> list[pb.Association]:
-            return [
-                pb.Association(
-                    source=end(source),
-                    destination=end(destination),
-                    type=as_association_type(link).value,
-                )
-                for source, destination, link in links
-            ]
-
-        request = pb.RecordRequest(
-            # Settled here, so that a call that gRPC sends twice is recorded once.
-            event_uid=new_uid() if event_uid is None else event_uid,
-            actor=actor or "",
+        request = convert_record.record_to_message(
+            entities,
+            associations,
             kind=kind,
-            entities=map(convert.entity_to_message, entities),
-            associations=linked(associations),
-            columns=[convert.columns_to_message(one, end) for one in columns],
-            runs=[convert.run_to_message(replace(run, entity=end(run.entity))) for run in runs],
-            tags=[pb.Tag(entity=end(one), key=key, value=value) for one, key, value in tags],
-            aliases=[pb.Alias(alias=alias, entity=end(one)) for alias, one in aliases],
-            retract=linked(retract),
-            cycles=cycles == "allow",
+            event_uid=event_uid,
+            actor=actor,
+            columns=columns,
+            runs=runs,
+            tags=tags,
+            aliases=aliases,
+            retract=retract,
+            cycles=cycles,
         )
-        # Last: the ends above have named them.
-        request.ends.extend(map(convert.entity_to_message, extra.values()))
-        reply: pb.RecordResponse = self._call(self._stub.Record, request)
-        return Recorded(reply.sequence, tuple(map(convert.entity_from_reply, reply.entities)))
+        return convert_record.recorded_from_message(self._call(self._stub.Record, request))
+
+    def record_all(self, drafts: Sequence[Draft]) -> list[Recorded | LineageError]:
+        """Append several events; see `Graph.record_all`.
+
+        More than 32 MiB of them are several calls, and each is a transaction.
+        """
+        outcomes: list[Recorded | LineageError] = []
+        for batch in _batches(map(convert_record.draft_to_message, drafts)):
+            reply: pb.RecordBatchResponse = self._call(
+                self._stub.RecordBatch, pb.RecordBatchRequest(events=batch)
+            )
+            outcomes += map(convert_record.outcome_from_message, reply.outcomes)
+        return outcomes
 
     def entity(self, uid: str, *, as_of: int | datetime | None = None) -> Entity:
         """The entity with this uid or alias; see `Graph.entity`."""
@@ -216,49 +216,7 @@ class LineageClient:
         )
         return [convert.entity_from_reply(entity) for entity in reply.entities]
 
-    def query(
-        self,
-        start: str | Entity,
-        direction: Direction | str = Direction.ASCENDANTS,
-        *,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        include_edges: bool = True,
-        limit: int | None = None,
-        max_walked: int | None = None,
-        as_of: int | datetime | None = None,
-    ) -> LineageResult:
-        """Walk from one entity; see `Graph.query`."""
-        query = as_query(
-            start,
-            direction,
-            depth=depth,
-            wanted=as_filter(
-                kinds=kinds,
-                types=types,
-                states=states,
-                uris=uris,
-                properties=properties,
-                created_after=created_after,
-                created_before=created_before,
-                modified_after=modified_after,
-                modified_before=modified_before,
-            ),
-            include_edges=include_edges,
-            limit=limit,
-            through=through,
-            max_walked=max_walked,
-            as_of=as_of,
-        )
+    def _queried(self, query: Query) -> LineageResult:
         request = pb.QueryLineageRequest(
             start=query.start,
             direction=convert.direction_to_message(query.direction),
@@ -333,41 +291,19 @@ class LineageClient:
         """The entities with a tag, oldest first; see `Graph.tagged`."""
         return self.search(tags={key: value}, as_of=as_of)[::-1]
 
-    def search(
+    def _searched(
         self,
+        wanted: Filter,
         *,
-        name: str | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        tags: Mapping[str, str | None] | None = None,
-        source_uri: str | None = None,
-        content_hash: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
+        name: str | None,
+        source_uri: str | None,
+        content_hash: str | None,
+        tags: Mapping[str, str | None],
+        limit: int | None,
+        as_of: int | datetime | None,
     ) -> list[Entity]:
-        """The entities that fit in every way asked for, newest first; see `Graph.search`.
-
-        An empty text counts as not given.
-        """
+        """Ask the server; an empty text counts as not given."""
         check_count("limit", limit, 1)
-        wanted = as_filter(
-            kinds=kinds,
-            types=types,
-            states=states,
-            uris=uris,
-            properties=properties,
-            created_after=created_after,
-            created_before=created_before,
-            modified_after=modified_after,
-            modified_before=modified_before,
-        )
         reply: pb.SearchEntitiesResponse = self._call(
             self._stub.SearchEntities,
             pb.SearchEntitiesRequest(
@@ -375,7 +311,7 @@ class LineageClient:
                 name=name,
                 source_uri=source_uri,
                 content_hash=content_hash,
-                tags=[pb.Tag(key=key, value=value) for key, value in (tags or {}).items()],
+                tags=[pb.Tag(key=key, value=value) for key, value in tags.items()],
                 limit=convert.count_to_message(limit),
                 as_of=convert.as_of_to_message(as_of),
             ),
@@ -426,71 +362,30 @@ class LineageClient:
         found = self.paths(start, end, direction=direction, limit=1, through=through, as_of=as_of)
         return found[0] if found else None
 
-    def common_ancestors(
+    def _in_common(
         self,
-        *entities: str | Entity,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
+        entities: Sequence[str | Entity],
+        wanted: Filter,
+        *,
+        upstream: bool,
+        depth: int | None,
+        through: Collection[AssociationType | str] | None,
+        limit: int | None,
+        as_of: int | datetime | None,
     ) -> CommonEntities:
-        """What all of some entities come from; see `Graph.common_ancestors`."""
-        wanted = as_filter(
-            kinds=kinds,
-            types=types,
-            states=states,
-            uris=uris,
-            properties=properties,
-            created_after=created_after,
-            created_before=created_before,
-            modified_after=modified_after,
-            modified_before=modified_before,
+        check_count("depth", depth, 0)
+        check_count("limit", limit, 1)
+        request = pb.CommonEntitiesRequest(
+            entities=map(uid_of, entities),
+            depth=convert.count_to_message(depth),
+            filter=convert.filter_to_message(wanted),
+            through=sorted(as_links(through)),
+            limit=convert.count_to_message(limit),
+            as_of=convert.as_of_to_message(as_of),
         )
-        request = _common(entities, depth, wanted, through, limit, as_of)
-        reply = self._call(self._stub.CommonAncestors, request)
-        return convert_answer.common_from_message(reply, Direction.ASCENDANTS.value)
-
-    def common_descendants(
-        self,
-        *entities: str | Entity,
-        depth: int | None = None,
-        types: Collection[str] | None = None,
-        kinds: Collection[Kind | str] | None = None,
-        states: Collection[str] | None = None,
-        uris: Collection[str] | None = None,
-        properties: Mapping[str, JSON] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        modified_after: datetime | None = None,
-        modified_before: datetime | None = None,
-        through: Collection[AssociationType | str] | None = None,
-        limit: int | None = None,
-        as_of: int | datetime | None = None,
-    ) -> CommonEntities:
-        """What comes from all of some entities; see `Graph.common_descendants`."""
-        wanted = as_filter(
-            kinds=kinds,
-            types=types,
-            states=states,
-            uris=uris,
-            properties=properties,
-            created_after=created_after,
-            created_before=created_before,
-            modified_after=modified_after,
-            modified_before=modified_before,
-        )
-        request = _common(entities, depth, wanted, through, limit, as_of)
-        reply = self._call(self._stub.CommonDescendants, request)
-        return convert_answer.common_from_message(reply, Direction.DESCENDANTS.value)
+        ask = self._stub.CommonAncestors if upstream else self._stub.CommonDescendants
+        direction = Direction.ASCENDANTS if upstream else Direction.DESCENDANTS
+        return convert_answer.common_from_message(self._call(ask, request), direction.value)
 
     def diff(
         self,
@@ -651,11 +546,13 @@ class LineageClient:
             first = next(stream)
         return RemoteSubscription(stream, first.sequence, lambda: self._explained(metadata))
 
-    def verify(self, *, against: Sequence[Checkpoint] = ()) -> LogReport:
+    def verify(self, *, projections: bool = False, against: Sequence[Checkpoint] = ()) -> LogReport:
         """Check the log of the server; see `Graph.verify`."""
+        kept = map(convert_proof.checkpoint_to_message, against)
         reply: pb.VerifyLogResponse = self._call(
             self._stub.VerifyLog,
-            pb.VerifyLogRequest(against=map(convert_proof.checkpoint_to_message, against)),
+            pb.VerifyLogRequest(against=kept, projections=projections),
+            is_long=projections,
         )
         return LogReport(
             reply.intact,
@@ -664,6 +561,51 @@ class LineageClient:
             reply.reason or None,
             reply.checkpoints,
         )
+
+    def rebuild(self) -> int:
+        """Project the server's graph anew from its log; see `Graph.rebuild`.
+
+        It takes as long as it takes: `timeout_s` does not count.
+        """
+        reply: pb.RebuildGraphResponse = self._call(
+            self._stub.RebuildGraph, pb.RebuildGraphRequest(), is_long=True
+        )
+        return reply.events
+
+    def replay_spool(self) -> Replayed:
+        """Record what waited on the server's disk; see `Graph.replay_spool`."""
+        reply: pb.ReplaySpoolResponse = self._call(
+            self._stub.ReplaySpool, pb.ReplaySpoolRequest(), is_long=True
+        )
+        return Replayed(reply.recorded, reply.refused)
+
+    def collect(
+        self,
+        *,
+        apply: bool = False,
+        keep: Collection[str] = (),
+        older_than: timedelta = timedelta(days=30),
+        kinds: Collection[str] = KINDS,
+    ) -> Collected:
+        """Say what of the server's home no replay of anything in use needs, or delete it.
+
+        It takes as long as it takes: `timeout_s` does not count.
+
+        Args:
+            apply: delete it, and record that.
+            keep: uids of what is in use, too.
+            older_than: younger things stay; >= 0.
+            kinds: of `lineage.collection.KINDS`: what may go at all.
+
+        Raises:
+            InvalidQuery: an unknown kind or a negative age, or a server without a home.
+            EntityNotFound: what is to be kept does not exist.
+        """
+        request = convert_collect.request_to_message(
+            apply=apply, keep=keep, older_than=older_than, kinds=kinds
+        )
+        reply = self._call(self._stub.CollectGarbage, request, is_long=True)
+        return convert_collect.collection_from_message(reply)
 
     def checkpoint(self) -> Checkpoint:
         """Make a checkpoint of the log as it is now; see `Graph.checkpoint`."""
@@ -731,10 +673,13 @@ class LineageClient:
         )
         return reply
 
-    def _call(self, method: Callable[..., Reply], request: object) -> Reply:
+    def _call(
+        self, method: Callable[..., Reply], request: object, *, is_long: bool = False
+    ) -> Reply:
         metadata = self._login.call_metadata()
         with self._explained(metadata):
-            return method(request, timeout=self._timeout_s, metadata=metadata)
+            timeout_s = None if is_long else self._timeout_s
+            return method(request, timeout=timeout_s, metadata=metadata)
 
     @contextmanager
     def _explained(self, metadata: Sequence[tuple[str, Any]]) -> Iterator[None]:
@@ -748,24 +693,19 @@ class LineageClient:
             raise failure from error
 
 
-def _common(
-    entities: Sequence[str | Entity],
-    depth: int | None,
-    wanted: Filter,
-    through: Collection[AssociationType | str] | None,
-    limit: int | None,
-    as_of: int | datetime | None,
-) -> pb.CommonEntitiesRequest:
-    check_count("depth", depth, 0)
-    check_count("limit", limit, 1)
-    return pb.CommonEntitiesRequest(
-        entities=map(uid_of, entities),
-        depth=convert.count_to_message(depth),
-        filter=convert.filter_to_message(wanted),
-        through=sorted(as_links(through)),
-        limit=convert.count_to_message(limit),
-        as_of=convert.as_of_to_message(as_of),
-    )
+def _batches(events: Iterable[pb.RecordRequest]) -> Iterator[list[pb.RecordRequest]]:
+    """Events in order, so many at a time as a message may hold."""
+    batch: list[pb.RecordRequest] = []
+    size = 0
+    for event in events:
+        more = event.ByteSize()
+        if batch and size + more > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += more
+    if batch:
+        yield batch
 
 
 def _content(pages: Sequence[pb.QueryLineageResponse]) -> Content:

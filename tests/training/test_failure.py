@@ -101,5 +101,12 @@ def test_a_full_disk_is_named_with_what_is_free(tmp_path: Path) -> None:
     assert reason.endswith("make room, or give the home another disk")
 
 
+def test_a_library_that_ends_the_process_on_a_full_disk_is_understood(tmp_path: Path) -> None:
+    said = "  what():  [10:00:00] local_filesys.cc:37: FileStream.Write incomplete"
+    reason = explain(-6, [said, "Stack trace:"], folder=tmp_path)
+    assert reason.startswith(f"the disk of {tmp_path} is full (")
+    assert "SIGABRT" in reason
+
+
 def test_an_account_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
     assert explain(1, ["x"], folder=tmp_path, said="too few rows") == "too few rows"

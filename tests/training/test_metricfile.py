@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from training.jobs.execution import MetricDefinition
-from training.jobs.following import follow_logs
+from training.jobs.following import LogReader, follow_logs, log_lines
 from training.jobs.logscan import LogMetric, LogScanner
 from training.jobs.metricfile import METRIC_SCHEMA, MetricWriter, read_metrics
 
@@ -85,6 +85,7 @@ def test_a_log_is_followed_to_the_end(tmp_path: Path) -> None:
                 file.write(part[1])
         return next(calls) == 3
 
-    assert list(follow_logs(logs, has_ended, look_s=0)) == [
+    pieces = follow_logs(LogReader(logs), has_ended, look_s=0)
+    assert list(log_lines(pieces, hosts=2)) == [
         *("algo-1: one", "algo-2: other", "algo-1: two", "algo-1: last")
     ]

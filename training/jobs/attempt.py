@@ -26,6 +26,7 @@ from training.jobs.environment import (
 from training.jobs.failure import explain, oom_kills
 from training.jobs.folder import HOST
 from training.jobs.host import HostProcess
+from training.jobs.leftover import note
 from training.jobs.link import Meeting
 from training.jobs.logscan import LogScanner
 from training.jobs.piping import Pipe
@@ -67,7 +68,7 @@ class Attempt:
         standing: told what they report.
         share: what they may use.
         crowded: whether more threads run than the machine has cores.
-        checkpoints: copied out while they run; None: they stay in the job's folder.
+        copies: of folders of the job, brought up to date while they run.
     """
 
     def __init__(
@@ -77,13 +78,13 @@ class Attempt:
         share: Share,
         *,
         crowded: bool,
-        checkpoints: CheckpointCopy | None,
+        copies: Sequence[CheckpointCopy],
     ) -> None:
         self._order = order
         self._standing = standing
         self._share = share
         self._crowded = crowded
-        self._checkpoints = checkpoints
+        self._copies = copies
         self._folder = order.folder
         self._processes: list[HostProcess] = []
         self._scanners: list[LogScanner] = []
@@ -118,12 +119,13 @@ class Attempt:
         finally:
             for process in self._processes:
                 statuses[process.name] = process.end()
+                self._folder.host(process.name).clear_scratch()
             for pipe in self._pipes:
                 pipe.close()
             self._scan(final=True)
             self._standing.flush()
-        if self._checkpoints is not None:
-            self._checkpoints.sync(final=True)
+        for copy in self._copies:
+            copy.sync(final=True)
         return self._ended(statuses)
 
     def _start(self) -> None:
@@ -160,6 +162,7 @@ class Attempt:
                 inherited = [meeting.descriptor] if meeting is not None and place == 0 else []
                 process = HostProcess(host, folder, program.module, variables, inherited=inherited)
                 self._processes.append(process)
+                note(self._folder.root, [one.number for one in self._processes])
                 told = program.order(order.job, threads=threads, gpus=gpus)
                 if meeting is not None:
                     told |= {"world": meeting.order(place), "root": str(self._folder.root)}
@@ -208,8 +211,8 @@ class Attempt:
         """Look after everything that is due while they run."""
         self._scan()
         self._standing.flush()
-        if self._checkpoints is not None:
-            self._checkpoints.sync()
+        for copy in self._copies:
+            copy.sync()
         if self._standing.is_overdue or any(pipe.error for pipe in self._pipes):
             self._end(running, HostProcess.kill)
         elif not self._standing.is_ending and self._standing.should_stop():
@@ -230,11 +233,13 @@ class Attempt:
 
     def _ended(self, statuses: Mapping[str, int]) -> Ended:
         reports = self._order.program.reports
-        if all(status == 0 for status in statuses.values()) and (self._sealed or not reports):
+        broken = [pipe.error for pipe in self._pipes if pipe.error]
+        is_over = all(status == 0 for status in statuses.values())
+        # What reads a pipe that broke may have taken that for its end.
+        if is_over and (self._sealed or not reports) and not broken:
             return Ended(completed=True, sealed=self._sealed)
         host = self._failed(statuses)
         folder, status = self._folder.host(host), statuses[host]
-        broken = [pipe.error for pipe in self._pipes if pipe.error]
         reason = (
             broken[0]
             if broken

@@ -35,6 +35,18 @@ class Claim:
             raise
         return cls(descriptor)
 
+    @classmethod
+    def inherited(cls, descriptor: int) -> Self:
+        """Take over the claim of the process that started this one."""
+        os.set_inheritable(descriptor, False)
+        return cls(descriptor)
+
+    @property
+    def descriptor(self) -> int:
+        """What a process that is started with it has the claim by, too."""
+        assert self._descriptor is not None
+        return self._descriptor
+
     def release(self) -> None:
         """Give the claim up; a second time does nothing."""
         if self._descriptor is not None:

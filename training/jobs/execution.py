@@ -17,12 +17,30 @@ __all__ = [
     "ResourceConfig",
     "RetryStrategy",
     "StoppingCondition",
+    "TensorBoardOutputConfig",
+    "check_below",
 ]
 
 _CONTAINER: Final = PurePosixPath("/opt/ml")
+_OUTPUTS: Final = (("output",), ("output", "data"), ("output", "failure"))
 _MOST_ATTEMPTS: Final = 30
 _MOST_HOSTS: Final = 64
 _PRECISIONS: Final = ("float32", "bf16", "fp16")
+
+
+def check_below(local_path: str, example: str) -> PurePosixPath:
+    """Return a path below /opt/ml, or below a job's folder, relative to that folder.
+
+    Raises:
+        InvalidJob: it is elsewhere.
+    """
+    path = PurePosixPath(local_path)
+    below = path.relative_to(_CONTAINER) if path.is_relative_to(_CONTAINER) else path
+    if below.is_absolute() or ".." in below.parts or not below.parts:
+        raise invalid(
+            f"expected a folder below /opt/ml such as {example}, got {local_path!r}", "LocalPath"
+        )
+    return below
 
 
 @final
@@ -147,26 +165,12 @@ class CheckpointConfig:
         if not path or "://" in path:
             raise invalid(f"expected a folder of this machine, got {self.path!r}", "S3Uri")
         object.__setattr__(self, "path", path)
-        relative = self.below_job
-        if ".." in relative.parts or not relative.parts:
-            raise invalid(
-                f"expected a folder below /opt/ml such as /opt/ml/checkpoints, got "
-                f"{self.local_path!r}",
-                "LocalPath",
-            )
+        check_below(self.local_path, "/opt/ml/checkpoints")
 
     @property
     def below_job(self) -> PurePosixPath:
         """The folder of the checkpoints, relative to the job's."""
-        local = PurePosixPath(self.local_path)
-        if local.is_relative_to(_CONTAINER):
-            return local.relative_to(_CONTAINER)
-        if local.is_absolute():
-            raise invalid(
-                f"expected a folder below /opt/ml such as /opt/ml/checkpoints, got {str(local)!r}",
-                "LocalPath",
-            )
-        return local
+        return check_below(self.local_path, "/opt/ml/checkpoints")
 
     def to_json(self) -> dict[str, Any]:
         """Write it in SageMaker's shape."""
@@ -178,6 +182,53 @@ class CheckpointConfig:
         check_keys("CheckpointConfig", body, ("S3Uri", "LocalPath"))
         return cls(
             path=str(body.get("S3Uri", "")), local_path=body.get("LocalPath", cls.local_path)
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TensorBoardOutputConfig:
+    """That a job's metrics are written as event files of TensorBoard, and where they are kept.
+
+    A script finds the folder too, and may write event files of its own into it.
+
+    Args:
+        path: a folder of this machine that the files are copied to; made when absent. "": they
+            stay in the job's folder alone.
+        local_path: where the job finds them: below its folder, or below /opt/ml, which means it.
+    """
+
+    path: str = ""
+    local_path: str = "/opt/ml/output/tensorboard"
+
+    def __post_init__(self) -> None:
+        path = str(self.path).removeprefix("file://")
+        if "://" in path:
+            raise invalid(f"expected a folder of this machine, got {self.path!r}", "S3OutputPath")
+        object.__setattr__(self, "path", path)
+        parts = self.below_job.parts
+        if parts[0] in ("input", "model", "code", "checkpoints") or parts[:2] in _OUTPUTS:
+            raise invalid(
+                f"{self.local_path!r} holds something else; leave it out for "
+                "/opt/ml/output/tensorboard",
+                "LocalPath",
+            )
+
+    @property
+    def below_job(self) -> PurePosixPath:
+        """The folder of the event files, relative to the job's."""
+        return check_below(self.local_path, "/opt/ml/output/tensorboard")
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it in SageMaker's shape."""
+        return {"S3OutputPath": self.path, "LocalPath": self.local_path}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> TensorBoardOutputConfig:
+        """Read what `to_json` wrote."""
+        check_keys("TensorBoardOutputConfig", body, ("S3OutputPath", "LocalPath"))
+        return cls(
+            path=str(body.get("S3OutputPath", "")), local_path=body.get("LocalPath", cls.local_path)
         )
 
 

@@ -15,7 +15,8 @@ _FRAME: Final = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, 
 _ERROR: Final = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
 _MESSAGE_LINES: Final = 3
 _TRACEBACK: Final = "Traceback (most recent call last)"
-_NO_SPACE: Final = "No space left on device"
+_NO_SPACE: Final = ("No space left on device", "FileStream.Write incomplete")
+"""Of the system, and of XGBoost, which ends the process with it."""
 _HINTS: Final = (
     (
         re.compile(r"ModuleNotFoundError: No module named '([\w]+)"),
@@ -89,7 +90,7 @@ def explain(
     if len(spoken) > 1 and last > 1:
         named = "its last lines: " + " | ".join(spoken[-last:])
     ended = _ended(status, out_of_memory)
-    if any(_NO_SPACE in line for line in lines[-50:]):
+    if any(words in line for line in lines[-50:] for words in _NO_SPACE):
         free = shutil.disk_usage(folder).free
         return _sentences(
             f"the disk of {folder} is full ({free / 1e9:.1f} GB free now)"

@@ -1,14 +1,19 @@
 """The job folder: SageMaker's container contract on disk, one folder per job.
 
 input/config/*.json     what was asked for
+input/brought.json      which data it is, once code and data are whole
 input/data/<channel>/   File: hard links or copies; FastFile: links; Pipe: <channel>_<epoch>
+input/piped/<channel>/  what is piped, kept for the epochs that follow
+input/listing/<channel> in which order an algorithm of ours reads its files
 model/                  becomes the artifact, and model.tar.gz
 output/data/            becomes output.tar.gz
 output/tensorboard/     event files of TensorBoard, when the job writes some
 output/failure          its first 1,024 characters become the failure reason
 checkpoints/  code/     as the job needs them
+scratch/                data that does not fit into memory, while the job runs
 training.log            what the job printed
 metrics.arrows          every metric the job reported
+supervisor.log          what a process printed that went on with the job after its runner died
 hosts/algo-2/ ...       the same for further hosts, which share model, checkpoints and code
 """
 
@@ -18,7 +23,8 @@ import gzip
 import json
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -31,7 +37,10 @@ HOST = "algo-1"
 """The name of the first host of a job."""
 CHECKPOINTS = "checkpoints"
 
+_BROUGHT = "brought.json"
 _SHARED = ("model", "code", CHECKPOINTS)
+
+_SCRATCH = "scratch"
 
 _FAILURE_CHARACTERS = 1024
 _TAIL_BYTES = 16_384
@@ -79,6 +88,11 @@ class JobFolder:
         return self.output / "tensorboard"
 
     @property
+    def report(self) -> Path:
+        """The page on how the model was measured, where an algorithm has written one."""
+        return self.output / "data" / "report.html"
+
+    @property
     def log(self) -> Path:
         """What the job printed."""
         return self.root / "training.log"
@@ -88,6 +102,21 @@ class JobFolder:
         """Every metric the job reported; see `training.metricfile`."""
         return self.root / "metrics.arrows"
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Make a folder for what a process keeps on disk meanwhile, and remove it afterwards."""
+        folder = self.root / _SCRATCH
+        self.clear_scratch()
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            self.clear_scratch()
+
+    def clear_scratch(self) -> None:
+        """Remove what a process that was killed has left in its scratch folder."""
+        shutil.rmtree(self.root / _SCRATCH, ignore_errors=True)
+
     def host(self, name: str) -> JobFolder:
         """Return the folder that a host of the job sees as `/opt/ml`."""
         return self if name == HOST else JobFolder(self.root / "hosts" / name)
@@ -95,6 +124,17 @@ class JobFolder:
     def channel(self, name: str) -> Path:
         """Return where a channel's files are."""
         return self.root / "input" / "data" / name
+
+    def listing(self, name: str) -> Path:
+        """Return where an algorithm's process reads in which order a channel's files come.
+
+        Of a pipe's epoch it has `_<epoch>` added, and grows as the files are sent.
+        """
+        return self.root / "input" / "listing" / name
+
+    def piped(self, name: str) -> Path:
+        """Return where the files of a piped channel are kept for its epochs."""
+        return self.root / "input" / "piped" / name
 
     def create(self, hosts: Sequence[str] = (HOST,)) -> None:
         """Make the folders, those of further hosts included."""
@@ -118,6 +158,16 @@ class JobFolder:
                 _point(other.root / shared, self.root / shared)
             _point(other.output / "data", self.output / "data")
 
+    def create_boards(self, hosts: Sequence[str] = (HOST,)) -> None:
+        """Make the folder of event files; each further host has its own in it."""
+        for name in hosts:
+            other = self.host(name)
+            if other is self:
+                self.tensorboard.mkdir(parents=True, exist_ok=True)
+                continue
+            (self.tensorboard / name).mkdir(parents=True, exist_ok=True)
+            _point(other.tensorboard, self.tensorboard / name)
+
     def write_config(
         self,
         job: TrainingJob,
@@ -137,7 +187,10 @@ class JobFolder:
         channels = {
             channel.channel_name: {"TrainingInputMode": job.input_mode(channel)}
             | ({"ContentType": channel.content_type} if channel.content_type else {})
-            | {"S3DistributionType": channel.distribution, "RecordWrapperType": "None"}
+            | {
+                "S3DistributionType": channel.distribution,
+                "RecordWrapperType": channel.record_wrapper,
+            }
             for channel in job.input_data_config
         }
         self._write("hyperparameters.json", dict(hyperparameters or job.hyper_parameters))
@@ -145,6 +198,8 @@ class JobFolder:
         self._write("resourceconfig.json", resources(hosts, current=current))
         if job.checkpoint_config is not None:
             self._write("checkpointconfig.json", job.checkpoint_config.to_json())
+        if job.tensor_board_output_config is not None:
+            self._write("tensorboardoutputconfig.json", job.tensor_board_output_config.to_json())
 
     def failure(self) -> str:
         """Return the job's own account of its failure, at most 1,024 characters; "" for none."""
@@ -173,6 +228,36 @@ class JobFolder:
                 shutil.rmtree(left)
             else:
                 left.unlink()
+        for name in hosts:
+            (self.host(name).output / "failure").unlink(missing_ok=True)
+
+    def note_brought(self, channels: Mapping[str, Any]) -> None:
+        """Write down that code and data are in the folder, and what data it is."""
+        part = self.root / "input" / f"{_BROUGHT}.part"
+        part.write_text(json.dumps(dict(channels)), encoding="utf-8")
+        part.replace(self.root / "input" / _BROUGHT)
+
+    def brought(self) -> Mapping[str, Any] | None:
+        """Return what `note_brought` wrote; None where not all was brought yet."""
+        path = self.root / "input" / _BROUGHT
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def clear_for_another(self, hosts: Sequence[str] = (HOST,)) -> None:
+        """Remove what is brought or made anew when another process goes on with the job.
+
+        Its checkpoints, logs and metrics stay, and the code, if all of it was brought.
+        """
+        if self.model.is_symlink():
+            self.model.unlink()  # It was in the store, and nobody knew of it.
+        gone = [self.model, self.root / "input" / "piped"]
+        gone += [self.host(name).root / "input" / "data" for name in hosts]
+        if self.brought() is None:
+            gone.append(self.code)
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
         for name in hosts:
             (self.host(name).output / "failure").unlink(missing_ok=True)
 

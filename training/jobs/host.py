@@ -67,6 +67,11 @@ class HostProcess:
         self.is_open = True
 
     @property
+    def number(self) -> int:
+        """The number of the process, which leads a session of its own."""
+        return self._process.pid
+
+    @property
     def status(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
         if not hasattr(os, "waitid"):

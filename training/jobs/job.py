@@ -17,6 +17,7 @@ from training.jobs.execution import (
     ResourceConfig,
     RetryStrategy,
     StoppingCondition,
+    TensorBoardOutputConfig,
 )
 from training.jobs.shape import check_keys, check_sizes, check_word, given, invalid
 from training.jobs.status import SecondaryStatus, TrainingJobStatus, Transition
@@ -29,6 +30,7 @@ __all__ = [
     "RetryStrategy",
     "SecondaryStatus",
     "StoppingCondition",
+    "TensorBoardOutputConfig",
     "TrainingJob",
     "TrainingJobStatus",
     "Transition",
@@ -55,11 +57,13 @@ class TrainingJob:
         input_data_config: 1 to 20 channels with distinct names.
         stopping_condition: when to stop it.
         resource_config: what it computes on.
-        training_input_mode: File or FastFile, for channels that name none.
+        training_input_mode: File, FastFile or Pipe, for channels that name none.
         environment: variables for the job's process, at most 100.
         checkpoint_config: where checkpoints are kept beyond the job; None: in its folder alone.
         retry_strategy: how often to start it again; None: never.
         metric_definitions: metrics to read from its log, at most 40.
+        tensor_board_output_config: that its metrics are written for TensorBoard; None: they are
+            not.
         tags: kept with the job and its lineage, at most 50.
 
     Raises:
@@ -87,11 +91,12 @@ class TrainingJob:
     checkpoint_config: CheckpointConfig | None = None
     retry_strategy: RetryStrategy | None = None
     metric_definitions: Sequence[MetricDefinition] = ()
+    tensor_board_output_config: TensorBoardOutputConfig | None = None
 
     _KEYS: ClassVar = (
         *("TrainingJobName", "AlgorithmSpecification", "HyperParameters", "InputDataConfig"),
         *("StoppingCondition", "ResourceConfig", "Environment", "Tags"),
-        *("CheckpointConfig", "RetryStrategy"),
+        *("CheckpointConfig", "RetryStrategy", "TensorBoardOutputConfig"),
     )
 
     def __post_init__(self) -> None:
@@ -132,6 +137,14 @@ class TrainingJob:
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise invalid(f"channel {min(repeated)!r} is given twice", "InputDataConfig")
+        for channel in self.input_data_config:
+            if channel.is_wrapped and self.input_mode(channel) != "Pipe":
+                raise invalid(
+                    f"channel {channel.channel_name!r}: frames of RecordIO are piped; set "
+                    f"input_mode=Pipe, or leave record_wrapper None (it is "
+                    f"{self.input_mode(channel)})",
+                    "RecordWrapperType",
+                )
 
     def __hash__(self) -> int:
         return hash((self.training_job_name, self.algorithm_name, self.input_data_config))
@@ -156,6 +169,8 @@ class TrainingJob:
             ResourceConfig=self.resource_config.to_json(),
             CheckpointConfig=self.checkpoint_config.to_json() if self.checkpoint_config else None,
             RetryStrategy=self.retry_strategy.to_json() if self.retry_strategy else None,
+            TensorBoardOutputConfig=self.tensor_board_output_config
+            and self.tensor_board_output_config.to_json(),
             Environment=dict(self.environment),
             Tags=[{"Key": key, "Value": value} for key, value in self.tags.items()],
         )
@@ -172,6 +187,7 @@ class TrainingJob:
         keys = ("AlgorithmName", "TrainingInputMode", "MetricDefinitions")
         check_keys("AlgorithmSpecification", algorithm, keys)
         checkpoints, retry = body.get("CheckpointConfig"), body.get("RetryStrategy")
+        board = body.get("TensorBoardOutputConfig")
         return cls(
             training_job_name=str(body.get("TrainingJobName", "")),
             algorithm_name=str(algorithm.get("AlgorithmName", "")),
@@ -184,6 +200,9 @@ class TrainingJob:
             tags={tag["Key"]: tag["Value"] for tag in body.get("Tags", ())},
             checkpoint_config=CheckpointConfig.from_json(checkpoints) if checkpoints else None,
             retry_strategy=RetryStrategy.from_json(retry) if retry else None,
+            tensor_board_output_config=None
+            if board is None
+            else TensorBoardOutputConfig.from_json(board),
             metric_definitions=tuple(
                 map(MetricDefinition.from_json, algorithm.get("MetricDefinitions", ()))
             ),

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from training.jobs.mounting import binding
 
-__all__ = ["command", "main"]
+__all__ = ["command", "install_requirements", "main"]
 
 _ORPHANED: Final = 70
 _NO_REQUIREMENTS: Final = 71
@@ -88,6 +88,18 @@ def command(code: Path, program: str, arguments: Sequence[str], python: str) -> 
     path.chmod(path.stat().st_mode | 0o111)
     # By the shell: it also runs a file that does not say by what.
     return [_SHELL, "-c", 'exec "$0" "$@"', f"./{program}", *arguments]
+
+
+def install_requirements(root: Path, code: Path) -> Path | None:
+    """Install what `code/requirements.txt` names into an environment below `root`.
+
+    Returns:
+        the folder of its packages; None where pip could not install them: its output says why.
+    """
+    python = _environment(root)
+    if not _install(str(python), code, os.environ):
+        return None
+    return next((root / "environment" / "lib").glob("python*/site-packages"))
 
 
 def _variables(code: Path, order: Mapping[str, Any]) -> dict[str, str]:

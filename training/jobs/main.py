@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,16 +22,16 @@ import pyarrow as pa
 from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.artifact import open_model, seal
-from training.data import Dataset, read_dataset
+from training.data import Dataset
 from training.device import CPU, resolve_device
-from training.errors import TrainingError, TrainingStopped
+from training.errors import InvalidData, TrainingError, TrainingStopped
 from training.formats import files_of
 from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
-from training.jobs.job import Channel, TrainingJob
+from training.jobs.job import TrainingJob
 from training.jobs.link import Linked
-from training.jobs.sharing import Reading
+from training.jobs.loading import load
 from training.metrics import quality_line
 from training.report import Report, write_report
 from training.run import MemorySink, Precision, Run
@@ -116,37 +116,36 @@ def _fit(
     threading.Thread(target=_watch_runner, daemon=True).start()
     world = _world(order, stopping)
     root = JobFolder(Path(order.get("root", folder.root)))
-    channels = {channel.channel_name: channel for channel in job.input_data_config}
-    reading = Reading(algorithm, world, folder, root)
-    train = reading.rows(channels["train"], _reader(channels["train"], algorithm))
-    validation: Dataset | None = None
-    if "validation" in channels:
-        read = _reader(channels["validation"], algorithm)
-        validation = reading.rows(channels["validation"], read, like=train)
-    test: Dataset | None = None
-    if "test" in channels and world.is_first:
-        test = reading.whole(channels["test"], _reader(channels["test"], algorithm), like=train)
-    run = Run(
-        device=device,
-        threads=threads,
-        # The first host speaks for all.
-        sink=sink if world.is_first else MemorySink(),
-        checkpoints=folder.checkpoints,
-        should_stop=stopping.is_set,
-        start=open_model(root.channel("model")) if "model" in channels else None,
-        output=folder.output / "data",
-        auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
-        precision=cast(Precision, job.resource_config.precision),
-        world=world,
-    )
-    model = algorithm.fit(train, run, validation=validation)
-    if not world.is_first:
-        return
-    if test is not None:
-        for name, value in algorithm.evaluate(model, test).items():
+    channels = {channel.channel_name for channel in job.input_data_config}
+    with folder.scratch() as scratch:
+        loaded = load(folder, job, algorithm, sink, scratch, world=world, root=root)
+        run = Run(
+            device=device,
+            threads=threads,
+            # The first host speaks for all.
+            sink=sink if world.is_first else MemorySink(),
+            checkpoints=folder.checkpoints,
+            should_stop=stopping.is_set,
+            start=open_model(root.channel("model")) if "model" in channels else None,
+            scratch=scratch,
+            output=folder.output / "data",
+            auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
+            precision=cast(Precision, job.resource_config.precision),
+            world=world,
+        )
+        try:
+            model = loaded.fit(algorithm, run)
+            if not world.is_first:
+                return
+            measured = {} if loaded.test is None else algorithm.evaluate(model, loaded.test)
+        except InvalidData as error:
+            # A fit counts the rows of a channel; who is to mend one wants its file.
+            raise loaded.located(error) from None
+        for name, value in measured.items():
             sink.metric(f"test:{name}", value)
             sink.log(quality_line(f"test:{name}", value))
-    _report(folder, job, algorithm, sink, model, test or validation)
+        shown = loaded.shown(_REPORT_ROWS)
+    _report(folder, job, algorithm, sink, model, shown)
     model.save(folder.model)
     sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
 
@@ -156,22 +155,15 @@ def _world(order: dict[str, Any], stopping: threading.Event) -> World:
     return Linked.join(order["world"], stopping.is_set) if "world" in order else ALONE
 
 
-def _reader(
-    channel: Channel, algorithm: Algorithm
-) -> Callable[[JobFolder, Dataset | None], Dataset]:
-    return lambda folder, like: _read(folder, channel, algorithm, like=like)
-
-
 def _report(
     folder: JobFolder,
     job: TrainingJob,
     algorithm: Algorithm,
     sink: EventSink,
     model: Model,
-    asked: Dataset | None,
+    shown: Dataset | None,
 ) -> None:
     """Write what was measured as a page into the job's output data."""
-    shown = None if asked is None or asked.target is None else asked.head(_REPORT_ROWS)
     report = Report(
         job=job.training_job_name,
         algorithm=algorithm.name,
@@ -182,28 +174,12 @@ def _report(
         target=None if shown is None else shown.target,
         answers=None if shown is None else model.predict(shown.features),
     )
-    write_report(report, folder.output / "data" / "report.html")
+    write_report(report, folder.report)
 
 
 def _auxiliary(folder: JobFolder) -> dict[str, Path]:
     files = files_of(folder.channel("auxiliary"), channel="auxiliary")
     return {file.name: file for file in files}
-
-
-def _read(
-    folder: JobFolder, channel: Channel, algorithm: Algorithm, *, like: Dataset | None = None
-) -> Dataset:
-    return read_dataset(
-        folder.channel(channel.channel_name),
-        channel=channel.channel_name,
-        content_type=channel.content_type,
-        label=channel.label or (like.label or None if like else None),
-        features=channel.features,
-        inputs=like.inputs if like else None,
-        labels=algorithm.labels,
-        text=algorithm.text,
-        reading=algorithm.reading(),
-    )
 
 
 def _watch_runner() -> None:

@@ -173,7 +173,7 @@ class RunningJob:
 
 def _with_absolute_paths(job: TrainingJob) -> TrainingJob:
     """Settle relative paths now: the working folder may be another when the job reads them."""
-    checkpoints = job.checkpoint_config
+    checkpoints, board = job.checkpoint_config, job.tensor_board_output_config
     return replace(
         job,
         input_data_config=[
@@ -184,6 +184,9 @@ def _with_absolute_paths(job: TrainingJob) -> TrainingJob:
         ],
         checkpoint_config=checkpoints
         and replace(checkpoints, path=os.path.abspath(checkpoints.path)),
+        tensor_board_output_config=replace(board, path=os.path.abspath(board.path))
+        if board is not None and board.path
+        else board,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -13,14 +13,17 @@ import numpy as np
 from training.algorithm import Algorithm
 from training.data import Dataset
 from training.errors import InvalidData, TrainingError
+from training.formats.joined import Joined
 from training.inputs import Input, Inputs
 from training.jobs.channel import Channel
 from training.jobs.folder import JobFolder, host_names
+from training.jobs.reading import ChannelData
+from training.streaming import Stream
 from training.world import World
 
 __all__ = ["Reading", "agreed", "part_of"]
 
-Read = Callable[[JobFolder, Dataset | None], Dataset]
+Read = Callable[[JobFolder, Channel, Dataset | Stream | None], ChannelData]
 
 _SHARDED: Final = "ShardedByS3Key"
 _WHOLE: Final = "whole"
@@ -40,22 +43,30 @@ class Reading:
         world: the processes.
         folder: of this host.
         root: of the job.
+        read: reads a channel from a host's folder, encoded like another dataset.
     """
 
     def __init__(
-        self, algorithm: Algorithm, world: World, folder: JobFolder, root: JobFolder
+        self,
+        algorithm: Algorithm,
+        world: World,
+        folder: JobFolder,
+        root: JobFolder,
+        read: Read,
     ) -> None:
         self._algorithm = algorithm
         self._world = world
         self._folder = folder
         self._root = root
+        self._read = read
+        self.files: dict[str, Joined] = {}
+        """By channel, the files whose rows this process has as they are."""
 
-    def rows(self, channel: Channel, read: Read, *, like: Dataset | None = None) -> Dataset:
+    def rows(self, channel: Channel, *, like: Dataset | None = None) -> Dataset:
         """Read what this process fits on or measures by.
 
         Args:
             channel: which.
-            read: reads it from a folder, encoded like another dataset.
             like: the training data, for the other channels.
 
         Raises:
@@ -63,45 +74,76 @@ class Reading:
                 together.
         """
         world, is_sharded = self._world, channel.distribution == _SHARDED
-        if world.size == 1:
-            return read(self._folder, like)
-        if self._algorithm.hosts != "rows":
-            return self.whole(channel, read, like=like)
-        if not is_sharded or not all(self._files(channel, rank) for rank in range(world.size)):
+        if world.size == 1 or self._algorithm.hosts != "rows":
+            return self.whole(channel, like=like)
+        if not is_sharded or not all(self._order(channel, rank) for rank in range(world.size)):
             # With fewer files than hosts their rows are shared out.
-            data = self.whole(channel, read, like=like)
-            return part_of(data, world.rank, world.size)
-        found = _everywhere(world, lambda: read(self._folder, like))
+            return part_of(self._whole(channel, like).dataset, world.rank, world.size)
+        found = _everywhere(world, lambda: self._kept(channel, self._folder, like))
         if like is not None:
             return found
         inputs = agreed(world.gather(found.inputs), channel)
         if inputs == found.inputs:
             return found
-        return read(self._folder, replace(found, inputs=inputs))
+        return self._kept(channel, self._folder, replace(found, inputs=inputs))
 
-    def whole(self, channel: Channel, read: Read, *, like: Dataset | None = None) -> Dataset:
+    def whole(self, channel: Channel, *, like: Dataset | Stream | None = None) -> Dataset:
         """Read all rows of a channel, whatever its distribution."""
+        found = self._whole(channel, like)
+        self.files[channel.channel_name] = found.joined
+        return found.dataset
+
+    def _kept(self, channel: Channel, folder: JobFolder, like: Dataset | Stream | None) -> Dataset:
+        found = self._read(folder, channel, like)
+        self.files[channel.channel_name] = found.joined
+        return found.dataset
+
+    def _whole(self, channel: Channel, like: Dataset | Stream | None) -> ChannelData:
         if self._world.size == 1 or channel.distribution != _SHARDED:
-            return read(self._folder, like)
+            return self._read(self._folder, channel, like)
         view = JobFolder(self._folder.root / "input" / _WHOLE)
-        target = view.channel(channel.channel_name)
+        name = channel.channel_name
+        target = view.channel(name)
         target.mkdir(parents=True, exist_ok=True)
         for rank in range(self._world.size):
-            source = self._source(channel, rank)
-            for file in self._files(channel, rank):
+            source = self._host(rank).channel(name)
+            for file in sorted(file for file in source.rglob("*") if file.is_file()):
                 link = target / file.relative_to(source)
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.unlink(missing_ok=True)
                 link.symlink_to(file.resolve())
-        return read(view, like)
+        order = _in_turns([self._order(channel, rank) for rank in range(self._world.size)])
+        if channel.is_augmented:
+            # Each host has a manifest of its own lines.
+            [(manifest, _)] = self._listed(channel, 0)
+            shares = [
+                (self._host(rank).channel(name) / manifest).read_bytes().splitlines()
+                for rank in range(self._world.size)
+            ]
+            (target / manifest).unlink()
+            (target / manifest).write_bytes(b"\n".join(_in_turns(shares)) + b"\n")
+            order = [[manifest, order]]
+        view.listing(name).parent.mkdir(parents=True, exist_ok=True)
+        view.listing(name).write_text(json.dumps(order), encoding="utf-8")
+        return self._read(view, channel, like)
 
-    def _source(self, channel: Channel, rank: int) -> Path:
-        host = host_names(self._world.size)[rank]
-        return self._root.host(host).channel(channel.channel_name)
+    def _order(self, channel: Channel, rank: int) -> list[Any]:
+        """Return a host's files, or its lines of an augmented manifest, in the order it reads."""
+        listed = self._listed(channel, rank)
+        return list(listed[0][1]) if channel.is_augmented else listed
 
-    def _files(self, channel: Channel, rank: int) -> list[Path]:
-        source = self._source(channel, rank)
-        return sorted(file for file in source.rglob("*") if file.is_file())
+    def _listed(self, channel: Channel, rank: int) -> list[Any]:
+        path = self._host(rank).listing(channel.channel_name)
+        return list(json.loads(path.read_text(encoding="utf-8")))
+
+    def _host(self, rank: int) -> JobFolder:
+        return self._root.host(host_names(self._world.size)[rank])
+
+
+def _in_turns(shares: Sequence[Sequence[Any]]) -> list[Any]:
+    """Put what was dealt out to the hosts together as it was before."""
+    turns = itertools.zip_longest(*shares)
+    return [one for turn in turns for one in turn if one is not None]
 
 
 def part_of(data: Dataset, rank: int, size: int) -> Dataset:

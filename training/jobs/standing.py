@@ -11,12 +11,14 @@ from typing import Any, Final, final
 
 import lineage
 from training.home import Store
+from training.jobs.boards import Boards
 from training.jobs.claim import Claim
 from training.jobs.description import FinalMetric
+from training.jobs.earlier import Earlier
 from training.jobs.folder import JobFolder
 from training.jobs.job import SecondaryStatus, TrainingJob
 from training.jobs.logscan import LogMetric
-from training.jobs.metricfile import MetricWriter
+from training.jobs.metricfile import MetricWriter, last_values
 from training.jobs.program import Program
 from training.jobs.registry import TrainingJobs
 from training.jobs.result import Progress
@@ -30,7 +32,10 @@ _STOPPED: Final = "the job was stopped by request"
 @final
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A job with all that running it needs."""
+    """A job with all that running it needs.
+
+    `earlier` is what runners that are gone have done of it; None: it begins.
+    """
 
     job: TrainingJob
     program: Program
@@ -40,6 +45,7 @@ class Order:
     threads: int
     stop_grace_s: float
     on_progress: Callable[[Progress], None]
+    earlier: Earlier | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +79,9 @@ class Standing:
         self._order = order
         self._stop = stop
         self._kill = kill
-        self._submitted = time.monotonic()
+        earlier = order.earlier or Earlier()
+        self._submitted = time.monotonic() - earlier.age_s
+        self._ran_s = earlier.ran_s
         self._began: float | None = None
         self._deadline: float | None = None
         self._asked = 0.0
@@ -81,15 +89,22 @@ class Standing:
         self._reported: set[str] = set()
         self._run: lineage.Recorder | None = None
         self._writer: MetricWriter | None = None
+        self._boards: Boards | None = None
         self.metrics: dict[str, FinalMetric] = {}
         self.importance: Any = None
         self.status = SecondaryStatus.STARTING
         self.ending = SecondaryStatus.STOPPED
         self.stop_message = ""
 
-    def record_to(self, run: lineage.Recorder, writer: MetricWriter) -> None:
+    def record_to(
+        self, run: lineage.Recorder, writer: MetricWriter, boards: Boards | None = None
+    ) -> None:
         """Say where reports go from now on."""
-        self._run, self._writer = run, writer
+        self._run, self._writer, self._boards = run, writer, boards
+        if self._order.earlier is not None:
+            for name, value, micros in last_values(self._order.folder.metrics):
+                run.metric(name, value)
+                self._keep(name, value, micros)
 
     def move(
         self, status: SecondaryStatus, *, message: str = "", device: str | None = None
@@ -145,6 +160,8 @@ class Standing:
         """Let readers see the metrics that were reported."""
         if self._writer is not None:
             self._writer.flush(due=True)
+        if self._boards is not None:
+            self._boards.flush()
 
     def _metric(
         self,
@@ -159,7 +176,12 @@ class Standing:
         assert self._run is not None
         assert self._writer is not None
         self._writer.add(name, value, host=host, micros=micros, step=step, epoch=epoch)
+        if self._boards is not None:
+            self._boards.add(name, value, host=host, micros=micros, step=step, epoch=epoch)
         self._run.metric(name, value, step=step if step is not None else epoch)
+        self._keep(name, value, micros)
+
+    def _keep(self, name: str, value: float, micros: int) -> None:
         at = dt.datetime.fromtimestamp(micros / 1e6, dt.UTC)
         self.metrics[name] = FinalMetric(name, value, at)
 
@@ -179,7 +201,7 @@ class Standing:
     def begin(self) -> None:
         """Start the clock of its run time, with its data in place; it runs on between attempts."""
         if self._began is None:
-            self._began = time.monotonic()
+            self._began = time.monotonic() - self._ran_s
 
     def should_stop(self) -> bool:
         """Whether it is being stopped, or has to be now: by request or by a limit on time."""

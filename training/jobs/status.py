@@ -1,4 +1,4 @@
-"""The states a training job goes through."""
+"""The states a job goes through."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class TrainingJobStatus(StrEnum):
 class SecondaryStatus(StrEnum):
     """What a job is doing, or how it ended.
 
-    Pending is a job that waits for cores, memory or a GPU. Interrupted is one whose process was
+    Pending is a job that waits for cores, memory or a GPU. Transforming is what a batch transform
+    does while a training job is Training. Interrupted is one whose process was
     killed from outside, Restarting one that begins its next attempt.
     """
 
@@ -36,6 +37,7 @@ class SecondaryStatus(StrEnum):
     PENDING = "Pending"
     DOWNLOADING = "Downloading"
     TRAINING = "Training"
+    TRANSFORMING = "Transforming"
     INTERRUPTED = "Interrupted"
     RESTARTING = "Restarting"
     UPLOADING = "Uploading"

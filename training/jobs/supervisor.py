@@ -7,14 +7,16 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, final
 
 import lineage
 from training import provenance
 from training.artifact import Artifact, ModelStore
-from training.errors import TrainingError, TrainingJobFailed
+from training.errors import InvalidData, TrainingError, TrainingJobFailed
 from training.jobs.attempt import Attempt, Ended
+from training.jobs.boards import Boards
 from training.jobs.budget import Share
 from training.jobs.checkpointing import CheckpointCopy
 from training.jobs.downloading import Download
@@ -54,8 +56,9 @@ class Supervisor:
             self._program.hosts,
             for_script=not self._program.reports,
         )
-        self._checkpoints: CheckpointCopy | None = None
-        self._attempts: list[dict[str, Any]] = []
+        self._copies: list[CheckpointCopy] = []
+        self._attempts: list[dict[str, Any]] = list(order.earlier.attempts if order.earlier else [])
+        self._first = len(self._attempts) + 1
         self._train_uid = ""
 
     def run(self) -> JobResult:
@@ -142,14 +145,18 @@ class Supervisor:
             run.property("precision", asked.precision)
         self._lay_out()
         kept = self._restore(run)
-        with MetricWriter(self._folder.metrics, self._name) as writer:
-            self._standing.record_to(run, writer)
+        goes_on = self._order.earlier is not None
+        with MetricWriter(self._folder.metrics, self._name, goes_on=goes_on) as writer:
+            boards = self._boards()
+            self._standing.record_to(run, writer, boards)
             try:
                 ended = self._try(run, share)
             finally:
+                if boards is not None:
+                    boards.close()
                 run.property("attempts", self._attempts)
                 provenance.record_checkpoints(run, self._local_checkpoints, kept)
-                provenance.record_tensorboard(run, self._folder.tensorboard)
+                provenance.record_tensorboard(run, self._folder.tensorboard, self._kept_boards)
                 self._folder.collect_output()
         if not ended.completed and not self._standing.is_ending:
             raise TrainingJobFailed(ended.reason, name=self._name)
@@ -175,13 +182,29 @@ class Supervisor:
 
     def _lay_out(self) -> None:
         hosts = self._program.hosts
+        if self._order.earlier is not None:
+            self._folder.clear_for_another(hosts)
         self._folder.create(hosts)
-        local = self._local_checkpoints
-        if local != self._folder.checkpoints and not local.exists():
-            local.parent.mkdir(parents=True, exist_ok=True)
-            local.symlink_to(os.path.relpath(self._folder.checkpoints, local.parent))
+        _link(self._local_checkpoints, self._folder.checkpoints)
+        board = self._order.job.tensor_board_output_config
+        if board is not None:
+            self._folder.create_boards(hosts)
+            _link(self._folder.root / board.below_job, self._folder.tensorboard)
         for host in hosts:
             self._folder.host(host).write_config(self._order.job, hosts=hosts, current=host)
+
+    def _boards(self) -> Boards | None:
+        """Return what writes metrics for TensorBoard, if the job asks for that."""
+        if self._order.job.tensor_board_output_config is None:
+            return None
+        if self._kept_boards is not None:
+            self._copies.append(CheckpointCopy(self._folder.tensorboard, self._kept_boards))
+        return Boards(self._folder.tensorboard)
+
+    @property
+    def _kept_boards(self) -> Path | None:
+        config = self._order.job.tensor_board_output_config
+        return Path(config.path) if config is not None and config.path else None
 
     @property
     def _local_checkpoints(self) -> Path:
@@ -194,8 +217,12 @@ class Supervisor:
         if config is None:
             return None
         kept = Path(config.path)
-        self._checkpoints = CheckpointCopy(self._folder.checkpoints, kept)
-        if self._checkpoints.restore():
+        checkpoints = CheckpointCopy(self._folder.checkpoints, kept)
+        self._copies.append(checkpoints)
+        # A job that goes on has its own, newer than those it has copied out.
+        if any(self._folder.checkpoints.iterdir()):
+            return kept
+        if checkpoints.restore():
             provenance.record_restored(run, self._folder.checkpoints, kept)
         return kept
 
@@ -203,7 +230,7 @@ class Supervisor:
         """Run the job until it completes, is stopped, or has no attempt left."""
         retry = self._order.job.retry_strategy
         most = 1 + (retry.maximum_retry_attempts if retry else 0)
-        for number in range(1, most + 1):
+        for number in range(self._first, most + 1):
             began = time.time_ns() // 1000
             try:
                 ended = self._attempt(run, share, number)
@@ -233,19 +260,25 @@ class Supervisor:
             self._standing,
             share,
             crowded=self._order.jobs.cores_in_use() > available_cores(),
-            checkpoints=self._checkpoints,
+            copies=self._copies,
         )
         return attempt.run(
-            (lambda: self._bring(run)) if number == 1 else (lambda: None),
+            (lambda: self._bring(run)) if number == self._first else (lambda: None),
             self._download.open_pipes,
         )
 
     def _bring(self, run: lineage.Recorder) -> None:
         """Bring code and data into the folder while the processes start."""
         self._standing.move(SecondaryStatus.DOWNLOADING)
-        self._program.prepare(self._folder)
+        begun_with = self._folder.brought()
+        if begun_with is None:
+            self._program.prepare(self._folder)
         self._program.record(run, self._folder)
         channels = self._download.bring(run)
+        if begun_with is None:
+            self._folder.note_brought(channels)
+        else:
+            _check_same(begun_with, channels)
         self._train_uid = str(channels.get("train", {}).get("uid", ""))
         run.property("channels", channels)
 
@@ -260,3 +293,26 @@ class Supervisor:
         artifact = ModelStore.of(self._order.jobs.home).add(self._folder.model)
         self._folder.model.symlink_to(os.path.relpath(artifact.path, self._folder.root))
         return artifact
+
+
+def _link(local: Path, folder: Path) -> None:
+    """Let a job find a folder where it asked for it."""
+    if local != folder and not local.exists():
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.symlink_to(os.path.relpath(folder, local.parent))
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that a job that goes on reads what it began with.
+
+    Raises:
+        InvalidData: it would read something else.
+    """
+    for name, channel in now.items():
+        if before.get(name) != channel:
+            raise InvalidData(
+                f"{name}: {channel['source']} is not what it was when the job began, so its model "
+                "would be of neither; submit it again under another name",
+                channel=name,
+                path=channel["source"],
+            )

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Channel(_message.Message):
-    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode", "shuffle_seed", "distribution", "compression", "data_type")
+    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode", "shuffle_seed", "distribution", "compression", "data_type", "attributes", "record_wrapper")
     CHANNEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,8 @@ class Channel(_message.Message):
     DISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    RECORD_WRAPPER_FIELD_NUMBER: _ClassVar[int]
     channel_name: str
     path: str
     dataset: str
@@ -33,7 +35,9 @@ class Channel(_message.Message):
     distribution: str
     compression: str
     data_type: str
-    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ..., shuffle_seed: _Optional[int] = ..., distribution: _Optional[str] = ..., compression: _Optional[str] = ..., data_type: _Optional[str] = ...) -> None: ...
+    attributes: _containers.RepeatedScalarFieldContainer[str]
+    record_wrapper: str
+    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ..., shuffle_seed: _Optional[int] = ..., distribution: _Optional[str] = ..., compression: _Optional[str] = ..., data_type: _Optional[str] = ..., attributes: _Optional[_Iterable[str]] = ..., record_wrapper: _Optional[str] = ...) -> None: ...
 
 class StoppingCondition(_message.Message):
     __slots__ = ("max_runtime_in_seconds", "max_wait_time_in_seconds")
@@ -71,6 +75,14 @@ class RetryStrategy(_message.Message):
     maximum_retry_attempts: int
     def __init__(self, maximum_retry_attempts: _Optional[int] = ...) -> None: ...
 
+class TensorBoardOutputConfig(_message.Message):
+    __slots__ = ("path", "local_path")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    local_path: str
+    def __init__(self, path: _Optional[str] = ..., local_path: _Optional[str] = ...) -> None: ...
+
 class MetricDefinition(_message.Message):
     __slots__ = ("name", "regex")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -80,7 +92,7 @@ class MetricDefinition(_message.Message):
     def __init__(self, name: _Optional[str] = ..., regex: _Optional[str] = ...) -> None: ...
 
 class CreateTrainingJobRequest(_message.Message):
-    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_input_mode", "environment", "checkpoint_config", "retry_strategy", "metric_definitions")
+    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_input_mode", "environment", "checkpoint_config", "retry_strategy", "metric_definitions", "tensor_board_output_config")
     class HyperParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +126,7 @@ class CreateTrainingJobRequest(_message.Message):
     CHECKPOINT_CONFIG_FIELD_NUMBER: _ClassVar[int]
     RETRY_STRATEGY_FIELD_NUMBER: _ClassVar[int]
     METRIC_DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_BOARD_OUTPUT_CONFIG_FIELD_NUMBER: _ClassVar[int]
     training_job_name: str
     algorithm_name: str
     hyper_parameters: _containers.ScalarMap[str, str]
@@ -126,7 +139,8 @@ class CreateTrainingJobRequest(_message.Message):
     checkpoint_config: CheckpointConfig
     retry_strategy: RetryStrategy
     metric_definitions: _containers.RepeatedCompositeFieldContainer[MetricDefinition]
-    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., checkpoint_config: _Optional[_Union[CheckpointConfig, _Mapping]] = ..., retry_strategy: _Optional[_Union[RetryStrategy, _Mapping]] = ..., metric_definitions: _Optional[_Iterable[_Union[MetricDefinition, _Mapping]]] = ...) -> None: ...
+    tensor_board_output_config: TensorBoardOutputConfig
+    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., checkpoint_config: _Optional[_Union[CheckpointConfig, _Mapping]] = ..., retry_strategy: _Optional[_Union[RetryStrategy, _Mapping]] = ..., metric_definitions: _Optional[_Iterable[_Union[MetricDefinition, _Mapping]]] = ..., tensor_board_output_config: _Optional[_Union[TensorBoardOutputConfig, _Mapping]] = ...) -> None: ...
 
 class CreateTrainingJobResponse(_message.Message):
     __slots__ = ("training_job_name",)
@@ -163,7 +177,7 @@ class SecondaryStatusTransition(_message.Message):
     def __init__(self, status: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_message: _Optional[str] = ...) -> None: ...
 
 class TrainingJobDescription(_message.Message):
-    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_job_status", "secondary_status", "failure_reason", "final_metric_data_list", "secondary_status_transitions", "model_artifacts", "model_digest", "creation_time", "training_start_time", "training_end_time", "training_input_mode", "environment", "checkpoint_config", "retry_strategy", "metric_definitions")
+    __slots__ = ("training_job_name", "algorithm_name", "hyper_parameters", "input_data_config", "stopping_condition", "resource_config", "tags", "training_job_status", "secondary_status", "failure_reason", "final_metric_data_list", "secondary_status_transitions", "model_artifacts", "model_digest", "creation_time", "training_start_time", "training_end_time", "training_input_mode", "environment", "checkpoint_config", "retry_strategy", "metric_definitions", "tensor_board_output_config")
     class HyperParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +221,7 @@ class TrainingJobDescription(_message.Message):
     CHECKPOINT_CONFIG_FIELD_NUMBER: _ClassVar[int]
     RETRY_STRATEGY_FIELD_NUMBER: _ClassVar[int]
     METRIC_DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_BOARD_OUTPUT_CONFIG_FIELD_NUMBER: _ClassVar[int]
     training_job_name: str
     algorithm_name: str
     hyper_parameters: _containers.ScalarMap[str, str]
@@ -229,13 +244,111 @@ class TrainingJobDescription(_message.Message):
     checkpoint_config: CheckpointConfig
     retry_strategy: RetryStrategy
     metric_definitions: _containers.RepeatedCompositeFieldContainer[MetricDefinition]
-    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_job_status: _Optional[str] = ..., secondary_status: _Optional[str] = ..., failure_reason: _Optional[str] = ..., final_metric_data_list: _Optional[_Iterable[_Union[MetricData, _Mapping]]] = ..., secondary_status_transitions: _Optional[_Iterable[_Union[SecondaryStatusTransition, _Mapping]]] = ..., model_artifacts: _Optional[str] = ..., model_digest: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., checkpoint_config: _Optional[_Union[CheckpointConfig, _Mapping]] = ..., retry_strategy: _Optional[_Union[RetryStrategy, _Mapping]] = ..., metric_definitions: _Optional[_Iterable[_Union[MetricDefinition, _Mapping]]] = ...) -> None: ...
+    tensor_board_output_config: TensorBoardOutputConfig
+    def __init__(self, training_job_name: _Optional[str] = ..., algorithm_name: _Optional[str] = ..., hyper_parameters: _Optional[_Mapping[str, str]] = ..., input_data_config: _Optional[_Iterable[_Union[Channel, _Mapping]]] = ..., stopping_condition: _Optional[_Union[StoppingCondition, _Mapping]] = ..., resource_config: _Optional[_Union[ResourceConfig, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., training_job_status: _Optional[str] = ..., secondary_status: _Optional[str] = ..., failure_reason: _Optional[str] = ..., final_metric_data_list: _Optional[_Iterable[_Union[MetricData, _Mapping]]] = ..., secondary_status_transitions: _Optional[_Iterable[_Union[SecondaryStatusTransition, _Mapping]]] = ..., model_artifacts: _Optional[str] = ..., model_digest: _Optional[str] = ..., creation_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., training_input_mode: _Optional[str] = ..., environment: _Optional[_Mapping[str, str]] = ..., checkpoint_config: _Optional[_Union[CheckpointConfig, _Mapping]] = ..., retry_strategy: _Optional[_Union[RetryStrategy, _Mapping]] = ..., metric_definitions: _Optional[_Iterable[_Union[MetricDefinition, _Mapping]]] = ..., tensor_board_output_config: _Optional[_Union[TensorBoardOutputConfig, _Mapping]] = ...) -> None: ...
 
 class DescribeTrainingJobResponse(_message.Message):
     __slots__ = ("description",)
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     description: TrainingJobDescription
     def __init__(self, description: _Optional[_Union[TrainingJobDescription, _Mapping]] = ...) -> None: ...
+
+class ReadTrainingJobLogsRequest(_message.Message):
+    __slots__ = ("training_job_name", "follow", "offsets")
+    class OffsetsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    training_job_name: str
+    follow: bool
+    offsets: _containers.ScalarMap[str, int]
+    def __init__(self, training_job_name: _Optional[str] = ..., follow: bool = ..., offsets: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class ReadTrainingJobLogsResponse(_message.Message):
+    __slots__ = ("host", "data", "offset")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    data: bytes
+    offset: int
+    def __init__(self, host: _Optional[str] = ..., data: _Optional[bytes] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ReadTrainingJobMetricsRequest(_message.Message):
+    __slots__ = ("training_job_name", "follow", "offset")
+    TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    training_job_name: str
+    follow: bool
+    offset: int
+    def __init__(self, training_job_name: _Optional[str] = ..., follow: bool = ..., offset: _Optional[int] = ...) -> None: ...
+
+class MetricValue(_message.Message):
+    __slots__ = ("host", "step", "epoch", "name", "value", "time_us")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    step: int
+    epoch: int
+    name: str
+    value: float
+    time_us: int
+    def __init__(self, host: _Optional[str] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., value: _Optional[float] = ..., time_us: _Optional[int] = ...) -> None: ...
+
+class ReadTrainingJobMetricsResponse(_message.Message):
+    __slots__ = ("values", "offset")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[MetricValue]
+    offset: int
+    def __init__(self, values: _Optional[_Iterable[_Union[MetricValue, _Mapping]]] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ReadTrainingJobReportRequest(_message.Message):
+    __slots__ = ("training_job_name",)
+    TRAINING_JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    training_job_name: str
+    def __init__(self, training_job_name: _Optional[str] = ...) -> None: ...
+
+class ReadTrainingJobReportResponse(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
+class TrainingBudget(_message.Message):
+    __slots__ = ("cores", "memory_mb", "gpus")
+    CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MB_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    cores: int
+    memory_mb: int
+    gpus: int
+    def __init__(self, cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., gpus: _Optional[int] = ...) -> None: ...
+
+class DescribeTrainingBudgetRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UpdateTrainingBudgetRequest(_message.Message):
+    __slots__ = ("cores", "memory_mb", "gpus")
+    CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MB_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    cores: int
+    memory_mb: int
+    gpus: int
+    def __init__(self, cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., gpus: _Optional[int] = ...) -> None: ...
 
 class ListTrainingJobsRequest(_message.Message):
     __slots__ = ("name_contains", "status_equals", "max_results", "next_token")
@@ -266,3 +379,67 @@ class StopTrainingJobRequest(_message.Message):
 class StopTrainingJobResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ReplayModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class ReplayModelResponse(_message.Message):
+    __slots__ = ("progress", "report")
+    class Progress(_message.Message):
+        __slots__ = ("job", "status", "done", "total", "metrics")
+        class MetricsEntry(_message.Message):
+            __slots__ = ("key", "value")
+            KEY_FIELD_NUMBER: _ClassVar[int]
+            VALUE_FIELD_NUMBER: _ClassVar[int]
+            key: str
+            value: float
+            def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+        JOB_FIELD_NUMBER: _ClassVar[int]
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        DONE_FIELD_NUMBER: _ClassVar[int]
+        TOTAL_FIELD_NUMBER: _ClassVar[int]
+        METRICS_FIELD_NUMBER: _ClassVar[int]
+        job: str
+        status: str
+        done: int
+        total: int
+        metrics: _containers.ScalarMap[str, float]
+        def __init__(self, job: _Optional[str] = ..., status: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    class Step(_message.Message):
+        __slots__ = ("name", "verdict", "expected", "got", "note")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        VERDICT_FIELD_NUMBER: _ClassVar[int]
+        EXPECTED_FIELD_NUMBER: _ClassVar[int]
+        GOT_FIELD_NUMBER: _ClassVar[int]
+        NOTE_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        verdict: str
+        expected: str
+        got: str
+        note: str
+        def __init__(self, name: _Optional[str] = ..., verdict: _Optional[str] = ..., expected: _Optional[str] = ..., got: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+    class Report(_message.Message):
+        __slots__ = ("model", "digest", "job", "verdict", "steps", "reason", "recorded")
+        MODEL_FIELD_NUMBER: _ClassVar[int]
+        DIGEST_FIELD_NUMBER: _ClassVar[int]
+        JOB_FIELD_NUMBER: _ClassVar[int]
+        VERDICT_FIELD_NUMBER: _ClassVar[int]
+        STEPS_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        RECORDED_FIELD_NUMBER: _ClassVar[int]
+        model: str
+        digest: str
+        job: str
+        verdict: str
+        steps: _containers.RepeatedCompositeFieldContainer[ReplayModelResponse.Step]
+        reason: str
+        recorded: str
+        def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., job: _Optional[str] = ..., verdict: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[ReplayModelResponse.Step, _Mapping]]] = ..., reason: _Optional[str] = ..., recorded: _Optional[str] = ...) -> None: ...
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    progress: ReplayModelResponse.Progress
+    report: ReplayModelResponse.Report
+    def __init__(self, progress: _Optional[_Union[ReplayModelResponse.Progress, _Mapping]] = ..., report: _Optional[_Union[ReplayModelResponse.Report, _Mapping]] = ...) -> None: ...

@@ -44,15 +44,45 @@ class TrainingStub(object):
                 request_serializer=training_dot_v1_dot_training__pb2.DescribeTrainingJobRequest.SerializeToString,
                 response_deserializer=training_dot_v1_dot_training__pb2.DescribeTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.ReadTrainingJobLogs = channel.unary_stream(
+                '/training.v1.Training/ReadTrainingJobLogs',
+                request_serializer=training_dot_v1_dot_training__pb2.ReadTrainingJobLogsRequest.SerializeToString,
+                response_deserializer=training_dot_v1_dot_training__pb2.ReadTrainingJobLogsResponse.FromString,
+                _registered_method=True)
+        self.ReadTrainingJobMetrics = channel.unary_stream(
+                '/training.v1.Training/ReadTrainingJobMetrics',
+                request_serializer=training_dot_v1_dot_training__pb2.ReadTrainingJobMetricsRequest.SerializeToString,
+                response_deserializer=training_dot_v1_dot_training__pb2.ReadTrainingJobMetricsResponse.FromString,
+                _registered_method=True)
+        self.ReadTrainingJobReport = channel.unary_stream(
+                '/training.v1.Training/ReadTrainingJobReport',
+                request_serializer=training_dot_v1_dot_training__pb2.ReadTrainingJobReportRequest.SerializeToString,
+                response_deserializer=training_dot_v1_dot_training__pb2.ReadTrainingJobReportResponse.FromString,
+                _registered_method=True)
         self.ListTrainingJobs = channel.unary_unary(
                 '/training.v1.Training/ListTrainingJobs',
                 request_serializer=training_dot_v1_dot_training__pb2.ListTrainingJobsRequest.SerializeToString,
                 response_deserializer=training_dot_v1_dot_training__pb2.ListTrainingJobsResponse.FromString,
                 _registered_method=True)
+        self.DescribeTrainingBudget = channel.unary_unary(
+                '/training.v1.Training/DescribeTrainingBudget',
+                request_serializer=training_dot_v1_dot_training__pb2.DescribeTrainingBudgetRequest.SerializeToString,
+                response_deserializer=training_dot_v1_dot_training__pb2.TrainingBudget.FromString,
+                _registered_method=True)
+        self.UpdateTrainingBudget = channel.unary_unary(
+                '/training.v1.Training/UpdateTrainingBudget',
+                request_serializer=training_dot_v1_dot_training__pb2.UpdateTrainingBudgetRequest.SerializeToString,
+                response_deserializer=training_dot_v1_dot_training__pb2.TrainingBudget.FromString,
+                _registered_method=True)
         self.StopTrainingJob = channel.unary_unary(
                 '/training.v1.Training/StopTrainingJob',
                 request_serializer=training_dot_v1_dot_training__pb2.StopTrainingJobRequest.SerializeToString,
                 response_deserializer=training_dot_v1_dot_training__pb2.StopTrainingJobResponse.FromString,
+                _registered_method=True)
+        self.ReplayModel = channel.unary_stream(
+                '/training.v1.Training/ReplayModel',
+                request_serializer=training_dot_v1_dot_training__pb2.ReplayModelRequest.SerializeToString,
+                response_deserializer=training_dot_v1_dot_training__pb2.ReplayModelResponse.FromString,
                 _registered_method=True)
 
 
@@ -72,7 +102,41 @@ class TrainingServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadTrainingJobLogs(self, request, context):
+        """What the job printed, in pieces as they are in the logs of its hosts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadTrainingJobMetrics(self, request, context):
+        """Every value of its metrics, in the order of arrival.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadTrainingJobReport(self, request, context):
+        """The page on how the model was measured, as HTML.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTrainingJobs(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeTrainingBudget(self, request, context):
+        """What the jobs of the server's home may use at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTrainingBudget(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,6 +144,13 @@ class TrainingServicer(object):
 
     def StopTrainingJob(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayModel(self, request, context):
+        """Trains a model again from its lineage; the report comes last. A caller that goes stops it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -97,15 +168,45 @@ def add_TrainingServicer_to_server(servicer, server):
                     request_deserializer=training_dot_v1_dot_training__pb2.DescribeTrainingJobRequest.FromString,
                     response_serializer=training_dot_v1_dot_training__pb2.DescribeTrainingJobResponse.SerializeToString,
             ),
+            'ReadTrainingJobLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadTrainingJobLogs,
+                    request_deserializer=training_dot_v1_dot_training__pb2.ReadTrainingJobLogsRequest.FromString,
+                    response_serializer=training_dot_v1_dot_training__pb2.ReadTrainingJobLogsResponse.SerializeToString,
+            ),
+            'ReadTrainingJobMetrics': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadTrainingJobMetrics,
+                    request_deserializer=training_dot_v1_dot_training__pb2.ReadTrainingJobMetricsRequest.FromString,
+                    response_serializer=training_dot_v1_dot_training__pb2.ReadTrainingJobMetricsResponse.SerializeToString,
+            ),
+            'ReadTrainingJobReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadTrainingJobReport,
+                    request_deserializer=training_dot_v1_dot_training__pb2.ReadTrainingJobReportRequest.FromString,
+                    response_serializer=training_dot_v1_dot_training__pb2.ReadTrainingJobReportResponse.SerializeToString,
+            ),
             'ListTrainingJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTrainingJobs,
                     request_deserializer=training_dot_v1_dot_training__pb2.ListTrainingJobsRequest.FromString,
                     response_serializer=training_dot_v1_dot_training__pb2.ListTrainingJobsResponse.SerializeToString,
             ),
+            'DescribeTrainingBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeTrainingBudget,
+                    request_deserializer=training_dot_v1_dot_training__pb2.DescribeTrainingBudgetRequest.FromString,
+                    response_serializer=training_dot_v1_dot_training__pb2.TrainingBudget.SerializeToString,
+            ),
+            'UpdateTrainingBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTrainingBudget,
+                    request_deserializer=training_dot_v1_dot_training__pb2.UpdateTrainingBudgetRequest.FromString,
+                    response_serializer=training_dot_v1_dot_training__pb2.TrainingBudget.SerializeToString,
+            ),
             'StopTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.StopTrainingJob,
                     request_deserializer=training_dot_v1_dot_training__pb2.StopTrainingJobRequest.FromString,
                     response_serializer=training_dot_v1_dot_training__pb2.StopTrainingJobResponse.SerializeToString,
+            ),
+            'ReplayModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReplayModel,
+                    request_deserializer=training_dot_v1_dot_training__pb2.ReplayModelRequest.FromString,
+                    response_serializer=training_dot_v1_dot_training__pb2.ReplayModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -173,6 +274,87 @@ class Training(object):
             _registered_method=True)
 
     @staticmethod
+    def ReadTrainingJobLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/training.v1.Training/ReadTrainingJobLogs',
+            training_dot_v1_dot_training__pb2.ReadTrainingJobLogsRequest.SerializeToString,
+            training_dot_v1_dot_training__pb2.ReadTrainingJobLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadTrainingJobMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/training.v1.Training/ReadTrainingJobMetrics',
+            training_dot_v1_dot_training__pb2.ReadTrainingJobMetricsRequest.SerializeToString,
+            training_dot_v1_dot_training__pb2.ReadTrainingJobMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadTrainingJobReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/training.v1.Training/ReadTrainingJobReport',
+            training_dot_v1_dot_training__pb2.ReadTrainingJobReportRequest.SerializeToString,
+            training_dot_v1_dot_training__pb2.ReadTrainingJobReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListTrainingJobs(request,
             target,
             options=(),
@@ -200,6 +382,60 @@ class Training(object):
             _registered_method=True)
 
     @staticmethod
+    def DescribeTrainingBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training.v1.Training/DescribeTrainingBudget',
+            training_dot_v1_dot_training__pb2.DescribeTrainingBudgetRequest.SerializeToString,
+            training_dot_v1_dot_training__pb2.TrainingBudget.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTrainingBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/training.v1.Training/UpdateTrainingBudget',
+            training_dot_v1_dot_training__pb2.UpdateTrainingBudgetRequest.SerializeToString,
+            training_dot_v1_dot_training__pb2.TrainingBudget.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def StopTrainingJob(request,
             target,
             options=(),
@@ -216,6 +452,33 @@ class Training(object):
             '/training.v1.Training/StopTrainingJob',
             training_dot_v1_dot_training__pb2.StopTrainingJobRequest.SerializeToString,
             training_dot_v1_dot_training__pb2.StopTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/training.v1.Training/ReplayModel',
+            training_dot_v1_dot_training__pb2.ReplayModelRequest.SerializeToString,
+            training_dot_v1_dot_training__pb2.ReplayModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

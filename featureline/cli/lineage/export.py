@@ -11,7 +11,7 @@ import click
 from featureline.cli.lineage.options import walk_options
 from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit
-from featureline.cli.store import common_options, open_any, open_embedded
+from featureline.cli.store import common_options, open_any
 from lineage import Graph, LineageResult
 from lineage.exports import FORMATS, Part, as_format, export_part, export_text
 from lineage.imports import Imported, import_mlflow, import_ndjson
@@ -89,9 +89,10 @@ def imports() -> None:
 def mlflow(uri: str, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Record the experiments and runs of an MLflow store: a folder, sqlite:///FILE or a server.
 
-    Run it again at any time: only what has changed is recorded.
+    It is read here, also with --connect. Run it again at any time: only what has changed is
+    recorded.
     """
-    with open_embedded(home, connect, "lineage import") as store:
+    with open_any(home, connect) as store:
         _tell(import_mlflow(store.graph, uri), as_json)
 
 
@@ -103,7 +104,7 @@ def ndjson(file: Path, home: Path | None, connect: str | None, as_json: bool) ->
 
     The same file again changes nothing.
     """
-    with open_embedded(home, connect, "lineage import") as store:
+    with open_any(home, connect) as store:
         _tell(import_ndjson(store.graph, file), as_json)
 
 

@@ -44,6 +44,7 @@ _CONTENT_TYPES: Final = (
     "application/x-recordio-protobuf",
     "application/x-parquet",
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _LISTS: Final = ("faiss.IVFFlat", "faiss.IVFPQ")
 _PQ_M: Final = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)

@@ -33,6 +33,7 @@ _CONTENT_TYPES: Final = (
     "application/x-recordio-protobuf",
     "application/x-parquet",
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _SEEDINGS: Final = ("random", "kmeans++")
 # The fit's random numbers: of the order of rows, of a batch, and of the reduction.

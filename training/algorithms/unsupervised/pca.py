@@ -27,6 +27,7 @@ _CONTENT_TYPES: Final = (
     "application/x-recordio-protobuf",
     "application/x-parquet",
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _MOST_SIDE: Final = 32_768
 

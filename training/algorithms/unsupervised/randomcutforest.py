@@ -30,6 +30,7 @@ __all__ = ["RandomCutForest", "RandomCutForestModel"]
 _CONTENT_TYPES: Final = (
     *("application/x-recordio-protobuf", "text/csv", "application/x-parquet"),
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _METRICS: Final = ("f1", "precision", "recall", "accuracy", "auc", "ap", "f1_quantile")
 # Scores of more training rows would hardly move their mean and deviation.

@@ -33,6 +33,8 @@ __all__ = ["Trained", "fit", "objective", "rows_of"]
 Array = npt.NDArray[Any]
 
 _LBFGS_STEPS = 100
+_FALL, _END = 0.85, 0.02
+"""What an epoch leaves of the rates, at least, and what a fit of many epochs leaves at its end."""
 _WORK_OF_A_THREAD = 4_000_000
 """Products of a step from which a second thread is worth its start."""
 
@@ -307,7 +309,7 @@ def _by_steps(
     schedule = _StepDecay(
         optimizer,
         every=int(_auto(learner.lr_scheduler_step, source.count(learner.mini_batch_size))),
-        factor=_auto(learner.lr_scheduler_factor, 0.85),
+        factor=_auto(learner.lr_scheduler_factor, max(_FALL, _END ** (1 / learner.epochs))),
         least=_auto(learner.lr_scheduler_minimum_lr, 1e-5),
         first=tried[0].learning_rate,
     )

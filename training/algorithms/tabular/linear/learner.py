@@ -260,7 +260,11 @@ class LinearLearner(Algorithm):
         "auto", above=0, words=_AUTO, about="steps between two falls; auto: one epoch's"
     )
     lr_scheduler_factor: float | str = continuous(
-        "auto", above=0, below=1, words=_AUTO, about="what a fall leaves; auto: 0.85"
+        "auto",
+        above=0,
+        below=1,
+        words=_AUTO,
+        about="what a fall leaves; auto: 0.85, or what ends at 2 %",
     )
     lr_scheduler_minimum_lr: float | str = continuous(
         "auto", above=0, words=_AUTO, about="the least learning rate; auto: 1e-5"

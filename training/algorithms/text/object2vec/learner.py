@@ -82,6 +82,7 @@ class Object2Vec(Algorithm):
             name="auxiliary",
             about="files of tokens' vectors and vocabularies",
             content_types=("text/plain", "application/json"),
+            input_modes=("File", "FastFile"),
         ),
     )
     metrics: ClassVar = tuple(

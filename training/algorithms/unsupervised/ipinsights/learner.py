@@ -80,9 +80,13 @@ class IPInsights(Algorithm):
             about="pairs of entity and address, all usual",
             required=True,
             content_types=_TYPES,
+            input_modes=("File", "FastFile"),
         ),
         ChannelDeclaration(
-            name="validation", about="further such pairs to measure by", content_types=_TYPES
+            name="validation",
+            about="further such pairs to measure by",
+            content_types=_TYPES,
+            input_modes=("File", "FastFile"),
         ),
     )
     metrics: ClassVar = (
