@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from training.transforms.registry import TransformJobs
     from training.transforms.runner import RunningTransform, run_transform, submit_transform
     from training.transforms.service import TransformService
+    from training.world import Contributed, World
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # running jobs
@@ -164,6 +165,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "MemorySink",
     "EventWriter",
     "Device",
+    "World",
+    "Contributed",
     # over the network
     "connect",
     "TrainingClient",
@@ -232,6 +235,7 @@ _MODULES = {
     "run": ("MemorySink", "Run", "Sink"),
     "jobs.runner": ("RunningJob", "submit", "train"),
     "service": ("TrainingService",),
+    "world": ("Contributed", "World"),
     "transforms.client": ("TransformClient",),
     "transforms.description": (
         *("TransformJobDescription", "TransformProgress", "TransformResult"),

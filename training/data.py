@@ -134,6 +134,7 @@ class Dataset:
             target=together("target"),
             weights=together("weights"),
             groups=together("groups"),
+            upper=together("upper"),
         )
 
     def head(self, rows: int) -> Dataset:

@@ -23,6 +23,7 @@ import lineage
 from featurestore.dataset import Dataset
 from featurestore.errors import DatasetChanged, DatasetNotFound
 from training.errors import InvalidJob, ModelNotFound
+from training.jobs.description import TrainingJobDescription
 from training.jobs.folder import JobFolder
 from training.jobs.job import Channel, TrainingJob
 from training.jobs.registry import TrainingJobs
@@ -212,7 +213,7 @@ def replay(
             resource_config=replace(
                 described.job.resource_config,
                 threads=described.threads,
-                device=described.device or described.job.resource_config.device,
+                device=_device_of(described),
             ),
         )
         running = submit(scratch / "home", job, on_progress=on_progress)
@@ -321,6 +322,12 @@ def _read_again(store: Replayable, channel: Channel, folder: JobFolder, scratch:
         return channel
     path = store.home / "artifacts" / "datasets" / f"{channel.dataset}.parquet"
     return replace(channel, dataset=None, path=str(path))
+
+
+def _device_of(described: TrainingJobDescription) -> str:
+    """Return what a job computed on; of several hosts each has had a device of its own."""
+    asked = described.job.resource_config
+    return asked.device if asked.instance_count > 1 else described.device or asked.device
 
 
 def _copied(channel: Channel, folder: JobFolder, scratch: Path) -> Channel:

@@ -24,6 +24,7 @@ from training import (
     submit,
     train,
 )
+from training.algorithms.tabular.boosting.learner import XGBoost
 from training.artifact import open_model
 from training.errors import InvalidJob
 from training.jobs.folder import JobFolder
@@ -159,12 +160,9 @@ def test_what_one_host_refuses_is_the_jobs_reason(
     ],
 )
 def test_what_the_library_does_not_spread_is_refused_at_once(
-    home: Path,
-    make_job: MakeJob,
-    channels: list[Channel],
-    values: dict[str, object],
-    reason: str,
+    values: dict[str, object], reason: str
 ) -> None:
-    job = make_job(channels=channels[:1], hyper_parameters=values)
+    algorithm = XGBoost.of({"num_round": 2, **values})
+    algorithm.check_hosts(1)
     with pytest.raises(InvalidJob, match=f"xgboost: {reason}"):
-        train(home, replace(job, resource_config=TWO))
+        algorithm.check_hosts(2)

@@ -212,7 +212,7 @@ class KMeans(Algorithm):
             state = State(kept["centres"], kept["counts"])
             done = int(kept["done"])
             # A fit may go on with more epochs than it was begun with, or fewer.
-            held = kept["summed"][: self._passes]
+            held = np.atleast_1d(kept["summed"])[: self._passes]
             summed[: len(held)] = held
             run.sink.log(f"going on from a checkpoint, after mini-batch {done}")
 
