@@ -21,20 +21,44 @@ import lineage
 from featurestore.arrowcode import encode_batch
 from featurestore.convert import arrow_type
 from featurestore.embedded import EmbeddedStore
-from featurestore.errors import PositionConflict
+from featurestore.errors import FeatureStoreError, PositionConflict
 from featurestore.latest import latest_versions
 from featurestore.position import PartitionPosition, SourcePosition
 from featurestore.provenance import record_table_version
 from featurestore.schema import FeatureGroup
-from training.errors import InvalidData, nearest
+from training.errors import InvalidData, InvalidJob, nearest
 from training.formats.text import to_json
-from training.transforms.job import TransformOutput
+from training.transforms.job import TransformJob, TransformOutput
 from training.transforms.pointing import Pointer
 
-__all__ = ["Stored", "store_answers", "write_records"]
+__all__ = ["Stored", "check_groups", "store_answers", "write_records"]
 
 _OUTPUT: Final = "SageMakerOutput"
 _BATCH: Final = 8192
+
+
+def check_groups(store: EmbeddedStore, job: TransformJob) -> None:
+    """Refuse a job whose feature groups cannot be read or written as it says.
+
+    Raises:
+        InvalidJob: there is no such group or feature, or no offline store to read.
+    """
+    source, output = job.transform_input.feature_group, job.transform_output.feature_group
+    try:
+        if source is not None and not store.describe_feature_group(source).offline:
+            raise InvalidJob(
+                f"{source} has no offline store, which a transform job reads", field="FeatureGroup"
+            )
+        group = None if output is None else store.describe_feature_group(output)
+    except FeatureStoreError as error:
+        raise InvalidJob(str(error), field="FeatureGroup") from error
+    for name in job.transform_output.features:
+        if group is not None and name not in group.feature_names:
+            raise InvalidJob(
+                f"{output} has no feature {name!r}{nearest(name, group.feature_names)}; it has "
+                f"{', '.join(group.feature_names)}",
+                field="Features",
+            )
 
 
 def write_records(
@@ -179,12 +203,6 @@ class _Rows:
     def __init__(self, group: FeatureGroup, output: TransformOutput) -> None:
         self._group = group
         self._event_time = output.event_time
-        for name in output.features:
-            if name not in group.feature_names:
-                raise InvalidData(
-                    f"{group.name} has no feature {name!r}{nearest(name, group.feature_names)}; it "
-                    f"has {', '.join(group.feature_names)}"
-                )
         self._paths: Mapping[str, Pointer] = {
             name: Pointer.parse(path, field="Features") for name, path in output.features.items()
         }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
+from featurestore.embedded import EmbeddedStore, open_store
 from training.artifact import Artifact
 from training.errors import InvalidJob
 from training.home import Store, home_of
@@ -16,6 +17,7 @@ from training.jobs.budget import Demand
 from training.jobs.script import SCRIPT
 from training.predict import model_folder
 from training.transforms.description import TransformProgress, TransformResult
+from training.transforms.groups import check_groups
 from training.transforms.job import TransformJob
 from training.transforms.registry import TransformJobs
 from training.transforms.supervisor import Order, Supervisor
@@ -89,6 +91,7 @@ def submit_transform(
             "since others can make its processes run programs",
             field="Environment",
         )
+    _check_groups(store_or_home, job)
     jobs = TransformJobs(home)
     try:
         demand, threads = _demand(job, jobs, is_script=model.algorithm == SCRIPT)
@@ -175,6 +178,16 @@ class RunningTransform:
             order.claim.release()
             order.jobs.close()
             self._done.set()
+
+
+def _check_groups(store_or_home: Store | str | Path, job: TransformJob) -> None:
+    if (job.transform_input.feature_group or job.transform_output.feature_group) is None:
+        return
+    if isinstance(store_or_home, EmbeddedStore):
+        check_groups(store_or_home, job)
+        return
+    with open_store(home_of(store_or_home)) as store:
+        check_groups(store, job)
 
 
 def _demand(job: TransformJob, jobs: TransformJobs, *, is_script: bool) -> tuple[Demand, int]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from featurestore import FeatureGroup, feature_definitions
 from featurestore.embedded import EmbeddedStore
 from training import (
     InvalidData,
+    InvalidJob,
     ResourceConfig,
     TransformInput,
     TransformJob,
@@ -25,6 +27,7 @@ from training import (
     TransformOutput,
     load_model,
     run_transform,
+    submit_transform,
 )
 from training.transforms.groups import Stored, store_answers
 
@@ -147,7 +150,6 @@ REFUSED = [
     ({"id": "a", "at": HOURS[0], "score": "high"}, {}, "score: expected double, got 'high'"),
     ({"id": "a", "at": HOURS[0]}, {}, "no feature of latest but its identifier"),
     ({"id": "a", "at": HOURS[0]}, {"features": {"score": "$.x.y"}}, "record 2: .*finds nothing"),
-    ({}, {"features": {"scores": "$.x"}}, "no feature 'scores'; did you mean 'score'"),
 ]
 
 
@@ -159,3 +161,15 @@ def test_a_record_that_does_not_fit_is_named_and_none_is_stored(
         with pytest.raises(InvalidData, match=words):
             stored(store, tmp_path, [good, line], **output)
     assert list(store.records("latest")) == []
+
+
+def test_groups_that_cannot_be_read_or_written_are_refused_at_once(store: EmbeddedStore) -> None:
+    unread = TransformInput(feature_group="latest")
+    for job, words in (
+        (make("t", feature_group="score"), "'score' does not exist; did you mean 'scores'"),
+        (make("t", feature_group="scores", features={"scored": "$.x"}), "did you mean 'score'"),
+        (replace(make("t", feature_group="scores"), transform_input=unread), "no offline store"),
+    ):
+        with pytest.raises(InvalidJob, match=words):
+            submit_transform(store, job)
+    assert not (store.home / "jobs" / "t.transform").exists()
