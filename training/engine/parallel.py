@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
+from training.errors import LibraryMissing
 from training.run import Run
 from training.world import HostLost
 
@@ -122,6 +123,7 @@ class Group:
             torch.cat([one[:size] for one, size in zip(places, sizes, strict=True)])[None],
             torch.cat([one[:size] for one, size in zip(held, sizes, strict=True)]),
             gradient.shape,
+            check_invariants=False,
         ).coalesce()
 
 
@@ -143,6 +145,12 @@ class _Sum(torch.autograd.Function):
 
 def _connect(run: Run) -> None:
     """Make the process group: over NCCL where each process has a GPU of its own, else gloo."""
+    if not dist.is_available():
+        raise LibraryMissing(
+            "several hosts need a torch with torch.distributed, and this one is built without it; "
+            "set InstanceCount to 1",
+            library="torch",
+        )
     world = run.world
     stores: Any = dist  # Its stubs do not name the store.
     store: Any = None
@@ -176,4 +184,6 @@ def _kept(act: Callable[[], Any]) -> None:
 def _no_rows(parameter: torch.Tensor) -> torch.Tensor:
     places = torch.zeros((1, 0), dtype=torch.int64, device=parameter.device)
     values = torch.zeros((0, parameter.shape[1]), dtype=parameter.dtype, device=parameter.device)
-    return torch.sparse_coo_tensor(places, values, parameter.shape).coalesce()
+    return torch.sparse_coo_tensor(
+        places, values, parameter.shape, check_invariants=False
+    ).coalesce()
