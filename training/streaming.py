@@ -161,6 +161,7 @@ class Stream:
             held.append(table.select(known))
             seen.append(Inputs.of(table.select(learnt), channel=channel).columns)
         rows = pa.concat_tables(held)
+        pa.default_memory_pool().release_unused()
         if not len(rows):
             raise InvalidData(f"{channel}: there are no rows", channel=channel)
         target, upper = labels_of(rows, name, channel, intervals=intervals)

@@ -10,9 +10,7 @@ from lineage.entity import Entity
 from lineage.filter import Filter
 from lineage.graph.filtered import Filtered
 from lineage.graph.kept import Kept
-from lineage.query import (
-    Direction,
-)
+from lineage.query import Direction
 from lineage.questions import (
     CommonEntities,
     Explanation,

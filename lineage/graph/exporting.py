@@ -9,9 +9,7 @@ from pathlib import Path
 
 from lineage.exports import Part, as_format, export_part, export_text
 from lineage.graph.kept import Kept
-from lineage.query import (
-    viewed,
-)
+from lineage.query import viewed
 from lineage.result import LineageResult
 
 

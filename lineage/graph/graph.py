@@ -12,9 +12,7 @@ from lineage.graph.proving import Proving
 from lineage.graph.recording import Recording
 from lineage.graph.walking import Walking
 from lineage.mirror import Mirroring
-from lineage.questions import (
-    DataChanges,
-)
+from lineage.questions import DataChanges
 from lineage.spool import Spool
 from lineage.store import LineageStore
 from lineage.store.postgres import PostgresStore

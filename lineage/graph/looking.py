@@ -9,15 +9,8 @@ from lineage.entity import Entity, Kind, as_kind, derived_uid, to_us
 from lineage.filter import Filter
 from lineage.graph.filtered import Filtered
 from lineage.graph.kept import Kept
-from lineage.query import (
-    check_as_of,
-    located,
-    viewed,
-)
-from lineage.questions import (
-    EventSummary,
-    ask,
-)
+from lineage.query import check_as_of, located, viewed
+from lineage.questions import EventSummary, ask
 from lineage.run import Run
 
 

@@ -12,9 +12,7 @@ from lineage.entity import End, Entity, amended, derived_uid
 from lineage.errors import LineageError, StoreUnavailable
 from lineage.graph.draft import as_draft
 from lineage.graph.looking import Looking
-from lineage.questions import (
-    ask,
-)
+from lineage.questions import ask
 from lineage.run import Run
 from lineage.spool import Replayed
 

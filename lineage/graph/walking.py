@@ -12,13 +12,7 @@ from lineage.entity import JSON, Entity, Kind, derived_uid
 from lineage.filter import as_filter
 from lineage.graph.filtered import Filtered
 from lineage.graph.kept import Kept
-from lineage.query import (
-    Direction,
-    Query,
-    as_direction,
-    run_query,
-    viewed,
-)
+from lineage.query import Direction, Query, as_direction, run_query, viewed
 from lineage.result import LineageResult
 from lineage.subscription import Subscription
 

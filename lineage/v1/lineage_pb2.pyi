@@ -249,6 +249,22 @@ class VerifyLogResponse(_message.Message):
     checkpoints: int
     def __init__(self, intact: bool = ..., events: _Optional[int] = ..., first_altered: _Optional[int] = ..., reason: _Optional[str] = ..., checkpoints: _Optional[int] = ...) -> None: ...
 
+class ExportGraphRequest(_message.Message):
+    __slots__ = ("format", "as_of")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    format: str
+    as_of: _entity_pb2.AsOf
+    def __init__(self, format: _Optional[str] = ..., as_of: _Optional[_Union[_entity_pb2.AsOf, _Mapping]] = ...) -> None: ...
+
+class ExportGraphResponse(_message.Message):
+    __slots__ = ("file", "content")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    content: bytes
+    def __init__(self, file: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+
 class RebuildGraphRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

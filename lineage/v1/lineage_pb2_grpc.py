@@ -178,6 +178,11 @@ class LineageStub(object):
                 request_serializer=lineage_dot_v1_dot_lineage__pb2.ReplaySpoolRequest.SerializeToString,
                 response_deserializer=lineage_dot_v1_dot_lineage__pb2.ReplaySpoolResponse.FromString,
                 _registered_method=True)
+        self.ExportGraph = channel.unary_stream(
+                '/lineage.v1.Lineage/ExportGraph',
+                request_serializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.FromString,
+                _registered_method=True)
         self.CollectGarbage = channel.unary_unary(
                 '/lineage.v1.Lineage/CollectGarbage',
                 request_serializer=lineage_dot_v1_dot_collect__pb2.CollectGarbageRequest.SerializeToString,
@@ -379,6 +384,13 @@ class LineageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportGraph(self, request, context):
+        """Writes the whole graph in another tool's form: the bytes of one file, or of several.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CollectGarbage(self, request, context):
         """Says what of the server's home no replay of anything in use needs, or deletes it.
         """
@@ -528,6 +540,11 @@ def add_LineageServicer_to_server(servicer, server):
                     servicer.ReplaySpool,
                     request_deserializer=lineage_dot_v1_dot_lineage__pb2.ReplaySpoolRequest.FromString,
                     response_serializer=lineage_dot_v1_dot_lineage__pb2.ReplaySpoolResponse.SerializeToString,
+            ),
+            'ExportGraph': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportGraph,
+                    request_deserializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.SerializeToString,
             ),
             'CollectGarbage': grpc.unary_unary_rpc_method_handler(
                     servicer.CollectGarbage,
@@ -1291,6 +1308,33 @@ class Lineage(object):
             '/lineage.v1.Lineage/ReplaySpool',
             lineage_dot_v1_dot_lineage__pb2.ReplaySpoolRequest.SerializeToString,
             lineage_dot_v1_dot_lineage__pb2.ReplaySpoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lineage.v1.Lineage/ExportGraph',
+            lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.SerializeToString,
+            lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.FromString,
             options,
             channel_credentials,
             insecure,

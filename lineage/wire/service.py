@@ -28,6 +28,7 @@ from lineage.wire import (
     convert_proof,
     convert_record,
 )
+from lineage.wire.exported import Exported
 from lineage.wire.pages import Pages
 from lineage.wire.subscription_remote import match_to_message, subscribed
 from lineage.wire.trailer import fit_text
@@ -228,6 +229,16 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         self, request: pb.ReplaySpoolRequest, context: Any
     ) -> pb.ReplaySpoolResponse:
         return await self._answer(context, self._replay_spool)
+
+    async def ExportGraph(  # noqa: D102
+        self, request: pb.ExportGraphRequest, context: Any
+    ) -> AsyncIterator[pb.ExportGraphResponse]:
+        exported = await self._answer(context, lambda: Exported(self._graph, request))
+        try:
+            while (message := await self._answer(context, exported.next)) is not None:
+                yield message
+        finally:
+            exported.close()
 
     async def CollectGarbage(  # noqa: D102
         self, request: pb.CollectGarbageRequest, context: Any

@@ -368,7 +368,7 @@ def test_a_batch_is_recorded_in_order_and_each_event_is_answered(
         lineage.as_draft([data], kind="First", event_uid="batch-1"),  # again
     ]
     for size in (1 << 20, 1):  # in one call, and in a call each
-        monkeypatch.setattr("lineage.wire.client._BATCH_BYTES", size)
+        monkeypatch.setattr("lineage.wire.client.recording._BATCH_BYTES", size)
         first, refused, last, again = client.record_all(drafts)
         assert isinstance(refused, EntityNotFound)
         assert refused.uid == "urn:nobody"

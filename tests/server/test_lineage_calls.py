@@ -30,6 +30,7 @@ MAY = {
     "importer": ["featureline:RecordLineage", *READS],
     "keeper": [
         *("featureline:CollectGarbage", "featureline:RebuildGraph", "featureline:ReplaySpool"),
+        *("featureline:ExportGraph", "featureline:DescribeGraph"),
         *("featureline:VerifyLog", *READS),
     ],
     "trainer": ["featureline:ReplayModel", *READS],
@@ -191,6 +192,30 @@ def test_the_graph_is_made_anew_and_compared(
     assert json.loads(verified.stdout)["intact"]
     assert "featureline:RebuildGraph" in run("reader", "rebuild").stderr
     assert audited(serving, "RebuildGraph") == [("keeper", "OK"), ("reader", "PERMISSION_DENIED")]
+
+
+@pytest.mark.parametrize("form", ["ndjson", "graphml", "tree", "parquet"])
+def test_the_whole_graph_is_written_as_here(
+    served: tuple[Serving, Callable[..., Ended]], tmp_path: Path, form: str
+) -> None:
+    serving, run = served
+    serving.store.graph.record([lineage.action("Export", "exported")], kind="T")
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+
+    done = run("keeper", "export", "--all", "--format", form, "--out", theirs)
+
+    assert done.returncode == 0, done.stderr
+    serving.store.graph.export(ours, form)
+    names = [Path(name.name) for name in ours.iterdir()] if form == "parquet" else [Path()]
+    assert [(theirs / name).read_bytes() for name in names] == [
+        (ours / name).read_bytes() for name in names
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {"ours", "theirs"}  # no partial ones
+    if form == "ndjson":
+        assert run("keeper", "export", "--all", "--format", form).stdout == ours.read_text()
+    refused = run("reader", "export", "--all", "--format", form, "--out", tmp_path / "refused")
+    assert "featureline:ExportGraph" in refused.stderr
+    assert not (tmp_path / "refused").exists()
 
 
 def test_what_waited_on_the_servers_disk_is_recorded(

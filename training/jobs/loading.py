@@ -29,6 +29,8 @@ _PROGRAM_BYTES: Final = 128 << 20
 """What a process has without any data: the interpreter and its libraries."""
 _COPIES: Final = 2.5
 """How often a table is in memory while it becomes a matrix, at most."""
+_STREAM_BYTES: Final = 250 << 20
+"""What a fit on streams has in memory in any case: the program, and sketches of the columns."""
 _ROW_BYTES: Final = 100
 """What a row of a stream keeps in memory: label, answer, gradient, place in the tree."""
 _PARTS: Final = 64
@@ -141,11 +143,11 @@ def load(
                 beside=algorithm.beside(),
             )
         )
-    least = _PROGRAM_BYTES + _ROW_BYTES * sum(len(stream) for stream in opened)
+    least = _STREAM_BYTES + _ROW_BYTES * sum(len(stream) for stream in opened)
     if least > budget:
         sink.log(
-            f"its {sum(len(stream) for stream in opened):,} rows will take about "
-            f"{least / 1e6:.0f} MB even so"
+            f"a fit on {sum(len(stream) for stream in opened):,} rows takes about "
+            f"{least / 1e6:.0f} MB of memory even so"
         )
     test = reading.whole(channels["test"], like=opened[0]) if "test" in channels else None
     return Loaded(opened[0], opened[1] if len(opened) > 1 else None, test, reading.files)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -45,6 +45,7 @@ def write_records(
     *,
     version: int | None,
     spill: Path,
+    check: Callable[[], None],
 ) -> int:
     """Write the latest record of each identifier as lines of JSON, in the order of identifiers.
 
@@ -58,6 +59,7 @@ def write_records(
         run: told which table version was read.
         version: Delta version; None: the newest, after a flush.
         spill: a folder for what does not fit into memory.
+        check: called now and then; what it raises ends the work.
 
     Returns:
         how many records were written.
@@ -80,6 +82,7 @@ def write_records(
             return 0
         record_table_version(run, group, snapshot)
         for batch in latest_versions(entry.group, snapshot.files, snapshot.columns, spill=spill):
+            check()
             for row in batch.to_pylist():
                 ends = row["_expires_at"]
                 if row["is_deleted"] or (ends is not None and ends <= now):
@@ -113,7 +116,12 @@ class Stored:
 
 
 def store_answers(
-    store: EmbeddedStore, output: TransformOutput, files: list[tuple[Path, str]], staged: Path
+    store: EmbeddedStore,
+    output: TransformOutput,
+    files: list[tuple[Path, str]],
+    staged: Path,
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> Stored:
     """Store joined answers in a feature group, all of them or none, and each once.
 
@@ -124,6 +132,7 @@ def store_answers(
         output: names the group and its features.
         files: lines of JSON, each with what errors call it.
         staged: where the rows are gathered.
+        check: called now and then, until the first record is stored; what it raises ends the work.
 
     Raises:
         InvalidData: a record does not fit the group; the message has file and record, and nothing
@@ -139,6 +148,7 @@ def store_answers(
     with pq.ParquetWriter(staged, rows.schema) as writer:
         for path, name in files:
             for first, batch in rows.batches(path, name, digest):
+                check()
                 refused = encode_batch(
                     group, batch, now=stores.now(), tolerance_us=stores.tolerance_us
                 ).refused

@@ -41,11 +41,11 @@ from training.transforms.description import TransformProgress, TransformResult
 from training.transforms.groups import store_answers, write_records
 from training.transforms.job import TransformJob
 from training.transforms.registry import TransformJobs
+from training.transforms.work import ANSWERS, AT
 
 __all__ = ["Order", "Supervisor"]
 
 _DATA: Final = "data"
-_ANSWERS: Final = "answers"
 _LINES: Final = "application/jsonlines"
 _LOOK_S: Final = 0.1
 _ASK_REGISTRY_S: Final = 0.3
@@ -208,6 +208,7 @@ class Supervisor:
                 run,
                 version=asked.table_version,
                 spill=self._folder.root / "spill",
+                check=self._check_stop,
             )
             inputs = [_Input(path, asked.feature_group, _LINES)]
         else:
@@ -267,14 +268,21 @@ class Supervisor:
         finally:
             status = process.end()
         if status != 0 or not sealed:
+            said = self._folder.failure()
             reason = explain(
                 status,
                 self._folder.last_lines(),
                 folder=self._folder.root,
                 out_of_memory=oom_kills() > killed,
-                said=self._folder.failure(),
+                said=said,
             )
-            raise TrainingJobFailed(reason, name=self._name)
+            raise TrainingJobFailed(reason if said else f"{self._at()}{reason}", name=self._name)
+
+    def _at(self) -> str:
+        """Name the request that the process was at when it was killed, as far as it said so."""
+        path = self._folder.output / AT
+        line = path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else ""
+        return f"{line}: " if line else ""
 
     def _follow(self, process: HostProcess) -> bool:
         """Take what the process reports until it ends; say whether it did everything."""
@@ -348,7 +356,7 @@ class Supervisor:
             target = folder / name
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _move_file(self._folder.output / _ANSWERS / name, target, self._name)
+                _move_file(self._folder.output / ANSWERS / name, target, self._name)
             except OSError as error:
                 raise TrainingJobFailed(
                     f"{target} cannot be written: {error.strerror}; S3OutputPath is a folder that "
@@ -365,9 +373,13 @@ class Supervisor:
     def _store(self, inputs: Sequence[_Input], run: lineage.Recorder) -> None:
         """Store the answers in the feature group."""
         output = self._job.transform_output
-        files = [(self._folder.output / _ANSWERS / f"{one.name}.out", one.name) for one in inputs]
+        files = [(self._folder.output / ANSWERS / f"{one.name}.out", one.name) for one in inputs]
         stored = store_answers(
-            self._embedded(), output, files, self._folder.output / "records" / "records.parquet"
+            self._embedded(),
+            output,
+            files,
+            self._folder.output / "records" / "records.parquet",
+            check=self._check_stop,
         )
         run.property("key", stored.key)
         run.property("already", stored.already)
@@ -439,7 +451,7 @@ class Supervisor:
         for place in (
             self._folder.root / "input",
             self._folder.root / "spill",
-            self._folder.output / _ANSWERS,
+            self._folder.output / ANSWERS,
             self._folder.output / "records",
         ):
             shutil.rmtree(place, ignore_errors=True)

@@ -40,10 +40,12 @@ from training.transforms.job import TransformJob
 from training.transforms.joining import Joiner
 from training.transforms.serving import CODE
 
-__all__ = ["ANSWERS", "Asked", "main"]
+__all__ = ["ANSWERS", "AT", "Asked", "main"]
 
 ANSWERS: Final = "answers"
 """The folder of the answers, below that of the job's output."""
+AT: Final = "at"
+"""The file that tells which request the process is at, in the same folder."""
 _ORPHANED: Final = 70
 _NO_REQUIREMENTS: Final = 71
 _GO: Final = "go"
@@ -137,11 +139,14 @@ class _Crew:
     Args:
         model: the folder of the model.
         job: what is asked for.
+        at: a file that tells which request this process is at.
     """
 
-    def __init__(self, model: Path, job: TransformJob) -> None:
+    def __init__(self, model: Path, job: TransformJob, at: Path) -> None:
         self._size = job.processes
         self._pool: ProcessPoolExecutor | None = None
+        # What this process is at, should it be killed: a line is a few microseconds.
+        self._at = os.open(at, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         if self._size == 1:
             _load(str(model), job.to_json())
             return
@@ -194,14 +199,15 @@ class _Crew:
         except BrokenProcessPool as error:
             assert request is not None
             raise InvalidData(
-                f"{file.name}, {request.named}: the process that answered ended at once; the usual "
-                "cause is that memory ran out: use a smaller MaxPayloadInMB or fewer "
-                "MaxConcurrentTransforms"
+                f"{file.name}, {request.named}, or one asked at the same time: the process that "
+                "answered ended at once; the usual cause is that memory ran out: use a smaller "
+                "MaxPayloadInMB or fewer MaxConcurrentTransforms"
             ) from error
         except TrainingError as error:
             raise InvalidData(f"{file.name}, {error.message}") from error
 
     def _named(self, file: _File, request: Request) -> bytes:
+        os.pwrite(self._at, f"{file.name}, {request.named}\n".encode(), 0)
         try:
             return _answer(file.content_type, request)
         except TrainingError as error:
@@ -266,7 +272,7 @@ def _work(order: dict[str, Any], folder: JobFolder, sink: EventSink) -> int:
     model = Path(order["model"])
     if (model / CODE / "requirements.txt").is_file() and not _with_requirements(folder, model):
         return _NO_REQUIREMENTS
-    crew = _Crew(model, job)
+    crew = _Crew(model, job, folder.output / AT)
     sink.send("ready", order["device"])
     files = [_File(Path(path), name, kind) for path, name, kind in order["files"]]
 

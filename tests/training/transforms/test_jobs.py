@@ -181,15 +181,15 @@ from tests.training.transforms.test_jobs import make
 from training import run_transform
 if __name__ == "__main__":
     home, source, out, name = sys.argv[1:]
-    run_transform(home, make(Path(source), Path(out), name, batch_strategy="SingleRecord"))
+    fields = {"model_name": "s", "batch_strategy": "SingleRecord"}
+    run_transform(home, make(Path(source), Path(out), name, **fields))
 """
 
 
 def test_a_stop_ends_the_job_at_once(home: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("1,2\n" * 400_000)
-    running = submit_transform(
-        home, make(tmp_path / "a.csv", tmp_path / "out", batch_strategy="SingleRecord")
-    )
+    asked = make(tmp_path / "a.csv", tmp_path / "out", batch_strategy="SingleRecord")
+    running = submit_transform(home, replace(asked, model_name="s"))
     with TransformJobs(home) as jobs:
         while jobs.describe("t").secondary_status.value != "Transforming":
             time.sleep(0.02)
@@ -201,6 +201,8 @@ def test_a_stop_ends_the_job_at_once(home: Path, tmp_path: Path) -> None:
         )
         assert jobs.running() == {}
     assert not (tmp_path / "out").exists()
+    with lineage.open_home(home) as graph:
+        assert [one.state for one in graph.find(type="TransformJob")] == ["Stopped"]
 
 
 def test_after_a_kill_the_job_is_failed_and_a_repeated_one_begins_anew(
@@ -224,7 +226,7 @@ def test_after_a_kill_the_job_is_failed_and_a_repeated_one_begins_anew(
         assert "ended before the job did" in known.failure_reason
     assert not (tmp_path / "out").exists()
     (tmp_path / "a.csv").write_text("1,2\n")
-    run_transform(home, make(tmp_path / "a.csv", tmp_path / "out", "again")).check()
+    run_transform(home, make(tmp_path / "a.csv", tmp_path / "out", "again", model_name="s")).check()
     assert len((tmp_path / "out" / "a.csv.out").read_text().splitlines()) == 1
 
 

@@ -13,7 +13,6 @@ import grpc
 import pytest
 
 from tests.inprocess import run_command
-from tests.training.programs import program_maker
 from training import (
     DataProcessing,
     InvalidJob,
@@ -27,7 +26,6 @@ from training import (
     TransformOutput,
     TransformService,
     connect,
-    train,
 )
 from training.transforms import convert
 from training.v1 import transform_pb2 as pb
@@ -128,13 +126,7 @@ def test_every_field_travels(tmp_path: Path) -> None:
     )
 
 
-def test_the_commands(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    text = "def model_fn(d):\n    return lambda data: data.sum(axis=1)\n" + (
-        "if __name__ == '__main__':\n"
-        "    import os; open(os.environ['SM_MODEL_DIR'] + '/none', 'w').write('x')\n"
-    )
-    train(home, program_maker(tmp_path)(text, "s")).check()
+def test_the_commands(home: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("1,2\n3,4\n")
 
     def run(*words: object) -> str:

@@ -107,6 +107,30 @@ def served(folder: Path, text: str, name: str = "inference.py") -> ServedScript:
     return ServedScript.load(folder)
 
 
+DIES = """
+import os
+
+def model_fn(model_dir):
+    return None
+
+def predict_fn(data, model):
+    if data.sum() > 10:
+        os.kill(os.getpid(), 9)
+    return data
+
+if __name__ == "__main__":
+    open(os.path.join(os.environ["SM_MODEL_DIR"], "none"), "w").close()
+"""
+
+
+def test_the_record_that_kills_the_process_is_named(tmp_path: Path) -> None:
+    train(tmp_path / "home", program_maker(tmp_path)(DIES, "s")).check()
+    (tmp_path / "rows.csv").write_text("1,2\n3,4\n5,6\n7,8\n")
+    job = make(tmp_path / "rows.csv", tmp_path / "out", batch_strategy="SingleRecord")
+    reason = run_transform(tmp_path / "home", job).failure_reason
+    assert reason.startswith("rows.csv, record 3: the job's process was ended by signal SIGKILL")
+
+
 LOADS = "def model_fn(model_dir):\n    return lambda data: data * 2\n"
 
 
