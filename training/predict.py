@@ -92,6 +92,8 @@ def answer_file(
     if content_type is not None and content_type.strip().lower() == "text/csv":
         content_type = "text/csv;label_size=0"
     table = read_table(source, channel=source.name, content_type=content_type)
+    if content_type is not None and content_type.startswith("text/csv"):
+        model.inputs.check_unnamed(table, channel=source.name)
     for start in range(0, len(table), _BATCH_ROWS):
         yield model.predict(table.slice(start, _BATCH_ROWS))
 

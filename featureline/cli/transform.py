@@ -129,6 +129,10 @@ def run(
         job = training.TransformJob.from_json(read_json(definition))
     elif model is None:
         raise click.UsageError("name a MODEL, or give a --definition")
+    elif (options["source"] is None) == (options["input_group"] is None):
+        raise click.UsageError("give what is answered by one of --input and --input-group")
+    elif (options["out"] is None) == (options["out_group"] is None):
+        raise click.UsageError("say where the answers go by one of --out and --out-group")
     else:
         job = _job(model, options)
     with _progress(job.transform_job_name) as show:

@@ -66,6 +66,8 @@ class ModelResponder(Responder):
                 "application/jsonlines"
             )
         table = decode_request(body, content_type)
+        if base == "text/csv":
+            self._model.inputs.check_unnamed(table)
         predict = self._model.predict_verbose if accept.verbose else self._model.predict
         return encode_reply(predict(table), accept.content_type, word=self._word, request=table)
 

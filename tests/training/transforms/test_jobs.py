@@ -131,10 +131,13 @@ def test_records_are_listed_by_a_manifest_and_rows_of_parquet_are_joined(
     assert [json.loads(line)["id"] for line in lines] == names
 
 
-def test_a_failure_names_file_and_record_and_leaves_no_answer(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", ["3,four", "3,4,1"])
+def test_a_failure_names_file_and_record_and_leaves_no_answer(
+    home: Path, tmp_path: Path, bad: str
+) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text("1,2\n")
-    (tmp_path / "in" / "b.csv").write_text(csv_of(ROWS[:40]) + "3,four\n" + csv_of(ROWS))
+    (tmp_path / "in" / "b.csv").write_text(csv_of(ROWS[:40]) + f"{bad}\n" + csv_of(ROWS))
     job = make(tmp_path / "in", tmp_path / "out", max_concurrent_transforms=2)
     result = run_transform(home, job)
     assert result.status.value == "Failed"
