@@ -15,7 +15,7 @@ import pytest
 
 from tests.training.flights import make_flights
 from training.data import Dataset, read_dataset
-from training.errors import InvalidData
+from training.errors import FitFailed, InvalidData
 from training.streaming import Stream
 
 ROWS = 600
@@ -135,6 +135,14 @@ def test_what_is_wrong_in_a_part_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"y": [None, 1.0], "x": [1, 2]}), tmp_path / "c.parquet")
     with pytest.raises(InvalidData, match="1 missing values, the first in row 1"):
         opened(tmp_path / "c.parquet", label="y")
+
+
+def test_rows_that_cannot_be_written_fail_with_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("0,1\n1,2\n")
+    absent = tmp_path / "absent"
+    with pytest.raises(FitFailed, match=r"cannot be written to .*absent: .*; make room there"):
+        Stream.open(path, channel="train", folder=absent, part_bytes=100)
 
 
 def test_a_stream_has_the_inputs_of_the_training_data(flights: pa.Table, tmp_path: Path) -> None:
