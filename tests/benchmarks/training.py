@@ -54,7 +54,7 @@ _SIZES: Final = {
 
 
 def run(size: Size, work: Path) -> list[Figure]:
-    """Measure whole jobs, fits in this process, formats of data, feeds, then the other algorithms."""
+    """Measure whole jobs, fits in this process, formats, feeds, then the other algorithms."""
     sizes = _SIZES[size]
     table = _make_table(sizes.rows)
     path = work / "train.parquet"
