@@ -60,6 +60,8 @@ def _declared(algorithm: type[Algorithm]) -> Iterator[str]:
         types = ", ".join(f"`{kind}`" for kind in channel.content_types)
         required = "yes" if channel.required else "no"
         modes = ", ".join(channel.input_modes)
+        if "Pipe" in channel.input_modes and channel.file_only:
+            modes += f" (not {', '.join(f'`{kind}`' for kind in channel.file_only)})"
         yield f"| `{channel.name}`: {channel.about} | {required} | {types} | {modes} |"
     if algorithm.metrics:
         yield ""

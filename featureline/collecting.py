@@ -11,102 +11,23 @@ import getpass
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import lineage
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import FeatureGroupNotFound, FeatureStoreError, InvalidRequest
 from lineage import Entity, gc
+from lineage.collection import KINDS, Collection, Item
 from training.jobs.folder import JobFolder
 
-__all__ = ["DELETED", "KINDS", "Collection", "Item", "collect", "plan_collection"]
+__all__ = ["DELETED", "collect", "plan_collection"]
 
 DELETED: Final = "Deleted"
-KINDS: Final = ("model", "dataset", "job", "checkpoint", "table")
 _ENDED: Final = frozenset({"Completed", "Failed", "Stopped", DELETED})
 _PLANS: Final = 5
-
-
-@final
-@dataclass(frozen=True)
-class Item:
-    """Something of a home that may go, or has to stay.
-
-    Args:
-        kind: one of `KINDS`.
-        uri: of the folder, file or table.
-        uid: of the entity that it belongs to.
-        size_bytes: of the files that would go, or of those that stay.
-        goes: whether it may.
-        why: the reason, in words.
-        chain: names from the entity to what needs it, the shortest way; empty for what may go.
-        paths: what is deleted, when it goes.
-        pinned: versions of a table that stay readable.
-    """
-
-    kind: str
-    uri: str
-    uid: str
-    size_bytes: int
-    goes: bool
-    why: str
-    chain: tuple[str, ...] = ()
-    paths: tuple[Path, ...] = ()
-    pinned: tuple[int, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Write it as JSON values."""
-        return {
-            "kind": self.kind,
-            "uri": self.uri,
-            "uid": self.uid,
-            "bytes": self.size_bytes,
-            "goes": self.goes,
-            "why": self.why,
-            "chain": list(self.chain),
-            "pinned_versions": list(self.pinned),
-        }
-
-
-@final
-@dataclass(frozen=True)
-class Collection:
-    """What a collection would delete, or has deleted.
-
-    Args:
-        items: what was looked at, what goes first.
-        sequence: of the last event of the lineage that was taken into account.
-        applied: whether it was deleted.
-        recorded: uid of the action that says so in the lineage; "" when nothing was deleted.
-    """
-
-    items: tuple[Item, ...]
-    sequence: int
-    applied: bool = False
-    recorded: str = ""
-
-    @property
-    def going(self) -> tuple[Item, ...]:
-        """What may go, or went."""
-        return tuple(item for item in self.items if item.goes)
-
-    @property
-    def size_bytes(self) -> int:
-        """How much that is."""
-        return sum(item.size_bytes for item in self.going)
-
-    def to_json(self) -> dict[str, Any]:
-        """Write it as JSON values."""
-        return {
-            "applied": self.applied,
-            "bytes": self.size_bytes,
-            "sequence": self.sequence,
-            "recorded": self.recorded,
-            "items": [item.to_json() for item in self.items],
-        }
 
 
 def plan_collection(
@@ -172,6 +93,7 @@ def collect(
     plan: Callable[[], Collection],
     *,
     older_than: dt.timedelta = dt.timedelta(days=30),
+    by: str | None = None,
 ) -> Collection:
     """Delete what may go, and record that it was.
 
@@ -182,6 +104,7 @@ def collect(
         store: the home.
         plan: makes the plan; made again as long as something is recorded meanwhile.
         older_than: as it was planned with: files of tables are kept so long in any case.
+        by: who collects, for the record; None: the user of the process.
 
     Raises:
         InvalidRequest: the lineage does not come to rest: try again when fewer jobs run.
@@ -198,7 +121,8 @@ def collect(
     if not made.going:
         return replace(made, applied=True)
     home = store.home.resolve()
-    action = _begin(store, made.going)
+    by = getpass.getuser() if by is None else by
+    action = _begin(store, made.going, by)
     done: list[Item] = []
     state = "Failed"
     try:
@@ -214,7 +138,7 @@ def collect(
                 done.append(item)
         state = "Completed"
     finally:
-        _end(store, action, done, state)
+        _end(store, action, done, state, by)
     return replace(
         made,
         items=(*done, *(item for item in made.items if not item.goes)),
@@ -349,7 +273,7 @@ def _delete(home: Path, path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _begin(store: EmbeddedStore, going: Sequence[Item]) -> Entity:
+def _begin(store: EmbeddedStore, going: Sequence[Item], by: str) -> Entity:
     """Say what is about to be deleted: what a kill leaves there, the next collection deletes."""
     graph = store.graph
     uids = [item.uid for item in going if item.kind in ("model", "dataset")]
@@ -358,13 +282,14 @@ def _begin(store: EmbeddedStore, going: Sequence[Item]) -> Entity:
         "Collection",
         f"collection-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}",
         state="InProgress",
-        properties={"by": getpass.getuser()},
+        properties={"by": by},
     )
     links = [(action, entity, lineage.AssociationType.ASSOCIATED_WITH) for entity in gone]
-    return graph.record([action, *gone], links, kind="CollectionStarted").entities[0]
+    started = graph.record([action, *gone], links, kind="CollectionStarted", actor=by)
+    return started.entities[0]
 
 
-def _end(store: EmbeddedStore, action: Entity, done: Sequence[Item], state: str) -> None:
+def _end(store: EmbeddedStore, action: Entity, done: Sequence[Item], state: str, by: str) -> None:
     """Say what was deleted."""
     gone = [one for item in done if item.kind == "table" for one in _unreadable(store, item)]
     said: dict[str, lineage.JSON] = {
@@ -373,7 +298,7 @@ def _end(store: EmbeddedStore, action: Entity, done: Sequence[Item], state: str)
     }
     ended = replace(action, state=state, properties={**action.properties, **said})
     links = [(ended, entity, lineage.AssociationType.ASSOCIATED_WITH) for entity in gone]
-    store.graph.record([ended, *gone], links, kind=f"Collection{state}")
+    store.graph.record([ended, *gone], links, kind=f"Collection{state}", actor=by)
 
 
 def _unreadable(store: EmbeddedStore, item: Item) -> list[Entity]:

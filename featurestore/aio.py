@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, Self, final
 import grpc
 import pyarrow as pa
 
-from featurestore import convert, wire, wire_asof, wire_control, wire_impact, wire_window
+from featurestore import convert, wire
 from featurestore.awaited_datasets import AwaitedDatasets
 from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
@@ -39,6 +39,10 @@ from featurestore.v1 import (
     runtime_pb2_grpc,
     window_pb2_grpc,
 )
+from featurestore.wire import asof as wire_asof
+from featurestore.wire import control as wire_control
+from featurestore.wire import impact as wire_impact
+from featurestore.wire import window as wire_window
 from lineage.wire.channel import ClientTls, Login
 
 __all__ = ["AsyncStore", "connect"]
@@ -88,7 +92,7 @@ class AsyncStore:
         self.target = target
         self._timeout_s = timeout_s
         self._login = login
-        self._channel = wire.channel(login.aio_channel, target)
+        self._channel = wire.open_channel(login.aio_channel, target)
         self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
         self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
         self._windows: Any = window_pb2_grpc.WindowedFeaturesStub(self._channel)

@@ -10,7 +10,7 @@ from typing import Any, Protocol, final
 
 import pyarrow as pa
 
-from featurestore import wire, wire_dataset
+from featurestore import wire
 from featurestore.check import CheckReport
 from featurestore.dataset import Dataset, FeatureSelection, moment_us
 from featurestore.offline.history import TableVersion
@@ -20,6 +20,7 @@ from featurestore.saved import SavedDataset
 from featurestore.spine import name_of, read_spine
 from featurestore.store import selections
 from featurestore.v1 import dataset_pb2, offline_pb2
+from featurestore.wire import dataset as wire_dataset
 
 __all__ = ["AsyncCalls", "AwaitedDatasets"]
 

@@ -15,27 +15,13 @@ import grpc
 import pyarrow as pa
 
 import lineage
-from featurestore import (
-    convert,
-    eventtime,
-    wire,
-    wire_asof,
-    wire_control,
-    wire_impact,
-    wire_transfer,
-    wire_window,
-)
+from featurestore import convert, eventtime, wire
 from featurestore.arrowcode import encode_batch
+from featurestore.batches import arrow_values, identifier_texts, record_batches
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
 from featurestore.dataset import Dataset, FeatureSelection, name_of
-from featurestore.embedded import (
-    arrow_values,
-    check_readable,
-    identifier_texts,
-    record_batches,
-)
 from featurestore.erasure.report import ErasureReport
 from featurestore.errors import (
     FeatureGroupNotFound,
@@ -56,6 +42,7 @@ from featurestore.position import SourcePosition
 from featurestore.provenance import recorded_load
 from featurestore.record import Delete, Put
 from featurestore.remote_datasets import RemoteDatasets, Requests
+from featurestore.requested import check_readable
 from featurestore.rows import row_batches
 from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
@@ -84,6 +71,11 @@ from featurestore.v1 import (
 )
 from featurestore.verify import VerifyReport
 from featurestore.window import WindowedGroup
+from featurestore.wire import asof as wire_asof
+from featurestore.wire import control as wire_control
+from featurestore.wire import impact as wire_impact
+from featurestore.wire import transfer as wire_transfer
+from featurestore.wire import window as wire_window
 from lineage.wire.channel import ClientTls, Login
 
 __all__ = ["RemoteStore", "connect"]
@@ -143,7 +135,7 @@ class RemoteStore(FeatureStore):
         self.target = target
         self._timeout_s = timeout_s
         self._login = login
-        self._channel = wire.channel(login.channel, target)
+        self._channel = wire.open_channel(login.channel, target)
         self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
         self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
         self._windows: Any = window_pb2_grpc.WindowedFeaturesStub(self._channel)

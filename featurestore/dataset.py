@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -428,10 +429,12 @@ def build(
 
     """
     names = output_names(spine.schema.names, resolved)
-    with Workers(threads) as workers:
+    digest = TableDigest(len(spine))
+    with ThreadPoolExecutor(1, "digest") as beside, Workers(threads) as workers:
+        # Hashing takes a processor while the join is on one thread: it does not wait for the end.
+        hashed = beside.submit(digest.add_columns, spine)
         table, proof = join(spine, resolved, names, time=time, as_of_us=as_of_us, workers=workers)
-    digest = TableDigest(len(table))
-    digest.add_columns(table.select(spine.schema.names))
+        hashed.result()
     spine_digest = digest.hexdigest()
     digest.add_columns(table.drop_columns(spine.schema.names))
     manifest = describe_build(

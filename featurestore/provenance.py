@@ -34,6 +34,7 @@ __all__ = [
     "record_dataset",
     "record_feature_group",
     "record_home_restore",
+    "record_table_version",
     "record_windowed_group",
     "recorded_load",
     "recorded_migration",
@@ -453,6 +454,12 @@ def _columns(manifest: Mapping[str, Any], spine: lineage.Entity) -> Iterator[lin
     yield lineage.ColumnEdge(spine, manifest["time"], "", "INDIRECT", "JOIN", "as of this time")
 
 
+def record_table_version(job: lineage.Recorder, group: str, snapshot: Snapshot) -> None:
+    """Name a version of a group's offline table as an input of a job."""
+    version = job.input(_table_version(group, snapshot))
+    job.associate(group_entity(group), version, "AssociatedWith")
+
+
 def _read(job: lineage.Recorder, resolved: Sequence[Resolved]) -> None:
     """Name the table versions that a build read."""
     for entry in resolved:
@@ -462,8 +469,7 @@ def _read(job: lineage.Recorder, resolved: Sequence[Resolved]) -> None:
         if entry.snapshot is None:
             job.input(group)
             continue
-        version = job.input(_table_version(entry.table_group, entry.snapshot))
-        job.associate(group, version, "AssociatedWith")
+        record_table_version(job, entry.table_group, entry.snapshot)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from typing import Any, Protocol, final
 
 import pyarrow as pa
 
-from featurestore import wire_dataset
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport
 from featurestore.dataset import Dataset, FeatureSelection, Keeper, moment_us
@@ -25,6 +24,7 @@ from featurestore.spine import name_of, read_spine, spine_batches
 from featurestore.store import selections
 from featurestore.streamed import WrittenDataset, memory_bytes
 from featurestore.v1 import dataset_pb2, offline_pb2
+from featurestore.wire import dataset as wire_dataset
 
 __all__ = ["Calls", "RemoteDatasets", "Requests"]
 

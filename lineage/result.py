@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final, final
 
 from lineage.association import Association, stored_association
@@ -226,7 +227,7 @@ class LineageResult:
 
     @cached_property
     def _associations(self) -> tuple[Association, ...]:
-        return tuple(stored_association(*link) for link in self._links)
+        return tuple(starmap(stored_association, self._links))
 
     @property
     def _drawing(self) -> Drawing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, final, overload
 
 from lineage.change import facets_from_json
@@ -26,6 +27,9 @@ COLUMNS = (
 )
 
 _KINDS = {kind.value: kind for kind in Kind}
+
+# What one event recorded has one time, and an answer is of few events.
+_moment = lru_cache(maxsize=1_024)(from_us)
 
 
 @final
@@ -67,22 +71,20 @@ class EntityRows(Sequence[Entity]):
 
 def to_entity(row: tuple[Any, ...]) -> Entity:
     """The entity of a row."""
-    (
-        kind, what, name, uid, uri, content_hash, version, state, properties, created, modified,
-        facets, *_
-    ) = row  # fmt: skip
-    created_at = from_us(created)
+    created = row[9]
+    created_at = _moment(created)
+    modified = row[10]
     return stored_entity(
-        kind=_KINDS[kind],
-        type=what,
-        name=name,
-        uid=uid,
-        source_uri=uri,
-        content_hash=content_hash,
-        version=version,
-        state=state,
-        properties=json.loads(properties) if properties != "{}" else {},
+        kind=_KINDS[row[0]],
+        type=row[1],
+        name=row[2],
+        uid=row[3],
+        source_uri=row[4],
+        content_hash=row[5],
+        version=row[6],
+        state=row[7],
+        properties={} if row[8] == "{}" else json.loads(row[8]),
         created=created_at,
-        modified=created_at if modified == created else from_us(modified),
-        facets=facets_from_json(json.loads(facets)) if facets != "{}" else None,
+        modified=created_at if modified == created else _moment(modified),
+        facets=None if row[11] == "{}" else facets_from_json(json.loads(row[11])),
     )

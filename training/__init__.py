@@ -48,6 +48,8 @@ if TYPE_CHECKING:
         TrainingJobNotFound,
         TrainingStopped,
         TrainingUnavailable,
+        TransformJobExists,
+        TransformJobNotFound,
         Unauthenticated,
     )
     from training.feed import TorchBatches, to_quantile_dmatrix, to_torch
@@ -79,6 +81,22 @@ if TYPE_CHECKING:
     from training.service import TrainingService
     from training.tfevents import EventWriter
     from training.transforming import transform
+    from training.transforms.client import TransformClient
+    from training.transforms.description import (
+        TransformJobDescription,
+        TransformProgress,
+        TransformResult,
+    )
+    from training.transforms.job import (
+        DataProcessing,
+        TransformInput,
+        TransformJob,
+        TransformOutput,
+    )
+    from training.transforms.registry import TransformJobs
+    from training.transforms.runner import RunningTransform, run_transform, submit_transform
+    from training.transforms.service import TransformService
+    from training.world import Contributed, World
 
 __all__ = [  # noqa: RUF022  # grouped by topic
     # running jobs
@@ -110,6 +128,18 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Budget",
     "TrainingJobDescription",
     "FinalMetric",
+    # answering files and feature groups
+    "run_transform",
+    "submit_transform",
+    "RunningTransform",
+    "TransformResult",
+    "TransformProgress",
+    "TransformJob",
+    "TransformInput",
+    "TransformOutput",
+    "DataProcessing",
+    "TransformJobs",
+    "TransformJobDescription",
     # models
     "load_model",
     "predict_file",
@@ -135,10 +165,14 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "MemorySink",
     "EventWriter",
     "Device",
+    "World",
+    "Contributed",
     # over the network
     "connect",
     "TrainingClient",
     "TrainingService",
+    "TransformClient",
+    "TransformService",
     # errors
     "TrainingError",
     "InvalidJob",
@@ -149,6 +183,8 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "ModelNotFound",
     "ReportNotFound",
     "TrainingJobExists",
+    "TransformJobNotFound",
+    "TransformJobExists",
     "LibraryMissing",
     "DeviceUnavailable",
     "FitFailed",
@@ -179,6 +215,7 @@ _MODULES = {
         "TrainingJobFailed",
         *("TrainingJobNotFound", "TrainingStopped", "TrainingUnavailable"),
         *("AccessDenied", "InvalidLogin", "Unauthenticated"),
+        *("TransformJobExists", "TransformJobNotFound"),
     ),
     "feed": ("TorchBatches", "to_quantile_dmatrix", "to_torch"),
     "hyperparameter": ("Hyperparameter",),
@@ -198,6 +235,15 @@ _MODULES = {
     "run": ("MemorySink", "Run", "Sink"),
     "jobs.runner": ("RunningJob", "submit", "train"),
     "service": ("TrainingService",),
+    "world": ("Contributed", "World"),
+    "transforms.client": ("TransformClient",),
+    "transforms.description": (
+        *("TransformJobDescription", "TransformProgress", "TransformResult"),
+    ),
+    "transforms.job": ("DataProcessing", "TransformInput", "TransformJob", "TransformOutput"),
+    "transforms.registry": ("TransformJobs",),
+    "transforms.runner": ("RunningTransform", "run_transform", "submit_transform"),
+    "transforms.service": ("TransformService",),
     "tfevents": ("EventWriter",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Final, Literal, Self, final
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from training.errors import InvalidData, InvalidHyperparameter, InvalidJob, near
 from training.hyperparameter import Dependency, Hyperparameter, declared, schema
 from training.inputs import Inputs, Kind
 from training.run import Run
+from training.streaming import Stream
 
 __all__ = ["Algorithm", "ChannelDeclaration", "MetricDeclaration", "Model"]
 
@@ -30,8 +31,9 @@ class ChannelDeclaration:
         name: such as `train`.
         about: what is in it.
         required: whether a job must give it.
-        content_types: what it may hold.
-        input_modes: how it may come: File, FastFile, Pipe.
+        content_types: what it may hold; none: whatever can be read.
+        input_modes: how it may come: File, FastFile, Pipe. A pipe is read once, and the rows kept.
+        file_only: those of the content types that are not piped.
         distributions: how files are spread over hosts.
     """
 
@@ -39,8 +41,19 @@ class ChannelDeclaration:
     about: str
     required: bool = False
     content_types: tuple[str, ...] = ()
-    input_modes: tuple[str, ...] = ("File", "FastFile")
+    input_modes: tuple[str, ...] = ("File", "FastFile", "Pipe")
+    file_only: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ("FullyReplicated",)
+
+
+_LINES: Final = "application/jsonlines"
+_DOCUMENT: Final = "application/json"
+_MODEL: Final = ChannelDeclaration(
+    name="model",
+    about="the model a fit goes on from",
+    content_types=("application/x-sagemaker-model",),
+    input_modes=("File", "FastFile"),
+)
 
 
 @final
@@ -131,10 +144,18 @@ class Algorithm(ABC):
             lineage.
         dependencies: rules between hyperparameters.
         continues: whether a fit can go on from a model of its own, given as the channel `model`.
+        streams: whether it can fit on rows that do not fit into memory; see `fit_stream`.
         labels: whether its training data must have a label, may have one, or has none.
         text: what columns of words are to it: categories, or the words themselves.
         reply: the word over its replies in JSON, such as `predictions`.
         legacy: names of other versions that are dropped with a warning, and what replaces them.
+        hosts: how several processes make one fit. `one`: they cannot. `steps`: each is given all
+            rows and computes its part of every step. `rows`: each is given rows of its own. What
+            they are is in `Run.world`; all processes call `fit`, and those that are not the first
+            may leave it with `Contributed`.
+        one_host: why there can be no more than one, where that is so.
+        float32_only: why it does not compute in the precisions bf16 and fp16; "" where it does.
+        cpu_only: whether it computes on the CPU, also where there is a CUDA device.
     """
 
     name: ClassVar[str]
@@ -146,10 +167,15 @@ class Algorithm(ABC):
     libraries: ClassVar[Mapping[str, str]] = {}
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
     continues: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
     labels: ClassVar[Labels] = "required"
     text: ClassVar[Kind] = "category"
     reply: ClassVar[str] = "predictions"
     legacy: ClassVar[Mapping[str, str]] = {}
+    hosts: ClassVar[Literal["one", "steps", "rows"]] = "one"
+    one_host: ClassVar[str] = "its fit is made for one process"
+    float32_only: ClassVar[str] = "it does not train by torch's products of matrices"
+    cpu_only: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
@@ -163,12 +189,36 @@ class Algorithm(ABC):
             TrainingStopped: the run asked to stop and there is no model to keep.
         """
 
+    def fit_stream(self, train: Stream, run: Run, *, validation: Stream | None = None) -> Model:
+        """Learn a model from rows that do not fit into memory, where `streams` says it can.
+
+        Raises:
+            InvalidJob: it cannot.
+            FitFailed: the run's scratch folder has no room.
+        """
+        raise InvalidJob(
+            f"{self.name}: the rows do not fit into memory, and it needs all of them at once",
+            field="ResourceConfig",
+        )
+
     def reading(self) -> Mapping[str, Mapping[str, str]]:
         """Return parameters of content types that its hyperparameters ask for.
 
         Such as `{"text/csv": {"weight_size": "1"}}`; what a channel says goes before.
         """
         return {}
+
+    def beside(self) -> Mapping[str, str]:
+        """Return columns that are neither inputs nor label, by what they are: `weight`, `qid`.
+
+        Such as `{"qid": "query"}`; what a format marks as such goes before.
+        """
+        return {}
+
+    @property
+    def intervals(self) -> bool:
+        """Whether labels may be intervals, two numbers each."""
+        return False
 
     def evaluate(self, model: Model, data: Dataset) -> Mapping[str, float]:
         """Measure a model on a channel that is labelled as the training data is.
@@ -191,7 +241,10 @@ class Algorithm(ABC):
         for rule in self.dependencies:
             if not rule.holds(self):
                 values = {item.name: getattr(self, item.field_name) for item in self._named(rule)}
-                got = ", ".join(f"{name}={value!r}" for name, value in values.items())
+                shown = {name: value for name, value in values.items() if value is not None}
+                if len(values) <= _FEW:
+                    shown = values
+                got = ", ".join(f"{name}={value!r}" for name, value in shown.items())
                 raise self._refuse(f"{rule.rule}; got {got}", *values)
 
     @classmethod
@@ -285,6 +338,69 @@ class Algorithm(ABC):
                     field="InputDataConfig",
                 )
 
+    def check_input(self, name: str, *, input_mode: str, content_type: str | None) -> None:
+        """Refuse how a channel comes, or what it holds, where the algorithm does not read that.
+
+        Args:
+            name: of a channel that it reads.
+            input_mode: File, FastFile or Pipe.
+            content_type: without parameters; None: not known yet.
+
+        Raises:
+            InvalidJob: the message names what is allowed.
+        """
+        channel = next((c for c in self.channels if c.name == name), _MODEL)
+        if input_mode not in channel.input_modes:
+            raise InvalidJob(
+                f"{self.name}: channel {name!r} does not come in input mode {input_mode}; set "
+                f"input_mode to one of {', '.join(channel.input_modes)}",
+                field="InputMode",
+            )
+        allowed = channel.content_types
+        if content_type is None or not allowed:
+            return
+        # A JSON document of rows is read as its lines would be.
+        known = _LINES if content_type == _DOCUMENT and _LINES in allowed else content_type
+        if known not in allowed:
+            raise InvalidJob(
+                f"{self.name}: channel {name!r} is not read as {content_type!r}; it may be "
+                f"{', '.join(allowed)}",
+                field="ContentType",
+            )
+        if input_mode == "Pipe" and known in channel.file_only:
+            piped = ", ".join(kind for kind in allowed if kind not in channel.file_only)
+            raise InvalidJob(
+                f"{self.name}: channel {name!r} is not piped as {content_type!r}; set "
+                f"input_mode=File, or give it as {piped}",
+                field="InputMode",
+            )
+
+    def check_hosts(self, count: int) -> None:
+        """Refuse more hosts than one where a fit cannot be spread over them.
+
+        Raises:
+            InvalidJob: the message says why.
+        """
+        if count > 1 and self.hosts == "one":
+            raise InvalidJob(
+                f"{self.name}: InstanceCount={count}, and it trains on one host: {self.one_host}; "
+                "set InstanceCount to 1 and give that host the threads",
+                field="InstanceCount",
+            )
+
+    def check_precision(self, precision: str) -> None:
+        """Refuse a mixed precision where a fit does not compute in one.
+
+        Raises:
+            InvalidJob: the message says why.
+        """
+        if precision != "float32" and self.float32_only:
+            raise InvalidJob(
+                f"{self.name}: Precision={precision}, and it computes in float32 alone: "
+                f"{self.float32_only}; leave Precision out",
+                field="Precision",
+            )
+
     def _check_width(self, train: Dataset, feature_dim: int | None) -> None:
         """Refuse data that has not as many dimensions as the hyperparameter feature_dim says.
 
@@ -298,7 +414,7 @@ class Algorithm(ABC):
                 "feature_dim",
             )
 
-    def _gone_on_from(self, run: Run, train: Dataset) -> Model | None:
+    def _gone_on_from(self, run: Run, train: Dataset | Stream) -> Model | None:
         """Return the model a run starts from, which is of this algorithm and has these inputs.
 
         Raises:
@@ -330,6 +446,10 @@ class Algorithm(ABC):
         return InvalidHyperparameter(
             f"{cls.name}: {message}", algorithm=cls.name, names=list(names)
         )
+
+
+_FEW: Final = 4
+"""Of how many hyperparameters a message shows also those that are not set."""
 
 
 def _few(names: Sequence[str]) -> str:

@@ -98,7 +98,8 @@ class Artifact:
         if self.algorithm == SCRIPT:
             raise ModelNotFound(
                 f"{self.path} was made by a script; read its files "
-                f"({', '.join(sorted(self.files))}) as the script wrote them",
+                f"({', '.join(sorted(self.files))}) as the script wrote them, or answer files by "
+                "`featureline predict` and transform jobs, which use the script's model_fn",
                 name=str(self.path),
             )
         return find_algorithm(self.algorithm).model.load(self.path)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from lineage.errors import InvalidLogin as LineageInvalidLogin
 from lineage.wire.channel import ClientTls, Login
 from lineage.wire.handshake import why_unreachable
-from training import convert, convert_reading
+from training import convert, convert_reading, convert_replay
 from training.errors import (
     AccessDenied,
     InternalError,
@@ -29,6 +29,8 @@ from training.jobs.following import LogPiece, log_lines
 from training.jobs.job import TrainingJob, TrainingJobStatus
 from training.jobs.metricfile import METRIC_SCHEMA
 from training.jobs.result import JobResult, Progress
+from training.replaying import ReplayReport
+from training.transforms.client import TransformClient
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 
@@ -77,6 +79,9 @@ class TrainingClient:
 
     Raises the errors of the embedded calls, and TrainingUnavailable when no server answers.
 
+    Attributes:
+        transforms: the transform jobs of the same server.
+
     Args:
         channel: closed by `close`.
         target: where it leads, for messages.
@@ -97,6 +102,7 @@ class TrainingClient:
         self._timeout_s = timeout_s
         self._login = login
         self._stub = training_pb2_grpc.TrainingStub(channel)
+        self.transforms = TransformClient(channel, self._call)
 
     def submit(self, job: TrainingJob) -> str:
         """Start a job on the server and return its name."""
@@ -250,6 +256,30 @@ class TrainingClient:
                     failure_reason=known.failure_reason,
                 )
             time.sleep(poll_s)
+
+    def replay(
+        self, model: str, *, on_progress: Callable[[Progress], None] | None = None
+    ) -> ReplayReport:
+        """Train a model of the server again; see `training.replay`.
+
+        It takes as long as it takes: `timeout_s` does not count. An interrupt stops it there.
+
+        Args:
+            model: uid of the model in the server's lineage, or its digest.
+            on_progress: called with every change of status and every step of the fit.
+        """
+        metadata = self._login.call_metadata()
+        with self._explained(metadata):
+            replies = self._stub.ReplayModel(pb.ReplayModelRequest(model=model), metadata=metadata)
+            try:
+                for reply in replies:
+                    if reply.WhichOneof("said") == "report":
+                        return convert_replay.report_from_message(reply.report)
+                    if on_progress is not None:
+                        on_progress(convert_replay.progress_from_message(reply.progress))
+            finally:
+                replies.cancel()
+        raise InternalError(f"the training service at {self._target} ended without a report")
 
     def close(self) -> None:
         """Close the connection; idempotent."""

@@ -56,6 +56,7 @@ def job_to_message(job: TrainingJob) -> pb.CreateTrainingJobRequest:
             device=job.resource_config.device,
             instance_count=job.resource_config.instance_count,
             memory_mb=job.resource_config.memory_mb,
+            precision=job.resource_config.precision,
         ),
         tags=dict(job.tags),
         training_input_mode=job.training_input_mode,
@@ -114,6 +115,7 @@ def job_from_message(message: Any) -> TrainingJob:
             device=message.resource_config.device or "auto",
             instance_count=message.resource_config.instance_count or 1,
             memory_mb=message.resource_config.memory_mb,
+            precision=message.resource_config.precision or "float32",
         ),
         tags=dict(message.tags),
         training_input_mode=message.training_input_mode or "File",
@@ -142,6 +144,7 @@ def description_to_message(known: TrainingJobDescription) -> pb.TrainingJobDescr
             device=known.device or asked.resource_config.device,
             instance_count=asked.resource_config.instance_count,
             memory_mb=asked.resource_config.memory_mb,
+            precision=asked.resource_config.precision,
         ),
         tags=asked.tags,
         training_input_mode=asked.training_input_mode,
@@ -236,6 +239,8 @@ def _channel_to_message(channel: Channel) -> pb.Channel:
         distribution=channel.distribution,
         compression=channel.compression,
         data_type=channel.data_type,
+        attributes=channel.attributes,
+        record_wrapper=channel.record_wrapper,
     )
 
 
@@ -253,6 +258,8 @@ def _channel_from_message(message: Any) -> Channel:
         distribution=message.distribution or "FullyReplicated",
         compression=message.compression or "None",
         data_type=message.data_type or "S3Prefix",
+        attributes=tuple(message.attributes),
+        record_wrapper=message.record_wrapper or "None",
     )
 
 

@@ -6,7 +6,7 @@ Arrow all the way: a column of a Parquet file reaches the algorithm as the buffe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -14,13 +14,23 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet
 
-from training.errors import InvalidData, nearest
-from training.formats import content_type_of, files_of, read_file
+from training.errors import InvalidData
+from training.formats import ContentType, content_type_of, files_of, read_source
 from training.formats.column import ROLE_KEY
-from training.inputs import Inputs, Kind, is_number
+from training.formats.joined import Joined, join
+from training.formats.packed import Source
+from training.inputs import Inputs, Kind
+from training.labelling import (
+    input_names,
+    label_columns,
+    label_name,
+    labels_of,
+    queries_of,
+    roles_of,
+    weights_of,
+)
 from training.matrix import Missing, dense, sparse
 
 __all__ = [
@@ -28,8 +38,10 @@ __all__ = [
     "Dataset",
     "Labels",
     "as_table",
+    "kind_of",
     "manifest_of",
     "read_dataset",
+    "read_sources",
     "read_table",
 ]
 
@@ -52,6 +64,8 @@ class Dataset:
         channel: what errors call this dataset.
         weights: what each row counts; None: all the same.
         groups: the query of each row, as whole numbers, for rankings; None: there are none.
+        upper: where labels are intervals, their upper ends, of which `target` has the lower ones;
+            infinite where open. None: labels are numbers.
     """
 
     features: pa.Table
@@ -61,6 +75,7 @@ class Dataset:
     channel: str = "train"
     weights: npt.NDArray[np.float64] | None = None
     groups: npt.NDArray[np.int64] | None = None
+    upper: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -98,7 +113,28 @@ class Dataset:
             target=None if self.target is None else self.target[rows],
             weights=None if self.weights is None else self.weights[rows],
             groups=None if self.groups is None else self.groups[rows],
+            upper=None if self.upper is None else self.upper[rows],
             channel=channel or self.channel,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Dataset]) -> Dataset:
+        """Put datasets that are encoded alike one after another."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+
+        def together(name: str) -> Any:
+            held = [getattr(part, name) for part in parts]
+            return None if held[0] is None else np.concatenate(held)
+
+        return replace(
+            first,
+            features=pa.concat_tables([part.features for part in parts]),
+            target=together("target"),
+            weights=together("weights"),
+            groups=together("groups"),
+            upper=together("upper"),
         )
 
     def head(self, rows: int) -> Dataset:
@@ -117,12 +153,15 @@ class Dataset:
         channel: str = "train",
         labels: Labels = "required",
         text: Kind = "category",
+        intervals: bool = False,
+        beside: Mapping[str, str] | None = None,
     ) -> Dataset:
         """Take a table apart into inputs and label.
 
         The label is the column named, else the one called `label`, else the first; where labels
         are `optional` the first column is none, and where there are `none` no column is. It must
-        be finite numbers or booleans without nulls. Dataset files name their key and time columns
+        be finite numbers or booleans without nulls. An interval is a vector of two numbers, or
+        two columns with `+` between their names. Dataset files name their key and time columns
         in their metadata; those are no inputs unless `features` says so.
 
         Args:
@@ -134,6 +173,9 @@ class Dataset:
             channel: what to call the data in errors.
             labels: whether there must be a label, may be one, or is none.
             text: what columns of words are: a `category`, or `text` to keep the words.
+            intervals: whether labels may be intervals.
+            beside: columns that are no inputs, by what they are: `weight` of a row, or `qid`, the
+                query it belongs to. A column that the format marks as such goes before.
 
         Raises:
             InvalidData: a column is missing or of the wrong type, a label is null or no number, or
@@ -157,7 +199,9 @@ class Dataset:
         if manifest.get("time"):
             hidden.add(manifest["time"])
         # What formats carry beside inputs and label: weights, query ids, a record's own name.
+        roles = roles_of(table.schema, beside or {})
         hidden |= {field.name for field in table.schema if ROLE_KEY in (field.metadata or {})}
+        hidden |= set(roles.values())
         if labels == "none" and label is not None:
             raise InvalidData(
                 f"{channel}: this algorithm takes no label, got label={label!r}; name the input "
@@ -167,12 +211,13 @@ class Dataset:
             )
         is_labelled = labels == "required" or label is not None or "label" in table.column_names
         if labels == "none" or not is_labelled:
-            name, target = "", None
+            name, target, upper = "", None, None
         else:
-            name = _label_name(table, label, hidden, channel)
-            target = _target(table, name, channel)
+            name = label_name(table.column_names, label, hidden, channel, intervals=intervals)
+            target, upper = labels_of(table, name, channel, intervals=intervals)
         if inputs is None:
-            names = _input_names(table, name, hidden, features, channel)
+            ends = label_columns(table.column_names, name)
+            names = input_names(table.column_names, ends, hidden, features, channel)
             inputs = Inputs.of(table.select(names), channel=channel, text=text)
         return cls(
             features=inputs.encode(table, channel=channel),
@@ -180,8 +225,9 @@ class Dataset:
             inputs=inputs,
             label=name,
             channel=channel,
-            weights=_beside(table, "weight", pa.float64()),
-            groups=_beside(table, "qid", pa.int64()),
+            weights=weights_of(table, roles, channel),
+            groups=queries_of(table, roles, channel),
+            upper=upper,
         )
 
 
@@ -196,6 +242,8 @@ def read_dataset(
     labels: Labels = "required",
     text: Kind = "category",
     reading: Mapping[str, Mapping[str, str]] | None = None,
+    intervals: bool = False,
+    beside: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Read a channel's file or folder as a dataset; see `Dataset.of` for label and inputs.
 
@@ -204,18 +252,23 @@ def read_dataset(
     Raises:
         InvalidData: it is not there, cannot be read, or does not fit.
     """
-    table = read_table(
+    joined = _joined(
         path, channel=channel, content_type=content_type, reading=reading, labels=labels
     )
-    return Dataset.of(
-        table,
-        label=label,
-        features=features,
-        inputs=inputs,
-        channel=channel,
-        labels=labels,
-        text=text,
-    )
+    try:
+        return Dataset.of(
+            joined.table,
+            label=label,
+            features=features,
+            inputs=inputs,
+            channel=channel,
+            labels=labels,
+            text=text,
+            intervals=intervals,
+            beside=beside,
+        )
+    except InvalidData as error:
+        raise joined.located(error) from None
 
 
 def read_table(
@@ -228,30 +281,59 @@ def read_table(
 ) -> pa.Table:
     """Read a file, or a folder of files of one kind, as one table in the order of the file names.
 
-    Files of a folder may differ in a column's number type and in the order of columns; a column
-    that one file lacks is null there. Where labels are `none`, CSV has no label column unless its
-    content type says so.
+    Files are put together as `training.formats.joined.join` does it. Where labels are `none`, CSV
+    has no label column unless its content type says so.
 
     Raises:
         InvalidData: nothing is there, it cannot be read, or the files do not fit together.
     """
-    files = files_of(path, channel=channel)
+    return _joined(
+        path, channel=channel, content_type=content_type, reading=reading, labels=labels
+    ).table
+
+
+def read_sources(
+    sources: Iterable[tuple[str, Source]],
+    kind: ContentType,
+    *,
+    channel: str,
+    reading: Mapping[str, Mapping[str, str]] | None = None,
+    labels: Labels = "required",
+) -> Joined:
+    """Read files, or what a pipe brings of them, in the order they are given; see `read_table`.
+
+    Args:
+        sources: the name and content of each; the next is asked for when one has been read.
+        kind: what they are.
+        channel: what errors call them.
+        reading: further parameters by content type.
+        labels: as of the algorithm.
+
+    Raises:
+        InvalidData: one cannot be read, or does not fit those before it.
+    """
+    kind = _with_parameters(kind, reading, labels)
+    tables = [
+        (name, read_source(source, kind, name=name, channel=channel)) for name, source in sources
+    ]
+    return join(tables, kind.base, channel=channel)
+
+
+def kind_of(
+    files: Sequence[Path],
+    content_type: str | None,
+    *,
+    channel: str,
+    reading: Mapping[str, Mapping[str, str]] | None = None,
+    labels: Labels = "required",
+) -> ContentType:
+    """Return the content type of a channel's files with all its parameters.
+
+    Raises:
+        InvalidData: it cannot be read, or the files' endings do not tell it.
+    """
     kind = content_type_of(files, given=content_type, channel=channel)
-    if labels == "none":
-        kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
-    if reading and kind.base in reading:
-        kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
-    tables = [read_file(file, kind, channel=channel) for file in files]
-    if len(tables) == 1:
-        return tables[0]
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise InvalidData(
-            f"{channel}: the files of {path} do not fit together: {error}",
-            channel=channel,
-            path=str(path),
-        ) from error
+    return _with_parameters(kind, reading, labels)
 
 
 def as_table(data: object) -> pa.Table:
@@ -279,84 +361,26 @@ def manifest_of(schema: pa.Schema) -> Mapping[str, Any] | None:
     return json.loads(found) if found else None
 
 
-def _beside(table: pa.Table, role: str, kind: pa.DataType) -> npt.NDArray[Any] | None:
-    """Return a column that a format carries beside inputs and label; None where there is none."""
-    for field in table.schema:
-        if (field.metadata or {}).get(ROLE_KEY) == role.encode():
-            found: npt.NDArray[Any] = table[field.name].cast(kind).to_numpy()
-            return found
-    return None
+def _joined(
+    path: Path,
+    *,
+    channel: str,
+    content_type: str | None,
+    reading: Mapping[str, Mapping[str, str]] | None,
+    labels: Labels,
+) -> Joined:
+    files = files_of(path, channel=channel)
+    kind = content_type_of(files, given=content_type, channel=channel)
+    named = ((file.name, file) for file in files)
+    return read_sources(named, kind, channel=channel, reading=reading, labels=labels)
 
 
-def _label_name(table: pa.Table, label: str | None, hidden: set[str], channel: str) -> str:
-    names = table.column_names
-    if label is None:
-        open_names = [name for name in names if name not in hidden]
-        if not open_names:
-            raise InvalidData(f"{channel}: there is no column that could be the label")
-        return "label" if "label" in open_names else str(open_names[0])
-    if label not in names:
-        raise InvalidData(
-            f"{channel}: label column {label!r} is missing{nearest(label, names)}; the data has "
-            f"{', '.join(names)}",
-            channel=channel,
-            column=label,
-        )
-    return label
-
-
-def _input_names(
-    table: pa.Table, label: str, hidden: set[str], features: Sequence[str], channel: str
-) -> list[str]:
-    if features:
-        for name in features:
-            if name not in table.column_names:
-                raise InvalidData(
-                    f"{channel}: column {name!r} is missing{nearest(name, table.column_names)}; "
-                    f"the data has {', '.join(table.column_names)}",
-                    channel=channel,
-                    column=name,
-                )
-            if name == label:
-                raise InvalidData(
-                    f"{channel}: column {name!r} is the label, so it cannot be an input too",
-                    channel=channel,
-                    column=name,
-                )
-        return list(features)
-    names = [name for name in table.column_names if name != label and name not in hidden]
-    if not names:
-        raise InvalidData(
-            f"{channel}: there is no input column beside the label {label!r}", channel=channel
-        )
-    return names
-
-
-def _target(table: pa.Table, label: str, channel: str) -> npt.NDArray[np.float64]:
-    column = table[label]
-
-    def refuse(problem: str) -> InvalidData:
-        return InvalidData(
-            f"{channel}: label column {label!r} {problem}", channel=channel, column=label
-        )
-
-    if not is_number(column.type):
-        hint = (
-            "; text/csv has no header row and the label comes first"
-            if label == "label" and "f0" in table.column_names
-            else "; convert it to numbers, or name another column with label="
-        )
-        sample = column[0].as_py()
-        raise refuse(f"is {column.type}, expected numbers, got {sample!r} in row 1{hint}")
-    if column.null_count:
-        row = pc.index(pc.is_null(column), True).as_py()
-        raise refuse(
-            f"has {column.null_count} missing values, the first in row {row + 1}; a fit needs a "
-            "label in every row, so leave those rows out"
-        )
-    target: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
-    bad = ~np.isfinite(target)
-    if bad.any():
-        row = int(bad.argmax())
-        raise refuse(f"is {target[row]} in row {row + 1}, expected finite numbers")
-    return target
+def _with_parameters(
+    kind: ContentType, reading: Mapping[str, Mapping[str, str]] | None, labels: Labels
+) -> ContentType:
+    """Add what the algorithm says of a content type; what the channel says goes before."""
+    if labels == "none":
+        kind = replace(kind, parameters={"label_size": "0", **kind.parameters})
+    if reading and kind.base in reading:
+        kind = replace(kind, parameters={**reading[kind.base], **kind.parameters})
+    return kind

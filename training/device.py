@@ -5,12 +5,21 @@ from __future__ import annotations
 import ctypes
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, final
 
 from training.errors import DeviceUnavailable, InvalidJob
 
-__all__ = ["CPU", "Device", "check_device", "cuda_device_count", "resolve_device"]
+__all__ = [
+    "CPU",
+    "Device",
+    "check_device",
+    "cpu_computes_bf16",
+    "cuda_device_count",
+    "resolve_device",
+]
 
+_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _FORM = re.compile(r"auto|cpu|cuda(?::(\d+))?")
 
 
@@ -66,6 +75,16 @@ def resolve_device(name: str) -> Device:
             device=name,
         )
     return Device("cuda", index)
+
+
+def cpu_computes_bf16() -> bool:
+    """Whether the CPU says that it multiplies bf16 numbers itself; False where it says nothing."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return flags is not None and not _BF16.isdisjoint(flags[1].split())
 
 
 def cuda_device_count() -> int:

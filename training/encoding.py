@@ -203,6 +203,7 @@ def vector_of(column: Input, values: pa.ChunkedArray, channel: str) -> pa.Chunke
                 f"row {row + 1}; a vector has a finite number in every place",
                 channel=channel,
                 column=column.name,
+                row=row + 1,
             )
         parts.append(pa.FixedSizeListArray.from_arrays(flat, column.size))
     return pa.chunked_array(parts, pa.list_(number, column.size))
@@ -251,6 +252,7 @@ def _sparse(column: Input, values: pa.ChunkedArray, channel: str) -> pa.ChunkedA
                 f"expected 0 to {column.size - 1}",
                 channel=channel,
                 column=column.name,
+                row=row + 1,
             )
         row += len(chunk)
     return values
@@ -314,6 +316,7 @@ def _refused_row(
         f"{channel}: column {column.name!r} {problem} in row {row + 1}{hint}",
         channel=channel,
         column=column.name,
+        row=row + 1,
     )
 
 

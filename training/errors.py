@@ -6,9 +6,11 @@ TrainingError
 ├── InvalidData                INVALID_ARGUMENT      (also a ValueError) a file, column or value
 ├── AlgorithmNotFound          NOT_FOUND             (also a LookupError)
 ├── TrainingJobNotFound        NOT_FOUND             (also a LookupError)
+├── TransformJobNotFound       NOT_FOUND             (also a LookupError)
 ├── ModelNotFound              NOT_FOUND             (also a LookupError)
 ├── ReportNotFound             NOT_FOUND             (also a LookupError)
 ├── TrainingJobExists          ALREADY_EXISTS
+├── TransformJobExists         ALREADY_EXISTS
 ├── LibraryMissing             FAILED_PRECONDITION   (also an ImportError) names the extra
 ├── DeviceUnavailable          FAILED_PRECONDITION
 ├── FitFailed                  FAILED_PRECONDITION   a library refused data and hyperparameters
@@ -48,6 +50,8 @@ __all__ = [
     "TrainingJobNotFound",
     "TrainingStopped",
     "TrainingUnavailable",
+    "TransformJobExists",
+    "TransformJobNotFound",
     "Unauthenticated",
     "nearest",
 ]
@@ -112,7 +116,7 @@ class InvalidHyperparameter(InvalidJob):
 class InvalidData(TrainingError, ValueError):
     """A channel's data cannot be used as asked.
 
-    Facts, where they apply: `channel`, `path`, `column`.
+    Facts, where they apply: `channel`, `path`, `column`, `row` (from 1).
     """
 
     code = "INVALID_ARGUMENT"
@@ -126,6 +130,12 @@ class AlgorithmNotFound(TrainingError, LookupError):
 
 class TrainingJobNotFound(TrainingError, LookupError):
     """No training job has this name. Fact: `name`."""
+
+    code = "NOT_FOUND"
+
+
+class TransformJobNotFound(TrainingError, LookupError):
+    """No transform job has this name. Fact: `name`."""
 
     code = "NOT_FOUND"
 
@@ -144,6 +154,12 @@ class ReportNotFound(TrainingError, LookupError):
 
 class TrainingJobExists(TrainingError):
     """A training job of this name exists already. Fact: `name`."""
+
+    code = "ALREADY_EXISTS"
+
+
+class TransformJobExists(TrainingError):
+    """A transform job of this name exists already. Fact: `name`."""
 
     code = "ALREADY_EXISTS"
 

@@ -110,6 +110,27 @@ class Inputs:
             names=list(self.names),
         )
 
+    def check_unnamed(self, table: pa.Table, *, channel: str = "input") -> None:
+        """Refuse rows without names, such as those of CSV, that have more values than are taken.
+
+        Most often the label is still in them, and each value would be taken for its neighbour's.
+
+        Args:
+            table: n rows, whose columns are called f0, f1 and so on.
+            channel: what to call the table in an error.
+
+        Raises:
+            InvalidData: the message says how many values there are.
+        """
+        if self.names != unnamed(len(self.names)) or table.num_columns <= len(self.names):
+            return
+        if tuple(table.column_names) == unnamed(table.num_columns):
+            raise InvalidData(
+                f"{channel}: expected {len(self.names)} values in a row, got {table.num_columns}; "
+                "a request has the inputs alone, so leave out the label",
+                channel=channel,
+            )
+
     def to_json(self) -> list[dict[str, Any]]:
         """Return the columns as JSON values."""
         return [
@@ -138,3 +159,12 @@ class Inputs:
     def load(cls, folder: Path) -> Inputs:
         """Read what `save` wrote."""
         return cls.from_json(json.loads((folder / FILE).read_text(encoding="utf-8")))
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """Return what columns without names are called.
+
+    >>> unnamed(2)
+    ('f0', 'f1')
+    """
+    return tuple(f"f{number}" for number in range(count))

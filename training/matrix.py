@@ -234,6 +234,7 @@ def _missing(column: Input, row: int, channel: str) -> InvalidData:
         "needs one in every row: fill it or leave the row out",
         channel=channel,
         column=column.name,
+        row=row + 1,
     )
 
 

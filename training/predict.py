@@ -1,24 +1,28 @@
-"""Loads models, and answers a file row by row in the algorithm's reply form."""
+"""Loads models, and answers files row by row in the algorithm's reply form."""
 
 from __future__ import annotations
 
-import math
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import pyarrow as pa
 
 from training.algorithm import Model
 from training.artifact import MANIFEST, ModelStore, open_model
 from training.data import read_table
 from training.errors import ModelNotFound
+from training.formats.inference import encode_reply
 from training.home import Store, home_of
 from training.jobs.registry import TrainingJobs
+from training.transforms.answering import inference_settings
 
-__all__ = ["inference_settings", "load_model", "model_folder", "predict_file", "replies"]
+__all__ = ["answer_file", "load_model", "model_folder", "predict_file", "replies"]
 
-_BATCH_ROWS = 65_536
-_SETTINGS = "SAGEMAKER_INFERENCE_"
+_BATCH_ROWS: Final = 65_536
+_LINES: Final = "application/jsonlines"
 
 
 def load_model(source: str | Path, *, home: Store | str | Path | None = None) -> Model:
@@ -36,11 +40,6 @@ def load_model(source: str | Path, *, home: Store | str | Path | None = None) ->
         TrainingJobNotFound: neither a folder nor a job of this name exists.
     """
     return open_model(model_folder(source, home=home)).served(inference_settings())
-
-
-def inference_settings() -> dict[str, str]:
-    """Return the variables `SAGEMAKER_INFERENCE_*` of this process, which shape replies."""
-    return {name: text for name, text in os.environ.items() if name.startswith(_SETTINGS)}
 
 
 def model_folder(source: str | Path, *, home: Store | str | Path | None = None) -> Path:
@@ -79,12 +78,24 @@ def predict_file(
     Raises:
         InvalidData: the file cannot be read, or lacks a column.
     """
+    for answers in answer_file(model, path, content_type=content_type):
+        yield from map(json.loads, encode_reply(answers, _LINES).splitlines())
+
+
+def answer_file(
+    model: Model, path: str | Path, *, content_type: str | None = None
+) -> Iterator[pa.Table]:
+    """Answer a file as `predict_file` does, a table of answers for some rows at a time."""
     source = Path(path)
     if content_type is None and source.name.lower().endswith((".csv", ".csv.gz")):
         content_type = "text/csv"
     if content_type is not None and content_type.strip().lower() == "text/csv":
         content_type = "text/csv;label_size=0"
-    yield from replies(model, read_table(source, channel=source.name, content_type=content_type))
+    table = read_table(source, channel=source.name, content_type=content_type)
+    if content_type is not None and content_type.startswith("text/csv"):
+        model.inputs.check_unnamed(table, channel=source.name)
+    for start in range(0, len(table), _BATCH_ROWS):
+        yield model.predict(table.slice(start, _BATCH_ROWS))
 
 
 def replies(model: Model, table: Any) -> Iterator[dict[str, Any]]:
@@ -97,11 +108,5 @@ def replies(model: Model, table: Any) -> Iterator[dict[str, Any]]:
     A value that is no number becomes null, since JSON has no word for it.
     """
     for start in range(0, len(table), _BATCH_ROWS):
-        for reply in model.predict(table.slice(start, _BATCH_ROWS)).to_pylist():
-            yield {name: _plain(value) for name, value in reply.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        answers = model.predict(table.slice(start, _BATCH_ROWS))
+        yield from map(json.loads, encode_reply(answers, _LINES).splitlines())

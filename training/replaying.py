@@ -23,10 +23,12 @@ import lineage
 from featurestore.dataset import Dataset
 from featurestore.errors import DatasetChanged, DatasetNotFound
 from training.errors import InvalidJob, ModelNotFound
+from training.jobs.description import TrainingJobDescription
+from training.jobs.folder import JobFolder
 from training.jobs.job import Channel, TrainingJob
 from training.jobs.registry import TrainingJobs
 from training.jobs.result import JobResult, Progress
-from training.jobs.runner import train
+from training.jobs.runner import RunningJob, submit
 from training.jobs.script import SCRIPT, kept_source
 
 __all__ = ["ReplayReport", "ReplayStep", "Replayable", "replay"]
@@ -140,6 +142,9 @@ def replay(
     *,
     keep: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_job: Callable[[RunningJob], None] = lambda job: None,
+    scripts: bool = True,
+    actor: str | None = None,
 ) -> ReplayReport:
     """Train a model again and say whether it comes out the same; the verdict is recorded.
 
@@ -152,11 +157,14 @@ def replay(
         model: uid of the model in the lineage, or its digest.
         keep: a new folder for the model that came out; None: it is deleted.
         on_progress: see `training.train`.
+        on_job: called with the job that trains again once it is started, so that it can be stopped.
+        scripts: whether a job that ran a program of its caller may run it again.
+        actor: who asks for it, for the record; None: the user of the process.
 
     Raises:
         ModelNotFound: the lineage knows no such model, or no job that made it.
         TrainingJobNotFound: the job is not in the home.
-        InvalidJob: `keep` exists.
+        InvalidJob: `keep` exists, or the job ran a program where that is not allowed.
         RecordingFailed: the verdict cannot be recorded.
     """
     if keep is not None and keep.exists():
@@ -168,6 +176,12 @@ def replay(
     with TrainingJobs(store.home) as jobs:
         described = jobs.describe(name)
         folder = jobs.folder(name)
+    if described.job.algorithm_name == SCRIPT and not scripts:
+        raise InvalidJob(
+            f"job {name} ran a program of its caller, and this server runs none; whoever runs it "
+            f"allows them with `featureline serve --scripts`",
+            field="AlgorithmName",
+        )
     at = dt.datetime.now(dt.UTC)
     recorder = lineage.Recorder(
         graph,
@@ -175,6 +189,7 @@ def replay(
         f"replay-{made.content_hash[:12]}-{at:%Y%m%dT%H%M%S.%fZ}",
         kind=lineage.Kind.ACTION,
         properties={"job": name, "model": made.content_hash},
+        actor=actor,
     )
     with recorder as run, _scratch(store.home) as scratch:
         run.input(made)
@@ -183,8 +198,7 @@ def replay(
         for channel in described.job.input_data_config:
             data = graph.entity(_channels(component)[channel.channel_name])
             run.input(data)
-            kept = folder.channel(channel.channel_name)
-            again, said = _channel(store, channel, data, kept, scratch)
+            again, said = _channel(store, channel, data, folder, scratch)
             channels.append(again)
             steps += said
         job = replace(
@@ -199,10 +213,12 @@ def replay(
             resource_config=replace(
                 described.job.resource_config,
                 threads=described.threads,
-                device=described.device or described.job.resource_config.device,
+                device=_device_of(described),
             ),
         )
-        result = train(scratch / "home", job, on_progress=on_progress)
+        running = submit(scratch / "home", job, on_progress=on_progress)
+        on_job(running)
+        result = running.wait()
         report = _report(made, name, component, graph, job, result, scratch / "home", steps)
         run.property("verdict", report.verdict)
         run.property("report", report.to_json())
@@ -255,7 +271,7 @@ def _channels(component: lineage.Entity) -> dict[str, str]:
 
 
 def _channel(
-    store: Replayable, channel: Channel, data: lineage.Entity, kept: Path, scratch: Path
+    store: Replayable, channel: Channel, data: lineage.Entity, folder: JobFolder, scratch: Path
 ) -> tuple[Channel, list[ReplayStep]]:
     """Where a channel's data comes from this time, and what is to be said about that."""
     what = f"dataset {channel.channel_name}"
@@ -264,10 +280,10 @@ def _channel(
         path = scratch / f"{channel.channel_name}.parquet"
         dataset, step = _rebuilt(store, what, fingerprint)
         if dataset is None:
-            return _read_again(store, channel, kept), [step]
+            return _read_again(store, channel, folder, scratch), [step]
         dataset.write(path)
         return replace(channel, dataset=None, path=str(path)), [step]
-    again = _read_again(store, channel, kept)
+    again = _read_again(store, channel, folder, scratch)
     # A file that was cut from a dataset cannot be cut again, but the dataset can be built.
     origins = store.graph.query(
         data, "ascendants", depth=1, types=["DataSet"], through=["DerivedFrom"]
@@ -286,20 +302,49 @@ def _rebuilt(store: Replayable, what: str, fingerprint: str) -> tuple[Dataset | 
     return dataset, ReplayStep(what, _EQUAL, fingerprint, dataset.fingerprint, "built again")
 
 
-def _read_again(store: Replayable, channel: Channel, kept: Path) -> Channel:
+def _read_again(store: Replayable, channel: Channel, folder: JobFolder, scratch: Path) -> Channel:
     """The data as the job read it: its folder keeps a copy, unless the job read it in place.
 
-    A copy is unpacked and no manifest any more. A host's share of the files is not all of them.
+    A copy of packed files, or of a manifest's lines, has other bytes than the lineage names, so it
+    is read where the source is gone. A host's share of the files is not all of them; what is kept
+    for a pipe is.
     """
-    is_whole = channel.distribution == "FullyReplicated"
-    if is_whole and kept.is_dir() and any(kept.iterdir()):
-        return replace(
-            channel, dataset=None, path=str(kept), compression="None", data_type="S3Prefix"
-        )
+    piped = folder.piped(channel.channel_name)
+    if piped.is_dir() and channel.data_type == "S3Prefix":
+        return replace(channel, dataset=None, path=str(piped))
+    kept = folder.channel(channel.channel_name)
+    is_whole = channel.distribution == "FullyReplicated" and kept.is_dir() and any(kept.iterdir())
+    is_rewritten = channel.compression != "None" or channel.is_augmented
+    is_there = channel.path is not None and Path(channel.path).exists()
+    if is_whole and not (is_rewritten and is_there):
+        return _copied(channel, folder, scratch)
     if channel.path is not None:
         return channel
     path = store.home / "artifacts" / "datasets" / f"{channel.dataset}.parquet"
     return replace(channel, dataset=None, path=str(path))
+
+
+def _device_of(described: TrainingJobDescription) -> str:
+    """Return what a job computed on; of several hosts each has had a device of its own."""
+    asked = described.job.resource_config
+    return asked.device if asked.instance_count > 1 else described.device or asked.device
+
+
+def _copied(channel: Channel, folder: JobFolder, scratch: Path) -> Channel:
+    """The copy in a job's folder as a channel, in the order in which the job read it."""
+    kept, listing = folder.channel(channel.channel_name), folder.listing(channel.channel_name)
+    copy = replace(channel, dataset=None, path=str(kept), compression="None")
+    if channel.is_augmented:
+        manifest = next(file for file in sorted(kept.iterdir()) if file.is_file())
+        return replace(copy, path=str(manifest), shuffle_seed=None)
+    copy = replace(copy, data_type="S3Prefix")
+    is_ordered = channel.data_type == "ManifestFile" or channel.shuffle_seed is not None
+    if not is_ordered or not listing.is_file():
+        return copy
+    names = [name for name, _ in json.loads(listing.read_text(encoding="utf-8"))]
+    order = scratch / f"{channel.channel_name}.manifest"
+    order.write_text(json.dumps([{"prefix": f"{kept.absolute()}/"}, *names]), encoding="utf-8")
+    return replace(copy, path=str(order), data_type="ManifestFile", shuffle_seed=None)
 
 
 def _report(

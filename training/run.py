@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from training.device import CPU, Device
+from training.world import ALONE, World
 
 if TYPE_CHECKING:
     from training.algorithm import Model
@@ -101,8 +102,10 @@ class Run:
         should_stop: whether the fit should end early, asked between steps.
         start: a model to go on from, of the same algorithm; None: start anew.
         auxiliary: the files of the auxiliary channel by name.
+        scratch: a folder for what does not fit into memory; None: that of temporary files.
         output: a folder for further files of the job, beside the model; None: keep none.
         precision: of the arithmetic in torch algorithms: `float32`, or mixed `bf16` or `fp16`.
+        world: the processes that make this fit together; see `Algorithm.hosts`.
     """
 
     device: Device = CPU
@@ -113,5 +116,7 @@ class Run:
     should_stop: Callable[[], bool] = lambda: False
     start: Model | None = None
     auxiliary: Mapping[str, Path] = field(default_factory=dict)
+    scratch: Path | None = None
     output: Path | None = None
     precision: Precision = "float32"
+    world: World = ALONE

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-import grpc
-
-from lineage.wire.trailer import fit_text
-from training import convert, convert_reading
-from training.errors import InvalidJob, TrainingError
+from training import convert, convert_reading, convert_replay
+from training.calls import answered, page_size
+from training.errors import InvalidJob
 from training.home import Store, home_of
 from training.jobs.registry import TrainingJobs
 from training.jobs.runner import RunningJob, submit
 from training.jobs.script import SCRIPT
 from training.reading import JobReading
+from training.replaying import Replayable, replay
 from training.v1 import training_pb2 as pb
 from training.v1 import training_pb2_grpc
 
@@ -28,9 +28,7 @@ __all__ = ["TrainingService"]
 
 Reply = TypeVar("Reply")
 
-_PAGE = 100
-
-logger = logging.getLogger(__name__)
+_REPLAYS = 2
 
 
 @final
@@ -46,11 +44,21 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         threads: most calls at work at once.
         scripts: whether jobs may run programs of this machine. They run with the rights of this
             process, so whoever may create jobs may then do what it may.
+        replayable: the store whose models can be trained again; None: none can.
+        caller: says who makes the call at hand, for the record; None: the user of the process.
     """
 
     def __init__(
-        self, store_or_home: Store | str | Path, *, threads: int = 4, scripts: bool = False
+        self,
+        store_or_home: Store | str | Path,
+        *,
+        threads: int = 4,
+        scripts: bool = False,
+        replayable: Replayable | None = None,
+        caller: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._replayable = replayable
+        self._caller = caller
         self._scripts = scripts
         self._store_or_home = store_or_home
         self._jobs = TrainingJobs(home_of(store_or_home))
@@ -59,6 +67,8 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         self._reading = JobReading(self._jobs, self._closing)
         self._running: set[RunningJob] = set()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="training")
+        # A replay takes a thread until its job ends: others wait for their turn, not other calls.
+        self._replays = ThreadPoolExecutor(_REPLAYS, thread_name_prefix="replay")
 
     async def CreateTrainingJob(  # noqa: D102 - the proto file says what it promises
         self, request: pb.CreateTrainingJobRequest, context: Any
@@ -110,6 +120,38 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
     ) -> pb.StopTrainingJobResponse:
         return await self._answer(context, lambda: self._stop(request))
 
+    async def ReplayModel(  # noqa: D102
+        self, request: pb.ReplayModelRequest, context: Any
+    ) -> AsyncIterator[pb.ReplayModelResponse]:
+        loop = asyncio.get_running_loop()
+        said: asyncio.Queue[pb.ReplayModelResponse | None] = asyncio.Queue()
+        started: list[RunningJob] = []
+        is_gone = threading.Event()
+
+        def say(message: pb.ReplayModelResponse | None) -> None:
+            loop.call_soon_threadsafe(said.put_nowait, message)
+
+        def begun(job: RunningJob) -> None:
+            started.append(job)
+            self._running.add(job)
+            if is_gone.is_set():
+                job.stop()
+
+        asked = copy_context()  # it knows who calls
+        work = partial(asked.run, self._replay, request.model, say, begun)
+        replaying = asyncio.ensure_future(self._answer(context, work, self._replays))
+        replaying.add_done_callback(lambda done: said.put_nowait(None))
+        try:
+            while (message := await said.get()) is not None:
+                yield message
+            yield await replaying
+        finally:
+            # A caller that is gone wants no report. The job ends, and the record says so.
+            is_gone.set()
+            replaying.cancel()
+            for job in started:
+                job.stop()
+
     def end_streams(self) -> None:
         """Let the calls that follow a job end where they are; called on the event loop."""
         self._closing.set()
@@ -122,26 +164,13 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         for job in running:
             job.wait()
         self._threads.shutdown()
+        self._replays.shutdown()
         self._jobs.close()
 
-    async def _answer(self, context: Any, work: Callable[[], Reply]) -> Reply:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._threads, work)
-        except TrainingError as error:
-            await context.abort(
-                grpc.StatusCode[error.code],
-                fit_text(error.message),
-                convert.error_to_metadata(error),
-            )
-            raise AssertionError("abort never returns") from error
-        except Exception:
-            # The outermost frame of a call.
-            logger.exception("a training call failed")
-            await context.abort(
-                grpc.StatusCode.INTERNAL, "the call failed inside the server; its log has the cause"
-            )
-            raise
+    async def _answer(
+        self, context: Any, work: Callable[[], Reply], threads: ThreadPoolExecutor | None = None
+    ) -> Reply:
+        return await answered(context, threads or self._threads, work)
 
     def _create(self, request: pb.CreateTrainingJobRequest) -> pb.CreateTrainingJobResponse:
         self._running = {job for job in self._running if not job.is_done}
@@ -168,12 +197,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         return convert_reading.budget_to_message(self._jobs.budget())
 
     def _list(self, request: pb.ListTrainingJobsRequest) -> pb.ListTrainingJobsResponse:
-        if not 0 <= request.max_results <= _PAGE:
-            raise InvalidJob(
-                f"max_results: expected 1 to {_PAGE}, got {request.max_results}",
-                field="max_results",
-            )
-        size = request.max_results or _PAGE
+        size = page_size(request.max_results)
         found = self._jobs.list(
             name_contains=request.name_contains,
             status=request.status_equals or None,
@@ -189,3 +213,25 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
     def _stop(self, request: pb.StopTrainingJobRequest) -> pb.StopTrainingJobResponse:
         self._jobs.stop(request.training_job_name)
         return pb.StopTrainingJobResponse()
+
+    def _replay(
+        self,
+        model: str,
+        say: Callable[[pb.ReplayModelResponse], None],
+        begun: Callable[[RunningJob], None],
+    ) -> pb.ReplayModelResponse:
+        if self._replayable is None:
+            raise InvalidJob(
+                "this server keeps training jobs alone, and no datasets to train again with; ask "
+                "the server of a home, as `featureline serve` starts it",
+                field="model",
+            )
+        report = replay(
+            self._replayable,
+            model,
+            on_progress=lambda seen: say(convert_replay.progress_to_message(seen)),
+            on_job=begun,
+            scripts=self._scripts,
+            actor=self._caller(),
+        )
+        return convert_replay.report_to_message(report)

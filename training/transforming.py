@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import lineage
 from training.artifact import Artifact
+from training.errors import InvalidData
+from training.formats import content_type_of, files_of
+from training.formats.inference import Accept, encode_reply
 from training.home import Store, home_of
-from training.predict import inference_settings, model_folder, predict_file
+from training.jobs.script import SCRIPT
+from training.predict import answer_file, model_folder
 from training.provenance import model_entity
+from training.transforms.answering import Responder, inference_settings, open_responder
+from training.transforms.cutting import requests_of
 
 __all__ = ["transform"]
+
+_ACCEPT: Final = Accept("application/jsonlines")
+_TABLES: Final = ("application/x-parquet", "application/vnd.apache.arrow.file")
+_LINED: Final = ("text/csv", "application/jsonlines", *_TABLES)
+_REQUEST_BYTES: Final = 6 << 20
 
 
 def transform(
@@ -39,7 +50,7 @@ def transform(
         home: see `training.load_model`.
         content_type: None: by the file's ending.
         name: of the transform job; by default made from model and time.
-        on_rows: told every 1,000 rows how many are answered.
+        on_rows: told now and then how many rows are answered.
 
     Returns:
         how many rows were answered.
@@ -51,8 +62,8 @@ def transform(
             and the job fails.
     """
     artifact = Artifact.read(model_folder(model, home=home))
-    loaded = artifact.load().served(inference_settings())
     source, out = Path(source), Path(out)
+    answers = _answers(artifact, source, content_type)
     at = dt.datetime.now(dt.UTC)
     name = name or f"transform-{artifact.digest[:12]}-{at:%Y%m%dT%H%M%S.%fZ}"
     with (
@@ -75,11 +86,11 @@ def transform(
         part = out.with_name(f".{out.name}.{os.getpid()}.part")
         rows = 0
         try:
-            with part.open("w", encoding="utf-8") as file:
-                for reply in predict_file(loaded, source, content_type=content_type):
-                    file.write(json.dumps(reply) + "\n")
-                    rows += 1
-                    if on_rows is not None and rows % 1000 == 0:
+            with part.open("wb") as file:
+                for lines in answers:
+                    file.write(lines)
+                    rows += lines.count(b"\n")
+                    if on_rows is not None:
                         on_rows(rows)
             part.replace(out)
         finally:
@@ -98,6 +109,37 @@ def transform(
             ],
         )
     return rows
+
+
+def _answers(artifact: Artifact, source: Path, content_type: str | None) -> Iterator[bytes]:
+    """Load the model now; return what answers, as JSON lines."""
+    if artifact.algorithm == SCRIPT:
+        responder = open_responder(artifact.path, inference_settings())
+        return _asked(responder, source, content_type)
+    model = artifact.load().served(inference_settings())
+    answers = answer_file(model, source, content_type=content_type)
+    return (encode_reply(table, _ACCEPT.content_type) for table in answers)
+
+
+def _asked(responder: Responder, source: Path, content_type: str | None) -> Iterator[bytes]:
+    """Ask a script's model, which takes the bytes of requests."""
+    for file in files_of(source, channel=source.name):
+        kind = content_type_of([file], given=content_type, channel=file.name)
+        split = "Line" if kind.base in _LINED else "None"
+        for request in requests_of(
+            file,
+            base=kind.base,
+            split=split,
+            single=False,
+            compressed=False,
+            most_bytes=_REQUEST_BYTES,
+        ):
+            asked = _ACCEPT.content_type if kind.base in _TABLES else str(kind)
+            try:
+                reply = responder.answer(request.body(lines=split == "Line"), asked, _ACCEPT)
+            except InvalidData as error:
+                raise InvalidData(f"{file.name}, {request.named}: {error.message}") from error
+            yield reply if not reply or reply.endswith(b"\n") else reply + b"\n"
 
 
 @contextmanager

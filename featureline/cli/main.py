@@ -30,6 +30,7 @@ from featureline.cli import (
     top,
     train,
     transfer,
+    transform,
     windows,
 )
 from featureline.errors import EXPECTED_ERRORS
@@ -65,6 +66,7 @@ for command in (
     deadletter.deadletter,
     datasets.dataset,
     train.train,
+    transform.transform,
     jobs.predict,
     jobs.jobs,
     lineage.lineage_commands,

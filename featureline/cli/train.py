@@ -40,7 +40,9 @@ _SCRIPT: Final = "script"
     "channels",
     multiple=True,
     metavar="NAME=PATH[,OPTION=VALUE]",
-    help="Input data: label=COLUMN, features=A+B, content_type=TYPE, input_mode=MODE.",
+    help="Input data. Options: label=COLUMN, features=A+B, content_type=TYPE, input_mode=MODE, "
+    "shuffle_seed=N, distribution=WORD, compression=Gzip, data_type=WORD, attributes=A+B, "
+    "record_wrapper=RecordIO.",
 )
 @click.option(
     "--dataset",
@@ -61,10 +63,20 @@ _SCRIPT: Final = "script"
 @click.option("--job", "name", help="The job's name.  [default: made from algorithm and time]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
 @click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16", "fp16"]),
+    default="float32",
+    show_default=True,
+    help="Of the arithmetic; the others in algorithms of torch.",
+)
+@click.option(
     "--threads", type=click.IntRange(min=0), default=0, help="[default: the job's share of cores]"
 )
 @click.option(
-    "--hosts", type=click.IntRange(1, 64), default=1, help="Processes algo-1 to algo-N of a script."
+    "--hosts",
+    type=click.IntRange(1, 64),
+    default=1,
+    help="Processes algo-1 to algo-N that work together.",
 )
 @click.option(
     "--memory-mb", type=click.IntRange(min=0), default=0, help="Memory to set aside for each host."
@@ -104,6 +116,7 @@ def train(
     variables: tuple[str, ...],
     name: str | None,
     device: str,
+    precision: str,
     threads: int,
     hosts: int,
     memory_mb: int,
@@ -144,7 +157,11 @@ def train(
         input_data_config=[training.Channel.parse(channel) for channel in channels],
         stopping_condition=training.StoppingCondition(max_runtime_in_seconds=max_runtime),
         resource_config=training.ResourceConfig(
-            threads=threads, device=device, instance_count=hosts, memory_mb=memory_mb
+            threads=threads,
+            device=device,
+            instance_count=hosts,
+            memory_mb=memory_mb,
+            precision=precision,
         ),
         environment=dict(_pair("--env", variable) for variable in variables),
         checkpoint_config=training.CheckpointConfig(path=str(checkpoints)) if checkpoints else None,

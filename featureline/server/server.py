@@ -10,6 +10,7 @@ from typing import Any, Final, cast, final
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from featureline.server.collector import HomeCollector, caller_name
 from featureline.server.lasting import LastingServer
 from featureline.server.listener import (
     check_address,
@@ -37,7 +38,8 @@ from featurestore.v1 import control_pb2, runtime_pb2, window_pb2
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
 from lineage.wire.service import LineageService
 from training.service import TrainingService
-from training.v1 import training_pb2, training_pb2_grpc
+from training.transforms.service import TransformService
+from training.v1 import training_pb2, training_pb2_grpc, transform_pb2, transform_pb2_grpc
 
 __all__ = ["Server"]
 
@@ -110,10 +112,16 @@ class Server:
             limits=limits,
             metrics=metrics,
         )
-        self._lineage = LineageService(store.graph)
+        self._lineage = LineageService(
+            store.graph, collects=HomeCollector(store), caller=caller_name
+        )
         lineage_pb2_grpc.add_LineageServicer_to_server(self._lineage, registrar)
-        self._training = TrainingService(store, scripts=scripts)
+        self._training = TrainingService(
+            store, scripts=scripts, replayable=store, caller=caller_name
+        )
         training_pb2_grpc.add_TrainingServicer_to_server(self._training, registrar)
+        self._transforms = TransformService(store, scripts=scripts)
+        transform_pb2_grpc.add_BatchTransformServicer_to_server(self._transforms, registrar)
         # The stubs know nothing of the module for asyncio.
         self._health: Any = getattr(health, "aio").HealthServicer()  # noqa: B009
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -125,6 +133,7 @@ class Server:
                 (window_pb2, "WindowedFeatures"),
                 (lineage_pb2, "Lineage"),
                 (training_pb2, "Training"),
+                (transform_pb2, "BatchTransform"),
                 (health_pb2, "Health"),
             )
         ]
@@ -194,6 +203,7 @@ class Server:
         for close in (
             self._control.close,
             self._training.close,
+            self._transforms.close,
             self._lineage.close,
             self._lane.close,
         ):

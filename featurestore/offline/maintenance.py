@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, final
 from urllib.parse import unquote
@@ -28,7 +29,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from featurestore.errors import InvalidRequest, StoreUnavailable
 from featurestore.offline.delta import TABLE_PROPERTIES, DeltaOfflineTable
 from featurestore.offline.files import TARGET_BYTES
-from featurestore.offline.pinning import age_of_log, readable
+from featurestore.offline.pinning import age_of_log, age_of_oldest, readable
 from featurestore.offline.rewrite import ActiveFile, active_files, rewrite_sorted
 
 __all__ = [
@@ -154,7 +155,8 @@ def maintain(
         zorder: whether to sort by the identifier and, of each, by version.
         spill: an existing folder, for what a sort cannot hold in memory.
         flushes_paused: holds off the flusher, while files are deleted that it may be writing.
-        pinned: gives versions that stay readable, however old they are.
+        pinned: gives versions that stay readable, however old they are; asked when there is
+            something that may go.
         pause: called with the name of each step before it is taken; False ends the maintenance.
         begin: called before each change of the table's files or versions; what it raises keeps the
             change from being made. A checkpoint of the log is none.
@@ -171,8 +173,8 @@ def maintain(
         if opened is None:
             return MaintenanceReport(group, None)
         before = active_files(table, opened)
-        keep = readable(table, pinned())
-        if keep and go_on("log"):
+        keep = cache(lambda: readable(table, pinned()))
+        if _log_may_go(table, retention) and keep() and go_on("log"):
             _keep_log(table, retention, keep, flushes_paused, begin)  # a rewrite cleans the log up
         dates = 0
         for batch in _batches(_plan(before, zorder=zorder)):
@@ -316,7 +318,7 @@ def _compact(table: DeltaOfflineTable, batch: Sequence[Rewrite]) -> None:
 def _keep_log(
     table: DeltaOfflineTable,
     retention: dt.timedelta,
-    keep: Sequence[int],
+    keep: Callable[[], Sequence[int]],
     flushes_paused: Callable[[], AbstractContextManager[None]],
     begin: Callable[[], None],
 ) -> None:
@@ -325,10 +327,9 @@ def _keep_log(
     delta-rs by itself forgets removed files after a week and versions after thirty days: a longer
     retention would not hold. Of versions that are to stay the log goes back to the oldest.
     """
-    files = int(max(retention, _MIN_LOG_RETENTION).total_seconds())
-    log = files
-    if keep:
-        oldest = int((age_of_log(table, keep[0]) + _MIN_LOG_RETENTION).total_seconds())
+    log = files = _kept_s(retention)
+    if _log_may_go(table, retention) and keep():
+        oldest = int((age_of_log(table, keep()[0]) + _MIN_LOG_RETENTION).total_seconds())
         # Doubled, so that a version that grows older seldom changes the table.
         log = files << max(0, math.ceil(math.log2(oldest / files)))
     kept = {
@@ -347,10 +348,20 @@ def _keep_log(
             _retried(lambda: _reopened(table).alter.set_table_properties(wanted))
 
 
+def _kept_s(retention: dt.timedelta) -> int:
+    """Seconds that the log tells of removed files, and at least of versions."""
+    return int(max(retention, _MIN_LOG_RETENTION).total_seconds())
+
+
+def _log_may_go(table: DeltaOfflineTable, retention: dt.timedelta) -> bool:
+    """Whether a part of the log is so old that it goes, but for versions that are to stay."""
+    return (age_of_oldest(table) + _MIN_LOG_RETENTION).total_seconds() > _kept_s(retention)
+
+
 def _vacuum(
     table: DeltaOfflineTable,
     retention: dt.timedelta,
-    keep: Sequence[int],
+    keep: Callable[[], Sequence[int]],
     flushes_paused: Callable[[], AbstractContextManager[None]],
     begin: Callable[[], None],
 ) -> int:
@@ -358,27 +369,30 @@ def _vacuum(
     removed: list[str] = []
     # Rounded up: never less is kept than was asked for.
     hours = -int(-retention.total_seconds() // 3600)
+    # Files that nothing refers to, too: a killed writer leaves them. By age the vacuum tells
+    # them from those that a writer is about to commit, so with a short retention none may be.
+    options: Any = {"retention_hours": hours, "enforce_retention_duration": False, "full": True}
+
+    def going(opened: Any) -> set[str]:
+        # It names files again that an earlier one has deleted.
+        named = map(unquote, opened.vacuum(dry_run=True, **options))
+        return table.present().intersection(named)
 
     def delete() -> None:
         opened = _reopened(table)
-        # Files that nothing refers to, too: a killed writer leaves them. By age the vacuum tells
-        # them from those that a writer is about to commit, so with a short retention none may be.
-        options: Any = {
-            "retention_hours": hours,
-            "enforce_retention_duration": False,
-            "full": True,
-        }
-        if keep:
-            options["keep_versions"] = [*keep, int(opened.version())]
-        # It names files again that an earlier one has deleted, and it is two commits.
-        there = table.present().intersection(map(unquote, opened.vacuum(dry_run=True, **options)))
-        if there:
+        if keep():
+            options["keep_versions"] = [*keep(), int(opened.version())]
+        # A vacuum is two commits, also one that finds nothing.
+        if there := going(opened):
             begin()
             opened.vacuum(dry_run=False, **options)
             removed.extend(there)
 
-    with flushes_paused():
-        _retried(delete)
+    # Most find nothing, and ask neither what is to stay nor the flusher to wait.
+    if going(_reopened(table)):
+        keep()
+        with flushes_paused():
+            _retried(delete)
     if table.is_local:
         _remove_empty_folders(table.uri)
     return len(removed)

@@ -10,7 +10,7 @@ from typing import Final
 from featurestore.errors import InvalidRequest
 from featurestore.offline.delta import DeltaOfflineTable
 
-__all__ = ["age_of_log", "readable"]
+__all__ = ["age_of_log", "age_of_oldest", "readable"]
 
 _LOG_FILE: Final = re.compile(r"(\d{20})(\.json|\.checkpoint.*\.parquet)")
 
@@ -50,3 +50,14 @@ def age_of_log(table: DeltaOfflineTable, version: int) -> dt.timedelta:
             checkpoint = max(checkpoint, int(match[1]))
     now = dt.datetime.now(dt.UTC)
     return now - min((at for number, at in files if number >= checkpoint), default=now)
+
+
+def age_of_oldest(table: DeltaOfflineTable) -> dt.timedelta:
+    """Say how old the oldest file of the log is.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    now = dt.datetime.now(dt.UTC)
+    times = (at for name, at in table.log_files() if _LOG_FILE.fullmatch(name))
+    return now - min(times, default=now)

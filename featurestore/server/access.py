@@ -27,7 +27,7 @@ from featurestore.schema import FeatureGroup
 from featurestore.server.answer import CALLER
 from featurestore.server.registrar import Registrar
 from featurestore.window import WindowedGroup
-from featurestore.wire_dataset import manifest_features, read_manifest
+from featurestore.wire.dataset import manifest_features, read_manifest
 from lineage.errors import LineageError
 
 __all__ = ["ACTIONS", "Access", "Entries", "action_and_resources", "guarded_by"]
@@ -104,6 +104,7 @@ class Access:
             "ReadHistory": self._history,
             "GetRecordsAsOf": self._as_of,
             "LoadRows": self._load,
+            "CreateTransformJob": self._transform,
         }
 
     @property
@@ -443,6 +444,26 @@ class Access:
             name = spec.feature_group_name
             self.write_entry(caller, "featureline:LoadRows", name, columns, groups)
 
+    def _transform(self, request: Any, caller: Caller, groups: Groups | None) -> None:
+        """Its records have all features of the groups, so none may be denied."""
+        parts = (
+            ("featureline:ReadHistory", request.transform_input.feature_group, READS),
+            ("featureline:LoadRows", request.transform_output.feature_group, WRITES),
+        )
+        of_groups = [action for action, _, _ in parts]
+        for action, resource in action_and_resources("CreateTransformJob", request):
+            if action not in of_groups:
+                self._guard.authorize(caller, action, resource)
+        for action, name, kind in parts:
+            if not name:
+                continue
+            self._authorize(caller, action, name, (), groups)
+            group = self._group(name, groups)
+            if group is not None:
+                denied = self._denied(caller, group, kind)
+                for feature in group.feature_names:
+                    self._refuse(caller, action, group, feature, denied)
+
     def _other(self, method: str) -> _Check:
         def check(request: Any, caller: Caller, groups: Groups | None) -> None:
             name = getattr(request, "feature_group_name", "")
@@ -702,14 +723,42 @@ def _training(request: Any) -> Needs:
     needs = [("sagemaker:CreateTrainingJob", arn("training-job", request.training_job_name))]
     for channel in request.input_data_config:
         if channel.WhichOneof("data_source") == "path":
-            needs.append(("featureline:ReadPath", arn("path", channel.path)))
+            needs.append(("featureline:ReadPath", _place(channel.path)))
         else:
             needs.append(("featureline:ReadDataset", arn("dataset", channel.dataset)))
     kept = (request.checkpoint_config.path, request.tensor_board_output_config.path)
     needs += [
-        ("featureline:WritePath", arn("path", os.path.abspath(path))) for path in kept if path
+        ("featureline:WritePath", _place(path.removeprefix("file://"))) for path in kept if path
     ]
     return needs
+
+
+def _transform(request: Any) -> Needs:
+    """Creating a job also uses a model, reads, and writes: files here, or feature groups."""
+    needs = [("sagemaker:CreateTransformJob", arn("transform-job", request.transform_job_name))]
+    model, source, where = request.model_name, request.transform_input, request.transform_output
+    if "/" in model:
+        needs.append(("featureline:ReadPath", _place(model)))
+    else:
+        needs.append(("sagemaker:DescribeTrainingJob", arn("training-job", model)))
+    if source.WhichOneof("data_source") == "feature_group":
+        needs.append(("featureline:ReadHistory", group_arn(source.feature_group)))
+    else:
+        needs.append(("featureline:ReadPath", _place(source.path)))
+    if where.WhichOneof("destination") == "feature_group":
+        needs.append(("featureline:LoadRows", group_arn(where.feature_group)))
+    else:
+        needs.append(("featureline:WritePath", _place(where.path)))
+    return needs
+
+
+def _place(path: str) -> str:
+    """Name a file or folder as the job will find it: `..` leads out of no permission."""
+    return arn("path", os.path.abspath(path.removeprefix("file://")))
+
+
+def _on_transform(action: str) -> Callable[[Any], Needs]:
+    return lambda request: [(action, arn("transform-job", request.transform_job_name))]
 
 
 _DELETE: Final = "sagemaker:DeleteRecord"
@@ -797,6 +846,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "GetWindows": _on_group("sagemaker:GetRecord"),
     # Lineage: one graph, one resource
     "Record": _on("featureline:RecordLineage", _GRAPH),
+    "RecordBatch": _on("featureline:RecordLineage", _GRAPH),
     "DescribeEntity": _on("featureline:DescribeEntity", _GRAPH),
     "FindEntities": _on("featureline:FindEntities", _GRAPH),
     "QueryLineage": _on("sagemaker:QueryLineage", _GRAPH),
@@ -821,6 +871,10 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "DeleteTags": _on("sagemaker:DeleteTags", _GRAPH),
     "ListTags": _on("sagemaker:ListTags", _GRAPH),
     "DescribeGraph": _on("featureline:DescribeGraph", _GRAPH),
+    "ExportGraph": _on("featureline:ExportGraph", _GRAPH),
+    "RebuildGraph": _on("featureline:RebuildGraph", _GRAPH),
+    "ReplaySpool": _on("featureline:ReplaySpool", _GRAPH),
+    "CollectGarbage": _on("featureline:CollectGarbage", _GRAPH),
     # Training
     "CreateTrainingJob": _training,
     "DescribeTrainingJob": _on_job("sagemaker:DescribeTrainingJob"),
@@ -831,12 +885,19 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "UpdateTrainingBudget": _on("featureline:UpdateTrainingBudget", arn("training-job", "*")),
     "ListTrainingJobs": _on("sagemaker:ListTrainingJobs", arn("training-job", "*")),
     "StopTrainingJob": _on_job("sagemaker:StopTrainingJob"),
+    "ReplayModel": _on("featureline:ReplayModel", _GRAPH),  # which names the job, and its data
+    # BatchTransform
+    "CreateTransformJob": _transform,
+    "DescribeTransformJob": _on_transform("sagemaker:DescribeTransformJob"),
+    "ListTransformJobs": _on("sagemaker:ListTransformJobs", arn("transform-job", "*")),
+    "StopTransformJob": _on_transform("sagemaker:StopTransformJob"),
 }
 ACTIONS: Final = frozenset(
     {
         "featureline:Backfill",
         "featureline:BuildDataset",
         "featureline:CheckDataset",
+        "featureline:CollectGarbage",
         "featureline:CommonAncestors",
         "featureline:CommonDescendants",
         "featureline:CreateDataset",
@@ -851,6 +912,7 @@ ACTIONS: Final = frozenset(
         "featureline:EraseRecords",
         "featureline:ExplainDataset",
         "featureline:ExplainEntity",
+        "featureline:ExportGraph",
         "featureline:FillWindowedGroup",
         "featureline:FindEntities",
         "featureline:FindPaths",
@@ -880,8 +942,11 @@ ACTIONS: Final = frozenset(
         "featureline:ReadTrainingJobMetrics",
         "featureline:ReadTrainingJobReport",
         "featureline:RebuildDataset",
+        "featureline:RebuildGraph",
         "featureline:RebuildOnline",
         "featureline:RecordLineage",
+        "featureline:ReplayModel",
+        "featureline:ReplaySpool",
         "featureline:Restore",
         "featureline:SaveDataset",
         "featureline:SearchEntities",
@@ -896,21 +961,25 @@ ACTIONS: Final = frozenset(
         "sagemaker:BatchWriteRecord",
         "sagemaker:CreateFeatureGroup",
         "sagemaker:CreateTrainingJob",
+        "sagemaker:CreateTransformJob",
         "sagemaker:DeleteFeatureGroup",
         "sagemaker:DeleteRecord",
         "sagemaker:DeleteTags",
         "sagemaker:DescribeFeatureGroup",
         "sagemaker:DescribeFeatureMetadata",
         "sagemaker:DescribeTrainingJob",
+        "sagemaker:DescribeTransformJob",
         "sagemaker:GetRecord",
         "sagemaker:ListFeatureGroups",
         "sagemaker:ListRecords",
         "sagemaker:ListTags",
         "sagemaker:ListTrainingJobs",
+        "sagemaker:ListTransformJobs",
         "sagemaker:PutRecord",
         "sagemaker:QueryLineage",
         "sagemaker:Search",
         "sagemaker:StopTrainingJob",
+        "sagemaker:StopTransformJob",
         "sagemaker:UpdateFeatureGroup",
         "sagemaker:UpdateFeatureMetadata",
         "sagemaker:UpdateRecord",

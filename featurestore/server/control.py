@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final, final
 
-from featurestore import wire, wire_asof, wire_control, wire_impact
+from featurestore import wire
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest, InvalidSpine
 from featurestore.record import shown
@@ -23,6 +23,9 @@ from featurestore.server.scratch import Scratch
 from featurestore.server.tables import TableCalls
 from featurestore.store import Description
 from featurestore.v1 import control_pb2, control_pb2_grpc, erasure_pb2, source_pb2
+from featurestore.wire import asof as wire_asof
+from featurestore.wire import control as wire_control
+from featurestore.wire import impact as wire_impact
 
 __all__ = ["ControlService"]
 

@@ -18,7 +18,7 @@ from typing import Any, Final, final
 
 import pyarrow as pa
 
-from featurestore import wire, wire_dataset
+from featurestore import wire
 from featurestore.builder import read_base
 from featurestore.dataset import Dataset, fingerprint_of
 from featurestore.digest import table_digest
@@ -30,6 +30,7 @@ from featurestore.server.heavy import Heavy, stepwise
 from featurestore.server.scratch import Place
 from featurestore.streamed import WrittenDataset
 from featurestore.v1 import control_pb2, dataset_pb2
+from featurestore.wire import dataset as wire_dataset
 
 __all__ = ["DEFAULT_MEMORY_BYTES", "DatasetCalls"]
 

@@ -12,13 +12,7 @@ from typing import Any, ClassVar, Final, NamedTuple, final
 
 from featurestore import convert, record, wire
 from featurestore.codec import MAX_KEY, NEVER, StoredValue, group_prefix
-from featurestore.embedded import (
-    EmbeddedStore,
-    check_readable,
-    readable,
-    refused_delete,
-    write_error,
-)
+from featurestore.embedded import EmbeddedStore
 from featurestore.encryption import sealed_extra
 from featurestore.errors import (
     AccessDenied,
@@ -30,6 +24,7 @@ from featurestore.errors import (
 from featurestore.online import Batch, Outcome, Write
 from featurestore.position import SourcePosition
 from featurestore.registry import Registered, named
+from featurestore.requested import check_readable, readable, refused_delete, write_error
 from featurestore.schema import Ttl
 from featurestore.server.access import Access
 from featurestore.throughput import Limiter
@@ -377,7 +372,7 @@ class RuntimeService:
         limit = request.max_results or DEFAULT_PAGE
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidRequest(f"max_results: expected 1 to {MAX_PAGE}, got {limit}")
-        identifiers, after = self._store.list_page(
+        identifiers, after = self._store.reader.page(
             entry,
             after=_read_token(request.next_token, entry.number),
             limit=limit,
@@ -450,7 +445,7 @@ class RuntimeService:
         entry = groups.get(name)
         if entry is None or entry.group.throughput.is_provisioned:
             return self._batch_write(call, groups)
-        writes, refused = self._store.prepare_records(entry, records, wire.ttl_from(request))
+        writes, refused = self._store.prepare.records(entry, records, wire.ttl_from(request))
         position = wire.position_from(request)
         response = runtime_pb2.BatchWriteRecordResponse()
         for index, error in refused:
@@ -466,7 +461,7 @@ class RuntimeService:
         entry = named(groups, request.feature_group_name)
         self._limiter.admit_write(entry)
         hard = request.mode == runtime_pb2.DeleteRecordRequest.HARD
-        write = self._store.prepare_delete(
+        write = self._store.prepare.delete(
             entry,
             request.record_identifier_value_as_string,
             request.event_time or None,
@@ -480,7 +475,7 @@ class RuntimeService:
         request: runtime_pb2.UpdateRecordRequest = call.request
         entry = named(groups, request.feature_group_name)
         self._limiter.admit_write(entry)
-        write = self._store.prepare_update(
+        write = self._store.prepare.update(
             entry,
             request.record_identifier_value_as_string,
             wire.update_features(request),
@@ -503,7 +498,7 @@ class RuntimeService:
                 raise InvalidRequest(
                     f"{entry.group.name}: expected a record or a deletion in an entry, got both"
                 )
-            write = self._store.prepare_delete(
+            write = self._store.prepare.delete(
                 entry,
                 request.deletion.record_identifier_value_as_string,
                 request.deletion.event_time or None,
@@ -511,7 +506,7 @@ class RuntimeService:
                 stores=wire.stores_from(request),
             )
         else:
-            write = self._store.prepare_message(
+            write = self._store.prepare.message(
                 entry, request.record, wire.ttl_from(request) or ttl, wire.stores_from(request)
             )
         self._limiter.charge_write(entry, _clear_bytes(entry, write))

@@ -10,12 +10,14 @@ from typing import Any, final
 
 import pyarrow as pa
 
-from featurestore import wire, wire_dataset, wire_impact
+from featurestore import wire
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest
 from featurestore.offline.maintenance import DEFAULT_RETENTION
 from featurestore.server.heavy import Heavy, stepwise
 from featurestore.v1 import impact_pb2, offline_pb2
+from featurestore.wire import dataset as wire_dataset
+from featurestore.wire import impact as wire_impact
 
 __all__ = ["TableCalls"]
 

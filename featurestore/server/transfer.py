@@ -12,12 +12,12 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.ipc
 
-from featurestore import wire_transfer
 from featurestore.embedded import EmbeddedStore
 from featurestore.errors import InvalidRequest
 from featurestore.loaded import Progress
 from featurestore.server.answer import answer
 from featurestore.v1 import transfer_pb2
+from featurestore.wire import transfer as wire_transfer
 
 __all__ = ["backfill", "load_rows"]
 

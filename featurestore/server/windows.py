@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, final
 
-from featurestore import convert, wire_window
+from featurestore import convert
 from featurestore.embedded import EmbeddedStore
 from featurestore.server.answer import answer
 from featurestore.v1 import window_pb2, window_pb2_grpc
+from featurestore.wire import window as wire_window
 
 __all__ = ["WindowService"]
 

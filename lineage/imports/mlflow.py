@@ -32,6 +32,7 @@ from lineage.run import Run
 
 if TYPE_CHECKING:
     from lineage.graph import Graph
+    from lineage.wire.client import LineageClient
 
 _STATES: Final = {
     "SCHEDULED": "Pending",
@@ -49,7 +50,9 @@ T = TypeVar("T")
 _Link = tuple[End, End, str]
 
 
-def import_mlflow(graph: Graph, uri: str | Path, *, actor: str | None = None) -> Imported:
+def import_mlflow(
+    graph: Graph | LineageClient, uri: str | Path, *, actor: str | None = None
+) -> Imported:
     """Record the experiments and runs of an MLflow tracking store.
 
     An experiment becomes an Experiment; a run a TrialComponent of type `MLflowRun` with its
@@ -63,7 +66,7 @@ def import_mlflow(graph: Graph, uri: str | Path, *, actor: str | None = None) ->
     may run again and again. Runs that MLflow holds as deleted are not read.
 
     Args:
-        graph: to record in.
+        graph: to record in, here or of a server.
         uri: of the store: a folder (`mlruns`), `sqlite:///mlflow.db` (which needs SQLAlchemy)
             or a server.
         actor: who records; by default the user of the process.
@@ -140,7 +143,9 @@ class _Event:
 class _Experiment:
     """One experiment with its runs and logged models."""
 
-    def __init__(self, graph: Graph, client: Any, found: Any, folder: Path | None) -> None:
+    def __init__(
+        self, graph: Graph | LineageClient, client: Any, found: Any, folder: Path | None
+    ) -> None:
         self._graph = graph
         self._client = client
         self._found = found

@@ -18,6 +18,7 @@ from lineage.run import Run
 
 if TYPE_CHECKING:
     from lineage.graph import Graph
+    from lineage.wire.client import LineageClient
 
 IMPORTED: Final = "imported"
 """The facet that keeps when an imported entity was created and modified where it came from."""
@@ -46,7 +47,9 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
-def import_ndjson(graph: Graph, path: str | Path, *, actor: str | None = None) -> Imported:
+def import_ndjson(
+    graph: Graph | LineageClient, path: str | Path, *, actor: str | None = None
+) -> Imported:
     """Record the lines that `Graph.export(..., "ndjson")` wrote in another graph.
 
     Uids, versions, states, properties, facets, associations, columns, runs, tags and other
@@ -55,7 +58,7 @@ def import_ndjson(graph: Graph, path: str | Path, *, actor: str | None = None) -
     the same lines again change nothing.
 
     Args:
-        graph: to record in.
+        graph: to record in, here or of a server.
         path: of the file.
         actor: who records; by default the user of the process.
 

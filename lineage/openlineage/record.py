@@ -33,7 +33,7 @@ _WITNESS_BYTES: Final = 4096
 
 
 class RecordsDrafts(Protocol):
-    """What recording needs of a graph; `lineage.Graph` has it."""
+    """What recording needs of a graph; `lineage.Graph` and `lineage.connect` have it."""
 
     def record_all(self, drafts: Sequence[Draft]) -> list[Recorded | LineageError]:
         """Append several events in one transaction."""

@@ -82,6 +82,7 @@ class PostgresStore(LineageStore):
                 url,
                 scripts.joinpath("postgres.sql"),
                 added=scripts.joinpath("checkpoint.sql"),
+                indexes=scripts.joinpath("postgres_index.sql"),
                 wait=wait,
             )
         )

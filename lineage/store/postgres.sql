@@ -55,13 +55,7 @@ CREATE TABLE entity (
     modified_seq BIGINT NOT NULL
 );
 
--- Texts may be longer than a B-tree takes, so these are hash indexes; what is unique is seen to
--- by the appender, which is alone.
 CREATE INDEX entity_type ON entity (type);
-CREATE INDEX entity_name ON entity USING hash (name);
-CREATE INDEX entity_source ON entity USING hash (source_uri);
-CREATE INDEX artifact_content ON entity USING hash (content_hash)
-    WHERE kind = 'Artifact' AND content_hash <> '';
 
 -- An index by destination and one by source: each direction of a walk reads one of the two
 -- and nothing else.

@@ -33,6 +33,8 @@ _LOGIN = re.compile(r"(?:[^@/?#\[\]%]|%[0-9A-Fa-f]{2})*")
 _HOSTS = re.compile(r"(?:(?:\[[^\]]*\]|[^:,@\[\]]*)(?::\d*)?(?:,|$))*")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _MARK = "featureline_lineage_form"
+# One of those that `postgres_index.sql` makes.
+_INDEX = "artifact_at_version"
 _MAKING = 0x664C696E  # the advisory lock of who makes the tables
 _IDLE_READERS = 8
 # A commit that gets no answer for so long is given up, and settled by its event_uid.
@@ -78,6 +80,9 @@ POSTGRES = Dialect(
     pairs=lambda pairs: tuple(map(list, zip(*pairs, strict=True))) or ([], []),
     in_order="ORDER BY wanted.place",
     joined="string_agg({}::text, ',')",
+    equal="(hashtextextended({column}, 0) = hashtextextended(CAST({value} AS TEXT), 0) "
+    "AND {column} = {value})",
+    values=lambda value: (value, value),
 )
 
 
@@ -165,12 +170,20 @@ class PostgresLink:
         added: makes those that schemas of before may lack, where they do.
     """
 
-    def __init__(self, url: str, schema: str, script: Traversable, added: Traversable) -> None:
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        script: Traversable,
+        added: Traversable,
+        indexes: Traversable,
+    ) -> None:
         self.place = without_password(url)
         self._url = url
         self._schema = schema
         self._script = script
         self._added = added
+        self._indexes = indexes
         self._is_prepared = False
         self._inserts: dict[str, str] = {}
         self._watch = _Watch()
@@ -183,7 +196,13 @@ class PostgresLink:
 
     @classmethod
     def open(
-        cls, url: str, script: Traversable, *, added: Traversable, wait: bool = False
+        cls,
+        url: str,
+        script: Traversable,
+        *,
+        added: Traversable,
+        indexes: Traversable,
+        wait: bool = False,
     ) -> PostgresLink:
         """Reach the database, and make the tables when there are none.
 
@@ -191,6 +210,7 @@ class PostgresLink:
             url: as `PostgresStore.open` takes it.
             script: makes the tables.
             added: makes those that schemas of before may lack, where they do.
+            indexes: makes the indexes of look-ups, where they are not there.
             wait: whether the database may be away for now: it is reached by the first call then.
 
         Raises:
@@ -198,7 +218,7 @@ class PostgresLink:
             StoreUnavailable: the server is away, refuses the login, or psycopg is not installed.
         """
         rest, schema = _schema_of(url)
-        link = cls(rest, schema, script, added)
+        link = cls(rest, schema, script, added, indexes)
         try:
             link.prepare()
         except ConnectionLost:
@@ -394,12 +414,12 @@ class PostgresLink:
     def _prepare(self, connection: PostgresConnection) -> None:
         """Recognise the schema, or make it; one process at a time."""
         connection.one("SELECT pg_advisory_xact_lock(?)", _MAKING)
-        # Of the catalogue, which names also what this role may not read.
+        # Of the catalogue, which names also what this role may not read. Indexes are in it, too.
         tables = {
             name
             for (name,) in connection.all(
                 "SELECT relname::text FROM pg_class JOIN pg_namespace AS schema "
-                "ON schema.oid = relnamespace WHERE nspname = ? AND relkind <> 'i'",
+                "ON schema.oid = relnamespace WHERE nspname = ?",
                 self._schema,
             )
         }
@@ -427,6 +447,13 @@ class PostgresLink:
                 )
         if "checkpoint" not in tables:
             connection.many(self._added.read_text("utf-8"), [()])
+        # Without them look-ups take longer, and only the owner of a table may make them.
+        if _INDEX not in tables and connection.one(
+            "SELECT 1 FROM pg_class WHERE oid = to_regclass(?) AND pg_has_role(relowner, 'USAGE') "
+            "AND NOT pg_is_in_recovery()",
+            f"{self._schema}.entity",
+        ):
+            connection.many(self._indexes.read_text("utf-8"), [()])
 
     def _check_open(self) -> None:
         if self._closed:

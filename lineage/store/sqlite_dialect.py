@@ -19,6 +19,8 @@ SQLITE = Dialect(
     pairs=lambda pairs: (json.dumps(pairs),),
     in_order="",
     joined="group_concat({})",
+    equal="{column} = {value}",
+    values=lambda value: (value,),
 )
 
 

@@ -20,11 +20,13 @@ from lineage.rows import EntityRows, to_entity
 from lineage.run import Run, merged_run
 from lineage.store import ColumnRow, Edge, Nodes, Reaching, TimedEdge, View
 
-_FIELDS = (
+# Those of `rows.COLUMNS`: the present state of an entity takes no more.
+_PRESENT = (
     "entity.kind, entity.type, entity.name, entity.uid, entity.source_uri, entity.content_hash, "
     "entity.version, entity.state, entity.properties, entity.created_us, entity.modified_us, "
-    "entity.facets, entity.id, entity.created_seq, entity.modified_seq"
+    "entity.facets"
 )
+_FIELDS = f"{_PRESENT}, entity.id, entity.created_seq, entity.modified_seq"
 _ENTITY = f"SELECT {_FIELDS} FROM entity"
 
 
@@ -58,6 +60,8 @@ class Dialect:
         pairs: makes the parameters of pairs.
         in_order: SQL that sorts by the place in the list, where the join does not keep it.
         joined: SQL of all values of an integer column in one text, with commas between them.
+        equal: SQL that a column of long texts equals a value, in the form that its index takes.
+        values: the parameters of that, for a value that is a parameter.
     """
 
     integers: str
@@ -68,6 +72,8 @@ class Dialect:
     pairs: Callable[[Sequence[tuple[int, str]]], tuple[Any, ...]]
     in_order: str
     joined: str
+    equal: str
+    values: Callable[[str], tuple[str, ...]]
 
 
 @final
@@ -176,8 +182,8 @@ class Tables(View):
         """The highest version at each of these uris."""
         rows = self.connection.all(
             f"SELECT {_FIELDS} FROM {self._sql.texts} {self._sql.join} entity ON entity.id = "
-            f"(SELECT id FROM entity WHERE kind = 'Artifact' AND source_uri = wanted.value "
-            f"ORDER BY version DESC LIMIT 1)",
+            f"(SELECT id FROM entity WHERE kind = 'Artifact' "
+            f"AND {self._equal('source_uri', 'wanted.value')} ORDER BY version DESC LIMIT 1)",
             self._sql.array(list(source_uris)),
         )
         return {row[4]: self._met(row) for row in rows}
@@ -185,8 +191,9 @@ class Tables(View):
     def artifact(self, source_uri: str, content_hash: str) -> Entity | None:
         """The artifact with this identity."""
         return self._one(
-            f"{_ENTITY} WHERE kind = 'Artifact' AND source_uri = ? AND content_hash = ?",
-            source_uri,
+            f"{_ENTITY} WHERE kind = 'Artifact' AND {self._equal('source_uri')} "
+            f"AND content_hash = ?",
+            *self._sql.values(source_uri),
             content_hash,
         )
 
@@ -203,17 +210,19 @@ class Tables(View):
 
     def around(self, source_uri: str, version: int) -> tuple[Entity | None, ...]:
         """The versions nearest to one: (below, equal, above)."""
-        artifacts = f"{_ENTITY} WHERE kind = 'Artifact' AND source_uri = ? AND version"
+        artifacts = f"{_ENTITY} WHERE kind = 'Artifact' AND {self._equal('source_uri')} AND version"
+        near: tuple[str | int, ...] = (*self._sql.values(source_uri), version)
         return (
-            self._one(f"{artifacts} < ? ORDER BY version DESC LIMIT 1", source_uri, version),
-            self._one(f"{artifacts} = ?", source_uri, version),
-            self._one(f"{artifacts} > ? ORDER BY version LIMIT 1", source_uri, version),
+            self._one(f"{artifacts} < ? ORDER BY version DESC LIMIT 1", *near),
+            self._one(f"{artifacts} = ?", *near),
+            self._one(f"{artifacts} > ? ORDER BY version LIMIT 1", *near),
         )
 
     def nearest(self, uid: str) -> str | None:
         """The newest entity of this name, else the most similar of the uids that stand near."""
         row = self.connection.one(
-            "SELECT uid FROM entity WHERE name = ? ORDER BY id DESC LIMIT 1", uid
+            f"SELECT uid FROM entity WHERE {self._equal('name')} ORDER BY id DESC LIMIT 1",
+            *self._sql.values(uid),
         )
         if row is not None:
             return str(row[0])
@@ -237,7 +246,8 @@ class Tables(View):
         source_uri: str | None,
     ) -> list[Entity]:
         """The entities equal in every field that is not None."""
-        conditions, values = [], []
+        conditions: list[str] = []
+        values: list[str] = []
         fields = {
             "kind": kind and kind.value,
             "type": type,
@@ -246,17 +256,17 @@ class Tables(View):
         }
         for field, value in fields.items():
             if value is not None:
-                conditions.append(f"{field} = ?")
-                values.append(value)
-        wanted = " AND ".join(conditions) or "TRUE"
+                is_long = field in ("name", "source_uri")
+                conditions.append(self._equal(field) if is_long else f"{field} = ?")
+                values += self._sql.values(value) if is_long else (value,)
+        select = f"{_ENTITY} WHERE {' AND '.join([*conditions, self._exists])}"
         if source_uri:
-            # One index serves the artifacts and another the rest; SQLite sees it when told.
-            others = "kind <> 'Artifact' AND source_uri <> ''"
-            wanted = f"{wanted} AND kind = 'Artifact' OR {wanted} AND {others}"
+            # One index serves the artifacts and another the rest; databases see it when told.
+            artifacts = f"{select} AND kind = 'Artifact'"
+            others = f"{select} AND kind <> 'Artifact' AND source_uri <> ''"
+            select = f"{artifacts} UNION ALL {others}"
             values = values * 2
-        rows = self.connection.all(
-            f"{_ENTITY} WHERE ({wanted}) AND {self._exists} ORDER BY id", *values
-        )
+        rows = self.connection.all(f"{select} ORDER BY id", *values)
         found = map(self._entity, rows)
         # A uri may have been given to an entity only later.
         return [entity for entity in found if source_uri in (None, entity.source_uri)]
@@ -366,8 +376,9 @@ class Tables(View):
 
     def entities(self, nodes: Sequence[int]) -> Sequence[Entity]:
         """The entities of `nodes`; each is built when it is looked at."""
+        fields = _PRESENT if self._as_of is None else _FIELDS
         rows = self.connection.all(
-            f"SELECT {_FIELDS} FROM {self._sql.integers} {self._sql.join} entity "
+            f"SELECT {fields} FROM {self._sql.integers} {self._sql.join} entity "
             f"ON entity.id = wanted.value {self._sql.in_order}",
             self._sql.array(nodes),
         )
@@ -562,6 +573,9 @@ class Tables(View):
         self.connection.many(
             f"UPDATE {table} SET valid_to_seq = ? WHERE {valid}", [(sequence, *values)]
         )
+
+    def _equal(self, column: str, value: str = "?") -> str:
+        return self._sql.equal.format(column=column, value=value)
 
     def _one(self, select: str, *values: str | int) -> Entity | None:
         row = self.connection.one(select, *values)

@@ -22,43 +22,65 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from lineage.v1 import collect_pb2 as lineage_dot_v1_dot_collect__pb2
 from lineage.v1 import entity_pb2 as lineage_dot_v1_dot_entity__pb2
 from lineage.v1 import proof_pb2 as lineage_dot_v1_dot_proof__pb2
 from lineage.v1 import questions_pb2 as lineage_dot_v1_dot_questions__pb2
 from lineage.v1 import subscribe_pb2 as lineage_dot_v1_dot_subscribe__pb2
 
+from lineage.v1.collect_pb2 import *
 from lineage.v1.entity_pb2 import *
 from lineage.v1.proof_pb2 import *
 from lineage.v1.questions_pb2 import *
 from lineage.v1.subscribe_pb2 import *
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lineage/v1/lineage.proto\x12\nlineage.v1\x1a\x17lineage/v1/entity.proto\x1a\x16lineage/v1/proof.proto\x1a\x1alineage/v1/questions.proto\x1a\x1alineage/v1/subscribe.proto\"\xfe\x02\n\rRecordRequest\x12\x11\n\tevent_uid\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12$\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x12.lineage.v1.Entity\x12-\n\x0c\x61ssociations\x18\x05 \x03(\x0b\x32\x17.lineage.v1.Association\x12\x0e\n\x06\x63ycles\x18\x06 \x01(\x08\x12*\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x19.lineage.v1.ColumnLineage\x12\x1d\n\x04runs\x18\x08 \x03(\x0b\x32\x0f.lineage.v1.Run\x12\x1d\n\x04tags\x18\t \x03(\x0b\x32\x0f.lineage.v1.Tag\x12\"\n\x07\x61liases\x18\n \x03(\x0b\x32\x11.lineage.v1.Alias\x12(\n\x07retract\x18\x0b \x03(\x0b\x32\x17.lineage.v1.Association\x12 \n\x04\x65nds\x18\x0c \x03(\x0b\x32\x12.lineage.v1.Entity\"H\n\x0eRecordResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12$\n\x08\x65ntities\x18\x02 \x03(\x0b\x32\x12.lineage.v1.Entity\"E\n\x15\x44\x65scribeEntityRequest\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x1f\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x10.lineage.v1.AsOf\"<\n\x16\x44\x65scribeEntityResponse\x12\"\n\x06\x65ntity\x18\x01 \x01(\x0b\x32\x12.lineage.v1.Entity\"\x86\x01\n\x13\x46indEntitiesRequest\x12\x1e\n\x04kind\x18\x01 \x01(\x0e\x32\x10.lineage.v1.Kind\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nsource_uri\x18\x04 \x01(\t\x12\x1f\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x10.lineage.v1.AsOf\"<\n\x14\x46indEntitiesResponse\x12$\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x12.lineage.v1.Entity\"\xfe\x02\n\x13QueryLineageRequest\x12\r\n\x05start\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.lineage.v1.Direction\x12\x12\n\x05\x64\x65pth\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05types\x18\x04 \x03(\t\x12\x1f\n\x05kinds\x18\x05 \x03(\x0e\x32\x10.lineage.v1.Kind\x12\x15\n\rinclude_edges\x18\x06 \x01(\x08\x12\x13\n\x0bmax_results\x18\x07 \x01(\x05\x12\x12\n\nnext_token\x18\x08 \x01(\t\x12(\n\x06\x66ilter\x18\t \x01(\x0b\x32\x18.lineage.v1.EntityFilter\x12\x0f\n\x07through\x18\n \x03(\t\x12\x12\n\x05limit\x18\x0b \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nmax_walked\x18\x0c \x01(\x05H\x02\x88\x01\x01\x12\x1f\n\x05\x61s_of\x18\r \x01(\x0b\x32\x10.lineage.v1.AsOfB\x08\n\x06_depthB\x08\n\x06_limitB\r\n\x0b_max_walked\"\xd1\x01\n\x14QueryLineageResponse\x12$\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x12.lineage.v1.Entity\x12-\n\x0c\x61ssociations\x18\x02 \x03(\x0b\x32\x17.lineage.v1.Association\x12\x12\n\nnext_token\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65pths\x18\x04 \x03(\x05\x12\x0f\n\x07matches\x18\x05 \x03(\x08\x12\r\n\x05\x63ount\x18\x06 \x01(\x03\x12\x11\n\ttruncated\x18\x07 \x01(\x08\x12\r\n\x05start\x18\x08 \x01(\t\";\n\x10VerifyLogRequest\x12\'\n\x07\x61gainst\x18\x01 \x03(\x0b\x32\x16.lineage.v1.Checkpoint\"o\n\x11VerifyLogResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x15\n\rfirst_altered\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x05\x32\x89\x10\n\x07Lineage\x12?\n\x06Record\x12\x19.lineage.v1.RecordRequest\x1a\x1a.lineage.v1.RecordResponse\x12W\n\x0e\x44\x65scribeEntity\x12!.lineage.v1.DescribeEntityRequest\x1a\".lineage.v1.DescribeEntityResponse\x12Q\n\x0c\x46indEntities\x12\x1f.lineage.v1.FindEntitiesRequest\x1a .lineage.v1.FindEntitiesResponse\x12Q\n\x0cQueryLineage\x12\x1f.lineage.v1.QueryLineageRequest\x1a .lineage.v1.QueryLineageResponse\x12H\n\tVerifyLog\x12\x1c.lineage.v1.VerifyLogRequest\x1a\x1d.lineage.v1.VerifyLogResponse\x12W\n\x0eSearchEntities\x12!.lineage.v1.SearchEntitiesRequest\x1a\".lineage.v1.SearchEntitiesResponse\x12H\n\tFindPaths\x12\x1c.lineage.v1.FindPathsRequest\x1a\x1d.lineage.v1.FindPathsResponse\x12X\n\x0f\x43ommonAncestors\x12!.lineage.v1.CommonEntitiesRequest\x1a\".lineage.v1.CommonEntitiesResponse\x12Z\n\x11\x43ommonDescendants\x12!.lineage.v1.CommonEntitiesRequest\x1a\".lineage.v1.CommonEntitiesResponse\x12N\n\x0b\x44iffLineage\x12\x1e.lineage.v1.DiffLineageRequest\x1a\x1f.lineage.v1.DiffLineageResponse\x12T\n\rExplainEntity\x12 .lineage.v1.ExplainEntityRequest\x1a!.lineage.v1.ExplainEntityResponse\x12Q\n\x0cQueryColumns\x12\x1f.lineage.v1.QueryColumnsRequest\x1a .lineage.v1.QueryColumnsResponse\x12`\n\x11ListInputFeatures\x12$.lineage.v1.ListInputFeaturesRequest\x1a%.lineage.v1.ListInputFeaturesResponse\x12]\n\x10ListFeatureUsers\x12#.lineage.v1.ListFeatureUsersRequest\x1a$.lineage.v1.ListFeatureUsersResponse\x12\x45\n\x08ListRuns\x12\x1b.lineage.v1.ListRunsRequest\x1a\x1c.lineage.v1.ListRunsResponse\x12K\n\nListEvents\x12\x1d.lineage.v1.ListEventsRequest\x1a\x1e.lineage.v1.ListEventsResponse\x12\x42\n\x07\x41\x64\x64Tags\x12\x1a.lineage.v1.AddTagsRequest\x1a\x1b.lineage.v1.AddTagsResponse\x12K\n\nDeleteTags\x12\x1d.lineage.v1.DeleteTagsRequest\x1a\x1e.lineage.v1.DeleteTagsResponse\x12\x45\n\x08ListTags\x12\x1b.lineage.v1.ListTagsRequest\x1a\x1c.lineage.v1.ListTagsResponse\x12T\n\rDescribeGraph\x12 .lineage.v1.DescribeGraphRequest\x1a!.lineage.v1.DescribeGraphResponse\x12J\n\tSubscribe\x12\x1c.lineage.v1.SubscribeRequest\x1a\x1d.lineage.v1.SubscribeResponse0\x01\x12W\n\x0eMakeCheckpoint\x12!.lineage.v1.MakeCheckpointRequest\x1a\".lineage.v1.MakeCheckpointResponse\x12Z\n\x0fListCheckpoints\x12\".lineage.v1.ListCheckpointsRequest\x1a#.lineage.v1.ListCheckpointsResponse\x12N\n\x0bProveEntity\x12\x1e.lineage.v1.ProveEntityRequest\x1a\x1f.lineage.v1.ProveEntityResponse\x12N\n\x0bProveGrowth\x12\x1e.lineage.v1.ProveGrowthRequest\x1a\x1f.lineage.v1.ProveGrowthResponseP\x00P\x01P\x02P\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lineage/v1/lineage.proto\x12\nlineage.v1\x1a\x18lineage/v1/collect.proto\x1a\x17lineage/v1/entity.proto\x1a\x16lineage/v1/proof.proto\x1a\x1alineage/v1/questions.proto\x1a\x1alineage/v1/subscribe.proto\"\xfe\x02\n\rRecordRequest\x12\x11\n\tevent_uid\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12$\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x12.lineage.v1.Entity\x12-\n\x0c\x61ssociations\x18\x05 \x03(\x0b\x32\x17.lineage.v1.Association\x12\x0e\n\x06\x63ycles\x18\x06 \x01(\x08\x12*\n\x07\x63olumns\x18\x07 \x03(\x0b\x32\x19.lineage.v1.ColumnLineage\x12\x1d\n\x04runs\x18\x08 \x03(\x0b\x32\x0f.lineage.v1.Run\x12\x1d\n\x04tags\x18\t \x03(\x0b\x32\x0f.lineage.v1.Tag\x12\"\n\x07\x61liases\x18\n \x03(\x0b\x32\x11.lineage.v1.Alias\x12(\n\x07retract\x18\x0b \x03(\x0b\x32\x17.lineage.v1.Association\x12 \n\x04\x65nds\x18\x0c \x03(\x0b\x32\x12.lineage.v1.Entity\"H\n\x0eRecordResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12$\n\x08\x65ntities\x18\x02 \x03(\x0b\x32\x12.lineage.v1.Entity\"?\n\x12RecordBatchRequest\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.lineage.v1.RecordRequest\"\x92\x02\n\x13RecordBatchResponse\x12\x39\n\x08outcomes\x18\x01 \x03(\x0b\x32\'.lineage.v1.RecordBatchResponse.Outcome\x1a=\n\x07Refusal\x12\r\n\x05\x65rror\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nfacts_json\x18\x03 \x01(\t\x1a\x80\x01\n\x07Outcome\x12.\n\x08recorded\x18\x01 \x01(\x0b\x32\x1a.lineage.v1.RecordResponseH\x00\x12:\n\x07refused\x18\x02 \x01(\x0b\x32\'.lineage.v1.RecordBatchResponse.RefusalH\x00\x42\t\n\x07outcome\"E\n\x15\x44\x65scribeEntityRequest\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x1f\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x10.lineage.v1.AsOf\"<\n\x16\x44\x65scribeEntityResponse\x12\"\n\x06\x65ntity\x18\x01 \x01(\x0b\x32\x12.lineage.v1.Entity\"\x86\x01\n\x13\x46indEntitiesRequest\x12\x1e\n\x04kind\x18\x01 \x01(\x0e\x32\x10.lineage.v1.Kind\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\nsource_uri\x18\x04 \x01(\t\x12\x1f\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x10.lineage.v1.AsOf\"<\n\x14\x46indEntitiesResponse\x12$\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x12.lineage.v1.Entity\"\xfe\x02\n\x13QueryLineageRequest\x12\r\n\x05start\x18\x01 \x01(\t\x12(\n\tdirection\x18\x02 \x01(\x0e\x32\x15.lineage.v1.Direction\x12\x12\n\x05\x64\x65pth\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05types\x18\x04 \x03(\t\x12\x1f\n\x05kinds\x18\x05 \x03(\x0e\x32\x10.lineage.v1.Kind\x12\x15\n\rinclude_edges\x18\x06 \x01(\x08\x12\x13\n\x0bmax_results\x18\x07 \x01(\x05\x12\x12\n\nnext_token\x18\x08 \x01(\t\x12(\n\x06\x66ilter\x18\t \x01(\x0b\x32\x18.lineage.v1.EntityFilter\x12\x0f\n\x07through\x18\n \x03(\t\x12\x12\n\x05limit\x18\x0b \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nmax_walked\x18\x0c \x01(\x05H\x02\x88\x01\x01\x12\x1f\n\x05\x61s_of\x18\r \x01(\x0b\x32\x10.lineage.v1.AsOfB\x08\n\x06_depthB\x08\n\x06_limitB\r\n\x0b_max_walked\"\xd1\x01\n\x14QueryLineageResponse\x12$\n\x08\x65ntities\x18\x01 \x03(\x0b\x32\x12.lineage.v1.Entity\x12-\n\x0c\x61ssociations\x18\x02 \x03(\x0b\x32\x17.lineage.v1.Association\x12\x12\n\nnext_token\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65pths\x18\x04 \x03(\x05\x12\x0f\n\x07matches\x18\x05 \x03(\x08\x12\r\n\x05\x63ount\x18\x06 \x01(\x03\x12\x11\n\ttruncated\x18\x07 \x01(\x08\x12\r\n\x05start\x18\x08 \x01(\t\"P\n\x10VerifyLogRequest\x12\'\n\x07\x61gainst\x18\x01 \x03(\x0b\x32\x16.lineage.v1.Checkpoint\x12\x13\n\x0bprojections\x18\x02 \x01(\x08\"o\n\x11VerifyLogResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x15\n\rfirst_altered\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x05\"E\n\x12\x45xportGraphRequest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\t\x12\x1f\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x10.lineage.v1.AsOf\"4\n\x13\x45xportGraphResponse\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\x15\n\x13RebuildGraphRequest\"&\n\x14RebuildGraphResponse\x12\x0e\n\x06\x65vents\x18\x01 \x01(\x03\"\x14\n\x12ReplaySpoolRequest\"I\n\x13ReplaySpoolResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x03\x12\x0f\n\x07refused\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\x32\xa7\x13\n\x07Lineage\x12?\n\x06Record\x12\x19.lineage.v1.RecordRequest\x1a\x1a.lineage.v1.RecordResponse\x12N\n\x0bRecordBatch\x12\x1e.lineage.v1.RecordBatchRequest\x1a\x1f.lineage.v1.RecordBatchResponse\x12W\n\x0e\x44\x65scribeEntity\x12!.lineage.v1.DescribeEntityRequest\x1a\".lineage.v1.DescribeEntityResponse\x12Q\n\x0c\x46indEntities\x12\x1f.lineage.v1.FindEntitiesRequest\x1a .lineage.v1.FindEntitiesResponse\x12Q\n\x0cQueryLineage\x12\x1f.lineage.v1.QueryLineageRequest\x1a .lineage.v1.QueryLineageResponse\x12H\n\tVerifyLog\x12\x1c.lineage.v1.VerifyLogRequest\x1a\x1d.lineage.v1.VerifyLogResponse\x12W\n\x0eSearchEntities\x12!.lineage.v1.SearchEntitiesRequest\x1a\".lineage.v1.SearchEntitiesResponse\x12H\n\tFindPaths\x12\x1c.lineage.v1.FindPathsRequest\x1a\x1d.lineage.v1.FindPathsResponse\x12X\n\x0f\x43ommonAncestors\x12!.lineage.v1.CommonEntitiesRequest\x1a\".lineage.v1.CommonEntitiesResponse\x12Z\n\x11\x43ommonDescendants\x12!.lineage.v1.CommonEntitiesRequest\x1a\".lineage.v1.CommonEntitiesResponse\x12N\n\x0b\x44iffLineage\x12\x1e.lineage.v1.DiffLineageRequest\x1a\x1f.lineage.v1.DiffLineageResponse\x12T\n\rExplainEntity\x12 .lineage.v1.ExplainEntityRequest\x1a!.lineage.v1.ExplainEntityResponse\x12Q\n\x0cQueryColumns\x12\x1f.lineage.v1.QueryColumnsRequest\x1a .lineage.v1.QueryColumnsResponse\x12`\n\x11ListInputFeatures\x12$.lineage.v1.ListInputFeaturesRequest\x1a%.lineage.v1.ListInputFeaturesResponse\x12]\n\x10ListFeatureUsers\x12#.lineage.v1.ListFeatureUsersRequest\x1a$.lineage.v1.ListFeatureUsersResponse\x12\x45\n\x08ListRuns\x12\x1b.lineage.v1.ListRunsRequest\x1a\x1c.lineage.v1.ListRunsResponse\x12K\n\nListEvents\x12\x1d.lineage.v1.ListEventsRequest\x1a\x1e.lineage.v1.ListEventsResponse\x12\x42\n\x07\x41\x64\x64Tags\x12\x1a.lineage.v1.AddTagsRequest\x1a\x1b.lineage.v1.AddTagsResponse\x12K\n\nDeleteTags\x12\x1d.lineage.v1.DeleteTagsRequest\x1a\x1e.lineage.v1.DeleteTagsResponse\x12\x45\n\x08ListTags\x12\x1b.lineage.v1.ListTagsRequest\x1a\x1c.lineage.v1.ListTagsResponse\x12T\n\rDescribeGraph\x12 .lineage.v1.DescribeGraphRequest\x1a!.lineage.v1.DescribeGraphResponse\x12J\n\tSubscribe\x12\x1c.lineage.v1.SubscribeRequest\x1a\x1d.lineage.v1.SubscribeResponse0\x01\x12W\n\x0eMakeCheckpoint\x12!.lineage.v1.MakeCheckpointRequest\x1a\".lineage.v1.MakeCheckpointResponse\x12Z\n\x0fListCheckpoints\x12\".lineage.v1.ListCheckpointsRequest\x1a#.lineage.v1.ListCheckpointsResponse\x12N\n\x0bProveEntity\x12\x1e.lineage.v1.ProveEntityRequest\x1a\x1f.lineage.v1.ProveEntityResponse\x12N\n\x0bProveGrowth\x12\x1e.lineage.v1.ProveGrowthRequest\x1a\x1f.lineage.v1.ProveGrowthResponse\x12Q\n\x0cRebuildGraph\x12\x1f.lineage.v1.RebuildGraphRequest\x1a .lineage.v1.RebuildGraphResponse\x12N\n\x0bReplaySpool\x12\x1e.lineage.v1.ReplaySpoolRequest\x1a\x1f.lineage.v1.ReplaySpoolResponse\x12P\n\x0b\x45xportGraph\x12\x1e.lineage.v1.ExportGraphRequest\x1a\x1f.lineage.v1.ExportGraphResponse0\x01\x12W\n\x0e\x43ollectGarbage\x12!.lineage.v1.CollectGarbageRequest\x1a\".lineage.v1.CollectGarbageResponseP\x00P\x01P\x02P\x03P\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lineage.v1.lineage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDREQUEST']._serialized_start=146
-  _globals['_RECORDREQUEST']._serialized_end=528
-  _globals['_RECORDRESPONSE']._serialized_start=530
-  _globals['_RECORDRESPONSE']._serialized_end=602
-  _globals['_DESCRIBEENTITYREQUEST']._serialized_start=604
-  _globals['_DESCRIBEENTITYREQUEST']._serialized_end=673
-  _globals['_DESCRIBEENTITYRESPONSE']._serialized_start=675
-  _globals['_DESCRIBEENTITYRESPONSE']._serialized_end=735
-  _globals['_FINDENTITIESREQUEST']._serialized_start=738
-  _globals['_FINDENTITIESREQUEST']._serialized_end=872
-  _globals['_FINDENTITIESRESPONSE']._serialized_start=874
-  _globals['_FINDENTITIESRESPONSE']._serialized_end=934
-  _globals['_QUERYLINEAGEREQUEST']._serialized_start=937
-  _globals['_QUERYLINEAGEREQUEST']._serialized_end=1319
-  _globals['_QUERYLINEAGERESPONSE']._serialized_start=1322
-  _globals['_QUERYLINEAGERESPONSE']._serialized_end=1531
-  _globals['_VERIFYLOGREQUEST']._serialized_start=1533
-  _globals['_VERIFYLOGREQUEST']._serialized_end=1592
-  _globals['_VERIFYLOGRESPONSE']._serialized_start=1594
-  _globals['_VERIFYLOGRESPONSE']._serialized_end=1705
-  _globals['_LINEAGE']._serialized_start=1708
-  _globals['_LINEAGE']._serialized_end=3765
+  _globals['_RECORDREQUEST']._serialized_start=172
+  _globals['_RECORDREQUEST']._serialized_end=554
+  _globals['_RECORDRESPONSE']._serialized_start=556
+  _globals['_RECORDRESPONSE']._serialized_end=628
+  _globals['_RECORDBATCHREQUEST']._serialized_start=630
+  _globals['_RECORDBATCHREQUEST']._serialized_end=693
+  _globals['_RECORDBATCHRESPONSE']._serialized_start=696
+  _globals['_RECORDBATCHRESPONSE']._serialized_end=970
+  _globals['_RECORDBATCHRESPONSE_REFUSAL']._serialized_start=778
+  _globals['_RECORDBATCHRESPONSE_REFUSAL']._serialized_end=839
+  _globals['_RECORDBATCHRESPONSE_OUTCOME']._serialized_start=842
+  _globals['_RECORDBATCHRESPONSE_OUTCOME']._serialized_end=970
+  _globals['_DESCRIBEENTITYREQUEST']._serialized_start=972
+  _globals['_DESCRIBEENTITYREQUEST']._serialized_end=1041
+  _globals['_DESCRIBEENTITYRESPONSE']._serialized_start=1043
+  _globals['_DESCRIBEENTITYRESPONSE']._serialized_end=1103
+  _globals['_FINDENTITIESREQUEST']._serialized_start=1106
+  _globals['_FINDENTITIESREQUEST']._serialized_end=1240
+  _globals['_FINDENTITIESRESPONSE']._serialized_start=1242
+  _globals['_FINDENTITIESRESPONSE']._serialized_end=1302
+  _globals['_QUERYLINEAGEREQUEST']._serialized_start=1305
+  _globals['_QUERYLINEAGEREQUEST']._serialized_end=1687
+  _globals['_QUERYLINEAGERESPONSE']._serialized_start=1690
+  _globals['_QUERYLINEAGERESPONSE']._serialized_end=1899
+  _globals['_VERIFYLOGREQUEST']._serialized_start=1901
+  _globals['_VERIFYLOGREQUEST']._serialized_end=1981
+  _globals['_VERIFYLOGRESPONSE']._serialized_start=1983
+  _globals['_VERIFYLOGRESPONSE']._serialized_end=2094
+  _globals['_EXPORTGRAPHREQUEST']._serialized_start=2096
+  _globals['_EXPORTGRAPHREQUEST']._serialized_end=2165
+  _globals['_EXPORTGRAPHRESPONSE']._serialized_start=2167
+  _globals['_EXPORTGRAPHRESPONSE']._serialized_end=2219
+  _globals['_REBUILDGRAPHREQUEST']._serialized_start=2221
+  _globals['_REBUILDGRAPHREQUEST']._serialized_end=2242
+  _globals['_REBUILDGRAPHRESPONSE']._serialized_start=2244
+  _globals['_REBUILDGRAPHRESPONSE']._serialized_end=2282
+  _globals['_REPLAYSPOOLREQUEST']._serialized_start=2284
+  _globals['_REPLAYSPOOLREQUEST']._serialized_end=2304
+  _globals['_REPLAYSPOOLRESPONSE']._serialized_start=2306
+  _globals['_REPLAYSPOOLRESPONSE']._serialized_end=2379
+  _globals['_LINEAGE']._serialized_start=2382
+  _globals['_LINEAGE']._serialized_end=4853
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from lineage.v1 import collect_pb2 as _collect_pb2
 from lineage.v1 import entity_pb2 as _entity_pb2
 from lineage.v1 import proof_pb2 as _proof_pb2
 from lineage.v1 import questions_pb2 as _questions_pb2
@@ -7,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from lineage.v1.collect_pb2 import CollectGarbageRequest as CollectGarbageRequest
+from lineage.v1.collect_pb2 import CollectGarbageResponse as CollectGarbageResponse
 from lineage.v1.entity_pb2 import Entity as Entity
 from lineage.v1.entity_pb2 import Facet as Facet
 from lineage.v1.entity_pb2 import Association as Association
@@ -112,6 +115,34 @@ class RecordResponse(_message.Message):
     entities: _containers.RepeatedCompositeFieldContainer[_entity_pb2.Entity]
     def __init__(self, sequence: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ...) -> None: ...
 
+class RecordBatchRequest(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: _containers.RepeatedCompositeFieldContainer[RecordRequest]
+    def __init__(self, events: _Optional[_Iterable[_Union[RecordRequest, _Mapping]]] = ...) -> None: ...
+
+class RecordBatchResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    class Refusal(_message.Message):
+        __slots__ = ("error", "message", "facts_json")
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        MESSAGE_FIELD_NUMBER: _ClassVar[int]
+        FACTS_JSON_FIELD_NUMBER: _ClassVar[int]
+        error: str
+        message: str
+        facts_json: str
+        def __init__(self, error: _Optional[str] = ..., message: _Optional[str] = ..., facts_json: _Optional[str] = ...) -> None: ...
+    class Outcome(_message.Message):
+        __slots__ = ("recorded", "refused")
+        RECORDED_FIELD_NUMBER: _ClassVar[int]
+        REFUSED_FIELD_NUMBER: _ClassVar[int]
+        recorded: RecordResponse
+        refused: RecordBatchResponse.Refusal
+        def __init__(self, recorded: _Optional[_Union[RecordResponse, _Mapping]] = ..., refused: _Optional[_Union[RecordBatchResponse.Refusal, _Mapping]] = ...) -> None: ...
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[RecordBatchResponse.Outcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[RecordBatchResponse.Outcome, _Mapping]]] = ...) -> None: ...
+
 class DescribeEntityRequest(_message.Message):
     __slots__ = ("uid", "as_of")
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -197,10 +228,12 @@ class QueryLineageResponse(_message.Message):
     def __init__(self, entities: _Optional[_Iterable[_Union[_entity_pb2.Entity, _Mapping]]] = ..., associations: _Optional[_Iterable[_Union[_entity_pb2.Association, _Mapping]]] = ..., next_token: _Optional[str] = ..., depths: _Optional[_Iterable[int]] = ..., matches: _Optional[_Iterable[bool]] = ..., count: _Optional[int] = ..., truncated: bool = ..., start: _Optional[str] = ...) -> None: ...
 
 class VerifyLogRequest(_message.Message):
-    __slots__ = ("against",)
+    __slots__ = ("against", "projections")
     AGAINST_FIELD_NUMBER: _ClassVar[int]
+    PROJECTIONS_FIELD_NUMBER: _ClassVar[int]
     against: _containers.RepeatedCompositeFieldContainer[_proof_pb2.Checkpoint]
-    def __init__(self, against: _Optional[_Iterable[_Union[_proof_pb2.Checkpoint, _Mapping]]] = ...) -> None: ...
+    projections: bool
+    def __init__(self, against: _Optional[_Iterable[_Union[_proof_pb2.Checkpoint, _Mapping]]] = ..., projections: bool = ...) -> None: ...
 
 class VerifyLogResponse(_message.Message):
     __slots__ = ("intact", "events", "first_altered", "reason", "checkpoints")
@@ -215,3 +248,43 @@ class VerifyLogResponse(_message.Message):
     reason: str
     checkpoints: int
     def __init__(self, intact: bool = ..., events: _Optional[int] = ..., first_altered: _Optional[int] = ..., reason: _Optional[str] = ..., checkpoints: _Optional[int] = ...) -> None: ...
+
+class ExportGraphRequest(_message.Message):
+    __slots__ = ("format", "as_of")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    format: str
+    as_of: _entity_pb2.AsOf
+    def __init__(self, format: _Optional[str] = ..., as_of: _Optional[_Union[_entity_pb2.AsOf, _Mapping]] = ...) -> None: ...
+
+class ExportGraphResponse(_message.Message):
+    __slots__ = ("file", "content")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    content: bytes
+    def __init__(self, file: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class RebuildGraphRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RebuildGraphResponse(_message.Message):
+    __slots__ = ("events",)
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    events: int
+    def __init__(self, events: _Optional[int] = ...) -> None: ...
+
+class ReplaySpoolRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReplaySpoolResponse(_message.Message):
+    __slots__ = ("recorded", "refused", "waiting")
+    RECORDED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    recorded: int
+    refused: int
+    waiting: int
+    def __init__(self, recorded: _Optional[int] = ..., refused: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...

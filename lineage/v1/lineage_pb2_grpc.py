@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from lineage.v1 import collect_pb2 as lineage_dot_v1_dot_collect__pb2
 from lineage.v1 import lineage_pb2 as lineage_dot_v1_dot_lineage__pb2
 from lineage.v1 import proof_pb2 as lineage_dot_v1_dot_proof__pb2
 from lineage.v1 import questions_pb2 as lineage_dot_v1_dot_questions__pb2
@@ -41,6 +42,11 @@ class LineageStub(object):
                 '/lineage.v1.Lineage/Record',
                 request_serializer=lineage_dot_v1_dot_lineage__pb2.RecordRequest.SerializeToString,
                 response_deserializer=lineage_dot_v1_dot_lineage__pb2.RecordResponse.FromString,
+                _registered_method=True)
+        self.RecordBatch = channel.unary_unary(
+                '/lineage.v1.Lineage/RecordBatch',
+                request_serializer=lineage_dot_v1_dot_lineage__pb2.RecordBatchRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_lineage__pb2.RecordBatchResponse.FromString,
                 _registered_method=True)
         self.DescribeEntity = channel.unary_unary(
                 '/lineage.v1.Lineage/DescribeEntity',
@@ -162,6 +168,26 @@ class LineageStub(object):
                 request_serializer=lineage_dot_v1_dot_proof__pb2.ProveGrowthRequest.SerializeToString,
                 response_deserializer=lineage_dot_v1_dot_proof__pb2.ProveGrowthResponse.FromString,
                 _registered_method=True)
+        self.RebuildGraph = channel.unary_unary(
+                '/lineage.v1.Lineage/RebuildGraph',
+                request_serializer=lineage_dot_v1_dot_lineage__pb2.RebuildGraphRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_lineage__pb2.RebuildGraphResponse.FromString,
+                _registered_method=True)
+        self.ReplaySpool = channel.unary_unary(
+                '/lineage.v1.Lineage/ReplaySpool',
+                request_serializer=lineage_dot_v1_dot_lineage__pb2.ReplaySpoolRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_lineage__pb2.ReplaySpoolResponse.FromString,
+                _registered_method=True)
+        self.ExportGraph = channel.unary_stream(
+                '/lineage.v1.Lineage/ExportGraph',
+                request_serializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.FromString,
+                _registered_method=True)
+        self.CollectGarbage = channel.unary_unary(
+                '/lineage.v1.Lineage/CollectGarbage',
+                request_serializer=lineage_dot_v1_dot_collect__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_collect__pb2.CollectGarbageResponse.FromString,
+                _registered_method=True)
 
 
 class LineageServicer(object):
@@ -170,6 +196,13 @@ class LineageServicer(object):
     def Record(self, request, context):
         """Appends one event (entities and associations, all or nothing) to the log.
         The same event_uid twice is recorded once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordBatch(self, request, context):
+        """Appends several events in one transaction, in order. One that is refused leaves the others in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -337,6 +370,34 @@ class LineageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RebuildGraph(self, request, context):
+        """Projects entities and associations anew from the log alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplaySpool(self, request, context):
+        """Records the events that waited on the server's disk while its store was away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportGraph(self, request, context):
+        """Writes the whole graph in another tool's form: the bytes of one file, or of several.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectGarbage(self, request, context):
+        """Says what of the server's home no replay of anything in use needs, or deletes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LineageServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -344,6 +405,11 @@ def add_LineageServicer_to_server(servicer, server):
                     servicer.Record,
                     request_deserializer=lineage_dot_v1_dot_lineage__pb2.RecordRequest.FromString,
                     response_serializer=lineage_dot_v1_dot_lineage__pb2.RecordResponse.SerializeToString,
+            ),
+            'RecordBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordBatch,
+                    request_deserializer=lineage_dot_v1_dot_lineage__pb2.RecordBatchRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_lineage__pb2.RecordBatchResponse.SerializeToString,
             ),
             'DescribeEntity': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeEntity,
@@ -465,6 +531,26 @@ def add_LineageServicer_to_server(servicer, server):
                     request_deserializer=lineage_dot_v1_dot_proof__pb2.ProveGrowthRequest.FromString,
                     response_serializer=lineage_dot_v1_dot_proof__pb2.ProveGrowthResponse.SerializeToString,
             ),
+            'RebuildGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.RebuildGraph,
+                    request_deserializer=lineage_dot_v1_dot_lineage__pb2.RebuildGraphRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_lineage__pb2.RebuildGraphResponse.SerializeToString,
+            ),
+            'ReplaySpool': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaySpool,
+                    request_deserializer=lineage_dot_v1_dot_lineage__pb2.ReplaySpoolRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_lineage__pb2.ReplaySpoolResponse.SerializeToString,
+            ),
+            'ExportGraph': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportGraph,
+                    request_deserializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=lineage_dot_v1_dot_collect__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_collect__pb2.CollectGarbageResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'lineage.v1.Lineage', rpc_method_handlers)
@@ -493,6 +579,33 @@ class Lineage(object):
             '/lineage.v1.Lineage/Record',
             lineage_dot_v1_dot_lineage__pb2.RecordRequest.SerializeToString,
             lineage_dot_v1_dot_lineage__pb2.RecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/RecordBatch',
+            lineage_dot_v1_dot_lineage__pb2.RecordBatchRequest.SerializeToString,
+            lineage_dot_v1_dot_lineage__pb2.RecordBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1141,6 +1254,114 @@ class Lineage(object):
             '/lineage.v1.Lineage/ProveGrowth',
             lineage_dot_v1_dot_proof__pb2.ProveGrowthRequest.SerializeToString,
             lineage_dot_v1_dot_proof__pb2.ProveGrowthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/RebuildGraph',
+            lineage_dot_v1_dot_lineage__pb2.RebuildGraphRequest.SerializeToString,
+            lineage_dot_v1_dot_lineage__pb2.RebuildGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaySpool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ReplaySpool',
+            lineage_dot_v1_dot_lineage__pb2.ReplaySpoolRequest.SerializeToString,
+            lineage_dot_v1_dot_lineage__pb2.ReplaySpoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lineage.v1.Lineage/ExportGraph',
+            lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.SerializeToString,
+            lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/CollectGarbage',
+            lineage_dot_v1_dot_collect__pb2.CollectGarbageRequest.SerializeToString,
+            lineage_dot_v1_dot_collect__pb2.CollectGarbageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar, final
 
 import grpc
 
-from lineage.entity import End, Entity, derived_uid
+from lineage.change import Draft, Recorded
+from lineage.collection import Collects
 from lineage.errors import InvalidQuery, LineageError
-from lineage.graph import Graph
+from lineage.graph import Graph, as_draft
 from lineage.query import Direction
 from lineage.questions import CommonEntities
 from lineage.result import LineageResult
 from lineage.v1 import lineage_pb2 as pb
 from lineage.v1 import lineage_pb2_grpc
-from lineage.wire import convert, convert_answer, convert_proof
+from lineage.wire import (
+    convert,
+    convert_answer,
+    convert_collect,
+    convert_proof,
+    convert_record,
+)
+from lineage.wire.exported import Exported
 from lineage.wire.pages import Pages
 from lineage.wire.subscription_remote import match_to_message, subscribed
 from lineage.wire.trailer import fit_text
@@ -39,10 +49,22 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
     Args:
         graph: open until `close`; the caller closes it.
         threads: most calls at work at once.
+        collects: collects the garbage of the graph's home; None: it has none.
+        caller: says who makes the call at hand: the actor of what is recorded, unless the call
+            names one; None: the user of the process.
     """
 
-    def __init__(self, graph: Graph, *, threads: int = 16) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        threads: int = 16,
+        collects: Collects | None = None,
+        caller: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._graph = graph
+        self._caller = caller
+        self._collects = collects
         self._is_ending = False
         self._pages = Pages()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="lineage")
@@ -51,6 +73,11 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         self, request: pb.RecordRequest, context: Any
     ) -> pb.RecordResponse:
         return await self._answer(context, lambda: self._record(request))
+
+    async def RecordBatch(  # noqa: D102
+        self, request: pb.RecordBatchRequest, context: Any
+    ) -> pb.RecordBatchResponse:
+        return await self._answer(context, lambda: self._record_batch(request))
 
     async def DescribeEntity(  # noqa: D102
         self, request: pb.DescribeEntityRequest, context: Any
@@ -192,6 +219,32 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
     ) -> pb.ProveGrowthResponse:
         return await self._answer(context, lambda: self._prove_growth(request))
 
+    async def RebuildGraph(  # noqa: D102
+        self, request: pb.RebuildGraphRequest, context: Any
+    ) -> pb.RebuildGraphResponse:
+        events = await self._answer(context, self._graph.rebuild)
+        return pb.RebuildGraphResponse(events=events)
+
+    async def ReplaySpool(  # noqa: D102
+        self, request: pb.ReplaySpoolRequest, context: Any
+    ) -> pb.ReplaySpoolResponse:
+        return await self._answer(context, self._replay_spool)
+
+    async def ExportGraph(  # noqa: D102
+        self, request: pb.ExportGraphRequest, context: Any
+    ) -> AsyncIterator[pb.ExportGraphResponse]:
+        exported = await self._answer(context, lambda: Exported(self._graph, request))
+        try:
+            while (message := await self._answer(context, exported.next)) is not None:
+                yield message
+        finally:
+            exported.close()
+
+    async def CollectGarbage(  # noqa: D102
+        self, request: pb.CollectGarbageRequest, context: Any
+    ) -> pb.CollectGarbageResponse:
+        return await self._answer(context, lambda: self._collect(request))
+
     def end_streams(self) -> None:
         """End the calls that would go on for ever."""
         self._is_ending = True
@@ -203,7 +256,8 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
     async def _answer(self, context: Any, work: Callable[[], Reply]) -> Reply:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, work)
+            # The context knows who calls.
+            return await loop.run_in_executor(self._threads, partial(copy_context().run, work))
         except LineageError as error:
             await context.abort(
                 grpc.StatusCode[error.code], fit_text(str(error)), convert.error_to_metadata(error)
@@ -211,36 +265,51 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
             raise AssertionError("abort never returns") from error
 
     def _record(self, request: pb.RecordRequest) -> pb.RecordResponse:
-        entities = [convert.entity_from_request(message) for message in request.entities]
-        # An end may be the uid of an entity of the same request, whose identity the graph
-        # may know under another uid.
-        ends: dict[str, Entity] = {}
-        for entity in (*entities, *map(convert.entity_from_request, request.ends)):
-            ends.setdefault(entity.uid or derived_uid(entity), entity)
+        recorded = self._graph.record(**self._said(request))
+        return convert_record.recorded_to_message(recorded)
 
-        def end(uid: str) -> End:
-            return ends.get(uid, uid)
+    def _said(self, request: pb.RecordRequest) -> dict[str, Any]:
+        return convert_record.record_arguments(request, by=self._caller())
 
-        recorded = self._graph.record(
-            entities,
-            [(end(a.source), end(a.destination), a.type) for a in request.associations],
-            kind=request.kind,
-            event_uid=request.event_uid or None,
-            actor=request.actor or None,
-            columns=[convert.columns_from_message(one, end) for one in request.columns],
-            runs=[convert.run_from_message(one, end(one.entity)) for one in request.runs],
-            tags=[
-                (end(tag.entity), tag.key, tag.value if tag.HasField("value") else None)
-                for tag in request.tags
-            ],
-            aliases=[(alias.alias, end(alias.entity)) for alias in request.aliases],
-            retract=[(end(a.source), end(a.destination), a.type) for a in request.retract],
-            cycles="allow" if request.cycles else "refuse",
+    def _record_batch(self, request: pb.RecordBatchRequest) -> pb.RecordBatchResponse:
+        """Record what can be read in one transaction; what is refused leaves the others in."""
+        outcomes: list[Draft | Recorded | LineageError] = []
+        for event in request.events:
+            try:
+                outcomes.append(as_draft(**self._said(event)))
+            except LineageError as error:
+                outcomes.append(error)
+        drafts = [one for one in outcomes if isinstance(one, Draft)]
+        recorded = iter(self._graph.record_all(drafts) if drafts else ())
+        return pb.RecordBatchResponse(
+            outcomes=[
+                convert_record.outcome_to_message(next(recorded) if isinstance(one, Draft) else one)
+                for one in outcomes
+            ]
         )
-        return pb.RecordResponse(
-            sequence=recorded.sequence,
-            entities=[convert.entity_to_message(entity) for entity in recorded.entities],
+
+    def _replay_spool(self) -> pb.ReplaySpoolResponse:
+        done = self._graph.replay_spool()
+        spool = self._graph.spool
+        return pb.ReplaySpoolResponse(
+            recorded=done.recorded,
+            refused=done.refused,
+            waiting=0 if spool is None else spool.waiting(),
         )
+
+    def _collect(self, request: pb.CollectGarbageRequest) -> pb.CollectGarbageResponse:
+        if self._collects is None:
+            raise InvalidQuery(
+                "this server keeps a graph alone, and no home that could be collected; ask the "
+                "server of a home, as `featureline serve` starts it"
+            )
+        found = self._collects(
+            apply=request.apply,
+            keep=list(request.keep),
+            older_than=convert_collect.age_from_message(request),
+            kinds=list(request.kinds),
+        )
+        return convert_collect.collection_to_message(found)
 
     def _describe(self, request: pb.DescribeEntityRequest) -> pb.DescribeEntityResponse:
         as_of = convert.as_of_from_message(request.as_of)
@@ -294,7 +363,7 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
 
     def _verify(self, request: pb.VerifyLogRequest) -> pb.VerifyLogResponse:
         kept = [convert_proof.checkpoint_from_message(one) for one in request.against]
-        report = self._graph.verify(against=kept)
+        report = self._graph.verify(against=kept, projections=request.projections)
         return pb.VerifyLogResponse(
             intact=report.intact,
             events=report.events,
@@ -396,12 +465,14 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         return pb.ListEventsResponse(events=map(convert_answer.event_to_message, found))
 
     def _add_tags(self, request: pb.AddTagsRequest) -> pb.AddTagsResponse:
-        recorded = self._graph.add_tags(request.entity, request.tags, actor=request.actor or None)
+        recorded = self._graph.add_tags(
+            request.entity, request.tags, actor=request.actor or self._caller()
+        )
         return pb.AddTagsResponse(sequence=recorded.sequence)
 
     def _delete_tags(self, request: pb.DeleteTagsRequest) -> pb.DeleteTagsResponse:
         recorded = self._graph.delete_tags(
-            request.entity, request.keys, actor=request.actor or None
+            request.entity, request.keys, actor=request.actor or self._caller()
         )
         return pb.DeleteTagsResponse(sequence=recorded.sequence)
 

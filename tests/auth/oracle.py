@@ -131,7 +131,7 @@ def number(value):
 
 def moment(value):
     if value.lstrip("-").replace(".", "").isdigit():
-        return Fraction(value)
+        return number(value)
     try:
         found = dt.datetime.fromisoformat(value)
     except ValueError:

@@ -12,7 +12,7 @@ from featurestore.registry import Registry
 from featurestore.server.access import ACTIONS, Access, action_and_resources
 from featurestore.v1 import control_pb2, runtime_pb2, window_pb2
 from lineage.v1 import lineage_pb2
-from training.v1 import training_pb2
+from training.v1 import training_pb2, transform_pb2
 
 SERVICES = {
     "FeatureStoreRuntime": runtime_pb2,
@@ -20,6 +20,7 @@ SERVICES = {
     "WindowedFeatures": window_pb2,
     "Lineage": lineage_pb2,
     "Training": training_pb2,
+    "BatchTransform": transform_pb2,
 }
 METHODS = [
     (name, method)
@@ -126,6 +127,9 @@ def test_every_action_is_asked_for_by_some_call():
         asked |= {action for action, _ in action_and_resources(method.name, request)}
         if method.name == "CreateTrainingJob":
             request.input_data_config[0].dataset = "f"
+            asked |= {action for action, _ in action_and_resources(method.name, request)}
+        if method.name == "CreateTransformJob":
+            request.transform_output.path = "/answers"
             asked |= {action for action, _ in action_and_resources(method.name, request)}
         if method.name == "Backfill":
             request.rebuild = not request.rebuild
@@ -328,7 +332,39 @@ def test_a_feature_added_later_is_denied_from_its_first_moment(
 
 def test_pools_have_no_service_that_was_forgotten():
     pool = descriptor_pool.Default()
-    for module in (runtime_pb2, control_pb2, lineage_pb2, training_pb2):
+    for module in (runtime_pb2, control_pb2, lineage_pb2, training_pb2, transform_pb2):
         for name in module.DESCRIPTOR.services_by_name:
             assert name in SERVICES
             assert pool.FindServiceByName(f"{module.DESCRIPTOR.package}.{name}")
+
+
+def transform(source="people", out="people", model="m"):
+    request = transform_pb2.CreateTransformJobRequest(transform_job_name="t", model_name=model)
+    request.transform_input.feature_group = source
+    request.transform_output.feature_group = out
+    return request
+
+
+def test_a_transform_needs_every_feature_of_the_groups_it_reads_and_writes(
+    access, caller_with, allow, deny
+):
+    everything = allow("*") | {"Resource": "*"}
+    caller = caller_with(everything, deny("sagemaker:GetRecord", "people/feature/ssn"))
+    with pytest.raises(AccessDenied, match="feature 'ssn' of people"):
+        access.check("CreateTransformJob", transform(out="others"), caller)
+    access.check("CreateTransformJob", transform(source="others"), caller)
+    caller = caller_with(everything, deny("sagemaker:PutRecord", "people/feature/ssn"))
+    with pytest.raises(AccessDenied, match="feature 'ssn' of people"):
+        access.check("CreateTransformJob", transform(source="others"), caller)
+
+
+def test_the_paths_of_a_transform_are_those_it_will_use():
+    request = transform(model="/models/../secret/m")
+    request.transform_input.path = "/data/in/../../etc/passwd"
+    request.transform_output.path = "file:///out"
+    resources = [
+        resource.partition(":path/")[2]
+        for _, resource in action_and_resources("CreateTransformJob", request)
+        if ":path/" in resource
+    ]
+    assert resources == ["/secret/m", "/etc/passwd", "/out"]

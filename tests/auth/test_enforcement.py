@@ -46,7 +46,7 @@ from featurestore.v1 import (
     transfer_pb2,
 )
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
-from training.v1 import training_pb2, training_pb2_grpc
+from training.v1 import training_pb2, training_pb2_grpc, transform_pb2, transform_pb2_grpc
 
 PEOPLE = FeatureGroup(
     "people",
@@ -114,6 +114,7 @@ class Client:
         self.control = control_pb2_grpc.FeatureStoreStub(self.channel)
         self.lineage = lineage_pb2_grpc.LineageStub(self.channel)
         self.training = training_pb2_grpc.TrainingStub(self.channel)
+        self.transform = transform_pb2_grpc.BatchTransformStub(self.channel)
 
     def __call__(self, service, method, request):
         return getattr(getattr(self, service), method)(request, metadata=self.metadata, timeout=30)
@@ -288,6 +289,10 @@ EVERY_CALL = [
     ("training", "DescribeTrainingJob", training_pb2.DescribeTrainingJobRequest()),
     ("training", "ListTrainingJobs", training_pb2.ListTrainingJobsRequest()),
     ("training", "StopTrainingJob", training_pb2.StopTrainingJobRequest()),
+    ("transform", "CreateTransformJob", transform_pb2.CreateTransformJobRequest()),
+    ("transform", "DescribeTransformJob", transform_pb2.DescribeTransformJobRequest()),
+    ("transform", "ListTransformJobs", transform_pb2.ListTransformJobsRequest()),
+    ("transform", "StopTransformJob", transform_pb2.StopTransformJobRequest()),
     ("training", "ReadTrainingJobLogs", training_pb2.ReadTrainingJobLogsRequest()),
     ("training", "ReadTrainingJobMetrics", training_pb2.ReadTrainingJobMetricsRequest()),
     ("training", "ReadTrainingJobReport", training_pb2.ReadTrainingJobReportRequest()),

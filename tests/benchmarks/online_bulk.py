@@ -12,6 +12,7 @@ import lmdb
 
 import featurestore
 from featurestore import FeatureStore
+from featurestore.batches import TABLE_CHUNK
 from featurestore.codec import (
     NEVER,
     OutboxEntry,
@@ -22,7 +23,6 @@ from featurestore.codec import (
     record_key,
 )
 from featurestore.convert import encode_record
-from featurestore.embedded import TABLE_CHUNK
 from tests.benchmarks.harness import Bar, Figure, compare, interleave, note
 from tests.benchmarks.records import FEATURES, GROUP, START_US, group_named, make_rows
 

@@ -21,7 +21,7 @@ from tests.docs.pages import run_examples
         ("ingest-run", 2),
         ("lineage-capture", 6),
         ("lineage-questions", 8),
-        ("training-formats", 7),
+        ("training-formats", 8),
     ],
 )
 def test_the_examples_of_a_page_run(name, expected, monkeypatch, tmp_path):

@@ -101,6 +101,7 @@ class Job:
 CONTROL = "featurestore.v1.FeatureStore"
 WINDOWS = "featurestore.v1.WindowedFeatures"
 TRAINING = "training.v1.Training"
+TRANSFORM = "training.v1.BatchTransform"
 LINEAGE = "lineage.v1.Lineage"
 RUNTIME = "featurestore.v1.FeatureStoreRuntime"
 
@@ -237,6 +238,17 @@ def predicted(case: Case) -> Ended:
     return ended
 
 
+def transformed(case: Case) -> Ended:
+    """Answer rows by the model that is there, in a job."""
+    out = case.folder / "answers"
+    ended = case.run(
+        *("transform", "run", "j0", "--job", "t1", "--threads", 1),
+        *("--input", case.input("ask.parquet"), "--out", out),
+    )
+    assert (out / "ask.parquet.out").exists() == (ended.returncode == 0)
+    return ended
+
+
 # Every command that is a job.
 JOBS: Mapping[str, Job] = {
     "put": Job("Load", lambda c: c.run("put", "weather", c.file("record.json", RECORD))),
@@ -348,11 +360,19 @@ JOBS: Mapping[str, Job] = {
         keeps=("jobs/", "training_job", "sqlite_sequence"),
     ),
     "predict": Job("TransformJob", predicted, is_remote=False),
-    "lineage replay": Job("Replay", lambda c: c.run("lineage", "replay", "j0"), is_remote=False),
+    "transform run": Job(
+        "TransformJob",
+        transformed,
+        (f"{TRANSFORM}/CreateTransformJob",),
+        keeps=("jobs/", "training_job", "sqlite_sequence"),
+    ),
+    "lineage replay": Job(
+        "Replay", lambda c: c.run("lineage", "replay", "j0"), (f"{TRAINING}/ReplayModel",)
+    ),
     "lineage gc": Job(
         "Collection",
         lambda c: c.run("lineage", "gc", "--apply", "--older-than", "0d"),
-        is_remote=False,
+        (f"{LINEAGE}/CollectGarbage",),
     ),
     "erase": Job(
         "Erasure",
@@ -448,6 +468,10 @@ NO_JOBS: Mapping[str, str] = {
     "records": READS,
     "search": READS,
     "serve": "begins no work of its own but flushes and maintenance, which records itself",
+    "transform describe": READS,
+    "transform list": READS,
+    "transform logs": READS,
+    "transform stop": STEERS,
     "token create": RIGHTS,
     "token list": READS,
     "token revoke": RIGHTS,
@@ -493,9 +517,14 @@ NO_JOB_CALLS: Mapping[str, str] = {
         )
     },
     **{f"{TRAINING}/{name}": STEERS for name in ("StopTrainingJob", "UpdateTrainingBudget")},
+    **{f"{TRANSFORM}/{name}": READS for name in ("DescribeTransformJob", "ListTransformJobs")},
+    f"{TRANSFORM}/StopTransformJob": STEERS,
     **{
         f"{LINEAGE}/{name}": LINEAGE_ITSELF
-        for name in ("Record", "AddTags", "DeleteTags", "MakeCheckpoint")
+        for name in (
+            *("Record", "RecordBatch", "AddTags", "DeleteTags", "MakeCheckpoint"),
+            *("RebuildGraph", "ReplaySpool"),
+        )
     },
     **{
         f"{LINEAGE}/{name}": READS
@@ -504,7 +533,7 @@ NO_JOB_CALLS: Mapping[str, str] = {
             *("FindPaths", "CommonAncestors", "CommonDescendants", "DiffLineage", "ExplainEntity"),
             *("QueryColumns", "ListInputFeatures", "ListFeatureUsers", "ListRuns", "ListEvents"),
             *("ListTags", "DescribeGraph", "Subscribe", "ListCheckpoints", "ProveEntity"),
-            "ProveGrowth",
+            *("ProveGrowth", "ExportGraph"),
         )
     },
 }

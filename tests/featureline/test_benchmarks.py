@@ -22,7 +22,8 @@ def test_a_benchmark_prints_a_table_and_writes_its_figures(tmp_path: Path) -> No
     assert figures
     for figure in figures:
         assert set(figure) == KEYS
-        assert figure["ratio"] == figure["value"] / figure["baseline_value"] > 0
+        # A difference of two times may be negative at this size.
+        assert figure["ratio"] == figure["value"] / figure["baseline_value"] != 0
         assert {"cores", "cpu", "load", "python"} <= set(figure["machine"])
     assert list(tmp_path.iterdir()) == [tmp_path / "lineage.json"]
 

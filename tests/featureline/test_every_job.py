@@ -43,7 +43,7 @@ from ingest import DeadLetters, FileSource, Pipeline
 from lineage.v1 import lineage_pb2
 from tests.featureline.everyjob import JOBS, NO_JOB_CALLS, NO_JOBS, Case, Job
 from tests.inprocess import Ended, run_command
-from training.v1 import training_pb2
+from training.v1 import training_pb2, transform_pb2
 
 HOURS = [f"2026-01-01T{hour:02}:00:00Z" for hour in range(20)]
 ROWS = pa.table({"id": ["a", "b"] * 10, "at": HOURS, "wind": [float(n % 7) for n in range(20)]})
@@ -72,7 +72,7 @@ GUSTS = {
         }
     ],
 }
-SERVICES = (control_pb2, runtime_pb2, window_pb2, lineage_pb2, training_pb2)
+SERVICES = (control_pb2, runtime_pb2, window_pb2, lineage_pb2, training_pb2, transform_pb2)
 
 REMOTE = {name: job for name, job in JOBS.items() if job.is_remote}
 

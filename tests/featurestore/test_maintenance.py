@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+import lineage
 from featurestore import InvalidRequest, feature_definitions
 from featurestore.errors import StoreUnavailable
 from featurestore.offline.maintenance import Rewrite, _batches, _plan, plan
@@ -157,6 +158,19 @@ def test_a_dataset_of_a_pinned_version_is_readable_within_the_retention(store, r
     store.maintain("readings", retention=NOTHING_KEPT)
     with pytest.raises(InvalidRequest, match="a vacuum took its files away"):
         store.resolve_manifest(made.manifest)
+
+
+def test_where_nothing_may_go_the_lineage_is_not_asked(store, reading):
+    fill(store, reading, 2)
+    store.maintain("readings")
+    lineage_file = store.home / "lineage.db"
+    store.__dict__.pop("graph").close()
+    lineage_file.unlink()
+    lineage_file.mkdir()  # so that it cannot be opened
+    report = store.maintain("readings")
+    assert (report.dates, report.files_removed) == (0, 0)
+    with pytest.raises(lineage.NotALineageFile):
+        store.maintain("readings", retention=NOTHING_KEPT)
 
 
 def test_what_something_in_use_has_read_stays_readable(store, reading, at):

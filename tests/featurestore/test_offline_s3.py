@@ -336,7 +336,7 @@ def test_several_stores_write_one_table(relay, place, readings, reading, make_st
     stores = [make_store(tmp_path / name) for name in "abc"]
     uri = f"{place}/shared"
     for store in stores:
-        store._offline_uri = lambda entry: uri
+        store.tables.uri = lambda entry: uri
         store.create_feature_group(group)
 
     def write(index: int) -> None:

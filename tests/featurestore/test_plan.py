@@ -70,7 +70,7 @@ def test_a_plan_says_which_files_are_read(days, at, seconds, lookback, expected)
     assert (group.bytes_read == 0) == (expected[0] == 0)
     assert group.bytes_read <= group.size_bytes
     assert f"{group.files_read} of 6 " in str(plan)
-    whole = replace(days._resolve([selection])[0].snapshot, statistics=())
+    whole = replace(days.resolver.selections([selection])[0].snapshot, statistics=())
     with connect() as connection:
         unpruned = as_of_join(
             pa.table({"key": spine["station"], "time": spine_times(spine, "event_time")}),

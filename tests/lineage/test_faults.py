@@ -68,7 +68,7 @@ class TestALockThatIsNeverLetGo:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("lineage.store.sqlite_file._QUEUE_TIMEOUT_S", 0.1)
-        monkeypatch.setattr("lineage.graph._LOOK_AGAIN_S", 0.0)
+        monkeypatch.setattr("lineage.graph.recording._LOOK_AGAIN_S", 0.0)
         spool = Spool(path.with_name("spool.ndjson"))
         with Graph(SQLiteStore.open(path), spool=spool) as graph:
             with locked(path.with_name("lineage.db.lock")):

@@ -353,3 +353,59 @@ def test_many_callers_share_commits(server: Server, client: LineageClient) -> No
         thread.join()
     assert server.graph.stats()["events"] == before + 80
     assert client.verify().intact
+
+
+def test_a_batch_is_recorded_in_order_and_each_event_is_answered(
+    server: Server, client: LineageClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, job = artifact("DataSet", "s3://batch/data", content_hash="1"), action("Load", "batch")
+    drafts = [
+        lineage.as_draft([data], kind="First", event_uid="batch-1"),
+        lineage.as_draft(associations=[("urn:nobody", data, "ContributedTo")], kind="Refused"),
+        lineage.as_draft(
+            [job], [(data, job, "ContributedTo")], kind="Last", actor="ada", tags=[(job, "a", None)]
+        ),
+        lineage.as_draft([data], kind="First", event_uid="batch-1"),  # again
+    ]
+    for size in (1 << 20, 1):  # in one call, and in a call each
+        monkeypatch.setattr("lineage.wire.client.recording._BATCH_BYTES", size)
+        first, refused, last, again = client.record_all(drafts)
+        assert isinstance(refused, EntityNotFound)
+        assert refused.uid == "urn:nobody"
+        with lineage.Graph(lineage.MemoryStore()) as here:
+            expected = here.record_all(drafts)
+        for outcome, same in zip((first, last), (expected[0], expected[2]), strict=True):
+            assert isinstance(outcome, lineage.Recorded)
+            assert isinstance(same, lineage.Recorded)
+            assert [one.uid for one in outcome.entities] == [one.uid for one in same.entities]
+        assert again == first
+    [event] = server.graph.events(kinds=["Last"], limit=1)
+    assert event.actor == "ada"
+    assert [one.kind for one in server.graph.events(kinds=["First", "Refused"])] == ["First"]
+
+
+def test_what_is_no_event_is_refused_and_leaves_the_others_in(server: Server, stub: Any) -> None:
+    said = stub.RecordBatch(
+        pb.RecordBatchRequest(
+            events=[
+                pb.RecordRequest(kind="Whole", tags=[]),
+                pb.RecordRequest(kind=""),
+                pb.RecordRequest(kind="T", entities=[pb.Entity(kind=_NINE)]),
+            ]
+        )
+    )
+    assert [one.WhichOneof("outcome") for one in said.outcomes] == ["recorded", *["refused"] * 2]
+    assert [one.refused.error for one in said.outcomes[1:]] == ["InvalidEntity"] * 2
+    assert "event kind" in said.outcomes[1].refused.message
+
+
+def test_a_graph_is_made_anew_and_compared(server: Server, client: LineageClient) -> None:
+    client.record([action("Load", "rebuilt")], kind="T")
+    assert client.rebuild() == server.graph.last_sequence()
+    assert client.verify(projections=True).intact
+    assert client.replay_spool() == lineage.Replayed(0, 0)  # it has none
+
+
+def test_a_server_without_a_home_collects_nothing(client: LineageClient) -> None:
+    with pytest.raises(InvalidQuery, match="featureline serve"):
+        client.collect()

@@ -1,12 +1,11 @@
 """Equal bytes at two places are told of by themselves."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import lineage
 from lineage import Graph, MemoryStore, Recorder, artifact, bytes_digest
-from lineage.store.tables import Connection, Tables
+from lineage.store.tables import Tables
+from tests.lineage.explaining import Explaining
 
 DIGEST = bytes_digest(b"rows")
 
@@ -93,29 +92,6 @@ def test_what_lies_nowhere_is_no_copy(graph: Graph) -> None:
     graph.record([data("file:///d/a", bytes_digest(b"more"))], kind="T")
     graph.record([data("d/b", bytes_digest(b"more")), data("memory:2")], kind="T")
     assert same(graph) == [("file:///d/a", "d/b")]
-
-
-class Explaining:
-    """A connection that says how the database goes about a statement, and answers nothing."""
-
-    def __init__(self, connection: Connection, explain: str) -> None:
-        self.plan = ""
-        self._connection = connection
-        self._explain = explain
-
-    def all(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        rows = self._connection.all(f"{self._explain} {statement}", *parameters)
-        self.plan = "\n".join(str(row[-1]) for row in rows)
-        return []
-
-    def one(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
-        raise NotImplementedError
-
-    def each(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
-        raise NotImplementedError
-
-    def many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        raise NotImplementedError
 
 
 def test_equal_content_is_looked_up_in_an_index(graph: Graph) -> None:

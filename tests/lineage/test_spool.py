@@ -59,7 +59,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Any:
     switch = Switch()
     monkeypatch.setattr(store, "append", switch.append)
     monkeypatch.setattr(store, "append_all", switch.append_all)
-    monkeypatch.setattr("lineage.graph._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("lineage.graph.recording._LOOK_AGAIN_S", 0.0)
     return switch
 
 

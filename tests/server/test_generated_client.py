@@ -22,7 +22,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 RUNTIME = "featurestore.v1.FeatureStoreRuntime"
 CONTROL = "featurestore.v1.FeatureStore"
 HEALTH = "grpc.health.v1.Health"
-SERVICES = {RUNTIME, CONTROL, "lineage.v1.Lineage", "training.v1.Training", HEALTH}
+SERVICES = {
+    *(RUNTIME, CONTROL, HEALTH, "lineage.v1.Lineage"),
+    *("training.v1.Training", "training.v1.BatchTransform"),
+}
 
 # The contract: numbers and types on the wire. New fields may be added, none of these may change.
 FIELDS = {

@@ -31,7 +31,7 @@ from featurestore import (
 from featurestore.dataset import fingerprint_of
 from featurestore.embedded import EmbeddedStore
 from featurestore.v1 import control_pb2, dataset_pb2, offline_pb2
-from featurestore.wire_dataset import build_requests, chunks_of, dataset_spec
+from featurestore.wire.dataset import build_requests, chunks_of, dataset_spec
 
 MOMENT = pa.timestamp("us", "UTC")
 BLOCKING = ("embedded", "remote")

@@ -20,7 +20,7 @@ from featurestore import (
     TtlUnit,
     feature_definitions,
 )
-from featurestore.embedded import record_batches
+from featurestore.batches import record_batches
 from featurestore.record import Put
 from featurestore.v1 import record_pb2, runtime_pb2
 from featurestore.wire import records_of

@@ -12,9 +12,9 @@ from featurestore import (
     FeatureGroupNotFound,
     FeatureNotFound,
     InvalidRequest,
-    wire_transfer,
 )
 from featurestore.v1 import control_pb2_grpc, transfer_pb2
+from featurestore.wire import transfer as wire_transfer
 
 
 @pytest.fixture

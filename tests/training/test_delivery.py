@@ -13,8 +13,15 @@ import pytest
 
 from training.errors import InvalidData
 from training.jobs.channel import Channel
-from training.jobs.delivery import SourceFile, deliver, find_files, share_out, unpack_archive
-from training.jobs.piping import Pipe
+from training.jobs.delivery import (
+    SourceFile,
+    deliver,
+    find_files,
+    open_source,
+    share_out,
+    unpack_archive,
+)
+from training.jobs.piping import Part, Pipe, read_parts
 
 
 @pytest.fixture
@@ -172,20 +179,25 @@ def read(path: Path, size: int = -1) -> bytes:
         return pipe.read(size)
 
 
+def part(path: Path, **fields: object) -> Part:
+    file = SourceFile(path, path.name)
+    return Part(path.name, lambda: open_source(file, channel(**fields)))
+
+
 @pytest.fixture
-def big(tmp_path: Path) -> list[SourceFile]:
-    files = []
+def big(tmp_path: Path) -> list[Part]:
+    parts = []
     for name, content in (("a", b"a" * 1_000_000), ("b", b"b" * 1_000_000)):
         (tmp_path / name).write_bytes(content)
-        files.append(SourceFile(tmp_path / name, name))
-    return files
+        parts.append(part(tmp_path / name))
+    return parts
 
 
 def test_each_epoch_is_a_pipe_with_all_files_one_after_the_other(
-    tmp_path: Path, big: list[SourceFile]
+    tmp_path: Path, big: list[Part]
 ) -> None:
     target = tmp_path / "input" / "train"
-    pipe = Pipe(target, channel(), lambda epoch: big if epoch % 2 == 0 else big[::-1])
+    pipe = Pipe(target, lambda epoch: big if epoch % 2 == 0 else big[::-1])
     try:
         whole = b"a" * 1_000_000 + b"b" * 1_000_000
         assert read(tmp_path / "input" / "train_0") == whole
@@ -199,18 +211,64 @@ def test_each_epoch_is_a_pipe_with_all_files_one_after_the_other(
     assert list((tmp_path / "input").iterdir()) == []
 
 
-def test_a_pipe_nobody_reads_is_closed_at_once(tmp_path: Path, big: list[SourceFile]) -> None:
+def test_a_pipe_nobody_reads_is_closed_at_once(tmp_path: Path, big: list[Part]) -> None:
     began = time.monotonic()
-    Pipe(tmp_path / "train", channel(), lambda epoch: big).close()
+    Pipe(tmp_path / "train", lambda epoch: big).close()
     assert time.monotonic() < began + 2
 
 
-def test_a_pipe_unpacks_and_says_when_it_cannot(tmp_path: Path, big: list[SourceFile]) -> None:
+def test_a_pipe_unpacks_and_says_when_it_cannot(tmp_path: Path, big: list[Part]) -> None:
     (tmp_path / "z.gz").write_bytes(gzip.compress(b"0,1\n"))
-    files = [SourceFile(tmp_path / "z.gz", "z.gz")]
-    pipe = Pipe(tmp_path / "train", channel(compression="Gzip"), lambda epoch: [*files, *big])
+    packed = [part(tmp_path / name, compression="Gzip") for name in ("z.gz", "a")]
+    pipe = Pipe(tmp_path / "train", lambda epoch: packed)
     try:
         assert read(tmp_path / "train_0") == b"0,1\n"
     finally:
         pipe.close()
     assert pipe.error.startswith("train: Not a gzipped file")
+
+
+def test_a_reader_that_asks_gets_the_parts_one_by_one(tmp_path: Path, big: list[Part]) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "c").write_bytes(b"c")
+    parts = [part(tmp_path / "empty"), *big, part(tmp_path / "c"), part(tmp_path / "c")]
+    target, listing = tmp_path / "in" / "train", tmp_path / "list" / "train"
+    pipe = Pipe(target, lambda epoch: parts if epoch == 0 else parts[::-1], listing=listing)
+    try:
+        for epoch, expected in enumerate((parts, parts[::-1])):
+            read = list(read_parts(target, listing, epoch=epoch))
+            assert [name for name, _ in read] == [one.name for one in expected]
+            assert all(data == (tmp_path / name).read_bytes() for name, data in read)
+    finally:
+        pipe.close()
+
+
+def test_a_job_that_is_tried_again_finds_the_first_epoch_anew(
+    tmp_path: Path, big: list[Part]
+) -> None:
+    target, listing = tmp_path / "in" / "train", tmp_path / "list" / "train"
+    for epochs in (1, 2):
+        pipe = Pipe(target, lambda epoch: big, listing=listing)
+        try:
+            for epoch in range(epochs - 1):
+                assert [name for name, _ in read_parts(target, listing, epoch=epoch)] == ["a", "b"]
+            # Killed in the middle of an epoch.
+            parts = read_parts(target, listing, epoch=epochs - 1)
+            assert next(parts)[0] == "a"
+            parts.close()
+        finally:
+            pipe.close()
+        assert list(target.parent.iterdir()) == []
+
+
+def test_half_an_epoch_is_not_taken_for_a_whole_one(tmp_path: Path, big: list[Part]) -> None:
+    broken = [big[0], part(tmp_path / "gone"), big[1]]
+    pipe = Pipe(tmp_path / "train", lambda epoch: broken, listing=tmp_path / "list" / "train")
+    try:
+        parts = read_parts(tmp_path / "train", tmp_path / "list" / "train")
+        assert next(parts)[0] == "a"
+        with pytest.raises(InvalidData, match="train: the pipe ended before epoch 0 was whole"):
+            next(parts)
+    finally:
+        pipe.close()
+    assert "gone" in pipe.error

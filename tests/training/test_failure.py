@@ -52,9 +52,10 @@ Traceback (most recent call last):
                 error="FileNotFoundError: [Errno 2] No such file or directory: '/opt/ml/model/x'"
             ),
             "FileNotFoundError: [Errno 2] No such file or directory: '/opt/ml/model/x' (train.py, "
-            "line 12, in main); the job's process ended with exit status 1; /opt/ml/model/x is "
-            "only there in a container: take the folder from the SM_ variables, such as "
-            "SM_MODEL_DIR and SM_CHANNEL_TRAIN",
+            "line 12, in main); the job's process ended with exit status 1; look whether the job "
+            "has /opt/ml/model/x; where the system gives a process no mounts of its own (the log "
+            "says so) take the folder from the SM_ variables, such as SM_MODEL_DIR and "
+            "SM_CHANNEL_TRAIN",
         ),
         (
             2,
@@ -98,6 +99,13 @@ def test_a_full_disk_is_named_with_what_is_free(tmp_path: Path) -> None:
     assert reason.startswith(f"the disk of {tmp_path} is full (")
     assert " GB free now): OSError: [Errno 28] No space left on device (train.py, line 1" in reason
     assert reason.endswith("make room, or give the home another disk")
+
+
+def test_a_library_that_ends_the_process_on_a_full_disk_is_understood(tmp_path: Path) -> None:
+    said = "  what():  [10:00:00] local_filesys.cc:37: FileStream.Write incomplete"
+    reason = explain(-6, [said, "Stack trace:"], folder=tmp_path)
+    assert reason.startswith(f"the disk of {tmp_path} is full (")
+    assert "SIGABRT" in reason
 
 
 def test_an_account_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:

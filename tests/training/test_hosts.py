@@ -15,6 +15,7 @@ from tests.training.programs import MakeProgram, program_maker
 from training import Channel, TrainingJob, TrainingJobs, TrainingJobStatus, submit, train
 from training.artifact import open_model
 from training.errors import InvalidData
+from training.formats.recordio.framing import find_frames
 from training.jobs.downloading import Download
 from training.jobs.folder import JobFolder
 
@@ -43,6 +44,21 @@ for epoch in range(2):
     while not os.path.exists(f"{base}_{epoch}"):
         time.sleep(0.01)
     print(open(f"{base}_{epoch}").read().replace("\\n", " "))
+"""
+# Says what is in a folder, and what two epochs of a pipe brought.
+AUGMENTED = """\
+import json, os, time
+host, folder = os.environ["SM_CURRENT_HOST"], os.environ["SM_CHANNEL_FILES"]
+lines = [json.loads(line) for line in open(os.path.join(folder, "notes.manifest"))]
+seen = {"lines": lines, "epochs": []}
+for line in lines:
+    line["text-ref"] = open(os.path.join(folder, line["text-ref"])).read()
+base = os.environ["SM_CHANNEL_PIPED"]
+for epoch in range(2):
+    while not os.path.exists(f"{base}_{epoch}"):
+        time.sleep(0.01)
+    seen["epochs"].append(open(f"{base}_{epoch}", "rb").read().hex())
+json.dump(seen, open(os.path.join(os.environ["SM_MODEL_DIR"], host), "w"))
 """
 
 
@@ -159,24 +175,61 @@ def test_a_piped_channel_comes_anew_in_each_epoch(
     assert said["train"]["TrainingInputMode"] == "Pipe"
 
 
-def test_an_algorithm_reads_in_place_what_it_would_be_piped(
-    home: Path, tmp_path: Path, make_job: MakeJob
+def test_an_augmented_manifest_is_shared_out_line_by_line_as_files_and_as_frames(
+    home: Path, tmp_path: Path, make: MakeProgram
 ) -> None:
-    (tmp_path / "rows.csv").write_text("0,1\n1,2\n" * 20)
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(json.dumps([{"prefix": f"{tmp_path}/"}, "rows.csv"]))
-    channel = Channel(
-        channel_name="train", path=str(manifest), data_type="ManifestFile", input_mode="Pipe"
-    )
-    folder = JobFolder(tmp_path / "job")
-    graph = lineage.Graph(lineage.MemoryStore())
-    download = Download(make_job(channels=[channel]), folder, home, ("algo-1",), for_script=False)
-    with lineage.Recorder(graph, "TrainingJob", "job") as run:
-        said = download.bring(run)
-    assert download.open_pipes() == []
-    assert (folder.channel("train") / "rows.csv").resolve() == tmp_path / "rows.csv"
-    assert said["train"]["files"] == 1
-    assert graph.entity(said["train"]["uid"]).source_uri == manifest.as_uri()
+    manifest = tmp_path / "notes.manifest"
+    with manifest.open("w") as lines:
+        for number in range(4):
+            (tmp_path / f"{number}.txt").write_text(f"note {number}")
+            line = {"n": number, "text-ref": f"{number}.txt", "n-metadata": {"by": "hand"}}
+            lines.write(json.dumps(line) + "\n")
+
+    def channel(name: str, mode: str, seed: int | None, wrapper: str = "None") -> Channel:
+        return Channel(
+            channel_name=name,
+            path=str(manifest),
+            data_type="AugmentedManifestFile",
+            attributes=("text-ref", "n"),
+            distribution="ShardedByS3Key",
+            input_mode=mode,
+            shuffle_seed=seed,
+            record_wrapper=wrapper,
+        )
+
+    channels = [channel("files", "File", None), channel("piped", "Pipe", 3, "RecordIO")]
+    result = train(home, make(AUGMENTED, "augmented-1", hosts=2, channels=channels)).check()
+    assert result.model is not None
+    seen = [json.loads((result.model / name).read_text()) for name in ("algo-1", "algo-2")]
+    assert [one["lines"] for one in seen] == [
+        [{"text-ref": "note 0", "n": 0}, {"text-ref": "note 2", "n": 2}],
+        [{"text-ref": "note 1", "n": 1}, {"text-ref": "note 3", "n": 3}],
+    ]
+    epochs = []
+    for epoch in range(2):
+        frames = [find_frames(bytes.fromhex(one["epochs"][epoch])) for one in seen]
+        assert [len(found) for found in frames] == [4, 4]
+        payloads = [found.payload(n).decode() for found in frames for n in range(4)]
+        assert [f"note {n}" for n in payloads[1::2]] == payloads[::2]
+        assert sorted(payloads[1::2]) == ["0", "1", "2", "3"]
+        epochs.append(payloads)
+    assert epochs[0] != epochs[1]
+    with lineage.open_home(home) as graph:
+        [data] = graph.find(type="DataSet")
+    assert data.properties["files"] == 5
+
+
+def test_a_pipe_that_breaks_fails_a_program_that_took_it_for_the_end(
+    home: Path, make: MakeProgram, files: Path
+) -> None:
+    (files / "b.csv").write_bytes(b"not packed")
+    for name in "ac":
+        (files / f"{name}.csv").write_bytes(gzip.compress(b"x\n"))
+    channel = Channel(channel_name="train", path=str(files), input_mode="Pipe", compression="Gzip")
+    text = "import os\nprint(open(os.environ['SM_CHANNEL_TRAIN'] + '_0').read())\n"
+    result = train(home, make(text, "piped-2", channels=[channel]))
+    assert result.status is TrainingJobStatus.FAILED
+    assert result.failure_reason.startswith("train: Not a gzipped file")
 
 
 def test_a_model_to_go_on_from_comes_unpacked_and_connects_the_lineage(

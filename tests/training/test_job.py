@@ -57,11 +57,21 @@ def test_a_job_survives_the_way_through_json() -> None:
                 compression="Gzip",
                 data_type="ManifestFile",
             ),
+            Channel(
+                channel_name="augmented",
+                path="/data/x.manifest",
+                input_mode="Pipe",
+                data_type="AugmentedManifestFile",
+                attributes=("source-ref", "class"),
+                record_wrapper="RecordIO",
+            ),
         ],
         stopping_condition=StoppingCondition(
             max_runtime_in_seconds=60, max_wait_time_in_seconds=90
         ),
-        resource_config=ResourceConfig(threads=2, device="cpu", instance_count=2, memory_mb=500),
+        resource_config=ResourceConfig(
+            threads=2, device="cpu", instance_count=2, memory_mb=500, precision="bf16"
+        ),
         checkpoint_config=CheckpointConfig(path="/kept", local_path="/opt/ml/checkpoints/a"),
         retry_strategy=RetryStrategy(maximum_retry_attempts=3),
         metric_definitions=[MetricDefinition(name="loss", regex="loss=(.*)")],
@@ -161,6 +171,18 @@ def test_resources_and_limits_are_checked() -> None:
                 features=("a", "b"),
             ),
         ),
+        (
+            "train=x.manifest,data_type=AugmentedManifestFile,attributes=source-ref+class,"
+            "input_mode=Pipe,record_wrapper=RecordIO",
+            Channel(
+                channel_name="train",
+                path="x.manifest",
+                data_type="AugmentedManifestFile",
+                attributes=("source-ref", "class"),
+                input_mode="Pipe",
+                record_wrapper="RecordIO",
+            ),
+        ),
         ("train=" + "0f" * 32, Channel(channel_name="train", dataset="0f" * 32)),
     ],
 )
@@ -187,6 +209,10 @@ def test_an_unknown_field_is_refused_with_the_nearest() -> None:
     [
         (lambda: StoppingCondition(max_wait_time_in_seconds=5), "0 or at least MaxRuntime"),
         (lambda: ResourceConfig(instance_count=0), "InstanceCount: expected 1 to 64 hosts, got 0"),
+        (
+            lambda: ResourceConfig(precision="bf15"),
+            "precision 'bf15' is not available; did you mean 'bf16'",
+        ),
         (lambda: ResourceConfig(memory_mb=-1), "MemoryInMB: expected megabytes >= 0"),
         (lambda: RetryStrategy(maximum_retry_attempts=31), "expected 1 to 30 attempts, got 31"),
         (lambda: CheckpointConfig(path="s3://b/x"), "S3Uri: expected a folder of this machine"),
@@ -242,3 +268,42 @@ def test_a_made_job_name_is_a_valid_one() -> None:
     now = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
     for algorithm in ("xgboost", "linear_learner", "a" * 100, "-"):
         job(training_job_name=job_name(algorithm, now=now))
+
+
+def test_a_channel_as_sagemaker_writes_it_is_read() -> None:
+    body = {
+        "ChannelName": "train",
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "AugmentedManifestFile",
+                "S3Uri": "/data/x.manifest",
+                "S3DataDistributionType": "ShardedByS3Key",
+                "AttributeNames": ["source-ref", "class"],
+            }
+        },
+        "ContentType": "application/x-recordio",
+        "RecordWrapperType": "RecordIO",
+        "CompressionType": "None",
+        "InputMode": "Pipe",
+        "ShuffleConfig": {"Seed": 7},
+    }
+    read = Channel.from_json(body)
+    assert (read.attributes, read.record_wrapper) == (("source-ref", "class"), "RecordIO")
+    assert Channel.from_json(read.to_json()) == read
+
+
+def test_a_file_system_is_a_folder_of_this_machine() -> None:
+    mount = {
+        "FileSystemId": "fs-1",
+        "FileSystemType": "EFS",
+        "FileSystemAccessMode": "ro",
+        "DirectoryPath": "/data/flights",
+    }
+    body = {"ChannelName": "train", "DataSource": {"FileSystemDataSource": mount}}
+    assert Channel.from_json(body) == Channel(channel_name="train", path="/data/flights")
+    with pytest.raises(InvalidJob, match=r"FileSystemAccessMode: .* expected 'ro', got 'rw'"):
+        Channel.from_json(
+            body | {"DataSource": {"FileSystemDataSource": mount | {"FileSystemAccessMode": "rw"}}}
+        )
+    with pytest.raises(InvalidJob, match="is read in input mode File, got 'Pipe'"):
+        Channel.from_json(body | {"InputMode": "Pipe"})

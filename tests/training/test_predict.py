@@ -52,6 +52,9 @@ def test_csv_for_prediction_has_no_label(
     found = [reply["score"] for reply in predict_file(model, path, content_type=content_type)]
     expected = model.predict(rows.rename_columns(["label", "f0", "f1"]))["score"].to_pylist()
     assert found == pytest.approx(expected, abs=1e-6)
+    pyarrow.csv.write_csv(rows, path, options)
+    with pytest.raises(InvalidData, match=r"rows\.csv: expected 2 values in a row, got 3; .*label"):
+        list(predict_file(model, path, content_type=content_type))
 
 
 def test_a_file_that_lacks_a_column_is_refused_by_name(model: XGBoostModel, tmp_path: Path) -> None:

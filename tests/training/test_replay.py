@@ -151,3 +151,39 @@ def test_what_cannot_be_replayed_says_why(store: Any, tmp_path: Path) -> None:
         training.replay(store, "nothing")
     with pytest.raises(InvalidJob, match="exists"):
         training.replay(store, model_of(store), keep=tmp_path)
+
+
+@pytest.mark.parametrize(("data_type", "mode"), [("S3Prefix", "Pipe"), ("ManifestFile", "File")])
+def test_files_in_an_order_of_their_own_are_read_again_in_that_order(
+    data_type: str,
+    mode: str,
+    store: Any,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    flights: Any,
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number in range(4):
+        pq.write_table(flights.slice(number * 150, 150), folder / f"{number}.parquet")
+    path = folder
+    if data_type == "ManifestFile":
+        path = tmp_path / "order.json"
+        names = [f"{number}.parquet" for number in (2, 0, 3, 1)]
+        path.write_text(json.dumps([{"prefix": f"{folder}/"}, *names]))
+    channel = Channel(
+        channel_name="train",
+        path=str(path),
+        data_type=data_type,
+        input_mode=mode,
+        label="late",
+        shuffle_seed=5 if data_type == "S3Prefix" else None,
+    )
+    # Drawing rows makes a model depend on their order.
+    job = make_job(channels=[channel], hyper_parameters={"subsample": 0.5})
+    training.train(store, job).check()
+    for file in folder.iterdir():
+        file.unlink()
+    report = training.replay(store, model_of(store))
+    assert report.verdict == "equal", report.to_text()
+    assert set(verdicts(report).values()) == {"equal"}, report.to_text()

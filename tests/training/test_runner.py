@@ -41,6 +41,7 @@ from training import (
 from training.device import cuda_device_count
 from training.errors import (
     AlgorithmNotFound,
+    DeviceUnavailable,
     InvalidHyperparameter,
     InvalidJob,
     ModelAltered,
@@ -395,10 +396,11 @@ def test_a_broken_file_fails_with_the_readers_reason(
 
 
 @pytest.mark.skipif(cuda_device_count() > 0, reason="here the device is there")
-def test_a_device_that_is_not_there_fails(home: Path, make_job: MakeJob) -> None:
+def test_a_device_that_is_not_there_is_refused_at_once(home: Path, make_job: MakeJob) -> None:
     job = replace(make_job(), resource_config=ResourceConfig(threads=1, device="cuda"))
-    result = train(home, job)
-    assert result.failure_reason.startswith("DeviceUnavailable: device 'cuda' was asked for")
+    with pytest.raises(DeviceUnavailable, match="device 'cuda' was asked for and this machine has"):
+        train(home, job)
+    assert not (home / "jobs" / "flights-1").exists()
 
 
 def test_a_killed_process_fails_with_its_signal(home: Path, endless: RunningJob) -> None:

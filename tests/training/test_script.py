@@ -127,16 +127,19 @@ def test_a_script_written_for_sagemaker_runs_as_it_is(
     # What it left became a model artifact and archives.
     assert trained.model == home / "artifacts" / "models" / trained.digest
     artifact = Artifact.read(trained.model)
-    assert (artifact.algorithm, set(artifact.files)) == ("script", {"weights.npy"})
+    # Its code stays with it, since that has the functions that serve it.
+    assert (artifact.algorithm, set(artifact.files)) == ("script", {"code/train.py", "weights.npy"})
     assert artifact.hyperparameters == {"epochs": 5, "learning-rate": 0.5}
     assert artifact.metrics == trained.metrics
     weights = np.load(trained.model / "weights.npy")
     assert weights[0] > 0 > weights[1]
     with tarfile.open(folder / "model.tar.gz") as tar:
-        assert sorted(tar.getnames()) == [MANIFEST, "weights.npy"]
+        assert sorted(tar.getnames()) == ["code/train.py", MANIFEST, "weights.npy"]
     with tarfile.open(folder / "output.tar.gz") as tar:
         assert tar.getnames() == ["environment.json"]
-    with pytest.raises(ModelNotFound, match=r"was made by a script; read its files \(weights"):
+    with pytest.raises(
+        ModelNotFound, match=r"was made by a script; read its files \(code/train.py, weights"
+    ):
         load_model("script-1", home=home)
 
 

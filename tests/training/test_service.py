@@ -137,7 +137,7 @@ def test_a_server_that_ends_stops_its_jobs(home: Path, make_job: MakeJob) -> Non
 def test_jobs_are_listed_over_pages(
     client: TrainingClient, home: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.service._PAGE", 2)
+    monkeypatch.setattr("training.calls._PAGE", 2)
     with TrainingJobs(home) as jobs:
         for number in range(5):
             claim = jobs.create(make_job(f"job-{number}"), threads=1)
@@ -230,6 +230,14 @@ def test_jobs_survive_the_way_through_messages(make_job: MakeJob) -> None:
                 compression="Gzip",
                 data_type="ManifestFile",
             ),
+            Channel(
+                channel_name="augmented",
+                path="w",
+                input_mode="Pipe",
+                data_type="AugmentedManifestFile",
+                attributes=("source-ref", "class"),
+                record_wrapper="RecordIO",
+            ),
         ],
         checkpoint_config=CheckpointConfig(path="/kept"),
         retry_strategy=RetryStrategy(maximum_retry_attempts=2),
@@ -246,7 +254,7 @@ def test_jobs_survive_the_way_through_messages(make_job: MakeJob) -> None:
             stopping_condition=StoppingCondition(
                 max_runtime_in_seconds=60, max_wait_time_in_seconds=90
             ),
-            resource_config=ResourceConfig(instance_count=3, memory_mb=100),
+            resource_config=ResourceConfig(instance_count=3, memory_mb=100, precision="bf16"),
         ),
     ):
         assert convert.job_from_message(convert.job_to_message(asked)) == asked

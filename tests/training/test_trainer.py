@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -61,7 +60,7 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(step: int, tmp_path: Pa
 def test_a_fit_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     undisturbed, _ = example.fit(Run(threads=1))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.training.trainer_process", "slow", str(tmp_path)],
+        [sys.executable, "-m", "tests.training.trainer_process", str(tmp_path)],
         stdout=subprocess.DEVNULL,
     )
     give_up = time.monotonic() + 60
@@ -76,24 +75,6 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     resumed, _ = example.fit(Run(threads=1, checkpoints=tmp_path, sink=sink))
     assert "going on from a checkpoint" in sink.lines[0]
     assert same(undisturbed, resumed)
-
-
-def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
-    alone, _ = example.fit(Run(threads=1), dropout=0.0)
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "WORLD_SIZE": "2"}
-    store = tmp_path / "store"
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.training.trainer_process", "rank", str(store)],
-            env={**environment, "RANK": str(rank), "OUT": str(tmp_path / f"{rank}.npz")},
-        )
-        for rank in (0, 1)
-    ]
-    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
-    first, second = (np.load(tmp_path / f"{rank}.npz") for rank in (0, 1))
-    for name, tensor in alone.state_dict().items():
-        assert np.array_equal(first[name], second[name])
-        np.testing.assert_allclose(first[name], tensor.numpy(), atol=1e-6)
 
 
 def test_a_batch_in_parts_is_the_batch() -> None:

@@ -1,12 +1,10 @@
-"""A small fit of the trainer, in this process, or as one of several or one to be killed."""
+"""A small fit of the trainer, in this process, or as one to be killed."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +67,8 @@ def fit(
 
 
 def main(arguments: list[str]) -> None:
-    """Fit slowly with checkpoints, or as one of several processes."""
-    kind, path = arguments
-    if kind == "slow":
-        fit(Run(threads=1, checkpoints=Path(path)), pause_s=0.1)
-        return
-    torch.distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{path}",
-        rank=int(os.environ["RANK"]),
-        world_size=int(os.environ["WORLD_SIZE"]),
-        timeout=timedelta(seconds=60),
-    )
-    # Dropout draws its own numbers in each process, so this fit has none.
-    module, _ = fit(Run(threads=1), dropout=0.0)
-    np.savez(os.environ["OUT"], **{n: t.numpy() for n, t in module.state_dict().items()})
-    torch.distributed.destroy_process_group()
+    """Fit slowly with checkpoints."""
+    fit(Run(threads=1, checkpoints=Path(arguments[0])), pause_s=0.1)
 
 
 if __name__ == "__main__":

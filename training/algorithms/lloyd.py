@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.algorithms.distance import as_array, nearest, squared, sums
+from training.world import ALONE, World
 
 __all__ = ["Clusters", "lloyd", "refined", "seeds"]
 
@@ -134,6 +135,7 @@ def refined(
     max_iterations: int,
     tolerance: float,
     check: Callable[[], None] = lambda: None,
+    world: World = ALONE,
 ) -> Clusters:
     """Run Lloyd's algorithm on all rows, and look again only at those that may have moved.
 
@@ -149,21 +151,24 @@ def refined(
         max_iterations: after how many to end.
         tolerance: end when no centre moves by more than this part of the data's spread.
         check: called before each iteration; it may raise.
+        world: the processes whose rows are clustered together; all find the same centres.
     """
     centres, k = start.copy(), len(start)
     labels, upper, lower = _two_nearest(rows, centres, check)
-    spread = math.sqrt(float((upper**2).mean())) or 1.0
+    squares, total = _added(world, float((upper**2).sum()), len(upper))
+    spread = math.sqrt(squares / total) or 1.0
     for _ in range(max_iterations):
         check()
-        counts = np.bincount(labels, minlength=k).astype(np.float64)
+        counts, together = _added(
+            world, np.bincount(labels, minlength=k).astype(np.float64), sums(rows, labels, k)
+        )
         filled = counts > 0
         moved = centres.copy()
-        moved[filled] = sums(rows, labels, k)[filled] / counts[filled, None]
+        moved[filled] = together[filled] / counts[filled, None]
         if not filled.all():
             empty = np.flatnonzero(~filled)
-            far = np.argsort(-upper, kind="stable")[: len(empty)]
-            far = far[upper[far] > 0]
-            moved[empty[: len(far)]] = as_array(rows[far])
+            far = _farthest(world, rows, upper, len(empty))
+            moved[empty[: len(far)]] = far
         step = np.sqrt(((moved - centres) ** 2).sum(axis=1))
         centres = moved
         upper += step[labels]
@@ -179,8 +184,27 @@ def refined(
             labels[doubtful], upper[doubtful], lower[doubtful] = found
         if step.max() <= tolerance * spread:
             break
-    counts = np.bincount(labels, minlength=k).astype(np.float64)
-    return Clusters(centres, counts, float(squared(rows, centres, labels).sum()))
+    counts, loss = _added(
+        world,
+        np.bincount(labels, minlength=k).astype(np.float64),
+        float(squared(rows, centres, labels).sum()),
+    )
+    return Clusters(centres, counts, loss)
+
+
+def _added(world: World, *values: Any) -> list[Any]:
+    """Add each of some values over all processes, in the same order in each of them."""
+    return [sum(parts[1:], parts[0]) for parts in zip(*world.gather(values), strict=True)]
+
+
+def _farthest(world: World, rows: Any, distances: Floats, count: int) -> Floats:
+    """Return the rows of all processes that are farthest from their centres, none of them on it."""
+    far = np.argsort(-distances, kind="stable")[:count]
+    far = far[distances[far] > 0]
+    found = world.gather((distances[far], as_array(rows[far])))
+    order = np.argsort(-np.concatenate([one for one, _ in found]), kind="stable")[:count]
+    farthest: Floats = np.concatenate([one for _, one in found])[order]
+    return farthest
 
 
 def _two_nearest(

@@ -27,6 +27,8 @@ _IDENTITY: Final = "identity"
 class Snapshots:
     """The checkpoints of one fit, in its run's folder; none where the run keeps none.
 
+    Where several processes make a fit, each has a file of its own.
+
     Args:
         run: the fit's run.
         identity: JSON values that a checkpoint must have been made with to be gone on from, beside
@@ -35,7 +37,9 @@ class Snapshots:
 
     def __init__(self, run: Run, identity: Mapping[str, Any]) -> None:
         self._folder = run.checkpoints
-        self._identity = json.loads(json.dumps({"seed": run.seed, **identity}))
+        self._file = FILE if run.world.is_first else f"state-{run.world.rank + 1}.npz"
+        hosts = {} if run.world.size == 1 else {"hosts": run.world.size}
+        self._identity = json.loads(json.dumps({"seed": run.seed, **hosts, **identity}))
         self._saved_at = time.monotonic()
 
     @property
@@ -51,12 +55,12 @@ class Snapshots:
         buffer = io.BytesIO()
         kept: dict[str, Any] = {**arrays, _IDENTITY: np.array(json.dumps(self._identity))}
         np.savez(buffer, **kept)
-        part = self._folder / f".{FILE}.part"
+        part = self._folder / f".{self._file}.part"
         with part.open("wb") as file:
             file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        part.replace(self._folder / FILE)
+        part.replace(self._folder / self._file)
         self._saved_at = time.monotonic()
 
     def load(self) -> dict[str, npt.NDArray[Any]] | None:
@@ -66,9 +70,9 @@ class Snapshots:
             FitFailed: the file is no checkpoint, or one of another fit; the message names what
                 differs.
         """
-        if self._folder is None or not (self._folder / FILE).is_file():
+        if self._folder is None or not (self._folder / self._file).is_file():
             return None
-        path = self._folder / FILE
+        path = self._folder / self._file
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}

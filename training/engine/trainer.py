@@ -23,12 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from training.device import cpu_computes_bf16
 from training.engine import checkpoint
-from training.engine.parallel import World
+from training.engine.parallel import Group
 from training.engine.source import Source
-from training.errors import FitFailed, TrainingStopped
+from training.errors import DeviceUnavailable, FitFailed, TrainingStopped
 from training.metrics import quality_line
 from training.run import Run
+from training.world import Contributed
 
 __all__ = ["EarlyStopping", "History", "Moment", "Plan", "Trainer", "deterministic"]
 
@@ -48,11 +50,17 @@ class Moment:
         epoch: from 0.
         step: of all steps, from 0.
         steps: those of the whole fit.
+        rows: of the step, in all processes together.
+        own: the places among them that this process computes, in the order of the loss's batch.
+            Random numbers begin alike in every process: what is drawn for rows is drawn for all of
+            them, and the own ones are used.
     """
 
     epoch: int
     step: int
     steps: int
+    rows: int
+    own: slice
 
 
 @final
@@ -109,6 +117,10 @@ class Plan:
         is_done: asked after each epoch whether the fit should end; None: never. What it decides by
             must be in the module's state, so that a checkpoint has it.
         identity: what a checkpoint must have been made with to be gone on from.
+        whole_batches: whether the loss is given all rows of a step in every process, and returns
+            the mean over its own.
+        joined: whether the loss itself adds over the processes, so that one whose share of a
+            batch is empty takes part too; what it then returns counts nothing.
         checkpoint_every_s: seconds between checkpoints.
     """
 
@@ -124,6 +136,8 @@ class Plan:
     after_step: Callable[[Moment], None] | None = None
     is_done: Callable[[], bool] | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    whole_batches: bool = False
+    joined: bool = False
     checkpoint_every_s: float = _CHECKPOINT_EVERY_S
 
 
@@ -178,7 +192,8 @@ class Trainer:
         self._plan = plan
         self._run = run
         self._evaluate = evaluate
-        self._world = World.current()
+        self._group = Group.of(run)
+        self._wants_stop = False
         self._device = torch.device(str(run.device))
         self._scaler = torch.amp.GradScaler(
             self._device.type, enabled=run.precision == "fp16" and run.device.kind == "cuda"
@@ -197,7 +212,10 @@ class Trainer:
         Raises:
             TrainingStopped: the run asked to stop; a checkpoint was written where they are kept.
             FitFailed: the loss is not finite, or a checkpoint is of another fit.
+            DeviceUnavailable: the CUDA device has no bf16.
+            Contributed: this is not the first of several processes, and its part is done.
         """
+        self._check_precision()
         with deterministic(self._run):
             self._restore()
             epoch = self._place[0]
@@ -209,13 +227,28 @@ class Trainer:
                 self._checkpoint()
             if self._best is not None:
                 self.module.load_state_dict(self._best)
+        if not self._group.is_first:
+            raise Contributed
         self._run.sink.progress(self._total, self._total)
         return self.history
+
+    def _check_precision(self) -> None:
+        run = self._run
+        if run.precision != "bf16":
+            return
+        if run.device.kind == "cpu":
+            if not cpu_computes_bf16():
+                run.sink.log("precision: this CPU has no bf16 of its own, so float32 is faster")
+        elif not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise DeviceUnavailable(
+                f"precision: {run.device} does not compute in bf16; use fp16 or float32",
+                device=str(run.device),
+            )
 
     @property
     def _has_ended(self) -> bool:
         stopping, is_done = self._plan.stopping, self._plan.is_done
-        if is_done is not None and is_done():
+        if is_done is not None and self._run.world.gather(is_done())[0]:
             return True
         return stopping is not None and self.history.waited >= stopping.patience
 
@@ -229,34 +262,43 @@ class Trainer:
             rows += len(index)
             if number < first:
                 continue
-            at = Moment(epoch, self.history.steps, self._total)
+            at = Moment(epoch, self.history.steps, self._total, len(index), self._group.own)
             # Not a stream: a step's random numbers are its own, wherever the fit was begun.
-            torch.manual_seed(_mixed(self._run.seed, self.history.steps))
+            self._reseed(_mixed(self._run.seed, self.history.steps))
             self._summed += self._step(index, at) * len(index)
             self.history.steps += 1
             self._place = (epoch, number + 1)
-            if self._run.should_stop():
+            if self._wants_stop:
                 self._stop()
             self._checkpoint()
             self._tell()
         self._report(epoch, float(self._summed) / max(rows, 1))
+
+    def _reseed(self, seed: int) -> None:
+        if self._device.type == "cpu":
+            # `torch.manual_seed` would also note, with a stack trace each time, that a GPU is to be
+            # seeded should one come into use: half of the time of a small step.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _step(self, index: npt.NDArray[np.int64], at: Moment) -> torch.Tensor:
         plan = self._plan
         for optimizer in plan.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss = torch.zeros((), dtype=torch.float64, device=self._device)
-        mine = self._world.share(index)
+        mine = self._group.share(index)
         for part in np.array_split(mine, plan.accumulate) if plan.accumulate > 1 else [mine]:
-            if len(part):
-                batch = tuple(t.to(self._device) for t in self._source.take(part))
+            if len(part) or plan.joined:
+                taken = self._source.take(index if plan.whole_batches else part)
+                batch = tuple(t.to(self._device) for t in taken)
                 with self._precision():
                     mean = self._loss(batch, at)
                 share = len(part) / len(index)
                 self._scaler.scale(mean.sum() * share).backward()  # type: ignore[no-untyped-call]
                 loss += mean.detach().double().mean() * share
-        self._world.add_gradients(self.module)
-        loss = self._world.add(loss)
+        self._group.add_gradients(self.module)
+        loss = self._told(loss)
         self._clip()
         for optimizer in plan.optimizers:
             self._scaler.step(optimizer)
@@ -266,6 +308,15 @@ class Trainer:
         if plan.after_step is not None:
             with torch.no_grad():
                 plan.after_step(at)
+        return loss
+
+    def _told(self, loss: torch.Tensor) -> torch.Tensor:
+        """Add the loss over the processes, and with it the wish to stop: all end at one step."""
+        wish = self._run.should_stop()
+        if self._group.size > 1:
+            loss, wishes = self._group.add(torch.stack([loss, torch.full_like(loss, wish)]))
+            wish = bool(wishes > 0)
+        self._wants_stop = wish
         return loss
 
     def _precision(self) -> Any:
@@ -295,6 +346,8 @@ class Trainer:
             self.module.eval()
             with torch.no_grad():
                 measured |= self._evaluate()
+            # What ends a fit must be the same everywhere, to the last bit.
+            measured = self._run.world.gather(measured)[0]
         self.history.epochs.append(measured)
         for name, value in measured.items():
             self._run.sink.metric(name, value, step=epoch)
@@ -329,7 +382,7 @@ class Trainer:
             self._save()
 
     def _save(self) -> None:
-        if self._run.checkpoints is None or not self._world.is_first:
+        if self._run.checkpoints is None or not self._group.is_first:
             return
         history = self.history
         checkpoint.save(
@@ -374,6 +427,7 @@ class Trainer:
             "seed": self._run.seed,
             "rows": len(self._source),
             "batch_rows": plan.batch_rows,
+            **({} if self._run.precision == "float32" else {"precision": self._run.precision}),
             **plan.identity,
         }
 

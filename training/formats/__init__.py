@@ -1,23 +1,32 @@
 """Readers by content type: which there are, and which one a file's ending means.
 
-A reader is a function from one file to one Arrow table. Its entry in `READERS` is all there is to
-register; endings map onto content types in `ENDINGS`. A reader's module loads when a file needs it:
-a job's process starts without the formats that it does not read.
+A reader is a function from one file, or the bytes of one, to one Arrow table. Its entry in
+`READERS` is all there is to register; endings map onto content types in `ENDINGS`. A reader's
+module loads when a file needs it: a job's process starts without the formats that it does not read.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import final
 
 import pyarrow as pa
 
 from training.errors import InvalidData
+from training.formats.packed import Source
 
-__all__ = ["ENDINGS", "READERS", "ContentType", "content_type_of", "files_of", "read_file"]
+__all__ = [
+    "ENDINGS",
+    "READERS",
+    "ContentType",
+    "content_type_of",
+    "files_of",
+    "read_file",
+    "read_source",
+]
 
 READERS: Mapping[str, tuple[str, str]] = {
     "text/csv": ("csv", "read"),
@@ -98,7 +107,7 @@ def files_of(path: Path, *, channel: str) -> list[Path]:
     return files
 
 
-def content_type_of(files: list[Path], *, given: str | None, channel: str) -> ContentType:
+def content_type_of(files: Sequence[PurePath], *, given: str | None, channel: str) -> ContentType:
     """Return the content type of a channel: as given, else by the one ending its files share.
 
     Raises:
@@ -133,33 +142,45 @@ def content_type_of(files: list[Path], *, given: str | None, channel: str) -> Co
 
 
 def read_file(file: Path, content_type: ContentType, *, channel: str) -> pa.Table:
-    """Read one file as Arrow.
+    """Read one file as Arrow; see `read_source`."""
+    return read_source(file, content_type, name=file.name, channel=channel)
+
+
+def read_source(source: Source, content_type: ContentType, *, name: str, channel: str) -> pa.Table:
+    """Read one file, or the bytes of one, as Arrow.
+
+    Args:
+        source: the file or its bytes.
+        content_type: one of `READERS`.
+        name: what errors call it.
+        channel: likewise.
 
     Raises:
         InvalidData: it is not what its content type says; the message has the reader's reason.
     """
+    path = name if isinstance(source, bytes) else str(source)
     try:
-        return _reader(content_type.base)(file, content_type.parameters)
+        return _reader(content_type.base)(source, content_type.parameters)
     except InvalidData as error:
-        facts = {**error.facts, "channel": channel, "path": str(file)}
-        raise InvalidData(f"{channel}: {file.name!r}: {error.message}", **facts) from error
+        facts = {**error.facts, "channel": channel, "path": path}
+        raise InvalidData(f"{channel}: {name!r}: {error.message}", **facts) from error
     except (pa.ArrowException, OSError) as error:
         raise InvalidData(
-            f"{channel}: {file.name!r} cannot be read as {content_type}: {error}",
+            f"{channel}: {name!r} cannot be read as {content_type}: {error}",
             channel=channel,
-            path=str(file),
+            path=path,
         ) from error
 
 
-def _reader(content_type: str) -> Callable[[Path, Mapping[str, str]], pa.Table]:
+def _reader(content_type: str) -> Callable[[Source, Mapping[str, str]], pa.Table]:
     module, name = READERS[content_type]
-    found: Callable[[Path, Mapping[str, str]], pa.Table] = getattr(
+    found: Callable[[Source, Mapping[str, str]], pa.Table] = getattr(
         importlib.import_module(f"training.formats.{module}"), name
     )
     return found
 
 
-def _by_ending(file: Path) -> str | None:
+def _by_ending(file: PurePath) -> str | None:
     name = file.name.lower()
     matches = [ending for ending in ENDINGS if name.endswith(ending)]
     return ENDINGS[max(matches, key=len)] if matches else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +15,7 @@ import pyarrow.csv
 from training.encoding import is_number
 from training.errors import InvalidData
 from training.formats.column import label_column, role_field
-from training.formats.packed import open_stream
+from training.formats.packed import Source, open_stream
 from training.formats.tensor import Tensors
 
 __all__ = ["LABEL", "decode", "read"]
@@ -29,7 +28,7 @@ _RAGGED: Final = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*
 _NUMBER: Final = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
-def read(path: Path, parameters: Mapping[str, str]) -> pa.Table:
+def read(source: Source, parameters: Mapping[str, str]) -> pa.Table:
     """Read a CSV file; its columns are called `label`, `f0`, `f1` and so on.
 
     With `label_size=0` there is no label column, so that the input columns have the same names
@@ -42,7 +41,7 @@ def read(path: Path, parameters: Mapping[str, str]) -> pa.Table:
         InvalidData: a row has more or fewer fields than the first, or a column is numbers but for
             some fields; the message names the row, counted without blank lines, and the column.
     """
-    return _decode(lambda: open_stream(path), parameters)
+    return _decode(lambda: open_stream(source), parameters)
 
 
 def decode(data: bytes, parameters: Mapping[str, str]) -> pa.Table:
@@ -80,14 +79,17 @@ def _table(opened: Callable[[], Any]) -> pa.Table:
         # (`1`, then `1.5`): let it see the whole file before it decides. With one thread it knows
         # the number of a row whose fields are too many or too few.
         with opened() as stream:
-            size = len(stream.read())
+            data = bytes(stream.read())
+        if b"\n" not in data and b"\r" not in data:
+            # A single row whose line does not end is none to the reader.
+            data += b"\n"
         options = pyarrow.csv.ReadOptions(
             autogenerate_column_names=True,
-            block_size=min(max(size * 2, 2**20), _MAX_BLOCK_BYTES),
+            block_size=min(max(len(data) * 2, 2**20), _MAX_BLOCK_BYTES),
             use_threads=False,
         )
         try:
-            return _read(opened, options)
+            return _read(lambda: io.BytesIO(data), options)
         except pa.ArrowInvalid as error:
             found = _RAGGED.search(str(error))
             if found is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +17,7 @@ from training.errors import InvalidData
 from training.formats.column import features_column, label_column, role_field
 from training.formats.instance import instances_to_table
 from training.formats.manifest import read_manifest
-from training.formats.packed import read_bytes
+from training.formats.packed import Source, read_bytes
 from training.formats.tensor import NO_SHAPE, Tensors
 
 __all__ = ["decode", "decode_document", "read", "read_document"]
@@ -27,20 +26,25 @@ _ROLES: Final = ("uid", "metadata", "configuration")
 _MAX_BLOCK_BYTES: Final = 2**30
 
 
-def read(path: Path, parameters: Mapping[str, str]) -> pa.Table:
+def read(source: Source, parameters: Mapping[str, str]) -> pa.Table:
     """Read a file of JSON lines, plain or compressed with gzip; see `decode`.
 
     With `attributes=label+features` it is an augmented manifest, of which these attributes are
     read; see `training.formats.manifest.read_manifest`.
     """
     if "attributes" in parameters:
-        return read_manifest(path, parameters["attributes"].split("+"))
-    return decode(read_bytes(path))
+        if isinstance(source, bytes):
+            raise InvalidData(
+                "attributes of a manifest are not read from a pipe by its content type; give the "
+                "channel data_type=AugmentedManifestFile and its attributes"
+            )
+        return read_manifest(source, parameters["attributes"].split("+"))
+    return decode(read_bytes(source))
 
 
-def read_document(path: Path, parameters: Mapping[str, str]) -> pa.Table:
+def read_document(source: Source, parameters: Mapping[str, str]) -> pa.Table:
     """Read a file that is one JSON array of rows, or JSON lines; see `decode_document`."""
-    return decode_document(read_bytes(path))
+    return decode_document(read_bytes(source))
 
 
 def decode(data: bytes) -> pa.Table:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 
 from training.errors import InvalidData
 from training.formats.column import role_field, sparse_column
-from training.formats.packed import read_bytes
+from training.formats.packed import Source, read_bytes
 
 __all__ = ["decode", "read"]
 
@@ -28,9 +27,9 @@ _SEPARATORS: Final = b" \t\r\n:"
 _MOST: Final = 2**31 - 1
 
 
-def read(path: Path, parameters: Mapping[str, str]) -> pa.Table:
+def read(source: Source, parameters: Mapping[str, str]) -> pa.Table:
     """Read a libsvm file, plain or compressed with gzip; see `decode`."""
-    return decode(read_bytes(path), parameters)
+    return decode(read_bytes(source), parameters)
 
 
 def decode(data: bytes, parameters: Mapping[str, str]) -> pa.Table:

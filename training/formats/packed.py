@@ -1,4 +1,4 @@
-"""Files of text, plain or compressed with gzip; which of them shows in the first bytes."""
+"""Text, plain or compressed with gzip, in a file or in memory; which shows in its first bytes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-__all__ = ["is_packed", "open_stream", "read_bytes"]
+__all__ = ["Source", "is_packed", "open_stream", "read_bytes"]
+
+Source = Path | bytes
+"""What a reader reads: a file, or what a pipe has brought of one."""
 
 _GZIP: Final = b"\x1f\x8b"
 
 
-def is_packed(path: Path) -> bool:
-    """Whether a file is compressed with gzip, whatever its name says."""
-    with path.open("rb") as file:
+def is_packed(source: Source) -> bool:
+    """Whether a source is compressed with gzip, whatever its name says."""
+    if isinstance(source, bytes):
+        return source.startswith(_GZIP)
+    with source.open("rb") as file:
         return file.read(len(_GZIP)) == _GZIP
 
 
-def open_stream(path: Path) -> Any:
-    """Open a file to read the bytes it stands for, as an Arrow stream."""
-    return pa.input_stream(str(path), compression="gzip" if is_packed(path) else None)
+def open_stream(source: Source) -> Any:
+    """Open a source to read the bytes it stands for, as an Arrow stream."""
+    raw = pa.BufferReader(source) if isinstance(source, bytes) else str(source)
+    return pa.input_stream(raw, compression="gzip" if is_packed(source) else None)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes a file stands for."""
-    if not is_packed(path):
-        return path.read_bytes()
-    with open_stream(path) as stream:
+def read_bytes(source: Source) -> bytes:
+    """Return the bytes a source stands for."""
+    if not is_packed(source):
+        return source if isinstance(source, bytes) else source.read_bytes()
+    with open_stream(source) as stream:
         return bytes(stream.read())

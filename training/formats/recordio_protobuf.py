@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from training.encoding import SIZE_KEY, is_list, is_number, is_sparse, is_text
 from training.errors import InvalidData
 from training.formats.column import TENSOR_KEY
-from training.formats.packed import is_packed, read_bytes
+from training.formats.packed import Source, is_packed, read_bytes
 from training.formats.recordio import emit
 from training.formats.recordio.framing import Frames, find_frames
 from training.formats.recordio.parse import TEXTS, Irregular, Records, parse
@@ -32,14 +32,15 @@ _LABEL: Final = 2
 _TEXT_NUMBERS: Final = {name: number for number, name in TEXTS.items()}
 
 
-def read(path: Path, parameters: Mapping[str, str]) -> pa.Table:
+def read(source: Source, parameters: Mapping[str, str]) -> pa.Table:
     """Read a file of records, plain or compressed with gzip; see `decode`."""
-    if not path.stat().st_size:
-        raise InvalidData("expected records, got an empty file", path=str(path))
-    if is_packed(path):
-        return decode(read_bytes(path))
-    with pa.memory_map(str(path)) as source:
-        return decode(source.read_buffer())
+    is_held = isinstance(source, bytes)
+    if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
+        raise InvalidData("expected records, got an empty file")
+    if is_held or is_packed(source):
+        return decode(read_bytes(source))
+    with pa.memory_map(str(source)) as mapped:
+        return decode(mapped.read_buffer())
 
 
 def decode(data: Any) -> pa.Table:

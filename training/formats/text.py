@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,8 @@ from training.encoding import is_number
 from training.errors import InvalidData
 
 __all__ = ["flattened", "rows_to_csv", "to_csv", "to_json"]
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def flattened(table: pa.Table) -> pa.Table:
@@ -69,7 +71,10 @@ def _field(value: Any) -> Any:
 
 def to_json(value: Any) -> bytes:
     """Write a value; numbers that JSON has no word for are null."""
-    return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return _ENCODER.encode(value).encode()
+    except ValueError:
+        return _ENCODER.encode(_plain(value)).encode()
 
 
 def _plain(value: Any) -> Any:

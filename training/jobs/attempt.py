@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
+import signal
 import socket
 import sys
 import time
@@ -16,13 +18,16 @@ from training.jobs.checkpointing import CheckpointCopy
 from training.jobs.environment import (
     SECRETS,
     gpu_variables,
+    loopback_variables,
     sagemaker_variables,
     thread_variables,
     world_variables,
 )
 from training.jobs.failure import explain, oom_kills
+from training.jobs.folder import HOST
 from training.jobs.host import HostProcess
 from training.jobs.leftover import note
+from training.jobs.link import Meeting
 from training.jobs.logscan import LogScanner
 from training.jobs.piping import Pipe
 from training.jobs.standing import Order, Standing
@@ -31,6 +36,7 @@ __all__ = ["Attempt", "Ended"]
 
 _LOOK_S: Final = 0.1
 _GO: Final = "go"
+_LAST_LINES: Final = 3
 
 
 @final
@@ -83,8 +89,11 @@ class Attempt:
         self._processes: list[HostProcess] = []
         self._scanners: list[LogScanner] = []
         self._pipes: list[Pipe] = []
-        self._sealed = self._refused = self._left = False
-        self._first = ""
+        self._sealed = self._left = False
+        self._refused: set[str] = set()
+        # Those that failed by themselves, in the order they were seen, with their status.
+        self._fallen: dict[str, int] = {}
+        self._is_ended_by_us = False
         self._killed = oom_kills()
 
     def run(self, bring: Callable[[], None], open_pipes: Callable[[], list[Pipe]]) -> Ended:
@@ -110,6 +119,7 @@ class Attempt:
         finally:
             for process in self._processes:
                 statuses[process.name] = process.end()
+                self._folder.host(process.name).clear_scratch()
             for pipe in self._pipes:
                 pipe.close()
             self._scan(final=True)
@@ -120,33 +130,44 @@ class Attempt:
 
     def _start(self) -> None:
         order, program = self._order, self._order.program
-        hosts = program.hosts
-        threads = order.threads
-        if len(hosts) == 1:
-            # One process has what all the hosts would have had.
-            threads *= order.job.resource_config.instance_count
+        hosts, threads = program.hosts, order.threads
         gpus = len(self._share.gpus) // len(hosts)
-        world = world_variables(hosts, _free_port) if len(hosts) > 1 else {}
-        for place, host in enumerate(hosts):
-            folder = self._folder.host(host)
-            own = self._share.gpus[place * gpus : (place + 1) * gpus]
-            variables = (
-                {name: value for name, value in os.environ.items() if name not in SECRETS}
-                | dict(order.job.environment)
-                | sagemaker_variables(
-                    order.job, folder, cores=threads, gpus=gpus, hosts=hosts, current=host
-                )
-                | thread_variables(threads, crowded=self._crowded)
-                | gpu_variables(order.job.resource_config.device, own, os.environ)
-                | world.get(host, {})
-                # The process imports what this one would, third parties' algorithms included.
-                | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+        world = {}
+        if len(hosts) > 1:
+            # Processes of an algorithm find each other by themselves.
+            world = (
+                dict.fromkeys(hosts, loopback_variables())
+                if program.reports
+                else world_variables(hosts, _free_port)
             )
-            process = HostProcess(host, folder, program.module, variables)
-            self._processes.append(process)
-            note(self._folder.root, [one.number for one in self._processes])
-            process.tell(program.order(order.job, threads=threads, gpus=gpus))
-            self._scanners.append(LogScanner(folder.log, order.job.metric_definitions))
+        with contextlib.ExitStack() as begun:
+            meeting: Meeting | None = None
+            if len(hosts) > 1 and program.reports:
+                meeting = begun.enter_context(contextlib.closing(Meeting(len(hosts))))
+            for place, host in enumerate(hosts):
+                folder = self._folder.host(host)
+                own = self._share.gpus[place * gpus : (place + 1) * gpus]
+                variables = (
+                    {name: value for name, value in os.environ.items() if name not in SECRETS}
+                    | dict(order.job.environment)
+                    | sagemaker_variables(
+                        order.job, folder, cores=threads, gpus=gpus, hosts=hosts, current=host
+                    )
+                    | thread_variables(threads, crowded=self._crowded)
+                    | gpu_variables(order.job.resource_config.device, own, os.environ)
+                    | world.get(host, {})
+                    # The process imports what this one would, third parties' algorithms included.
+                    | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+                )
+                inherited = [meeting.descriptor] if meeting is not None and place == 0 else []
+                process = HostProcess(host, folder, program.module, variables, inherited=inherited)
+                self._processes.append(process)
+                note(self._folder.root, [one.number for one in self._processes])
+                told = program.order(order.job, threads=threads, gpus=gpus)
+                if meeting is not None:
+                    told |= {"world": meeting.order(place), "root": str(self._folder.root)}
+                process.tell(told)
+                self._scanners.append(LogScanner(folder.log, order.job.metric_definitions))
 
     def _pump(self) -> None:
         """Read what the processes report until all have ended; stop them when that is wanted."""
@@ -170,8 +191,8 @@ class Attempt:
                     if process.status is not None:
                         self._take(process)
                         running.remove(process)
-                        if process.status != 0:
-                            self._first = self._first or process.name
+                        if process.status != 0 and not self._is_ended_by_us:
+                            self._fallen[process.name] = process.status
                 self._steer(running)
 
     def _take(self, process: HostProcess) -> None:
@@ -180,7 +201,7 @@ class Attempt:
                 case "sealed":
                     self._sealed = True
                 case "refused":
-                    self._refused = True
+                    self._refused.add(process.name)
                 case "stopped":
                     self._left = True
                 case _:
@@ -196,11 +217,12 @@ class Attempt:
             self._end(running, HostProcess.kill)
         elif not self._standing.is_ending and self._standing.should_stop():
             self._end(running, HostProcess.terminate)
-        elif self._first and not self._standing.is_ending:
+        elif self._fallen and not self._standing.is_ending:
             # One host has failed, so the others would wait for it for ever.
             self._end(running, HostProcess.kill)
 
     def _end(self, running: Sequence[HostProcess], how: Callable[[HostProcess], None]) -> None:
+        self._is_ended_by_us = True
         for process in running:
             how(process)
 
@@ -211,11 +233,13 @@ class Attempt:
 
     def _ended(self, statuses: Mapping[str, int]) -> Ended:
         reports = self._order.program.reports
-        if all(status == 0 for status in statuses.values()) and (self._sealed or not reports):
+        broken = [pipe.error for pipe in self._pipes if pipe.error]
+        is_over = all(status == 0 for status in statuses.values())
+        # What reads a pipe that broke may have taken that for its end.
+        if is_over and (self._sealed or not reports) and not broken:
             return Ended(completed=True, sealed=self._sealed)
         host = self._failed(statuses)
         folder, status = self._folder.host(host), statuses[host]
-        broken = [pipe.error for pipe in self._pipes if pipe.error]
         reason = (
             broken[0]
             if broken
@@ -225,20 +249,34 @@ class Attempt:
                 folder=self._folder.root,
                 out_of_memory=oom_kills() > self._killed,
                 said=folder.failure(),
+                last=1 if len(statuses) == 1 else _LAST_LINES,
             )
         )
+        first = self._folder.last_line()
+        if host != HOST and first and not folder.last_line():
+            # Of an algorithm's hosts the first one speaks for all.
+            reason = f"{reason}; the last line of {HOST}: {first}"
         return Ended(
             completed=False,
             sealed=self._sealed and status == 0,
             interrupted=status < 0 or self._left,
-            refused=self._refused or bool(broken),
+            refused=host in self._refused or bool(broken),
             reason=reason if len(statuses) == 1 else f"{host}: {reason}",
         )
 
     def _failed(self, statuses: Mapping[str, int]) -> str:
-        """The host whose end explains the others': one that says why, else the first to fail."""
-        told = [name for name in statuses if self._folder.host(name).failure()]
-        return next(iter([*told, *([self._first] if self._first else []), *statuses]))
+        """The host whose end explains the others'.
+
+        One that a signal from outside has ended; else the first to say why it failed, since the
+        others fail for want of it; else the first that was seen to fail.
+        """
+        killed = [name for name, status in self._fallen.items() if status < 0]
+        # A library may abort when it misses the others.
+        killed.sort(key=lambda name: self._fallen[name] == -signal.SIGABRT)
+        failures = {name: self._folder.host(name).output / "failure" for name in statuses}
+        told = [name for name, file in failures.items() if file.is_file()]
+        told.sort(key=lambda name: failures[name].stat().st_mtime_ns)
+        return next(iter([*killed, *told, *self._fallen, *statuses]))
 
 
 def _free_port() -> int:

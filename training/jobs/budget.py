@@ -12,7 +12,7 @@ from training.device import cuda_device_count
 from training.jobs.shape import invalid
 from training.run import available_cores
 
-__all__ = ["Budget", "Demand", "Share"]
+__all__ = ["Budget", "Demand", "Share", "memory_bytes"]
 
 _LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
@@ -67,7 +67,7 @@ class Budget:
         """Everything that is here."""
         return cls(
             cores=available_cores(),
-            memory_mb=max(1, _memory_bytes() // (1 << 20)),
+            memory_mb=max(1, memory_bytes() // (1 << 20)),
             gpus=cuda_device_count(),
         )
 
@@ -102,8 +102,8 @@ class Budget:
         return Share(cores=wanted.cores, memory_mb=wanted.memory_mb, gpus=gpus)
 
 
-def _memory_bytes() -> int:
-    """What this process may use: the machine's memory, or less in a container with a limit."""
+def memory_bytes() -> int:
+    """Return the bytes this process may use: the machine's, or a container's limit."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         limit = _LIMIT.read_text(encoding="ascii").strip()

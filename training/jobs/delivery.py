@@ -12,15 +12,24 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from training.errors import InvalidData
 from training.formats import files_of
 from training.jobs.channel import Channel
 
-__all__ = ["SourceFile", "deliver", "find_files", "open_source", "share_out", "unpack_archive"]
+__all__ = [
+    "SourceFile",
+    "deliver",
+    "find_files",
+    "link",
+    "open_source",
+    "share_out",
+    "unpack_archive",
+]
 
 _CHUNK = 1 << 20
+_T = TypeVar("_T")
 
 
 @final
@@ -63,12 +72,12 @@ def find_files(channel: Channel, source: Path, *, hidden: bool) -> list[SourceFi
 
 
 def share_out(
-    files: Sequence[SourceFile], channel: Channel, hosts: int, *, epoch: int = 0
-) -> list[list[SourceFile]]:
-    """Give each host its files.
+    files: Sequence[_T], channel: Channel, hosts: int, *, epoch: int = 0
+) -> list[list[_T]]:
+    """Give each host its files, or its lines of an augmented manifest.
 
-    With a seed their order is drawn anew for each epoch. Sharded files go round the hosts, so
-    that shares differ by one file at most; a host may get none.
+    With a seed their order is drawn anew for each epoch. Sharded ones go round the hosts, so that
+    shares differ by one at most; a host may get none.
 
     >>> files = [SourceFile(Path(name), name) for name in "abc"]
     >>> channel = Channel(channel_name="train", path="x", distribution="ShardedByS3Key")
@@ -85,30 +94,64 @@ def share_out(
 
 def deliver(
     files: Sequence[SourceFile], target: Path, *, channel: Channel, input_mode: str, copies: bool
-) -> None:
+) -> list[str]:
     """Bring files into a channel's folder.
 
     File: hard links, so the job keeps the bytes even when the source is replaced; copies where a
     program may write, or where the file system has no links. FastFile: links to the source.
-    Compressed files are unpacked in either mode.
+    Compressed files are unpacked in either mode, and lose the ending `.gz`. One that is listed
+    twice is there once.
+
+    Returns:
+        the names below the folder, in the order of the files, one that is listed twice included.
 
     Raises:
-        InvalidData: a file cannot be read, or is not compressed as the channel says.
+        InvalidData: a file cannot be read, or is not compressed as the channel says, or two would
+            have one name.
     """
     target.mkdir(parents=True, exist_ok=True)
+    names: list[str] = []
+    delivered: dict[str, SourceFile] = {}
     for file in files:
-        to = target / file.name
+        is_packed = channel.compression == "Gzip"
+        name = file.name.removesuffix(".gz") if is_packed else file.name
+        names.append(name)
+        known = delivered.setdefault(name, file)
+        if known is not file:
+            if known == file:
+                continue
+            raise InvalidData(
+                f"{channel.channel_name}: {known.path} and {file.path} would both be {name!r} in "
+                "the job; rename one",
+                channel=channel.channel_name,
+                path=str(file.path),
+            )
+        to = target / name
         to.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if channel.compression == "Gzip":
-                with open_source(file, channel) as packed, _unzipped(to).open("wb") as plain:
+            if is_packed:
+                with open_source(file, channel) as packed, to.open("wb") as plain:
                     shutil.copyfileobj(packed, plain, _CHUNK)
-            elif input_mode == "FastFile":
-                to.symlink_to(file.path.resolve())
             else:
-                _link(file.path, to, copies=copies)
+                link(file.path, to, input_mode=input_mode, copies=copies)
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(file, channel, error) from error
+    return names
+
+
+def link(source: Path, to: Path, *, input_mode: str, copies: bool) -> None:
+    """Put one file where a job reads it; see `deliver`."""
+    if input_mode == "FastFile":
+        to.symlink_to(source.resolve())
+        return
+    if not copies:
+        try:
+            # A link to a link would share its target's name, not its bytes.
+            os.link(source.resolve(), to)
+        except OSError:
+            copies = True
+    if copies:
+        shutil.copyfile(source, to)
 
 
 def open_source(file: SourceFile, channel: Channel) -> Any:
@@ -169,21 +212,6 @@ def _listed(manifest: Path, channel: str) -> list[SourceFile]:
     if not files:
         raise refuse("names no file")
     return files
-
-
-def _link(source: Path, to: Path, *, copies: bool) -> None:
-    if not copies:
-        try:
-            # A link to a link would share its target's name, not its bytes.
-            os.link(source.resolve(), to)
-        except OSError:
-            copies = True
-    if copies:
-        shutil.copyfile(source, to)
-
-
-def _unzipped(path: Path) -> Path:
-    return path.with_suffix("") if path.suffix == ".gz" else path
 
 
 def _unreadable(file: SourceFile, channel: Channel, error: Exception) -> InvalidData:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
 import lineage
 from training import provenance
 from training.artifact import MANIFEST, Artifact, ModelStore
 from training.errors import InvalidData
+from training.formats.manifest import Entry
+from training.formats.recordio.framing import framed
+from training.jobs.augmented import Augmented
 from training.jobs.channel import Channel
-from training.jobs.delivery import SourceFile, deliver, find_files, share_out, unpack_archive
+from training.jobs.delivery import (
+    SourceFile,
+    deliver,
+    find_files,
+    open_source,
+    share_out,
+    unpack_archive,
+)
 from training.jobs.folder import JobFolder
 from training.jobs.job import TrainingJob
-from training.jobs.piping import Pipe
+from training.jobs.piping import Part, Pipe
+from training.jobs.program import MODEL
 
 __all__ = ["Download"]
-
-MODEL: Final = "model"
 
 
 @final
@@ -32,9 +44,9 @@ class Download:
         folder: the job's.
         home: that the job runs in.
         hosts: that get the data.
-        for_script: whether a program of the user's reads it: that may write to its files, reads
-            any kind of file, and is given pipes. Our algorithms read in place what it would pipe,
-            and find a model unpacked.
+        for_script: whether a program of the user's reads it: that may write to its files, and reads
+            any kind of file. Our algorithms are told the order of their files, and find a model
+            unpacked.
     """
 
     def __init__(
@@ -51,7 +63,7 @@ class Download:
         self._home = home
         self._hosts = hosts
         self._for_script = for_script
-        self._piped: dict[Channel, list[SourceFile]] = {}
+        self._piped: dict[Channel, Callable[[int], list[list[Part]]]] = {}
 
     def bring(self, run: lineage.Recorder) -> dict[str, dict[str, Any]]:
         """Bring everything; return what the lineage says of each channel.
@@ -69,12 +81,12 @@ class Download:
         return [
             Pipe(
                 self._folder.host(host).channel(channel.channel_name),
-                channel,
-                lambda epoch, place=place, channel=channel, files=files: share_out(  # type: ignore[misc]
-                    files, channel, len(self._hosts), epoch=epoch
-                )[place],
+                lambda epoch, parts=parts, place=place: parts(epoch)[place],  # type: ignore[misc]
+                listing=None
+                if self._for_script
+                else self._folder.host(host).listing(channel.channel_name),
             )
-            for channel, files in self._piped.items()
+            for channel, parts in self._piped.items()
             for place, host in enumerate(self._hosts)
         ]
 
@@ -82,29 +94,96 @@ class Download:
         source = self._source(channel)
         if channel.channel_name == MODEL and not self._for_script:
             return self._bring_model(channel, source, run)
+        if channel.is_augmented:
+            augmented = Augmented.read(channel, source)
+            self._bring_lines(channel, augmented)
+            return provenance.record_channel(run, channel, source, augmented.sources)
         files = find_files(channel, source, hidden=self._for_script)
-        mode = self._job.input_mode(channel)
-        if mode == "Pipe" and self._for_script:
-            self._piped[channel] = self._pin(channel, files)
+        if self._job.input_mode(channel) == "Pipe":
+            read = self._pin(channel, files)
+            self._piped[channel] = self._parts(channel, read)
         else:
-            mode = "FastFile" if mode == "Pipe" else mode
-            shares = share_out(files, channel, len(self._hosts))
-            for host, share in zip(self._hosts, shares, strict=True):
-                deliver(
-                    share,
-                    self._folder.host(host).channel(channel.channel_name),
-                    channel=channel,
-                    input_mode=mode,
-                    copies=self._for_script,
-                )
-        return provenance.record_channel(run, channel, source, files)
+            read = self._bring_files(channel, files)
+        return provenance.record_channel(run, channel, source, read)
+
+    def _bring_files(self, channel: Channel, files: list[SourceFile]) -> list[SourceFile]:
+        """Bring files; return those whose bytes the job reads, for the lineage."""
+        mode = self._job.input_mode(channel)
+        linked: dict[SourceFile, SourceFile] = {}
+        for host, share in zip(
+            self._hosts, share_out(files, channel, len(self._hosts)), strict=True
+        ):
+            folder = self._folder.host(host)
+            place = folder.channel(channel.channel_name)
+            linked |= {file: SourceFile(place / file.name, file.name) for file in share}
+            names = deliver(
+                share,
+                place,
+                channel=channel,
+                input_mode=mode,
+                copies=self._for_script,
+            )
+            stamps = [_stamp(place / name) if mode == "FastFile" else None for name in names]
+            self._list(channel, folder, list(zip(names, stamps, strict=True)))
+        if self._for_script or mode == "FastFile" or channel.compression != "None":
+            return files
+        # A link holds on to what it was made of, when somebody replaces the source meanwhile.
+        return [linked[file] for file in files]
+
+    def _bring_lines(self, channel: Channel, augmented: Augmented) -> None:
+        """Bring the lines of an augmented manifest, and what they refer to."""
+        mode, hosts = self._job.input_mode(channel), len(self._hosts)
+        if mode == "Pipe":
+            kept = augmented.deliver(
+                augmented.entries,
+                self._kept(channel),
+                channel=channel,
+                input_mode="File",
+                copies=False,
+            )
+            self._piped[channel] = lambda epoch: [
+                [Part(str(entry.number), partial(_line, kept, entry, channel)) for entry in share]
+                for share in share_out(kept.entries, channel, hosts, epoch=epoch)
+            ]
+            return
+        for host, share in zip(
+            self._hosts, share_out(augmented.entries, channel, hosts), strict=True
+        ):
+            folder = self._folder.host(host)
+            augmented.deliver(
+                share,
+                folder.channel(channel.channel_name),
+                channel=channel,
+                input_mode=mode,
+                copies=self._for_script,
+            )
+            self._list(channel, folder, [(augmented.name, [entry.number for entry in share])])
+
+    def _list(self, channel: Channel, folder: JobFolder, files: list[tuple[str, Any]]) -> None:
+        """Tell an algorithm's process in which order the files come, with a fact on each."""
+        if not self._for_script:
+            listing = folder.listing(channel.channel_name)
+            listing.parent.mkdir(parents=True, exist_ok=True)
+            listing.write_text(json.dumps(files), encoding="utf-8")
+
+    def _parts(
+        self, channel: Channel, files: Sequence[SourceFile]
+    ) -> Callable[[int], list[list[Part]]]:
+        opened = _framed if channel.is_wrapped else open_source
+        return lambda epoch: [
+            [Part(file.name, partial(opened, file, channel)) for file in share]
+            for share in share_out(files, channel, len(self._hosts), epoch=epoch)
+        ]
 
     def _pin(self, channel: Channel, files: Sequence[SourceFile]) -> list[SourceFile]:
         """Keep the bytes that the first epoch reads for those that follow."""
-        kept = self._folder.root / "input" / "piped" / channel.channel_name
+        kept = self._kept(channel)
         plain = replace(channel, compression="None")
         deliver(files, kept, channel=plain, input_mode="File", copies=False)
         return [SourceFile(kept / file.name, file.name) for file in files]
+
+    def _kept(self, channel: Channel) -> Path:
+        return self._folder.piped(channel.channel_name)
 
     def _bring_model(self, channel: Channel, source: Path, run: lineage.Recorder) -> dict[str, Any]:
         """Give a fit the model it goes on from: a model's folder, or its `model.tar.gz`."""
@@ -142,3 +221,18 @@ class Download:
                 path=str(path),
             )
         return path
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes when somebody writes to a file that is read in place."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _framed(file: SourceFile, channel: Channel) -> Any:
+    with open_source(file, channel) as source:
+        return io.BytesIO(framed([source.read()]))
+
+
+def _line(augmented: Augmented, entry: Entry, channel: Channel) -> Any:
+    return io.BytesIO(augmented.line(entry, channel))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ __all__ = [
     "algorithm_hyperparameters",
     "arguments",
     "gpu_variables",
+    "loopback_variables",
     "sagemaker_variables",
     "split_hyperparameters",
     "thread_variables",
@@ -217,6 +219,15 @@ def gpu_variables(device: str, gpus: Sequence[int], variables: Mapping[str, str]
         return {}
     seen = [name for name in variables.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return {"CUDA_VISIBLE_DEVICES": ",".join(seen[n] if seen else str(n) for n in gpus)}
+
+
+def loopback_variables() -> dict[str, str]:
+    """Return what keeps torch's connections on this machine, whatever its name resolves to."""
+    names = [name for _, name in socket.if_nameindex()]
+    loopback = next((name for name in ("lo", "lo0") if name in names), None)
+    if loopback is None:
+        return {}
+    return {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
 
 
 def world_variables(

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, final
 
 from training.device import check_device
-from training.jobs.shape import check_keys, given, invalid
+from training.jobs.shape import check_keys, check_word, given, invalid
 
 __all__ = [
     "CheckpointConfig",
@@ -25,6 +25,7 @@ _CONTAINER: Final = PurePosixPath("/opt/ml")
 _OUTPUTS: Final = (("output",), ("output", "data"), ("output", "failure"))
 _MOST_ATTEMPTS: Final = 30
 _MOST_HOSTS: Final = 64
+_PRECISIONS: Final = ("float32", "bf16", "fp16")
 
 
 def check_below(local_path: str, example: str) -> PurePosixPath:
@@ -95,15 +96,17 @@ class ResourceConfig:
     Args:
         threads: of each host; 0: the cores divided among the jobs that run.
         device: auto, cpu, cuda or cuda:N.
-        instance_count: hosts `algo-1` to `algo-n`, each a process of a script. Our algorithms
-            compute in one process that has the threads of all of them.
+        instance_count: hosts `algo-1` to `algo-n`, each a process; those of an algorithm make one
+            fit together, where it can be spread.
         memory_mb: memory that is set aside for each host; 0: none is counted.
+        precision: float32, or mixed bf16 or fp16 in algorithms that train with torch's steps.
     """
 
     threads: int = 0
     device: str = "auto"
     instance_count: int = 1
     memory_mb: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.threads < 0:
@@ -115,25 +118,29 @@ class ResourceConfig:
                 f"expected 1 to {_MOST_HOSTS} hosts, got {self.instance_count}", "InstanceCount"
             )
         check_device(self.device)
+        check_word(self.precision, _PRECISIONS, "precision", "Precision")
 
     def to_json(self) -> dict[str, Any]:
-        """Write it in SageMaker's manner; Threads, Device and MemoryInMB are ours."""
+        """Write it in SageMaker's manner; Threads, Device, MemoryInMB, Precision are ours."""
         return given(
             Threads=self.threads,
             Device=self.device,
             InstanceCount=None if self.instance_count == 1 else self.instance_count,
             MemoryInMB=self.memory_mb or None,
+            Precision=None if self.precision == "float32" else self.precision,
         )
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> ResourceConfig:
         """Read what `to_json` wrote."""
-        check_keys("ResourceConfig", body, ("Threads", "Device", "InstanceCount", "MemoryInMB"))
+        keys = ("Threads", "Device", "InstanceCount", "MemoryInMB", "Precision")
+        check_keys("ResourceConfig", body, keys)
         return cls(
             threads=int(body.get("Threads", 0)),
             device=body.get("Device", "auto"),
             instance_count=int(body.get("InstanceCount", 1)),
             memory_mb=int(body.get("MemoryInMB", 0)),
+            precision=body.get("Precision", "float32"),
         )
 
 

@@ -15,7 +15,8 @@ _FRAME: Final = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+)(?:, 
 _ERROR: Final = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
 _MESSAGE_LINES: Final = 3
 _TRACEBACK: Final = "Traceback (most recent call last)"
-_NO_SPACE: Final = "No space left on device"
+_NO_SPACE: Final = ("No space left on device", "FileStream.Write incomplete")
+"""Of the system, and of XGBoost, which ends the process with it."""
 _HINTS: Final = (
     (
         re.compile(r"ModuleNotFoundError: No module named '([\w]+)"),
@@ -27,8 +28,9 @@ _HINTS: Final = (
     ),
     (
         re.compile(r"FileNotFoundError: .*'(/opt/ml[^']*)'"),
-        "{0} is only there in a container: take the folder from the SM_ variables, such as "
-        "SM_MODEL_DIR and SM_CHANNEL_TRAIN",
+        "look whether the job has {0}; where the system gives a process no mounts of its own "
+        "(the log says so) take the folder from the SM_ variables, such as SM_MODEL_DIR and "
+        "SM_CHANNEL_TRAIN",
     ),
     (
         re.compile(r"(?:CUDA|HIP) out of memory"),
@@ -62,6 +64,7 @@ def explain(
     folder: Path,
     out_of_memory: bool = False,
     said: str = "",
+    last: int = 1,
 ) -> str:
     """Say why a process ended without completing.
 
@@ -71,6 +74,7 @@ def explain(
         folder: the job's, on whose disk it wrote.
         out_of_memory: whether the kernel killed a process for lack of memory meanwhile.
         said: the process's own account; it is taken as it is.
+        last: how many of its last lines to name where they are all there is to say.
     """
     if said:
         return said
@@ -80,9 +84,13 @@ def explain(
             "install what it names beforehand, or put wheels beside it",
         )
     error, place = _python_error(lines)
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    spoken = [line.strip() for line in lines if line.strip()]
+    final = spoken[-1] if spoken else ""
+    named = f"its last line: {final}"
+    if len(spoken) > 1 and last > 1:
+        named = "its last lines: " + " | ".join(spoken[-last:])
     ended = _ended(status, out_of_memory)
-    if any(_NO_SPACE in line for line in lines[-50:]):
+    if any(words in line for line in lines[-50:] for words in _NO_SPACE):
         free = shutil.disk_usage(folder).free
         return _sentences(
             f"the disk of {folder} is full ({free / 1e9:.1f} GB free now)"
@@ -91,13 +99,13 @@ def explain(
             "make room, or give the home another disk",
         )
     if status < 0:
-        return f"{ended}; its last line: {last}" if last else ended
+        return f"{ended}; {named}" if final else ended
     if error:
         return _sentences(f"{error}{place}", ended, _hint(error))
-    hint = _hint(last)
+    hint = _hint(final)
     if hint:
-        return _sentences(last, ended, hint)
-    return f"{ended}; its last line: {last}" if last else ended
+        return _sentences(final, ended, hint)
+    return f"{ended}; {named}" if final else ended
 
 
 def oom_kills() -> int:

@@ -3,11 +3,14 @@
 input/config/*.json     what was asked for
 input/brought.json      which data it is, once code and data are whole
 input/data/<channel>/   File: hard links or copies; FastFile: links; Pipe: <channel>_<epoch>
+input/piped/<channel>/  what is piped, kept for the epochs that follow
+input/listing/<channel> in which order an algorithm of ours reads its files
 model/                  becomes the artifact, and model.tar.gz
 output/data/            becomes output.tar.gz
 output/tensorboard/     event files of TensorBoard, when the job writes some
 output/failure          its first 1,024 characters become the failure reason
 checkpoints/  code/     as the job needs them
+scratch/                data that does not fit into memory, while the job runs
 training.log            what the job printed
 metrics.arrows          every metric the job reported
 supervisor.log          what a process printed that went on with the job after its runner died
@@ -18,10 +21,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -36,6 +39,8 @@ CHECKPOINTS = "checkpoints"
 
 _BROUGHT = "brought.json"
 _SHARED = ("model", "code", CHECKPOINTS)
+
+_SCRATCH = "scratch"
 
 _FAILURE_CHARACTERS = 1024
 _TAIL_BYTES = 16_384
@@ -97,6 +102,21 @@ class JobFolder:
         """Every metric the job reported; see `training.metricfile`."""
         return self.root / "metrics.arrows"
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Make a folder for what a process keeps on disk meanwhile, and remove it afterwards."""
+        folder = self.root / _SCRATCH
+        self.clear_scratch()
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            self.clear_scratch()
+
+    def clear_scratch(self) -> None:
+        """Remove what a process that was killed has left in its scratch folder."""
+        shutil.rmtree(self.root / _SCRATCH, ignore_errors=True)
+
     def host(self, name: str) -> JobFolder:
         """Return the folder that a host of the job sees as `/opt/ml`."""
         return self if name == HOST else JobFolder(self.root / "hosts" / name)
@@ -104,6 +124,17 @@ class JobFolder:
     def channel(self, name: str) -> Path:
         """Return where a channel's files are."""
         return self.root / "input" / "data" / name
+
+    def listing(self, name: str) -> Path:
+        """Return where an algorithm's process reads in which order a channel's files come.
+
+        Of a pipe's epoch it has `_<epoch>` added, and grows as the files are sent.
+        """
+        return self.root / "input" / "listing" / name
+
+    def piped(self, name: str) -> Path:
+        """Return where the files of a piped channel are kept for its epochs."""
+        return self.root / "input" / "piped" / name
 
     def create(self, hosts: Sequence[str] = (HOST,)) -> None:
         """Make the folders, those of further hosts included."""
@@ -156,7 +187,10 @@ class JobFolder:
         channels = {
             channel.channel_name: {"TrainingInputMode": job.input_mode(channel)}
             | ({"ContentType": channel.content_type} if channel.content_type else {})
-            | {"S3DistributionType": channel.distribution, "RecordWrapperType": "None"}
+            | {
+                "S3DistributionType": channel.distribution,
+                "RecordWrapperType": channel.record_wrapper,
+            }
             for channel in job.input_data_config
         }
         self._write("hyperparameters.json", dict(hyperparameters or job.hyper_parameters))
@@ -287,4 +321,5 @@ def _pack(archive: Path, folder: Path) -> None:
 
 def _point(link: Path, to: Path) -> None:
     if not link.is_symlink():
-        link.symlink_to(os.path.relpath(to, link.parent))
+        # Not relative: a program may see the host's folder in another place.
+        link.symlink_to(to.absolute())

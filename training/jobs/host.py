@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 from training.jobs.events import read_event
@@ -29,10 +29,17 @@ class HostProcess:
         folder: the host's.
         module: what the process starts as: it is given the folder and the pipe.
         variables: its environment.
+        inherited: descriptors that it may use too.
     """
 
     def __init__(
-        self, name: str, folder: JobFolder, module: str, variables: Mapping[str, str]
+        self,
+        name: str,
+        folder: JobFolder,
+        module: str,
+        variables: Mapping[str, str],
+        *,
+        inherited: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.folder = folder
@@ -48,7 +55,7 @@ class HostProcess:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=dict(variables),
-                    pass_fds=(send,),
+                    pass_fds=(send, *inherited),
                     # A Ctrl-C in the terminal reaches this process alone, which then decides.
                     start_new_session=True,
                 )

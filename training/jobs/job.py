@@ -57,7 +57,7 @@ class TrainingJob:
         input_data_config: 1 to 20 channels with distinct names.
         stopping_condition: when to stop it.
         resource_config: what it computes on.
-        training_input_mode: File or FastFile, for channels that name none.
+        training_input_mode: File, FastFile or Pipe, for channels that name none.
         environment: variables for the job's process, at most 100.
         checkpoint_config: where checkpoints are kept beyond the job; None: in its folder alone.
         retry_strategy: how often to start it again; None: never.
@@ -137,6 +137,14 @@ class TrainingJob:
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             raise invalid(f"channel {min(repeated)!r} is given twice", "InputDataConfig")
+        for channel in self.input_data_config:
+            if channel.is_wrapped and self.input_mode(channel) != "Pipe":
+                raise invalid(
+                    f"channel {channel.channel_name!r}: frames of RecordIO are piped; set "
+                    f"input_mode=Pipe, or leave record_wrapper None (it is "
+                    f"{self.input_mode(channel)})",
+                    "RecordWrapperType",
+                )
 
     def __hash__(self) -> int:
         return hash((self.training_job_name, self.algorithm_name, self.input_data_config))

@@ -1,7 +1,7 @@
 """A script's process: `python -m training.jobs.launch FOLDER EVENTS`.
 
 The same talk with the runner as `training.jobs.main` has: two lines on standard input, then it
-stays open and its end means that the runner is gone. This process imports nothing but the standard
+stays open and its end means that the runner is gone. This process imports little but the standard
 library; it starts the user's program, hands a SIGTERM on to it and ends as the program did.
 """
 
@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["command", "main"]
+from training.jobs.mounting import binding
+
+__all__ = ["command", "install_requirements", "main"]
 
 _ORPHANED: Final = 70
 _NO_REQUIREMENTS: Final = 71
@@ -55,11 +57,16 @@ def main(arguments: Sequence[str]) -> int:
         stream.write(json.dumps(["ready", order["device"]]) + "\n")
     if stopping.is_set():
         return 0
+    bind, warning = binding(root, code)
+    if warning:
+        print(warning, flush=True)
     child = subprocess.Popen(
         command(code, order["program"], order["arguments"], python),
         cwd=code,
         env=variables,
         stdin=subprocess.DEVNULL,
+        # The child has one thread and does nothing else before it is the program.
+        preexec_fn=bind,
     )
     children.append(child)
     if stopping.is_set():
@@ -81,6 +88,18 @@ def command(code: Path, program: str, arguments: Sequence[str], python: str) -> 
     path.chmod(path.stat().st_mode | 0o111)
     # By the shell: it also runs a file that does not say by what.
     return [_SHELL, "-c", 'exec "$0" "$@"', f"./{program}", *arguments]
+
+
+def install_requirements(root: Path, code: Path) -> Path | None:
+    """Install what `code/requirements.txt` names into an environment below `root`.
+
+    Returns:
+        the folder of its packages; None where pip could not install them: its output says why.
+    """
+    python = _environment(root)
+    if not _install(str(python), code, os.environ):
+        return None
+    return next((root / "environment" / "lib").glob("python*/site-packages"))
 
 
 def _variables(code: Path, order: Mapping[str, Any]) -> dict[str, str]:

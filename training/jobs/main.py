@@ -15,38 +15,41 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
 from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.artifact import open_model, seal
-from training.data import Dataset, read_dataset
-from training.device import resolve_device
-from training.errors import TrainingError, TrainingStopped
+from training.data import Dataset
+from training.device import CPU, resolve_device
+from training.errors import InvalidData, TrainingError, TrainingStopped
 from training.formats import files_of
 from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
-from training.jobs.job import Channel, TrainingJob
+from training.jobs.job import TrainingJob
+from training.jobs.link import Linked
+from training.jobs.loading import load
 from training.metrics import quality_line
 from training.report import Report, write_report
-from training.run import Run
+from training.run import MemorySink, Precision, Run
+from training.world import ALONE, Contributed, HostLost, World
 
 __all__ = ["main"]
 
 _ORPHANED = 70
 _GO = "go"
 _REPORT_ROWS = 100_000
+_HEARD_S = 0.5
 
 
 def main(arguments: Sequence[str]) -> int:
     """Fit one job's model and save it; return the exit status."""
     folder = JobFolder(Path(arguments[0]))
     stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _heed(stopping)
     with os.fdopen(int(arguments[1]), "w", encoding="utf-8") as stream:
         sink = EventSink(stream)
         try:
@@ -55,6 +58,17 @@ def main(arguments: Sequence[str]) -> int:
         except TrainingStopped as stop:
             sink.log(str(stop))
             sink.send("stopped", str(stop))
+        except Contributed:
+            # The first host makes the model.
+            pass
+        except HostLost as lost:
+            # A stop reaches all hosts, and the others may end sooner.
+            if stopping.wait(_HEARD_S):
+                sink.send("stopped", str(lost))
+                return 0
+            # Its own end says why; this host has nothing to add.
+            sink.log(str(lost))
+            return 1
         except TrainingError as error:
             # It would be refused again, so there is no use in another attempt.
             sink.send("refused")
@@ -67,6 +81,24 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _heed(stopping: threading.Event) -> None:
+    """Set an event when the runner asks for a stop.
+
+    A thread waits for the signal and no other one sees it: it would break into what libraries
+    send to other hosts and receive from them.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while True:
+            signal.sigwait({signal.SIGTERM})
+            stopping.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _fit(
     order: dict[str, Any], folder: JobFolder, sink: EventSink, stopping: threading.Event
 ) -> None:
@@ -76,36 +108,51 @@ def _fit(
     algorithm = find_algorithm(job.algorithm_name).of(
         algorithm_hyperparameters(job.hyper_parameters)
     )
-    device = resolve_device(job.resource_config.device)
+    device = CPU if algorithm.cpu_only else resolve_device(job.resource_config.device)
     algorithm.prepare()
     sink.send("ready", str(device))
     if sys.stdin.readline().strip() != _GO:
         return
     threading.Thread(target=_watch_runner, daemon=True).start()
-    channels = {channel.channel_name: channel for channel in job.input_data_config}
-    train = _read(folder, channels["train"], algorithm)
-    validation, test = (
-        _read(folder, channels[name], algorithm, like=train) if name in channels else None
-        for name in ("validation", "test")
-    )
-    run = Run(
-        device=device,
-        threads=threads,
-        sink=sink,
-        checkpoints=folder.checkpoints,
-        should_stop=stopping.is_set,
-        start=open_model(folder.channel("model")) if "model" in channels else None,
-        output=folder.output / "data",
-        auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
-    )
-    model = algorithm.fit(train, run, validation=validation)
-    if test is not None:
-        for name, value in algorithm.evaluate(model, test).items():
+    world = _world(order, stopping)
+    root = JobFolder(Path(order.get("root", folder.root)))
+    channels = {channel.channel_name for channel in job.input_data_config}
+    with folder.scratch() as scratch:
+        loaded = load(folder, job, algorithm, sink, scratch, world=world, root=root)
+        run = Run(
+            device=device,
+            threads=threads,
+            # The first host speaks for all.
+            sink=sink if world.is_first else MemorySink(),
+            checkpoints=folder.checkpoints,
+            should_stop=stopping.is_set,
+            start=open_model(root.channel("model")) if "model" in channels else None,
+            scratch=scratch,
+            output=folder.output / "data",
+            auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
+            precision=cast(Precision, job.resource_config.precision),
+            world=world,
+        )
+        try:
+            model = loaded.fit(algorithm, run)
+            if not world.is_first:
+                return
+            measured = {} if loaded.test is None else algorithm.evaluate(model, loaded.test)
+        except InvalidData as error:
+            # A fit counts the rows of a channel; who is to mend one wants its file.
+            raise loaded.located(error) from None
+        for name, value in measured.items():
             sink.metric(f"test:{name}", value)
             sink.log(quality_line(f"test:{name}", value))
-    _report(folder, job, algorithm, sink, model, test or validation)
+        shown = loaded.shown(_REPORT_ROWS)
+    _report(folder, job, algorithm, sink, model, shown)
     model.save(folder.model)
     sink.send("sealed", seal(folder.model, algorithm, model, metrics=sink.metrics).digest)
+
+
+def _world(order: dict[str, Any], stopping: threading.Event) -> World:
+    """Meet the processes of the other hosts, where there are some."""
+    return Linked.join(order["world"], stopping.is_set) if "world" in order else ALONE
 
 
 def _report(
@@ -114,10 +161,9 @@ def _report(
     algorithm: Algorithm,
     sink: EventSink,
     model: Model,
-    asked: Dataset | None,
+    shown: Dataset | None,
 ) -> None:
     """Write what was measured as a page into the job's output data."""
-    shown = None if asked is None or asked.target is None else asked.head(_REPORT_ROWS)
     report = Report(
         job=job.training_job_name,
         algorithm=algorithm.name,
@@ -134,22 +180,6 @@ def _report(
 def _auxiliary(folder: JobFolder) -> dict[str, Path]:
     files = files_of(folder.channel("auxiliary"), channel="auxiliary")
     return {file.name: file for file in files}
-
-
-def _read(
-    folder: JobFolder, channel: Channel, algorithm: Algorithm, *, like: Dataset | None = None
-) -> Dataset:
-    return read_dataset(
-        folder.channel(channel.channel_name),
-        channel=channel.channel_name,
-        content_type=channel.content_type,
-        label=channel.label or (like.label or None if like else None),
-        features=channel.features,
-        inputs=like.inputs if like else None,
-        labels=algorithm.labels,
-        text=algorithm.text,
-        reading=algorithm.reading(),
-    )
 
 
 def _watch_runner() -> None:

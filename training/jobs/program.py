@@ -6,20 +6,33 @@ import importlib.util
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
 import lineage
 from training import provenance
 from training.algorithm import Algorithm
 from training.algorithms import find_algorithm
 from training.artifact import seal_files
-from training.errors import InvalidData, LibraryMissing
+from training.device import CPU, Device, resolve_device
+from training.errors import DeviceUnavailable, InvalidData, InvalidJob, LibraryMissing
+from training.formats import ContentType
+from training.jobs.channel import Channel
 from training.jobs.environment import algorithm_hyperparameters, arguments
-from training.jobs.folder import HOST, JobFolder, host_names
+from training.jobs.folder import JobFolder, host_names
 from training.jobs.job import TrainingJob
-from training.jobs.script import SCRIPT, Script
+from training.jobs.script import SCRIPT, Script, copy_source
+from training.jobs.shape import invalid
+from training.transforms.serving import CODE, serves
 
-__all__ = ["AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
+__all__ = ["MODEL", "AlgorithmProgram", "Program", "ScriptProgram", "find_program"]
+
+MODEL: Final = "model"
+"""The channel of a model to go on from."""
+
+_LINES: Final = "application/jsonlines"
+_FRAMES: Final = "application/x-recordio"
+_RECORDS: Final = "application/x-recordio-protobuf"
+_PARQUET: Final = "application/x-parquet"
 
 
 class Program(ABC):
@@ -37,6 +50,15 @@ class Program(ABC):
     @abstractmethod
     def hosts(self) -> tuple[str, ...]:
         """The hosts that have a process, the first one first."""
+
+    @abstractmethod
+    def device(self, job: TrainingJob) -> Device:
+        """Find what the job computes on, before it is entered.
+
+        Raises:
+            DeviceUnavailable: it asks for a device that is not there, or that is of no use to it.
+            InvalidJob: its precision does not go with the device.
+        """
 
     @abstractmethod
     def parameters(self) -> Mapping[str, Any]:
@@ -65,7 +87,7 @@ class Program(ABC):
 
 @final
 class AlgorithmProgram(Program):
-    """An algorithm with its hyperparameters, in one process."""
+    """An algorithm with its hyperparameters, a process on each host that make one fit."""
 
     module = "training.jobs.main"
     reports = True
@@ -75,6 +97,11 @@ class AlgorithmProgram(Program):
             algorithm_hyperparameters(job.hyper_parameters)
         )
         self.algorithm.check_channels([c.channel_name for c in job.input_data_config])
+        self._count = job.resource_config.instance_count
+        self.algorithm.check_hosts(self._count)
+        self.algorithm.check_precision(job.resource_config.precision)
+        for channel in job.input_data_config:
+            self._check_input(channel, job.input_mode(channel))
         for library, package in self.algorithm.libraries.items():
             if importlib.util.find_spec(library) is None:
                 raise LibraryMissing(
@@ -84,10 +111,65 @@ class AlgorithmProgram(Program):
                     extra="training",
                 )
 
+    def _check_input(self, channel: Channel, input_mode: str) -> None:
+        """Refuse what the algorithm cannot read, as far as the channel says it."""
+        where = f"channel {channel.channel_name!r}"
+        is_shared_out = channel.distribution != "FullyReplicated" and self._count > 1
+        if input_mode == "Pipe" and is_shared_out:
+            raise invalid(
+                f"{where}: an algorithm on several hosts reads what is shared out among them from "
+                "files; set input_mode=File, or distribution=FullyReplicated",
+                "InputMode",
+            )
+        kind = ContentType.parse(channel.content_type).base if channel.content_type else None
+        if channel.is_augmented:
+            if kind not in (None, _LINES, _FRAMES):
+                raise invalid(
+                    f"{where}: an augmented manifest is read as {_LINES}, in frames as {_FRAMES}, "
+                    f"got {channel.content_type!r}",
+                    "ContentType",
+                )
+            if input_mode == "Pipe" and not channel.is_wrapped:
+                raise invalid(
+                    f"{where}: an algorithm cannot tell where a piped attribute ends; set "
+                    "record_wrapper=RecordIO, or input_mode=File",
+                    "RecordWrapperType",
+                )
+            kind = _LINES
+        elif channel.is_wrapped and kind != _RECORDS:
+            raise invalid(
+                f"{where}: an algorithm reads frames of RecordIO as content_type={_RECORDS}, each "
+                f"file one record, got {channel.content_type!r}; leave record_wrapper None",
+                "RecordWrapperType",
+            )
+        elif channel.dataset is not None and channel.channel_name != MODEL and kind is None:
+            kind = _PARQUET
+        self.algorithm.check_input(channel.channel_name, input_mode=input_mode, content_type=kind)
+
     @property
     def hosts(self) -> tuple[str, ...]:
-        """One: it has the threads of all the hosts that the job asks for."""
-        return (HOST,)
+        """As many as the job asks for."""
+        return host_names(self._count)
+
+    def device(self, job: TrainingJob) -> Device:
+        """The device asked for; the CPU for what computes there alone."""
+        name = job.resource_config.device
+        found = resolve_device(name)
+        if self.algorithm.cpu_only and found.kind == "cuda":
+            if name != "auto":
+                raise DeviceUnavailable(
+                    f"{self.algorithm.name}: device {name!r} was asked for, and it computes on the "
+                    "CPU alone; use auto or cpu",
+                    device=name,
+                )
+            found = CPU
+        if job.resource_config.precision == "fp16" and found.kind == "cpu":
+            raise InvalidJob(
+                f"{self.algorithm.name}: Precision=fp16 needs a CUDA device, and this job computes "
+                "on the CPU; use bf16 or leave it out",
+                field="Precision",
+            )
+        return found
 
     def parameters(self) -> Mapping[str, Any]:
         """The hyperparameters that were set."""
@@ -122,12 +204,22 @@ class ScriptProgram(Program):
 
     def __init__(self, job: TrainingJob) -> None:
         self.script = Script.of(job.hyper_parameters)
+        if job.resource_config.precision != "float32":
+            raise InvalidJob(
+                f"{SCRIPT}: Precision={job.resource_config.precision}, and a program decides "
+                "itself how it computes; hand it over as a hyperparameter",
+                field="Precision",
+            )
         self._count = job.resource_config.instance_count
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """As many as the job asks for."""
         return host_names(self._count)
+
+    def device(self, job: TrainingJob) -> Device:
+        """The device asked for."""
+        return resolve_device(job.resource_config.device)
 
     def parameters(self) -> Mapping[str, Any]:
         """The program's hyperparameters, decoded."""
@@ -161,9 +253,11 @@ class ScriptProgram(Program):
         provenance.record_script(run, self.script, folder.code)
 
     def seal(self, folder: JobFolder, metrics: Mapping[str, float]) -> bool:
-        """Take whatever the program left in its model folder."""
+        """Take whatever the program left in its model folder, and the code that serves it."""
         if not any(file.is_file() for file in folder.model.rglob("*")):
             return False
+        if serves(folder.code) and not (folder.model / CODE).exists():
+            copy_source(folder.code, folder.model / CODE)
         seal_files(
             folder.model,
             algorithm=SCRIPT,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, final
 
+from training.device import Device
 from training.home import Store, home_of
 from training.jobs.budget import Demand
 from training.jobs.job import TrainingJob
@@ -48,8 +49,8 @@ def train(
         `JobResult.check`.
 
     Raises:
-        AlgorithmNotFound, InvalidHyperparameter, InvalidJob, LibraryMissing: the job cannot be
-            run; nothing was started.
+        AlgorithmNotFound, DeviceUnavailable, InvalidHyperparameter, InvalidJob, LibraryMissing: the
+            job cannot be run; nothing was started.
         TrainingJobExists: the name is taken.
     """
     return submit(store_or_home, job, on_progress=on_progress).wait()
@@ -75,9 +76,10 @@ def submit(
     """
     job = _with_absolute_paths(job)
     program = find_program(job)
+    device = program.device(job)
     jobs = TrainingJobs(home_of(store_or_home))
     try:
-        demand, threads = _demand(job, jobs, len(program.hosts))
+        demand, threads = _demand(job, jobs, len(program.hosts), device)
         claim = jobs.create(job, threads=threads, demand=demand)
     except BaseException:
         jobs.close()
@@ -188,7 +190,9 @@ def _with_absolute_paths(job: TrainingJob) -> TrainingJob:
     )
 
 
-def _demand(job: TrainingJob, jobs: TrainingJobs, processes: int) -> tuple[Demand, int]:
+def _demand(
+    job: TrainingJob, jobs: TrainingJobs, processes: int, device: Device
+) -> tuple[Demand, int]:
     """Return what a job needs, and the threads of each of its hosts."""
     asked, budget = job.resource_config, jobs.budget()
     hosts = asked.instance_count
@@ -200,7 +204,7 @@ def _demand(job: TrainingJob, jobs: TrainingJobs, processes: int) -> tuple[Deman
         Demand(
             cores=threads * hosts,
             memory_mb=asked.memory_mb * hosts,
-            gpus=0 if asked.device == "cpu" or numbered else processes,
+            gpus=0 if device.kind == "cpu" or numbered else processes,
             gpu=int(numbered[1]) if numbered else None,
         ),
         threads,

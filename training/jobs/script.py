@@ -14,7 +14,7 @@ from training.jobs.delivery import unpack_archive
 from training.jobs.environment import split_hyperparameters
 from training.jobs.shape import invalid
 
-__all__ = ["SCRIPT", "Script", "kept_source", "script_hyperparameters"]
+__all__ = ["SCRIPT", "Script", "copy_source", "kept_source", "script_hyperparameters"]
 
 SCRIPT: Final = "script"
 """The algorithm name of jobs that run the user's own program."""
@@ -72,7 +72,7 @@ class Script:
             InvalidData: the archive cannot be unpacked.
         """
         if self.source.is_dir():
-            shutil.copytree(self.source, code, dirs_exist_ok=True, ignore=_LEFT_OUT)
+            copy_source(self.source, code)
         elif self._is_archive:
             unpack_archive(self.source, code, channel=_DIRECTORY)
         else:
@@ -103,6 +103,11 @@ class Script:
                 f"{', '.join(sorted(names)[:20]) or 'nothing'}",
                 _PROGRAM,
             )
+
+
+def copy_source(source: Path, target: Path) -> None:
+    """Copy a folder of source, but for what tools leave in it."""
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=_LEFT_OUT)
 
 
 def script_hyperparameters(program: Path, source: Path | None = None) -> dict[str, str]:

@@ -138,6 +138,11 @@ class Supervisor:
         share = self._wait_for_share()
         if share is None:
             return None
+        asked = self._order.job.resource_config
+        if asked.instance_count > 1:
+            run.property("instance_count", asked.instance_count)
+        if asked.precision != "float32":
+            run.property("precision", asked.precision)
         self._lay_out()
         kept = self._restore(run)
         goes_on = self._order.earlier is not None

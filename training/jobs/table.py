@@ -133,6 +133,13 @@ class JobTable:
             digest=digest,
         )
 
+    def note(self, name: str, metrics: str) -> None:
+        """Say what a job has reached so far."""
+        with self._database.change() as db:
+            db.execute(
+                "UPDATE training_job SET metrics = ? WHERE name = ?", (metrics, self._key(name))
+            )
+
     def row(self, name: str) -> sqlite3.Row | None:
         """Return what is known of a job; None where there is no such job."""
         found: sqlite3.Row | None = self._database.row(self._key(name))

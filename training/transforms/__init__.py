@@ -1,6 +1,6 @@
 """Batch transform: files or a feature group answered by a model, in jobs of their own.
 
-job         what is asked for: CreateTransformJob
+job         what is asked for: CreateTransformJob; its parts in `parts`
 pointing    JSONPath, as far as filters use it
 cutting     files into records, records into requests
 joining     filters, and inputs beside their answers

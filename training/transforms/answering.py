@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
-from training.algorithm import Model
+from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
 from training.artifact import Artifact
+from training.errors import InvalidData
+from training.formats import ContentType
 from training.formats.inference import Accept, decode_request, encode_reply
 from training.jobs.script import SCRIPT
 from training.transforms.serving import ServedScript
 
-__all__ = ["ModelResponder", "Responder", "open_responder"]
+__all__ = ["ModelResponder", "Responder", "inference_settings", "open_responder"]
+
+_SETTINGS: Final = "SAGEMAKER_INFERENCE_"
+_OF_TRAINING: Final = ("text/csv", "application/x-recordio-protobuf")
 
 
 class Responder(ABC):
@@ -40,16 +46,28 @@ class ModelResponder(Responder):
 
     Args:
         model: as it is served.
-        word: what JSON calls the list of answers.
+        algorithm: that made it.
     """
 
-    def __init__(self, model: Model, *, word: str = "predictions") -> None:
+    def __init__(self, model: Model, algorithm: type[Algorithm]) -> None:
         self._model = model
-        self._word = word
+        self._word = algorithm.reply
+        self._name = algorithm.name
+        read = {kind for channel in algorithm.channels for kind in channel.content_types}
+        # JSON is for requests alone; of what training data comes as, an algorithm says what it is.
+        self._refused = {kind for kind in _OF_TRAINING if read and kind not in read}
 
     def answer(self, body: bytes, content_type: str, accept: Accept) -> bytes:
         """See `Responder.answer`."""
+        base = ContentType.parse(content_type).base
+        if base in self._refused:
+            raise InvalidData(
+                f"a model of {self._name} takes no {base}; send application/json or "
+                "application/jsonlines"
+            )
         table = decode_request(body, content_type)
+        if base == "text/csv":
+            self._model.inputs.check_unnamed(table)
         predict = self._model.predict_verbose if accept.verbose else self._model.predict
         return encode_reply(predict(table), accept.content_type, word=self._word, request=table)
 
@@ -70,6 +88,11 @@ class ScriptResponder(Responder):
         return self._script.answer(body, content_type, accept.content_type)
 
 
+def inference_settings() -> dict[str, str]:
+    """Return the variables `SAGEMAKER_INFERENCE_*` of this process, which shape replies."""
+    return {name: text for name, text in os.environ.items() if name.startswith(_SETTINGS)}
+
+
 def open_responder(folder: Path, settings: Mapping[str, str]) -> Responder:
     """Load a model's folder, after checking it against its digest, to answer requests.
 
@@ -85,5 +108,4 @@ def open_responder(folder: Path, settings: Mapping[str, str]) -> Responder:
     artifact = Artifact.read(folder)
     if artifact.algorithm == SCRIPT:
         return ScriptResponder(ServedScript.load(folder))
-    model = artifact.load().served(settings)
-    return ModelResponder(model, word=find_algorithm(artifact.algorithm).reply)
+    return ModelResponder(artifact.load().served(settings), find_algorithm(artifact.algorithm))

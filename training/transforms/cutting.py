@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,14 +11,22 @@ from pathlib import Path
 from typing import IO, Any, Final, final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.errors import InvalidData
+from training.formats.inference import encode_request
+from training.formats.packed import is_packed
 from training.formats.recordio.framing import HEADER_BYTES, find_frames
 
 __all__ = ["Request", "requests_of"]
 
 _PARQUET: Final = "application/x-parquet"
+_ARROW: Final = "application/vnd.apache.arrow.file"
+_PLAIN: Final = (
+    *("text/csv", "application/json", "application/jsonlines"),
+    "application/x-recordio-protobuf",
+)
 _ROWS: Final = 4096
 
 
@@ -66,14 +73,14 @@ def requests_of(
 ) -> Iterator[Request]:
     """Cut a file into requests, in its order.
 
-    Blank lines are no records. Each row of a Parquet file is a record of JSON.
+    Blank lines are no records. Each row of a Parquet or Arrow file is a record of JSON.
 
     Args:
         path: the file.
         base: its content type, without parameters.
         split: None, Line or RecordIO.
         single: whether each record is a request of its own.
-        compressed: whether it is unpacked from gzip.
+        compressed: whether it is unpacked from gzip; text and records that are packed always are.
         most_bytes: of a request.
 
     Raises:
@@ -81,6 +88,8 @@ def requests_of(
             has the record.
     """
     try:
+        # None of these begins as gzip does; what a script reads may well do.
+        compressed = compressed or (base in _PLAIN and is_packed(path))
         if split == "None":
             with _opened(path, compressed) as file:
                 body = file.read()
@@ -88,8 +97,8 @@ def requests_of(
             if body:
                 yield Request(0, (body,))
             return
-        if base == _PARQUET:
-            records = _rows(path)
+        if base in (_PARQUET, _ARROW):
+            records = _rows(path, base)
         elif split == "Line":
             records = _lines(path, compressed)
         else:
@@ -142,11 +151,33 @@ def _frames(path: Path, compressed: bool) -> Iterator[bytes]:
         yield data[start - HEADER_BYTES : start + (end - start + 3) // 4 * 4]
 
 
-def _rows(path: Path) -> Iterator[bytes]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROWS):
-            for row in batch.to_pylist():
-                yield json.dumps(row, ensure_ascii=False, default=str).encode()
+def _rows(path: Path, base: str) -> Iterator[bytes]:
+    for batch in _batches(path, base):
+        table = pa.Table.from_batches([batch])
+        for place, field in enumerate(table.schema):
+            if pa.types.is_temporal(field.type) or pa.types.is_decimal(field.type):
+                # JSON has no such values.
+                table = table.set_column(place, field.name, _as_text(table.column(place)))
+        yield from encode_request(table, "application/jsonlines").splitlines()
+
+
+def _batches(path: Path, base: str) -> Iterator[pa.RecordBatch]:
+    if base == _PARQUET:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(_ROWS)
+        return
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as stored:
+        for number in range(stored.num_record_batches):
+            yield stored.get_batch(number)
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Write times as ISO text, those with a zone in UTC, and what else JSON lacks as text."""
+    kind = column.type
+    if not pa.types.is_timestamp(kind):
+        return column.cast(pa.string())
+    utc = column if kind.tz is None else column.cast(pa.timestamp(kind.unit, "UTC"))
+    return pc.strftime(utc, "%Y-%m-%dT%H:%M:%S" + ("" if kind.tz is None else "Z"))
 
 
 @contextmanager

@@ -14,241 +14,18 @@ from training.formats import ContentType
 from training.formats.inference import Accept
 from training.jobs.execution import ResourceConfig
 from training.jobs.shape import check_keys, check_sizes, check_word, given, invalid
-from training.transforms.pointing import Pointer
+from training.transforms.parts import DataProcessing, TransformInput, TransformOutput
 
 __all__ = ["DataProcessing", "TransformInput", "TransformJob", "TransformOutput"]
 
 _JOB_NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _VARIABLE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_SPLITS: Final = ("None", "Line", "RecordIO")
 _RECORDS: Final = "application/x-recordio-protobuf"
-_PARQUET: Final = "application/x-parquet"
+_TABLES: Final = ("application/x-parquet", "application/vnd.apache.arrow.file")
 _LINES: Final = "application/jsonlines"
 _TEXTS: Final = ("text/csv", "application/json", _LINES)
 _MOST_MB: Final = 100
 _MOST_REQUESTS: Final = 64
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class TransformInput:
-    """What is answered: files, or the records of a feature group.
-
-    Exactly one of `path` and `feature_group` says where it is.
-
-    Args:
-        path: a file, a folder, or a manifest file.
-        feature_group: the latest record of each identifier in its offline store.
-        table_version: of the feature group; None: the newest, after a flush.
-        content_type: of the files; None: by their ending, and `application/jsonlines` for the
-            records of a feature group and of Parquet files.
-        split_type: None: a file is one request; Line, RecordIO: it holds records; "": as the
-            content type is usually cut.
-        compression: Gzip: the files are unpacked.
-        data_type: S3Prefix: `path` is the data; ManifestFile: `path` lists it in JSON.
-    """
-
-    path: str | None = None
-    feature_group: str | None = None
-    table_version: int | None = None
-    content_type: str | None = None
-    split_type: str = ""
-    compression: str = "None"
-    data_type: str = "S3Prefix"
-
-    def __post_init__(self) -> None:
-        if (self.path is None) == (self.feature_group is None):
-            raise invalid(
-                f"expected exactly one of a path and a feature group, got {self.path!r} and "
-                f"{self.feature_group!r}",
-                "TransformInput",
-            )
-        if self.split_type == "TFRecord":
-            raise invalid(
-                "TFRecord is not available: no content type here is read from such records; use "
-                f"one of {', '.join(_SPLITS)}",
-                "SplitType",
-            )
-        if self.split_type:
-            check_word(self.split_type, _SPLITS, "split", "SplitType")
-        check_word(self.compression, ("None", "Gzip"), "compression", "CompressionType")
-        check_word(self.data_type, ("S3Prefix", "ManifestFile"), "data type", "S3DataType")
-        version = self.table_version
-        if version is not None and (self.feature_group is None or version < 0):
-            raise invalid(
-                f"expected a version >= 0 of a feature group, got {version}",
-                "TableVersion",
-            )
-        if self.feature_group is not None:
-            self._check_group()
-        if self.path is not None:
-            object.__setattr__(self, "path", _local(self.path, "S3Uri"))
-
-    def _check_group(self) -> None:
-        if self.content_type is not None and ContentType.parse(self.content_type).base != _LINES:
-            raise invalid(
-                f"the records of a feature group are {_LINES}, got {self.content_type!r}",
-                "ContentType",
-            )
-        if (
-            self.split_type not in ("", "Line")
-            or self.compression != "None"
-            or self.data_type != "S3Prefix"
-        ):
-            raise invalid(
-                "the records of a feature group are lines of JSON: leave SplitType, "
-                "CompressionType and S3DataType out",
-                "SplitType",
-            )
-
-    def to_json(self) -> dict[str, Any]:
-        """Write it in SageMaker's shape; Path, FeatureGroup and TableVersion are ours."""
-        source = given(
-            Path=self.path,
-            FeatureGroup=self.feature_group,
-            TableVersion=self.table_version,
-            S3DataType=None if self.data_type == "S3Prefix" else self.data_type,
-        )
-        return given(
-            DataSource=source,
-            ContentType=self.content_type,
-            SplitType=self.split_type or None,
-            CompressionType=None if self.compression == "None" else self.compression,
-        )
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> TransformInput:
-        """Read what `to_json` wrote, or an S3DataSource whose S3Uri is a path."""
-        keys = ("DataSource", "ContentType", "SplitType", "CompressionType")
-        check_keys("TransformInput", body, keys)
-        source = dict(body.get("DataSource", {}))
-        if "S3DataSource" in source:
-            check_keys("DataSource", source, ("S3DataSource",))
-            source = dict(source["S3DataSource"])
-            if "S3Uri" in source:
-                source["Path"] = source.pop("S3Uri")
-        kinds = ("Path", "FeatureGroup", "TableVersion", "S3DataType")
-        check_keys("DataSource", source, kinds)
-        return cls(
-            path=source.get("Path"),
-            feature_group=source.get("FeatureGroup"),
-            table_version=source.get("TableVersion"),
-            data_type=source.get("S3DataType", "S3Prefix"),
-            content_type=body.get("ContentType"),
-            split_type=body.get("SplitType", ""),
-            compression=body.get("CompressionType", "None"),
-        )
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class TransformOutput:
-    """Where the answers go: a folder with one `.out` for each input file, or a feature group.
-
-    Args:
-        path: a folder; made when absent.
-        feature_group: gets one record for each answer, once, however often the job is done.
-        features: of the group, each with the path of its value in the joined record; none: each
-            feature that the answer or the input has under its own name.
-        event_time: of all records of the group; "": each answer has its own, or its input has.
-        accept: content type of the answers; None: that of the requests.
-        assemble_with: Line: each answer ends with a line end; None: as they are.
-    """
-
-    path: str | None = None
-    feature_group: str | None = None
-    features: Mapping[str, str] = field(default_factory=dict)
-    event_time: str = ""
-    accept: str | None = None
-    assemble_with: str = "None"
-
-    def __post_init__(self) -> None:
-        if (self.path is None) == (self.feature_group is None):
-            raise invalid(
-                f"expected exactly one of a path and a feature group, got {self.path!r} and "
-                f"{self.feature_group!r}",
-                "TransformOutput",
-            )
-        check_word(self.assemble_with, ("None", "Line"), "assembly", "AssembleWith")
-        object.__setattr__(self, "features", MappingProxyType(dict(self.features)))
-        for name, path in self.features.items():
-            Pointer.parse(path, field=f"Features[{name}]")
-        if (self.features or self.event_time) and self.feature_group is None:
-            raise invalid("Features and EventTime go with a FeatureGroup", "TransformOutput")
-        if self.path is not None:
-            object.__setattr__(self, "path", _local(self.path, "S3OutputPath"))
-
-    def __hash__(self) -> int:
-        return hash((self.path, self.feature_group, self.accept))
-
-    def to_json(self) -> dict[str, Any]:
-        """Write it in SageMaker's shape; FeatureGroup, Features and EventTime are ours."""
-        return given(
-            S3OutputPath=self.path,
-            FeatureGroup=self.feature_group,
-            Features=dict(self.features) or None,
-            EventTime=self.event_time or None,
-            Accept=self.accept,
-            AssembleWith=None if self.assemble_with == "None" else self.assemble_with,
-        )
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> TransformOutput:
-        """Read what `to_json` wrote."""
-        keys = ("S3OutputPath", "FeatureGroup", "Features", "EventTime", "Accept", "AssembleWith")
-        check_keys("TransformOutput", body, keys)
-        return cls(
-            path=body.get("S3OutputPath"),
-            feature_group=body.get("FeatureGroup"),
-            features=body.get("Features", {}),
-            event_time=body.get("EventTime", ""),
-            accept=body.get("Accept"),
-            assemble_with=body.get("AssembleWith", "None"),
-        )
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class DataProcessing:
-    """What of an input is asked, and what of input and answer is kept.
-
-    Args:
-        input_filter: the part of a record that is sent to the model.
-        output_filter: the part of the joined record, or of the answer, that is kept.
-        join_source: Input: the record is put beside its answer; None: the answer alone.
-    """
-
-    input_filter: str = "$"
-    output_filter: str = "$"
-    join_source: str = "None"
-
-    def __post_init__(self) -> None:
-        Pointer.parse(self.input_filter, field="InputFilter")
-        Pointer.parse(self.output_filter, field="OutputFilter")
-        check_word(self.join_source, ("None", "Input"), "join source", "JoinSource")
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether records and answers stay as they are."""
-        return self == DataProcessing()
-
-    def to_json(self) -> dict[str, Any]:
-        """Write it in SageMaker's shape."""
-        return {
-            "InputFilter": self.input_filter,
-            "OutputFilter": self.output_filter,
-            "JoinSource": self.join_source,
-        }
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> DataProcessing:
-        """Read what `to_json` wrote."""
-        check_keys("DataProcessing", body, ("InputFilter", "OutputFilter", "JoinSource"))
-        return cls(
-            input_filter=body.get("InputFilter", "$"),
-            output_filter=body.get("OutputFilter", "$"),
-            join_source=body.get("JoinSource", "None"),
-        )
 
 
 @final
@@ -347,7 +124,7 @@ class TransformJob:
         """Return the content type of the requests made of files of this content type."""
         if self.transform_input.feature_group is not None:
             return _LINES
-        return _LINES if ContentType.parse(content_type).base == _PARQUET else content_type
+        return _LINES if ContentType.parse(content_type).base in _TABLES else content_type
 
     def cut_of(self, content_type: str) -> tuple[str, str]:
         """Return split type and batch strategy for files of a content type.
@@ -356,8 +133,10 @@ class TransformJob:
             InvalidJob: they do not go together.
         """
         base = ContentType.parse(content_type).base
-        usual = {_RECORDS: "RecordIO", "text/csv": "Line", _LINES: "Line", _PARQUET: "Line"}
+        usual = {_RECORDS: "RecordIO"} | dict.fromkeys(("text/csv", _LINES, *_TABLES), "Line")
         split = self.transform_input.split_type or usual.get(base, "None")
+        if base in _TABLES and split != "Line":
+            raise invalid(f"a record of {base} is a row; leave {split} out", "SplitType")
         if (split == "RecordIO") != (base == _RECORDS) and split != "None":
             fits = usual.get(base, "None")
             raise invalid(f"{split} does not cut {base}; use {fits}", "SplitType")
@@ -372,41 +151,71 @@ class TransformJob:
             )
         return split, strategy
 
-    def accept_of(self, content_type: str) -> Accept:
+    def accept_of(self, content_type: str, *, any_type: bool = False) -> Accept:
         """Return what the answers are, for files of a content type.
+
+        Args:
+            content_type: of the files.
+            any_type: whether the model may write types that only it knows.
 
         Raises:
             InvalidJob: they cannot be written, joined, filtered or assembled so.
         """
         asked = ContentType.parse(self.request_type(content_type)).base
+        if not any_type and asked not in (*_TEXTS, _RECORDS):
+            raise invalid(
+                f"requests are {', '.join((*_TEXTS, _RECORDS))}, or made of "
+                f"{' and '.join(_TABLES)}; got {content_type}",
+                "ContentType",
+            )
+        where = self.transform_output
+        usual = asked if where.feature_group is None else _LINES
         try:
-            accept = Accept.parse(self.transform_output.accept, default=asked)
+            accept = Accept.parse(where.accept, default=usual)
         except ValueError as error:
-            raise InvalidJob(str(error), field="Accept") from error
-        base, where = accept.content_type, self.transform_output
+            if not any_type or "," in (where.accept or ""):
+                raise InvalidJob(str(error), field="Accept") from error
+            accept = Accept(ContentType.parse(where.accept or usual).base)
+        base = accept.content_type
         if where.assemble_with == "Line" and base == _RECORDS:
             raise invalid(f"{base} is no text of lines; use None", "AssembleWith")
-        if where.feature_group is not None and base not in (_LINES, "application/json"):
+        if where.feature_group is not None:
+            self._check_records(asked, base)
+        elif not self.data_processing.is_plain:
+            self._check_processing(asked, base)
+        return accept
+
+    def _check_records(self, asked: str, base: str) -> None:
+        """Refuse answers that cannot become records of a feature group."""
+        if base not in (_LINES, "application/json"):
             raise invalid(
                 f"the answers for a feature group have names, so they are {_LINES}; got {base}",
                 "Accept",
             )
-        if self.data_processing.is_plain:
-            return accept
+        if asked not in _TEXTS:
+            raise invalid(
+                f"the records of a feature group are joined from {', '.join(_TEXTS)}; got {asked}",
+                "ContentType",
+            )
+        if self.data_processing.output_filter != "$":
+            raise invalid(
+                "a feature group keeps what Features names; leave the filter out", "OutputFilter"
+            )
+
+    def _check_processing(self, asked: str, base: str) -> None:
+        """Refuse filters and joins of what is no text, or not of one kind."""
         if asked not in _TEXTS or base not in _TEXTS:
             raise invalid(
                 f"filters and joins work on {', '.join(_TEXTS)}; got {asked} and answers of {base}",
                 "DataProcessing",
             )
-        if self.data_processing.join_source == "Input" and (asked == "text/csv") != (
-            base == "text/csv"
-        ):
+        is_csv = asked == "text/csv"
+        if self.data_processing.join_source == "Input" and is_csv != (base == "text/csv"):
             raise invalid(
                 f"an input of {asked} is joined with an answer of the same kind, got {base}; set "
                 "Accept",
                 "JoinSource",
             )
-        return accept
 
     def with_absolute_paths(self) -> TransformJob:
         """Settle relative paths: the working folder may be another when the job reads them."""
@@ -467,10 +276,3 @@ class TransformJob:
                 f"{self.processes} × {size}",
                 "MaxPayloadInMB",
             )
-
-
-def _local(path: str, field: str) -> str:
-    path = str(path).removeprefix("file://")
-    if not path or re.match(r"[a-z][a-z0-9+.\-]+://", path):
-        raise invalid(f"expected a file or folder of this machine, got {path!r}", field)
-    return path

@@ -59,7 +59,8 @@ class Pointer:
             raise _refused(
                 field, text, 0, f"a path of at most {_LONGEST} characters that begins with $"
             )
-        at, steps = 1, []
+        steps: list[_Step] = []
+        at = 1
         while at < len(text):
             if text.startswith("..", at):
                 raise _refused(field, text, at, "one step after another; `..` is not available")

@@ -30,7 +30,7 @@ from training.errors import FitFailed, InvalidData, ModelNotFound
 from training.formats import ContentType
 from training.formats.text import rows_to_csv, to_json
 
-__all__ = ["CODE", "Context", "ServedScript", "serving_module"]
+__all__ = ["CODE", "Context", "ServedScript", "serves", "serving_module"]
 
 CODE: Final = "code"
 """The folder in a model that has its code, as in SageMaker's model archives."""
@@ -42,7 +42,7 @@ _FUNCTIONS: Final = {
     "output_fn": 2,
     "transform_fn": 4,
 }
-_TEXT: Final = ("text/csv", "application/json", "application/jsonlines")
+_TEXT: Final = ("application/json", "application/jsonlines")
 
 
 @final
@@ -57,6 +57,11 @@ class Context:
 
     system_properties: Mapping[str, Any]
     manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def serves(code: Path) -> bool:
+    """Whether a module in a folder of code defines `model_fn`."""
+    return any("model_fn" in _defined(path) for path in code.glob("*.py"))
 
 
 def serving_module(code: Path) -> Path | None:
@@ -144,7 +149,12 @@ class ServedScript:
             InvalidData: a function raised an error, or the answer is neither text nor bytes.
         """
         kind = ContentType.parse(content_type).base
-        given = body.decode("utf-8") if kind in _TEXT else body
+        given: str | bytes = body
+        if kind in _TEXT or kind.startswith("text/"):
+            try:
+                given = body.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InvalidData(f"expected {kind} in UTF-8: {error}") from error
         if "transform_fn" in self._functions:
             answer = self._call("transform_fn", self._model, given, content_type, accept)
         else:
@@ -222,6 +232,8 @@ def _defined(module: Path) -> set[str]:
 
 
 def _imported(path: Path) -> ModuleType:
+    # The folder is a sealed model: bytecode in it would make it another one.
+    sys.dont_write_bytecode = True
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Channel(_message.Message):
-    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode", "shuffle_seed", "distribution", "compression", "data_type")
+    __slots__ = ("channel_name", "path", "dataset", "content_type", "label", "features", "input_mode", "shuffle_seed", "distribution", "compression", "data_type", "attributes", "record_wrapper")
     CHANNEL_NAME_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,8 @@ class Channel(_message.Message):
     DISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    RECORD_WRAPPER_FIELD_NUMBER: _ClassVar[int]
     channel_name: str
     path: str
     dataset: str
@@ -33,7 +35,9 @@ class Channel(_message.Message):
     distribution: str
     compression: str
     data_type: str
-    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ..., shuffle_seed: _Optional[int] = ..., distribution: _Optional[str] = ..., compression: _Optional[str] = ..., data_type: _Optional[str] = ...) -> None: ...
+    attributes: _containers.RepeatedScalarFieldContainer[str]
+    record_wrapper: str
+    def __init__(self, channel_name: _Optional[str] = ..., path: _Optional[str] = ..., dataset: _Optional[str] = ..., content_type: _Optional[str] = ..., label: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., input_mode: _Optional[str] = ..., shuffle_seed: _Optional[int] = ..., distribution: _Optional[str] = ..., compression: _Optional[str] = ..., data_type: _Optional[str] = ..., attributes: _Optional[_Iterable[str]] = ..., record_wrapper: _Optional[str] = ...) -> None: ...
 
 class StoppingCondition(_message.Message):
     __slots__ = ("max_runtime_in_seconds", "max_wait_time_in_seconds")
@@ -44,16 +48,18 @@ class StoppingCondition(_message.Message):
     def __init__(self, max_runtime_in_seconds: _Optional[int] = ..., max_wait_time_in_seconds: _Optional[int] = ...) -> None: ...
 
 class ResourceConfig(_message.Message):
-    __slots__ = ("threads", "device", "instance_count", "memory_mb")
+    __slots__ = ("threads", "device", "instance_count", "memory_mb", "precision")
     THREADS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_COUNT_FIELD_NUMBER: _ClassVar[int]
     MEMORY_MB_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     threads: int
     device: str
     instance_count: int
     memory_mb: int
-    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ..., instance_count: _Optional[int] = ..., memory_mb: _Optional[int] = ...) -> None: ...
+    precision: str
+    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ..., instance_count: _Optional[int] = ..., memory_mb: _Optional[int] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class CheckpointConfig(_message.Message):
     __slots__ = ("path", "local_path")
@@ -373,3 +379,67 @@ class StopTrainingJobRequest(_message.Message):
 class StopTrainingJobResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ReplayModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class ReplayModelResponse(_message.Message):
+    __slots__ = ("progress", "report")
+    class Progress(_message.Message):
+        __slots__ = ("job", "status", "done", "total", "metrics")
+        class MetricsEntry(_message.Message):
+            __slots__ = ("key", "value")
+            KEY_FIELD_NUMBER: _ClassVar[int]
+            VALUE_FIELD_NUMBER: _ClassVar[int]
+            key: str
+            value: float
+            def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+        JOB_FIELD_NUMBER: _ClassVar[int]
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        DONE_FIELD_NUMBER: _ClassVar[int]
+        TOTAL_FIELD_NUMBER: _ClassVar[int]
+        METRICS_FIELD_NUMBER: _ClassVar[int]
+        job: str
+        status: str
+        done: int
+        total: int
+        metrics: _containers.ScalarMap[str, float]
+        def __init__(self, job: _Optional[str] = ..., status: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    class Step(_message.Message):
+        __slots__ = ("name", "verdict", "expected", "got", "note")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        VERDICT_FIELD_NUMBER: _ClassVar[int]
+        EXPECTED_FIELD_NUMBER: _ClassVar[int]
+        GOT_FIELD_NUMBER: _ClassVar[int]
+        NOTE_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        verdict: str
+        expected: str
+        got: str
+        note: str
+        def __init__(self, name: _Optional[str] = ..., verdict: _Optional[str] = ..., expected: _Optional[str] = ..., got: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+    class Report(_message.Message):
+        __slots__ = ("model", "digest", "job", "verdict", "steps", "reason", "recorded")
+        MODEL_FIELD_NUMBER: _ClassVar[int]
+        DIGEST_FIELD_NUMBER: _ClassVar[int]
+        JOB_FIELD_NUMBER: _ClassVar[int]
+        VERDICT_FIELD_NUMBER: _ClassVar[int]
+        STEPS_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        RECORDED_FIELD_NUMBER: _ClassVar[int]
+        model: str
+        digest: str
+        job: str
+        verdict: str
+        steps: _containers.RepeatedCompositeFieldContainer[ReplayModelResponse.Step]
+        reason: str
+        recorded: str
+        def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., job: _Optional[str] = ..., verdict: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[ReplayModelResponse.Step, _Mapping]]] = ..., reason: _Optional[str] = ..., recorded: _Optional[str] = ...) -> None: ...
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    progress: ReplayModelResponse.Progress
+    report: ReplayModelResponse.Report
+    def __init__(self, progress: _Optional[_Union[ReplayModelResponse.Progress, _Mapping]] = ..., report: _Optional[_Union[ReplayModelResponse.Report, _Mapping]] = ...) -> None: ...

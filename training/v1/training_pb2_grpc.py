@@ -79,6 +79,11 @@ class TrainingStub(object):
                 request_serializer=training_dot_v1_dot_training__pb2.StopTrainingJobRequest.SerializeToString,
                 response_deserializer=training_dot_v1_dot_training__pb2.StopTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.ReplayModel = channel.unary_stream(
+                '/training.v1.Training/ReplayModel',
+                request_serializer=training_dot_v1_dot_training__pb2.ReplayModelRequest.SerializeToString,
+                response_deserializer=training_dot_v1_dot_training__pb2.ReplayModelResponse.FromString,
+                _registered_method=True)
 
 
 class TrainingServicer(object):
@@ -143,6 +148,13 @@ class TrainingServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplayModel(self, request, context):
+        """Trains a model again from its lineage; the report comes last. A caller that goes stops it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -190,6 +202,11 @@ def add_TrainingServicer_to_server(servicer, server):
                     servicer.StopTrainingJob,
                     request_deserializer=training_dot_v1_dot_training__pb2.StopTrainingJobRequest.FromString,
                     response_serializer=training_dot_v1_dot_training__pb2.StopTrainingJobResponse.SerializeToString,
+            ),
+            'ReplayModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReplayModel,
+                    request_deserializer=training_dot_v1_dot_training__pb2.ReplayModelRequest.FromString,
+                    response_serializer=training_dot_v1_dot_training__pb2.ReplayModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -435,6 +452,33 @@ class Training(object):
             '/training.v1.Training/StopTrainingJob',
             training_dot_v1_dot_training__pb2.StopTrainingJobRequest.SerializeToString,
             training_dot_v1_dot_training__pb2.StopTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/training.v1.Training/ReplayModel',
+            training_dot_v1_dot_training__pb2.ReplayModelRequest.SerializeToString,
+            training_dot_v1_dot_training__pb2.ReplayModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

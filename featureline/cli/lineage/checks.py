@@ -44,15 +44,14 @@ def verify(
     """
     if public_key is not None and against is None:
         raise click.UsageError("--public-key is for --against")
-    if connect is not None and projections:
-        raise click.UsageError("--projections works on the files of a home; use --home")
     kept = [] if against is None else lineage.read_checkpoints(against)
     if public_key is not None:
         for one in kept:
             one.check_signature(public_key)
     if connect is not None:
         with open_any(home, connect) as store:
-            _tell(store.graph.verify(against=kept), as_json=as_json)
+            report = store.graph.verify(projections=projections, against=kept)
+        _tell(report, as_json=as_json)
         return
     try:
         with home_graph(home) as graph:
@@ -169,8 +168,7 @@ def salvage(
 @common_options
 def rebuild(home: Path | None, connect: str | None, as_json: bool) -> None:
     """Project the graph anew from the log alone, which mends a graph that differs from it."""
-    _home_only(connect, "lineage rebuild")
-    with home_graph(home) as graph:
+    with _graph(home, connect) as graph:
         events = graph.rebuild()
     emit({"events": events}, as_json=as_json, text=f"the graph was made anew of {events:,} events")
 

@@ -9,7 +9,7 @@ import click
 
 import lineage
 from featureline.cli.output import emit, progress
-from featureline.cli.store import common_options, open_embedded
+from featureline.cli.store import common_options, open_any, open_embedded
 from lineage.store.postgres_link import without_password
 
 __all__ = ["copy", "replay_spool", "use"]
@@ -69,18 +69,24 @@ def replay_spool(home: Path | None, connect: str | None, as_json: bool) -> None:
     Every process that opens the store does so too. Events that the graph refuses are put aside,
     with the reason, and end the command with code 1.
     """
-    with open_embedded(home, connect, "lineage replay-spool") as store:
-        spool = lineage.spool_of(store.home)
-        done = lineage.replay_spool(store.home)
-    body: dict[str, int | str] = {
-        "recorded": done.recorded,
-        "refused": done.refused,
-        "waiting": spool.waiting(),
-    }
+    body: dict[str, int | str]
+    if connect is not None:
+        with open_any(home, connect) as server:
+            done = server.graph.replay_spool()
+        body = {"recorded": done.recorded, "refused": done.refused}
+        place = "on the server"
+    else:
+        with open_embedded(home, connect, "lineage replay-spool") as store:
+            spool = lineage.spool_of(store.home)
+            done = lineage.replay_spool(store.home)
+        waiting = spool.waiting()
+        body = {"recorded": done.recorded, "refused": done.refused, "waiting": waiting}
+        place = f"see {spool.refused_path}"
     text = f"{done.recorded:,} events recorded"
     if done.refused:
-        body["refused_in"] = str(spool.refused_path)
-        text += f", {done.refused:,} refused: see {spool.refused_path}"
+        if connect is None:
+            body["refused_in"] = str(spool.refused_path)
+        text += f", {done.refused:,} refused: {place}"
     emit(body, as_json=as_json, text=text)
     if done.refused:
         sys.exit(1)

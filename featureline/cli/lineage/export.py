@@ -11,9 +11,9 @@ import click
 from featureline.cli.lineage.options import walk_options
 from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit
-from featureline.cli.store import common_options, open_any, open_embedded
-from lineage import Graph, LineageResult
-from lineage.exports import FORMATS, Part, as_format, export_part, export_text
+from featureline.cli.store import common_options, open_any
+from lineage import LineageResult
+from lineage.exports import FORMATS, as_format
 from lineage.imports import Imported, import_mlflow, import_ndjson
 
 __all__ = ["export", "imports"]
@@ -45,8 +45,6 @@ def export(
     """Write the graph around START, or all of it, as a page, picture, or file of another tool."""
     if (start is None) != whole:
         raise click.UsageError("give START, or --all for the whole graph")
-    if whole and connect is not None:
-        raise click.UsageError("--all reads the files of a home; use --home, or give START")
     as_of = options["as_of"]
     chosen = as_format(form or ("mermaid" if out is None else None), out)
     if chosen == "parquet" and out is None:
@@ -59,23 +57,13 @@ def export(
         if start is not None:
             result = graph.query(find_start(graph, start), **options)
         if out is None:
-            # A server keeps columns and runs to itself; a result holds the rest.
-            click.echo(_text(graph, result, chosen, as_of), nl=False)
+            click.echo(graph.export_text(chosen, of=result, as_of=as_of), nl=False)
             return
-        if isinstance(graph, Graph):
-            graph.export(out, chosen, of=result, as_of=as_of)
-        else:
-            export_part(Part(result), out, chosen)
+        graph.export(out, chosen, of=result, as_of=as_of)
         count = graph.stats()["entities"] if result is None else len(result)
     body = {"out": str(out), "format": chosen, "entities": count}
     noun = "entity" if count == 1 else "entities"
     emit(body, as_json=as_json, text=f"{count:,} {noun} as {chosen}: {out}")
-
-
-def _text(graph: Any, result: LineageResult | None, form: str, as_of: Any) -> str:
-    if isinstance(graph, Graph):
-        return str(graph.export_text(form, of=result, as_of=as_of))
-    return export_text(Part(result), form)
 
 
 @click.group(name="import")
@@ -89,9 +77,10 @@ def imports() -> None:
 def mlflow(uri: str, home: Path | None, connect: str | None, as_json: bool) -> None:
     """Record the experiments and runs of an MLflow store: a folder, sqlite:///FILE or a server.
 
-    Run it again at any time: only what has changed is recorded.
+    It is read here, also with --connect. Run it again at any time: only what has changed is
+    recorded.
     """
-    with open_embedded(home, connect, "lineage import") as store:
+    with open_any(home, connect) as store:
         _tell(import_mlflow(store.graph, uri), as_json)
 
 
@@ -103,7 +92,7 @@ def ndjson(file: Path, home: Path | None, connect: str | None, as_json: bool) ->
 
     The same file again changes nothing.
     """
-    with open_embedded(home, connect, "lineage import") as store:
+    with open_any(home, connect) as store:
         _tell(import_ndjson(store.graph, file), as_json)
 
 

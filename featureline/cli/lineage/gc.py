@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import click
 
 from featureline.cli.lineage.start import find_start
 from featureline.cli.output import emit
-from featureline.cli.store import common_options, open_embedded
-from featureline.collecting import KINDS, Collection, Item, collect, plan_collection
+from featureline.cli.store import common_options, open_any
+from featureline.collecting import collect, plan_collection
+from featurestore.embedded import EmbeddedStore
+from lineage.collection import KINDS, Collection, Item
 
 __all__ = ["collect_garbage"]
 
@@ -42,20 +46,37 @@ def collect_garbage(
 ) -> None:
     """List what of a home may be deleted without breaking the replay of anything in use.
 
+    With --connect it is the server's home.
+
     In use is what --keep names, what is tagged keep, what was approved, endpoints in service, jobs
     that run, and what is younger than --older-than; and all that these come from, up to the
     versions of tables that datasets have read. What stays is listed with the shortest way to what
     needs it. The lineage itself stays whole: what is deleted has the state Deleted there.
     """
     age = _age(older_than)
-    with open_embedded(home, connect, "lineage gc") as store:
-        uids = [find_start(store.graph, start).uid for start in kept]
-
-        def plan() -> Collection:
-            return plan_collection(store, keep=uids, older_than=age, kinds=kinds or KINDS)
-
-        found = collect(store, plan, older_than=age) if apply else plan()
+    with open_any(home, connect) as store:
+        graph: Any = store.graph
+        uids = [find_start(graph, start).uid for start in kept]
+        chosen = kinds or KINDS
+        if connect is not None:
+            found = graph.collect(apply=apply, keep=uids, older_than=age, kinds=chosen)
+        else:
+            found = _collect(cast(EmbeddedStore, store), uids, age, chosen, apply=apply)
     emit(found.to_json(), as_json=as_json, text=_text(found))
+
+
+def _collect(
+    store: EmbeddedStore,
+    uids: Sequence[str],
+    age: dt.timedelta,
+    kinds: Sequence[str],
+    *,
+    apply: bool,
+) -> Collection:
+    def plan() -> Collection:
+        return plan_collection(store, keep=uids, older_than=age, kinds=kinds)
+
+    return collect(store, plan, older_than=age) if apply else plan()
 
 
 def _age(text: str) -> dt.timedelta:

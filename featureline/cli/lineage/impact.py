@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pyarrow.csv
 import pyarrow.parquet
 
 import training
+from featureline.cli.jobs import jobs_of_server
 from featureline.cli.lineage.start import find_model, find_start
 from featureline.cli.output import emit, emit_table, progress
-from featureline.cli.store import common_options, open_any, open_embedded
+from featureline.cli.store import common_options, open_any
 from featurestore import InvalidRequest
+from featurestore.embedded import EmbeddedStore
 
 __all__ = ["impact", "records", "replay"]
 
@@ -102,14 +104,24 @@ def replay(
     """Train MODEL, or a job's model, again from its lineage; exit code 1 when it differs.
 
     Its datasets are built again from the table versions they name; parameters, seed, threads and
-    device are those of its job. The verdict is recorded.
+    device are those of its job. The verdict is recorded. With --connect the server trains, and
+    Ctrl-C stops it there.
     """
-    with open_embedded(home, connect, "replay") as store:
+    if connect is not None and keep is not None:
+        raise click.UsageError("--keep: the model stays on the server; use --home there")
+    with open_any(home, connect) as store:
         found = find_model(store.graph, model)
         with progress(f"replay {found.name}", None, "steps") as tick:
-            report = training.replay(
-                store, found.uid, keep=keep, on_progress=lambda seen: tick(seen.done)
-            )
+            if connect is not None:
+                with jobs_of_server(connect) as there:
+                    report = there.replay(found.uid, on_progress=lambda seen: tick(seen.done))
+            else:
+                report = training.replay(
+                    cast(EmbeddedStore, store),
+                    found.uid,
+                    keep=keep,
+                    on_progress=lambda seen: tick(seen.done),
+                )
     emit(report.to_json(), as_json=as_json, text=report.to_text())
     if report.verdict != "equal":
         sys.exit(1)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from featureline.cli.output import emit as print_out
-from featureline.cli.store import common_options, open_embedded
+from featureline.cli.store import common_options, home_of, open_any, open_embedded
 from featureline.server.emitting import TOKEN, cursor_path
 from lineage.openlineage import Cursor, Emitter, Imported, Outward, import_file, open_sink
 
@@ -45,16 +45,19 @@ def import_command(
     """Record events of OpenLineage from FILES, which have one JSON object in each line.
 
     An event is recorded once, however often it comes. A file that has grown is read on from where
-    the last import of this home ended. Lines that are refused are named, leave the others in, and
+    the last import of this home ended; with --connect it is read from its start, which changes
+    nothing that is there. Lines that are refused are named, leave the others in, and
     make the exit code 1.
     """
-    with open_embedded(home, connect, "lineage import openlineage") as store:
-        cursor = Cursor(store.home / "openlineage" / "imported.json")
-        if from_start:
-            for path in files:
+    with open_any(home, connect) as store:
+        cursor = None
+        if connect is None:
+            cursor = Cursor(home_of(store) / "openlineage" / "imported.json")
+            for path in files if from_start else ():
                 cursor.forget(path)
+        graph: Any = store.graph
         imports = [
-            import_file(store.graph, path, strict=strict, cursor=cursor, on_batch=_progress())
+            import_file(graph, path, strict=strict, cursor=cursor, on_batch=_progress())
             for path in files
         ]
     lines = [_said(imported) for imported in imports]

@@ -193,7 +193,7 @@ def test_an_answer_of_many_pages_is_the_same(
     ask: Callable[[Any], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lineage.wire.client._PAGE", 2)
+    monkeypatch.setattr("lineage.wire.client.walking._PAGE", 2)
     assert plain(ask(remote)) == plain(ask(local))
 
 

@@ -114,6 +114,30 @@ def test_logistic_regression_is_scikit_learns(cancer: Dataset) -> None:
     )
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_decay_means_the_same_to_steps_and_to_a_solver(cancer: Dataset, optimizer: str) -> None:
+    values = {**BINARY, "num_models": 1, "wd": 0.1, "unbias_data": True}
+    solved = fit(cancer, {**values, "optimizer": "lbfgs"})
+    steps = {"epochs": 400, "mini_batch_size": len(cancer), "early_stopping_patience": 400}
+    stepped = fit(cancer, {**values, **steps, "optimizer": optimizer, "learning_rate": 0.02})
+    deviation = cancer.matrix().std(axis=0)
+    np.testing.assert_allclose(
+        stepped.weights[:, 0] * deviation, solved.weights[:, 0] * deviation, atol=0.01
+    )
+
+
+def test_gains_too_small_to_count_alone_add_up() -> None:
+    from training.algorithms.tabular.linear.module import LinearModels
+
+    models = LinearModels(torch.zeros(1, 1), None, models=1)
+    waited = []
+    for value in (1.0, 0.9996, 0.9992, 0.9988, 0.9987, 0.9986, 0.9985):
+        models.keep(np.array([value]), tolerance=0.001)
+        waited.append(int(models.waited))
+    assert waited == [0, 1, 2, 0, 1, 2, 3]
+    assert float(models.best_value) == 0.9985
+
+
 def test_several_classes_have_probabilities() -> None:
     digits = datasets.load_digits()
     data = dataset(digits.data, digits.target)

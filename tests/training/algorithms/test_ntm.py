@@ -203,7 +203,10 @@ def test_the_model_answers_as_its_torch_module(
     module.load_state_dict({name: torch.from_numpy(array) for name, array in parameters.items()})
     module.eval()
     with torch.no_grad():
-        lost, far = module.losses(*SparseRows(small.csr()).take(np.arange(len(small))))
+        rows = len(small)
+        noise = torch.zeros(rows, model.shape.topics)
+        batch = SparseRows(small.csr()).take(np.arange(rows))
+        lost, far = module.losses(*batch, noise=noise, rows=rows)
     losses = model.losses(small.csr(np.float64))
     assert losses["reconstruction"] == pytest.approx(float(lost.mean()), rel=1e-5)
     assert losses["kl"] == pytest.approx(float(far.mean()), rel=1e-5)

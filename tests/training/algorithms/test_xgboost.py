@@ -315,7 +315,32 @@ assert sys.modules["sklearn"] is sklearn
             "num_class >= 2 goes with multi:.* num_class=None",
         ),
         ({"num_class": 3}, "num_class >= 2 goes with multi:softmax"),
-        ({"objective": "survival:aft"}, "needs a lower and an upper label"),
+        (
+            {"objective": "survival:aft", "eval_metric": "rmse"},
+            "only with survival:aft, and is its only one",
+        ),
+        (
+            {"objective": "survival:aft", "aft_loss_distribution_scale": 0},
+            "noise of scale 0 has no density",
+        ),
+        ({"scale_pos_weight": 2, "objective": "count:poisson"}, "others do not look at it"),
+        ({"booster": "gblinear", "max_depth": 3}, "booster=gblinear has none; got .*max_depth=3"),
+        ({"booster": "gblinear", "tree_method": "hist"}, "booster=gblinear has none"),
+        ({"tree_method": "exact", "max_bin": 16}, "tree_method=exact takes no grow_policy"),
+        ({"updater": "grow_colmaker", "max_leaves": 9}, "tree_method=exact takes no grow_policy"),
+        ({"updater": "distcol"}, "are gone from the library: use grow_colmaker"),
+        ({"updater": "prune"}, "updater begins with one that grows trees"),
+        ({"updater": "sync,grow_colmaker"}, "updater begins with one that grows trees"),
+        (
+            {"updater": "grow_colmaker", "tree_method": "hist"},
+            "the updater that grows trees is the tree_method: grow_colmaker is exact",
+        ),
+        ({"sampling_method": "gradient_based"}, "share of rows from subsample, below 1"),
+        ({"refresh_leaf": 0}, "refresh_leaf is for the updater refresh"),
+        (
+            {"process_type": "update", "updater": "refresh", "subsample": 0.5},
+            "process_type=update grows no trees, and so takes no subsample",
+        ),
         ({"aft_loss_distribution": "normal"}, "aft_\\* goes only with survival:aft"),
         ({"eval_metric": "auc,lift"}, "eval_metric: expected a comma-separated list of accuracy"),
         ({"eval_metric": "aft-nloglik"}, "aft-nloglik goes only with survival:aft"),
@@ -419,7 +444,7 @@ def test_labels_an_objective_does_not_take_are_named(
 @pytest.mark.parametrize("values", [{"booster": "gblinear"}, {"tree_method": "exact"}])
 def test_text_where_only_numbers_go_is_named(train: Dataset, values: dict[str, str]) -> None:
     with pytest.raises(InvalidData, match=r"train: column 'origin' is text, and .*numbers only"):
-        XGBoost.of({**CLASSIFY, **values}).fit(train, Run(threads=1))
+        XGBoost.of({"num_round": 15, **values}).fit(train, Run(threads=1))
 
 
 def test_constraints_must_fit_the_columns(train: Dataset) -> None:

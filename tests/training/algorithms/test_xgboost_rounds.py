@@ -76,6 +76,8 @@ def test_what_is_drawn_after_a_checkpoint_is_what_would_have_been(
     resumed = algorithm.fit(train, Run(threads=1, checkpoints=tmp_path, sink=sink))
     assert raw(resumed) == raw(undisturbed)
     assert sink.lines[0] == "going on from the checkpoint after round 7 of 15"
+    draws = "booster" not in values or values["booster"] == "dart"
+    assert (sink.lines[1] == "this fit draws at random: rounds 1 to 7 anew") == draws
     assert [step for _, _, step in sink.rows] == list(range(7, 15))
 
 
@@ -126,14 +128,22 @@ def test_a_checkpoint_of_another_fit_is_refused(train: Dataset, tmp_path: Path) 
 
 
 def test_rounds_go_on_from_a_model(train: Dataset) -> None:
-    values = {**CLASSIFY, "subsample": 0.7}
+    values = {"objective": "binary:logistic", "max_depth": 3, "subsample": 0.7}
     first = XGBoost.of({**values, "num_round": 5}).fit(train, Run(threads=1))
     sink = MemorySink()
     second = XGBoost.of({**values, "num_round": 10}).fit(
         train, Run(threads=1, start=first, sink=sink)
     )
     assert second.rounds == 15
-    assert raw(second) == raw(XGBoost.of(values).fit(train, Run(threads=1)))
+    plain = xgboost.train(
+        {**values, "nthread": 1, "seed": 0},
+        xgboost.QuantileDMatrix(train.features, label=train.labels()),
+        10,
+        xgb_model=bytearray(raw(first)),
+    )
+    asked = xgboost.DMatrix(train.features)
+    expected = plain.predict(asked)
+    assert np.abs(second.predict(train.features)["score"].to_numpy() - expected).max() <= 1e-6
     assert [step for _, _, step in sink.rows] == list(range(5, 15))
     assert sink.done == (10, 10)
 

@@ -65,3 +65,8 @@ def test_several_label_columns_are_a_vector() -> None:
     table = decode(b"1,2,0.5\n3,4,1\n", {"label_size": "2"})
     assert table.to_pydict() == {"label": [[1, 2], [3, 4]], "f0": [0.5, 1]}
     assert table.schema.field("label").type == pa.list_(pa.float64(), 2)
+
+
+@pytest.mark.parametrize("text", [b"1,2.5", b"1,2.5\n", b"1,2.5\r\n"])
+def test_a_single_row_may_end_without_the_end_of_its_line(text: bytes) -> None:
+    assert decode(text, {}).to_pydict() == {"label": [1], "f0": [2.5]}

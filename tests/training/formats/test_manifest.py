@@ -72,7 +72,12 @@ def test_another_reader_of_uris_can_be_given(manifest: Path) -> None:
         (["size"], '{"size":1}\n{"sise":1}', "line 2: attribute 'size' is missing; did you mean"),
         (["size"], '{"size":1}\n[]', "line 2: expected a JSON object, got list"),
         (["size"], '{"size":1}\n{', "line 2: expected a JSON object: "),
-        (["size"], '{"size":1}\n\n{"size":"x"}', "line 3: expected 'size' like the first"),
+        (
+            ["size"],
+            '{"size":1}\n\n{"size":"x"}\n{"size":"3"}',
+            "line 3: expected 'size' to be no word, as in 2 of 3 lines, got 'x'",
+        ),
+        (["size"], '{"size":[1]}\n{"size":2}', "line 2: expected a list in 'size', got 2"),
         (["x-ref"], '{"x-ref":"gone"}', "line 1: 'x-ref': 'gone' cannot be read: "),
         (["x-ref"], '{"x-ref":"s3://b/k"}', "line 1: .*s3: is not a scheme that is read here"),
         (["x-ref"], '{"x-ref":1}', "line 1: 'x-ref': expected a URI, got 1"),

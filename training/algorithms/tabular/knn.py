@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
 from training.algorithms.distance import is_csr
+from training.algorithms.gathering import gathered, offset_of
 from training.algorithms.tabular.knn_index import (
     INNER,
     L2,
@@ -34,6 +35,7 @@ from training.errors import InvalidData
 from training.hyperparameter import Dependency, categorical, integer
 from training.metrics import accuracy, mse, quality_line
 from training.run import Run
+from training.world import Contributed
 
 __all__ = ["KNN", "KNNModel"]
 
@@ -42,6 +44,7 @@ _CONTENT_TYPES: Final = (
     "application/x-recordio-protobuf",
     "application/x-parquet",
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _LISTS: Final = ("faiss.IVFFlat", "faiss.IVFPQ")
 _PQ_M: Final = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
@@ -69,6 +72,7 @@ class KNN(Algorithm):
     model: ClassVar = KNNModel
     files: ClassVar = (INDEX, LABELS, SETTINGS, "inputs.json")
     # faiss is optional: where it is installed its version belongs to the lineage.
+    hosts: ClassVar = "rows"
     libraries: ClassVar[Mapping[str, str]] = {"numpy": "numpy"} | (
         {"faiss": "faiss-cpu"} if importlib.util.find_spec("faiss") else {}
     )
@@ -197,9 +201,10 @@ class KNN(Algorithm):
                 another reduction.
             LibraryMissing: the index has lists, and faiss is not installed.
             TrainingStopped: the run asked to stop.
+            Contributed: this is not the first of several processes, and its part is done.
         """
         self._check_width(train, self.feature_dim)
-        kept = self._sample(train, run)
+        train, kept = self._sample(train, run)
         labels = self._labels(train, kept)
         rows = (train.csr() if train.inputs.is_sparse else train.matrix())[kept]
         self._check_rows(train, rows)
@@ -241,8 +246,16 @@ class KNN(Algorithm):
             return {"mse": mse(target, found)}
         return {"accuracy": accuracy(target, found)}
 
-    def _sample(self, train: Dataset, run: Run) -> npt.NDArray[np.intp]:
-        return sampled(len(train), self.sample_size, np.random.default_rng([run.seed, 1]))
+    def _sample(self, train: Dataset, run: Run) -> tuple[Dataset, npt.NDArray[np.intp]]:
+        """Return rows, and the numbers of those that are in the sample of all processes' rows."""
+        first, total = offset_of(len(train), run.world)
+        kept = sampled(total, self.sample_size, np.random.default_rng([run.seed, 1]))
+        if run.world.size == 1:
+            return train, kept
+        sample = gathered(train, kept, first, run.world)
+        if sample is None:
+            raise Contributed
+        return sample, np.arange(len(sample))
 
     def _labels(self, train: Dataset, kept: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         target = train.labels()[kept]

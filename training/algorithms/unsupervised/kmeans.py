@@ -18,12 +18,13 @@ from training.algorithms.unsupervised.kmeans_model import (
     KMeansModel,
     rows_of,
 )
-from training.algorithms.unsupervised.kmeans_state import LocalLloyd, State
+from training.algorithms.unsupervised.kmeans_state import LocalLloyd, State, merge
 from training.data import Dataset, Labels
 from training.errors import InvalidData, TrainingStopped
 from training.hyperparameter import Tunable, categorical, comma_list, continuous, integer
 from training.metrics import quality_line
 from training.run import Run
+from training.world import Contributed
 
 __all__ = ["KMeans", "KMeansModel"]
 
@@ -32,6 +33,7 @@ _CONTENT_TYPES: Final = (
     "application/x-recordio-protobuf",
     "application/x-parquet",
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _SEEDINGS: Final = ("random", "kmeans++")
 # The fit's random numbers: of the order of rows, of a batch, and of the reduction.
@@ -59,6 +61,7 @@ class KMeans(Algorithm):
     continues: ClassVar = True
     model: ClassVar = KMeansModel
     files: ClassVar = (CENTRES, COUNTS, "inputs.json")
+    hosts: ClassVar = "rows"
     libraries: ClassVar[Mapping[str, str]] = {"numpy": "numpy", "scipy": "scipy"}
     answers: ClassVar = (
         "application/jsonlines",
@@ -141,12 +144,14 @@ class KMeans(Algorithm):
             InvalidHyperparameter: feature_dim is not the data's, or the model to start from has
                 another k or other inputs.
             TrainingStopped: the run asked to stop; a checkpoint was written where they are kept.
+            Contributed: this is not the first of several processes, and its part is done.
         """
         self._check_width(train, self.feature_dim)
-        if len(train) < self.k:
+        total = sum(run.world.gather(len(train)))
+        if total < self.k:
             raise InvalidData(
                 f"{train.channel}: kmeans: k={self.k} clusters need as many rows, and there are "
-                f"{len(train)}",
+                f"{total}",
                 channel=train.channel,
             )
         start = self._start(run, train)
@@ -154,12 +159,14 @@ class KMeans(Algorithm):
         state = self._read(rows, run, start)
         clusters = self._finish(rows, state, run)
         model = KMeansModel(train.inputs, clusters.centres, clusters.counts)
-        msd = float(model.squared_distances(rows).mean())
+        msd = sum(run.world.gather(float(model.squared_distances(rows).sum()))) / total
+        if not run.world.is_first:
+            raise Contributed
         run.sink.metric("train:msd", msd)
         run.sink.log(quality_line("train:msd", msd))
         run.sink.property("cluster_sizes", [float(count) for count in clusters.counts])
-        total = self._steps(rows)
-        run.sink.progress(total, total)
+        steps = self._steps(rows)
+        run.sink.progress(steps, steps)
         return model
 
     def evaluate(self, model: KMeansModel, data: Dataset) -> Mapping[str, float]:  # type: ignore[override]
@@ -190,16 +197,23 @@ class KMeans(Algorithm):
         return self._passes * batches + 1
 
     def _read(self, rows: Any, run: Run, start: KMeansModel | None) -> State:
-        """Pass over the rows, one mini-batch after another."""
+        """Pass over the rows, one mini-batch after another.
+
+        Each of several processes passes over its own; what they have found is put together.
+        """
         n, size = rows.shape[0], self.mini_batch_size
         batches = -(-n // size)
         snapshots = Snapshots(run, {**self._identity(), "rows": n, "width": rows.shape[1]})
         kept = snapshots.load()
+        summed = np.zeros(self._passes)
         if kept is None:
-            state, done, summed = self._first(rows, run, start), 0, 0.0
+            state, done = self._first(rows, run, start), 0
         else:
             state = State(kept["centres"], kept["counts"])
-            done, summed = int(kept["done"]), float(kept["summed"])
+            done = int(kept["done"])
+            # A fit may go on with more epochs than it was begun with, or fewer.
+            held = np.atleast_1d(kept["summed"])[: self._passes]
+            summed[: len(held)] = held
             run.sink.log(f"going on from a checkpoint, after mini-batch {done}")
 
         def save() -> None:
@@ -208,7 +222,7 @@ class KMeans(Algorithm):
                     "centres": state.centres,
                     "counts": state.counts,
                     "done": np.array(done),
-                    "summed": np.array(summed),
+                    "summed": summed,
                 }
             )
 
@@ -225,14 +239,20 @@ class KMeans(Algorithm):
                     random=np.random.default_rng([run.seed, _BATCH, done]),
                     device=run.device,
                 )
-                done, summed = done + 1, summed + distance
+                done += 1
+                summed[epoch] += distance
                 if snapshots.is_due:
                     save()
                 run.sink.progress(done, self._steps(rows))
-            run.sink.metric("train:msd", summed / n, step=epoch)
-            run.sink.log(quality_line("train:msd", summed / n, epoch=epoch))
-            summed = 0.0
-        return state
+            if run.world.size == 1:
+                _report(run, epoch, summed[epoch] / n)
+        if run.world.size == 1:
+            return state
+        found = run.world.gather((n, summed, state))
+        total = sum(rows for rows, _, _ in found)
+        for epoch, each in enumerate(sum(one for _, one, _ in found) / total):
+            _report(run, epoch, each)
+        return merge([one for _, _, one in found])
 
     def _first(self, rows: Any, run: Run, start: KMeansModel | None) -> State:
         """Choose the first centres among the first rows, beside those of a model to go on from."""
@@ -240,7 +260,8 @@ class KMeans(Algorithm):
         count = min(n, self.k * self.factor)
         known = State(np.zeros((0, rows.shape[1])), np.zeros(0))
         if start is not None:
-            known = State(start.centres, start.counts)
+            # What it stands for counts once in all processes together.
+            known = State(start.centres, start.counts / run.world.size)
         new = max(count - len(known.centres), 0)
         first = rows[_order(run, 0, n)[: max(self.mini_batch_size, new)]]
         if is_csr(first):
@@ -270,7 +291,9 @@ class KMeans(Algorithm):
             tolerance=self.local_lloyd_tol,
         )
         random = np.random.default_rng([run.seed, _REDUCTION])
-        clusters = state.reduced(self.k, how, random, check=check)
+        # Decided in one process: the others would find the same but for rounding.
+        reduced = state.reduced(self.k, how, random, check=check) if run.world.is_first else None
+        clusters: Clusters = run.world.gather(reduced)[0]
         iterations = self.epochs - self._passes + self.full_lloyd_max_iter
         if not iterations:
             return clusters
@@ -280,6 +303,7 @@ class KMeans(Algorithm):
             max_iterations=iterations,
             tolerance=self.local_lloyd_tol,
             check=check,
+            world=run.world,
         )
 
     def _start(self, run: Run, train: Dataset) -> KMeansModel | None:
@@ -300,6 +324,11 @@ class KMeans(Algorithm):
             for name, value in self.values().items()
             if name not in later and not name.startswith("local_lloyd_")
         }
+
+
+def _report(run: Run, epoch: int, msd: float) -> None:
+    run.sink.metric("train:msd", float(msd), step=epoch)
+    run.sink.log(quality_line("train:msd", float(msd), epoch=epoch))
 
 
 def _order(run: Run, epoch: int, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -27,7 +27,10 @@ Array = npt.NDArray[np.float64]
 _CONTENT_TYPES: Final = (
     *("application/x-recordio-protobuf", "text/csv", "application/x-parquet"),
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
+# As with SageMaker.
+_FILE_ONLY: Final = ("text/csv",)
 # Topics from moments lie close already; random ones need more steps, and slow ones.
 _STEPS: Final = {"spectral": 0, "spectral+vb": 20, "vb": 100}
 _TOLERANCE: Final = {"spectral": 0.0, "spectral+vb": 1e-3, "vb": 1e-4}
@@ -53,9 +56,13 @@ class LDA(Algorithm):
             about="documents, a row each: how often each word of the vocabulary occurs",
             required=True,
             content_types=_CONTENT_TYPES,
+            file_only=_FILE_ONLY,
         ),
         ChannelDeclaration(
-            name="test", about="documents to measure on", content_types=_CONTENT_TYPES
+            name="test",
+            about="documents to measure on",
+            content_types=_CONTENT_TYPES,
+            file_only=_FILE_ONLY,
         ),
     )
     metrics: ClassVar[tuple[MetricDeclaration, ...]] = (
@@ -76,6 +83,8 @@ class LDA(Algorithm):
     )
     files: ClassVar[tuple[str, ...]] = (*FILES, "inputs.json")
     libraries: ClassVar[Mapping[str, str]] = {"scipy": "scipy"}
+    cpu_only: ClassVar = True
+    one_host: ClassVar = "SageMaker trains lda on one CPU machine, and so does this"
     labels: ClassVar[Labels] = "optional"
 
     num_topics: int = integer(low=1, required=True, tunable=(1, 150), about="topics to find")

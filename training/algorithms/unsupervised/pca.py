@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, final
@@ -26,6 +27,7 @@ _CONTENT_TYPES: Final = (
     "application/x-recordio-protobuf",
     "application/x-parquet",
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _MOST_SIDE: Final = 32_768
 
@@ -49,6 +51,7 @@ class PCA(Algorithm):
     continues: ClassVar = True
     model: ClassVar = PCAModel
     files: ClassVar = (MEAN, VECTORS, VALUES, ORDER, "inputs.json")
+    hosts: ClassVar = "rows"
     libraries: ClassVar[Mapping[str, str]] = {"numpy": "numpy", "scipy": "scipy"}
     answers: ClassVar = (
         "application/jsonlines",
@@ -125,6 +128,7 @@ class PCA(Algorithm):
             InvalidHyperparameter: feature_dim is not the data's, or the data is too wide for
                 algorithm_mode=regular; or the model to start from does not fit.
             TrainingStopped: the run asked to stop; a checkpoint was written where they are kept.
+            Contributed: this is not the first of several processes, and its part is done.
         """
         self._check_width(train, self.feature_dim)
         start = self._start(run, train)
@@ -191,17 +195,23 @@ class PCA(Algorithm):
         sums = work.restored() or Image(work.shift, device=work.run.device)
         work.add(0, sums)
         assert isinstance(sums, Image)
+        sums = work.merged(sums)
+        work.done()
         scatter = sums.scatter(centred=self.subtract_mean)
         return pca_axes.of_scatter(scatter, self.num_components), sums.level
 
     def _by_rows(self, work: Work) -> tuple[Axes, Level]:
         """Find the axes of fewer rows than dimensions."""
-        level = Level(work.shift)
-        parts, weights = [], []
+        own = []
         for part, weight, _ in work.blocks(0):
             work.check()
+            own.append((part, weight))
+        level = Level(work.shift)
+        parts, weights = [], []
+        for part, weight in itertools.chain.from_iterable(work.run.world.gather(own)):
             parts.append(level.moved(part, weight))
             weights.append(weight)
+        work.done()
         rows = work.stacked(parts)
         weight = np.concatenate(weights)
         mean = level.total / level.count * self.subtract_mean
@@ -213,6 +223,7 @@ class PCA(Algorithm):
         if sums is None:
             sums = Sketch(work.shift, self.sketch_size, work.run.seed, device=device)
         work.add(work.first_pass, sums)
+        sums = work.merged(sums)
         for number in range(work.first_pass + 1, self._passes):
             if isinstance(sums, Sketch):
                 found = sums.rows(centred=centred)
@@ -220,6 +231,8 @@ class PCA(Algorithm):
                 found = sums.scatter(centred=centred).T
             sums = Image(work.shift, pca_axes.basis_of(found), device=device)
             work.add(number, sums)
+            sums = work.merged(sums)
+        work.done()
         if isinstance(sums, Sketch):
             return pca_axes.of_sketch(sums.rows(centred=centred), count), sums.level
         assert sums.basis is not None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
 
 from training.algorithms.distance import is_csr
+from training.algorithms.gathering import offset_of
 from training.algorithms.snapshot import Snapshots
 from training.algorithms.unsupervised.pca_model import PCAModel
 from training.algorithms.unsupervised.pca_sums import Image, Sketch
@@ -16,11 +18,13 @@ from training.data import Dataset
 from training.errors import TrainingStopped
 from training.matrix import scipy_sparse
 from training.run import Run
+from training.world import Contributed
 
 __all__ = ["Work"]
 
 _SHIFT_ROWS: Final = 1024
 
+Sums = TypeVar("Sums", bound=Image | Sketch)
 Block = tuple[Any, npt.NDArray[np.float64], int]
 
 
@@ -38,7 +42,7 @@ class Work:
         identity: what a checkpoint must have been made with.
 
     Attributes:
-        height: how many rows there are, with those that stand for the model.
+        height: how many rows all processes have, with those that stand for the model.
         shift: what dense rows are moved by.
         steps: the blocks of all passes.
         first_pass: the pass that a checkpoint is in, else 0.
@@ -58,30 +62,40 @@ class Work:
         self.run = run
         self._rows = train.csr() if train.inputs.is_sparse else train.matrix()
         self._size = size
-        self._known = None if start is None else _as_rows(start)
+        self._first, total = offset_of(len(train), run.world)
+        # The rows of the model are the first process's, after those of all.
+        self._known = None if start is None or not run.world.is_first else _as_rows(start)
+        self._total = total
         self._batches = -(-len(train) // size)
         self.steps = passes * self._batches
-        self.height = len(train) + (0 if start is None else len(start.s) + 1)
+        self.height = total + (0 if start is None else len(start.s) + 1)
         self.shift = np.zeros(train.width)
         if centred and not is_csr(self._rows):
             self.shift = self._rows[:_SHIFT_ROWS].mean(axis=0, dtype=np.float64)
         self._snapshots = Snapshots(run, {**identity, "rows": len(train), "width": train.width})
         self._kept = self._snapshots.load()
-        self.first_pass = 0 if self._kept is None else int(self._kept["pass"])
+        begun = 0 if self._kept is None else int(self._kept["pass"])
+        # All are in one pass; a checkpoint of a later one than others have is of no use.
+        self.first_pass = min(run.world.gather(begun))
+        if begun > self.first_pass:
+            self._kept = None
+        # What an earlier pass has found is the same everywhere.
+        held = run.world.gather(None if self._kept is None else self._kept.get("basis"))
+        self._basis = next((basis for basis in held if basis is not None), None)
 
     def blocks(self, done: int) -> Iterator[Block]:
         """Give rows, their weights and the first one's number, after `done` mini-batches."""
         for start in range(done * self._size, self._rows.shape[0], self._size):
             part = self._rows[start : start + self._size]
-            yield part, np.ones(part.shape[0]), start
+            yield part, np.ones(part.shape[0]), self._first + start
         if self._known is not None and done <= self._batches:
-            yield (*self._known, self._rows.shape[0])
+            yield (*self._known, self._total)
 
     def restored(self) -> Image | Sketch | None:
         """Return the sums of the checkpoint to go on from; None where there is none."""
-        if self._kept is None:
-            return None
         device = self.run.device
+        if self._kept is None:
+            return None if self._basis is None else Image(self.shift, self._basis, device=device)
         if "sketched" in self._kept:
             return Sketch.of(self._kept, self.shift, self.run.seed, device=device)
         return Image.of(self._kept, self.shift, device=device)
@@ -108,6 +122,21 @@ class Work:
                 self._save(number, done, sums)
             at = number * self._batches + min(done, self._batches)
             self.run.sink.progress(at, self.steps)
+
+    def merged(self, sums: Sums) -> Sums:
+        """Add the sums of all processes, once each has added its rows."""
+        parts: list[Any] = self.run.world.gather(sums)
+        together: Sums = functools.reduce(lambda left, right: left.plus(right), parts)
+        return together
+
+    def done(self) -> None:
+        """Leave the rest to the first process.
+
+        Raises:
+            Contributed: this is another one.
+        """
+        if not self.run.world.is_first:
+            raise Contributed
 
     def check(self) -> None:
         """Stop when the run asks to.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from training import metrics
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
+from training.algorithms.gathering import gathered, offset_of
 from training.algorithms.unsupervised.randomcutforest_model import (
     FILES,
     SIGMAS,
@@ -22,12 +23,14 @@ from training.data import Dataset, Labels
 from training.errors import InvalidData, InvalidJob, TrainingStopped
 from training.hyperparameter import comma_list, integer
 from training.run import Run
+from training.world import Contributed
 
 __all__ = ["RandomCutForest", "RandomCutForestModel"]
 
 _CONTENT_TYPES: Final = (
     *("application/x-recordio-protobuf", "text/csv", "application/x-parquet"),
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _METRICS: Final = ("f1", "precision", "recall", "accuracy", "auc", "ap", "f1_quantile")
 # Scores of more training rows would hardly move their mean and deviation.
@@ -46,6 +49,8 @@ class RandomCutForest(Algorithm):
 
     name: ClassVar[str] = "randomcutforest"
     continues: ClassVar = True
+    hosts: ClassVar = "rows"
+    cpu_only: ClassVar = True
     model: ClassVar[type[RandomCutForestModel]] = RandomCutForestModel
     channels: ClassVar[tuple[ChannelDeclaration, ...]] = (
         ChannelDeclaration(
@@ -106,6 +111,7 @@ class RandomCutForest(Algorithm):
             InvalidData: `feature_dim` is not the number of columns, or a value is missing.
             InvalidJob: there is a validation channel, or the model to start from does not fit.
             TrainingStopped: the run asked to stop.
+            Contributed: this is not the first of several processes, and its part is done.
         """
         self.check_channels(["train"] if validation is None else ["train", "validation"])
         if train.width != self.feature_dim:
@@ -115,12 +121,17 @@ class RandomCutForest(Algorithm):
                 f"feature_dim={train.width} or choose the columns with features=",
                 channel=train.channel,
             )
+        first, total = offset_of(len(train), run.world)
+        count = min(total, _SCORED_ROWS)
+        scored = gathered(train, np.arange(count) * total // count, first, run.world)
         between = self._asking(run)
         if run.start is not None:
-            model = self._to_go_on_from(run.start, train).update(train.features, between=between)
+            model = self._to_go_on_from(run.start, train)
+            whole = gathered(train, np.arange(total), first, run.world)
+            model = model.update(_own(whole).features, between=between)
         else:
-            model = self._grown(train, run, between)
-        model = self._measured(model, train, run)
+            model = self._grown(train, first, total, run, between)
+        model = self._measured(model, _own(scored), run)
         run.sink.progress(self.num_trees, self.num_trees)
         return model
 
@@ -167,13 +178,13 @@ class RandomCutForest(Algorithm):
         return between
 
     def _grown(
-        self, train: Dataset, run: Run, between: Callable[[int], None]
+        self, train: Dataset, first: int, total: int, run: Run, between: Callable[[int], None]
     ) -> RandomCutForestModel:
-        random = np.random.default_rng([run.seed, len(train)])
-        drawn = Samples.draw(self.num_trees, self.num_samples_per_tree, len(train), random)
+        random = np.random.default_rng([run.seed, total])
+        drawn = Samples.draw(self.num_trees, self.num_samples_per_tree, total, random)
         rows, samples = drawn.used()
         # Of all rows only those are made a matrix that some tree has.
-        sampled = train if len(rows) == len(train) else train.take(rows)
+        sampled = _own(gathered(train, rows, first, run.world))
         matrix = sampled.matrix(np.float64)
         middle = len(matrix) // 2
         center = np.partition(matrix, middle, axis=0)[middle].copy()
@@ -185,7 +196,7 @@ class RandomCutForest(Algorithm):
             center=center,
             samples=samples,
             trees=joined(points, nodes),
-            seen=len(train),
+            seen=total,
             seed=run.seed,
         )
 
@@ -213,18 +224,23 @@ class RandomCutForest(Algorithm):
         return start
 
     def _measured(
-        self, model: RandomCutForestModel, train: Dataset, run: Run
+        self, model: RandomCutForestModel, scored: Dataset, run: Run
     ) -> RandomCutForestModel:
         """Score training rows, spread over all, for the threshold that the model keeps."""
-        count = min(len(train), _SCORED_ROWS)
-        rows = np.arange(count) * len(train) // count
-        scores = model.scores(train.take(rows).features)
+        scores = model.scores(scored.features)
         model = replace(model, mean=float(scores.mean()), deviation=float(scores.std()))
         for name, value in (("mean_score", model.mean), ("deviation", model.deviation)):
             run.sink.metric(f"train:{name}", value)
             run.sink.log(metrics.quality_line(f"train:{name}", value))
         run.sink.property("threshold", model.threshold)
         return model
+
+
+def _own(rows: Dataset | None) -> Dataset:
+    """Return rows that have come to the first process; the others have nothing more to do."""
+    if rows is None:
+        raise Contributed
+    return rows
 
 
 def _highest(score: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:

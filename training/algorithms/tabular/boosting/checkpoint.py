@@ -38,10 +38,13 @@ class Checkpoints:
     Args:
         folder: where they are.
         about: what the fit is of, as JSON values: a checkpoint of another one is refused.
+        is_kept_here: whether this process writes them: of several that make one fit, one does, and
+            all go on from what it has written.
     """
 
     folder: Path
     about: Mapping[str, Any]
+    is_kept_here: bool = True
     _due: float = field(default_factory=lambda: time.monotonic() + _FIRST_S, init=False)
 
     def newest(self) -> tuple[Any, Log] | None:
@@ -84,7 +87,7 @@ class Checkpoints:
         At any moment the folder holds only whole ones.
         """
         began = time.monotonic()
-        if not now and began < self._due:
+        if not self.is_kept_here or (not now and began < self._due):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         booster.set_attr(**{_ATTRIBUTE: json.dumps({"about": self.about, "log": log})})

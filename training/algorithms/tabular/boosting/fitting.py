@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 
 from training.algorithms.tabular.boosting.checkpoint import Checkpoints, Log
-from training.algorithms.tabular.boosting.matrix import library, matrix_of
+from training.algorithms.tabular.boosting.matrix import Rows, library, matrix_of
 from training.algorithms.tabular.boosting.measures import Watch, measured
 from training.algorithms.tabular.boosting.model import XGBoostModel
 from training.algorithms.tabular.boosting.parameters import (
     draws,
     parameters,
-    renew,
     takes_histogram,
 )
 from training.algorithms.tabular.boosting.report import Reporter
 from training.data import Dataset
-from training.errors import FitFailed, InvalidData, InvalidJob
+from training.errors import FitFailed, InvalidData, InvalidJob, TrainingStopped
 from training.run import Run
 
 if TYPE_CHECKING:
@@ -65,13 +64,22 @@ class Boosted:
 
 def boost(
     algorithm: XGBoost,
-    named: Sequence[Dataset],
+    named: Sequence[Rows],
     run: Run,
     *,
     checkpoints: Checkpoints | None,
     reporter: Reporter,
+    pages: Path | None = None,
 ) -> Boosted:
     """Boost on the first dataset, and measure on all: the training and the validation data.
+
+    Args:
+        algorithm: the hyperparameters.
+        named: the training data, and the validation data if there is any.
+        run: where.
+        checkpoints: to keep; None: none.
+        reporter: told of each round.
+        pages: a folder for the pages of streams.
 
     Raises:
         FitFailed: the checkpoints are of another fit.
@@ -81,14 +89,8 @@ def boost(
     params = parameters(algorithm, run)
     evals: list[tuple[Any, str]] = []
     for channel, dataset in zip(_CHANNELS, named, strict=False):
-        matrix = matrix_of(
-            dataset,
-            threads=params["nthread"],
-            histogram=takes_histogram(algorithm),
-            max_bin=algorithm.max_bin,
-            like=evals[0][0] if evals else None,
-        )
-        evals.append((matrix, channel))
+        like = evals[0][0] if evals else None
+        evals.append((_matrix(algorithm, dataset, params["nthread"], like, pages), channel))
     given = _given(algorithm, named[0], run)
     start = 0 if given is None or algorithm.is_update else given.rounds
     total = start + algorithm.num_round
@@ -106,14 +108,16 @@ def boost(
                 library="xgboost",
             )
         run.sink.log(f"going on from the checkpoint after round {first} of {total}")
-    raw = None if begin is None else begin.save_raw("ubj")
-    booster = xgboost.Booster(params, [matrix for matrix, _ in evals], model_file=raw)
-    watch, renews, was_stopped = Watch(algorithm), draws(algorithm), False
+    matrices = [matrix for matrix, _ in evals]
+    if found is not None and draws(algorithm):
+        booster = _drawn_again(params, matrices, given, begin, range(start, first), run)
+    else:
+        raw = None if begin is None else begin.save_raw("ubj")
+        booster = xgboost.Booster(params, matrices, model_file=raw)
+    watch, was_stopped = Watch(algorithm), False
     for number in range(first, total):
         if log and watch.is_over(log):
             break
-        if renews:
-            renew(booster, params, number)
         booster.update(evals[0][0], number)
         values = measured(algorithm, booster, evals, number)
         for channel, found_values in values.items():
@@ -128,6 +132,56 @@ def boost(
     if checkpoints and not was_stopped:
         checkpoints.keep(booster, log, now=True)
     return _kept(booster, log, watch.best(log), start, total, was_stopped, reporter, algorithm)
+
+
+def _matrix(algorithm: XGBoost, rows: Rows, threads: int, like: Any, pages: Path | None) -> Any:
+    if isinstance(rows, Dataset):
+        return matrix_of(
+            rows,
+            threads=threads,
+            histogram=takes_histogram(algorithm),
+            max_bin=algorithm.max_bin,
+            like=like,
+        )
+    from training.algorithms.tabular.boosting.external import matrix_on_disk
+
+    assert pages is not None
+    return matrix_on_disk(rows, threads=threads, max_bin=algorithm.max_bin, like=like, folder=pages)
+
+
+def _drawn_again(
+    params: dict[str, Any],
+    matrices: Sequence[Any],
+    given: XGBoostModel | None,
+    kept: Any,
+    rounds: range,
+    run: Run,
+) -> Any:
+    """Make the rounds of a checkpoint again, unmeasured, and return their booster.
+
+    The library has one random stream for a whole fit and no way to keep its place, so what comes
+    next can only be drawn by one who has drawn all that came before.
+
+    Raises:
+        FitFailed: the rounds came out otherwise.
+        TrainingStopped: the run asked to stop; the checkpoint stays as it is.
+    """
+    run.sink.log(f"this fit draws at random: rounds {rounds.start + 1} to {rounds.stop} anew")
+    raw = None if given is None else given.booster.save_raw("ubj")
+    booster = library().Booster(params, matrices, model_file=raw)
+    for number in rounds:
+        if _agreed(run.should_stop()):
+            raise TrainingStopped(
+                f"stopped while round {number + 1} of a checkpoint's {rounds.stop} was made again"
+            )
+        booster.update(matrices[0], number)
+    if booster.save_raw("ubj") != kept.save_raw("ubj"):
+        raise FitFailed(
+            f"xgboost: the {len(rounds)} rounds of the checkpoint come out otherwise here: data, "
+            "threads or the library have changed; remove the checkpoints to begin anew",
+            library="xgboost",
+        )
+    return booster
 
 
 def _kept(
@@ -151,7 +205,7 @@ def _kept(
 
 
 def kept_checkpoints(
-    algorithm: XGBoost, named: Sequence[Dataset], run: Run, *, folder: Path | None = None
+    algorithm: XGBoost, named: Sequence[Rows], run: Run, *, folder: Path | None = None
 ) -> Checkpoints | None:
     """Return the checkpoints of a fit; None where the run keeps none.
 
@@ -162,19 +216,26 @@ def kept_checkpoints(
         return None
     train = named[0]
     values = {name: value for name, value in algorithm.values().items() if name not in _FREE}
+    labels = b"".join(
+        np.asarray(ends).tobytes()
+        for dataset in named
+        for ends in (dataset.target, dataset.upper)
+        if ends is not None
+    )
+    parts = run.world.gather(([len(dataset) for dataset in named], _digest(labels)))
     about = {
         "hyperparameters": values,
         "seed": run.seed if algorithm.seed is None else algorithm.seed,
-        "rows": [len(dataset) for dataset in named],
-        "labels": _digest(b"".join(np.asarray(dataset.target).tobytes() for dataset in named)),
+        "rows": [sum(rows) for rows in zip(*(rows for rows, _ in parts), strict=True)],
+        "labels": parts[0][1] if len(parts) == 1 else [labels for _, labels in parts],
         "inputs": _digest(json.dumps(train.inputs.to_json()).encode()),
         "start": None if run.start is None else _digest(_raw(run.start)),
     }
     # As JSON gives them back, so that they compare.
-    return Checkpoints(where, json.loads(json.dumps(about)))
+    return Checkpoints(where, json.loads(json.dumps(about)), is_kept_here=run.world.is_first)
 
 
-def check_inputs(algorithm: XGBoost, train: Dataset) -> None:
+def check_inputs(algorithm: XGBoost, train: Rows) -> None:
     """Refuse hyperparameters that do not suit the columns.
 
     Raises:
@@ -207,7 +268,7 @@ def check_inputs(algorithm: XGBoost, train: Dataset) -> None:
             )
 
 
-def _given(algorithm: XGBoost, train: Dataset, run: Run) -> XGBoostModel | None:
+def _given(algorithm: XGBoost, train: Rows, run: Run) -> XGBoostModel | None:
     """Return the model to go on from, if it is one that this fit can go on from."""
     model = algorithm.begun(run, train)
     if model is None:

@@ -37,8 +37,8 @@ def fit(algorithm: XGBoost, named: Sequence[Dataset], run: Run) -> XGBoostModel:
 
     Mean and deviation of the metrics are over the folds, each measured on its own rows. Each row's
     predictions by the boosters that have not seen it go to `predictions.csv` of the run's output:
-    truth, mean probability and label for classes, else truth and mean prediction, without a
-    header, in the order of the data.
+    truth, mean probability and label for classes, else truth (of intervals both ends) and mean
+    prediction, without a header, in the order of the data.
 
     Raises:
         InvalidData: there are fewer rows, or queries, than folds.
@@ -111,6 +111,7 @@ def joined(named: Sequence[Dataset]) -> Dataset:
         target=np.concatenate([d.labels() for d in named]),
         weights=_chained([d.weights for d in named]),
         groups=_chained([d.groups for d in named]),
+        upper=_chained([d.upper for d in named]),
     )
 
 
@@ -171,7 +172,7 @@ def _write(
     folds = len(rows) // repeats
     for number, (held, scores) in enumerate(zip(rows, predicted, strict=True)):
         filled[number // folds, held] = scores
-    columns: list[Array] = [data.labels()]
+    columns: list[Array] = [data.labels(), *([] if data.upper is None else [data.upper])]
     if objective in ("multi:softmax", "binary:hinge"):
         columns.append(voted(filled))
     else:

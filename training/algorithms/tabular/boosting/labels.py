@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.data import Dataset
+from training.algorithms.tabular.boosting.matrix import Rows
 from training.errors import InvalidData
 
 __all__ = ["check_labels"]
@@ -16,7 +16,7 @@ __all__ = ["check_labels"]
 Array = npt.NDArray[Any]
 
 
-def check_labels(dataset: Dataset, objective: str, num_class: int | None) -> None:
+def check_labels(dataset: Rows, objective: str, num_class: int | None) -> None:
     """Refuse labels that the objective cannot learn from.
 
     Raises:
@@ -25,6 +25,9 @@ def check_labels(dataset: Dataset, objective: str, num_class: int | None) -> Non
     target = dataset.target
     if target is None:
         raise InvalidData(f"{dataset.channel}: xgboost needs a label", channel=dataset.channel)
+    if objective == "survival:aft":
+        _check_intervals(dataset, target)
+        return
     allowed, expected = _allowed(objective, num_class)
     wrong = ~allowed(target)
     if wrong.any():
@@ -32,6 +35,21 @@ def check_labels(dataset: Dataset, objective: str, num_class: int | None) -> Non
         raise InvalidData(
             f"{dataset.channel}: label column {dataset.label!r}: {objective} expects "
             f"{expected}, got {target[row]:g} in row {row + 1}",
+            channel=dataset.channel,
+            column=dataset.label,
+        )
+
+
+def _check_intervals(dataset: Rows, lower: Array) -> None:
+    """Refuse intervals that hold no time: both ends are >= 0, and the upper one is not below."""
+    upper = lower if dataset.upper is None else dataset.upper
+    wrong = ~((lower >= 0) & (upper >= lower) & (upper > 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InvalidData(
+            f"{dataset.channel}: label column {dataset.label!r}: survival:aft expects times, or "
+            f"intervals 0 <= lower <= upper with an upper end above 0 (infinite where open), got "
+            f"{lower[row]:g} to {upper[row]:g} in row {row + 1}",
             channel=dataset.channel,
             column=dataset.label,
         )

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration, Model
 from training.algorithms.tabular.boosting import folds
+from training.algorithms.tabular.boosting.distributed import check_spread, connected
 from training.algorithms.tabular.boosting.fitting import boost, check_inputs, kept_checkpoints
 from training.algorithms.tabular.boosting.labels import check_labels
-from training.algorithms.tabular.boosting.matrix import in_queries, library
+from training.algorithms.tabular.boosting.matrix import Rows, library, prepared
 from training.algorithms.tabular.boosting.measures import evaluated
 from training.algorithms.tabular.boosting.model import FILE, XGBoostModel
 from training.algorithms.tabular.boosting.report import Reporter, report_model
 from training.algorithms.tabular.boosting.rules import (
     MAXIMISE,
+    METHODS,
     MINIMISE,
     OBJECTIVES,
     RULES,
     UPDATERS,
 )
 from training.data import Dataset
-from training.errors import FitFailed, InvalidHyperparameter, TrainingStopped
+from training.errors import FitFailed, InvalidData, InvalidHyperparameter, TrainingStopped
 from training.hyperparameter import (
     boolean,
     categorical,
@@ -36,6 +40,8 @@ from training.hyperparameter import (
     tuple_of,
 )
 from training.run import Run
+from training.streaming import Stream
+from training.world import Contributed
 
 __all__ = ["XGBoost"]
 
@@ -43,6 +49,8 @@ _CONTENT_TYPES = (
     *("text/libsvm", "text/csv", "application/x-parquet", "application/x-recordio-protobuf"),
     *("application/jsonlines", "application/vnd.apache.arrow.file"),
 )
+# As with SageMaker.
+_FILE_ONLY = ("text/libsvm",)
 
 
 @final
@@ -65,8 +73,10 @@ class XGBoost(Algorithm):
     name: ClassVar = "xgboost"
     model: ClassVar = XGBoostModel
     files: ClassVar = (FILE, "inputs.json")
+    hosts: ClassVar = "rows"
     libraries: ClassVar[Mapping[str, str]] = {"xgboost": "xgboost"}
     continues: ClassVar = True
+    streams: ClassVar = True
     answers: ClassVar = ("application/jsonlines", "text/csv")
     channels: ClassVar = (
         ChannelDeclaration(
@@ -74,11 +84,13 @@ class XGBoost(Algorithm):
             about="what to learn from",
             required=True,
             content_types=_CONTENT_TYPES,
+            file_only=_FILE_ONLY,
         ),
         ChannelDeclaration(
             name="validation",
             about="what to measure on, and to stop by",
             content_types=_CONTENT_TYPES,
+            file_only=_FILE_ONLY,
         ),
     )
     metrics: ClassVar = tuple(
@@ -244,7 +256,7 @@ class XGBoost(Algorithm):
         low=0,
         high=1,
         default=0,
-        about="whether the second CSV column is a weight",
+        about="whether rows have weights: in the second column of CSV, else in a column weight",
     )
     save_model_on_termination: bool = boolean(
         default=False, about="whether a job that is stopped keeps the model so far"
@@ -272,6 +284,22 @@ class XGBoost(Algorithm):
     def is_ranking(self) -> bool:
         """Whether rows are ranked within their query."""
         return self.task.startswith("rank:")
+
+    @property
+    def is_censored(self) -> bool:
+        """Whether labels are intervals that the truth lies in."""
+        return self.task == "survival:aft"
+
+    @property
+    def intervals(self) -> bool:
+        """Whether labels may be intervals."""
+        return self.is_censored
+
+    @property
+    def grower(self) -> str:
+        """How trees are grown: the tree_method, or the updater that it is."""
+        words = [METHODS[updater] for updater in self.updater or () if updater in METHODS]
+        return words[0] if words else self.tree_method or "auto"
 
     @property
     def is_update(self) -> bool:
@@ -312,31 +340,68 @@ class XGBoost(Algorithm):
         needs_validation = self.early_stopping_rounds is not None and self.kfold is None
         return ("train", "validation") if needs_validation else ("train",)
 
+    def check_hosts(self, count: int) -> None:
+        """Refuse several hosts for what the library cannot spread over them."""
+        if count > 1:
+            check_spread(self)
+
     def reading(self) -> Mapping[str, Mapping[str, str]]:
         """Read the second column of CSV as weights where `csv_weights` says so."""
         return {"text/csv": {"weight_size": "1"}} if self.csv_weights else {}
 
+    def beside(self) -> Mapping[str, str]:
+        """Read a column `weight` with `csv_weights`, and a column `qid` for rankings."""
+        names = {"weight": bool(self.csv_weights), "qid": self.is_ranking}
+        return {name: name for name, is_read in names.items() if is_read}
+
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> XGBoostModel:
         """Boost `num_round` rounds, or fewer where early stopping ends it at the best round.
 
-        With `run.start`, the rounds go on from that model's, or change its trees.
+        With `run.start`, the rounds go on from that model's, or change its trees. Several
+        processes, each with rows of its own, make the same trees.
         """
-        self.check_channels(["train"] if validation is None else ["train", "validation"])
-        check_inputs(self, train)
+        return self._fit([train] if validation is None else [train, validation], run)
+
+    def fit_stream(
+        self, train: Stream, run: Run, *, validation: Stream | None = None
+    ) -> XGBoostModel:
+        """Boost on rows that stay on disk, as bins of a histogram in the run's scratch folder.
+
+        The model is that of `fit`, bit for bit where no column has so many values that the
+        library's sketch of a part is coarser than the part itself; see the documentation.
+
+        Raises:
+            InvalidHyperparameter: some need the rows in memory.
+            FitFailed: there is no room in the folder.
+        """
+        from training.algorithms.tabular.boosting.external import check_streams
+
+        check_streams(self, run)
         named = [train] if validation is None else [train, validation]
-        for dataset in named:
+        with tempfile.TemporaryDirectory(prefix="xgboost-", dir=run.scratch) as folder:
+            return self._fit(named, run, pages=Path(folder))
+
+    def _fit(self, given: Sequence[Rows], run: Run, *, pages: Path | None = None) -> XGBoostModel:
+        self.check_channels(["train", "validation"][: len(given)])
+        train = given[0]
+        check_inputs(self, train)
+        for dataset in given:
             check_labels(dataset, self.task, self.num_class)
-        if self.is_ranking:
-            named = [in_queries(dataset) for dataset in named]
+            self._check_weights(dataset)
+        named = [prepared(self, dataset) for dataset in given]
         xgboost = library()
         try:
             # The library's verbosity is global to the process; do not leave it changed.
             with xgboost.config_context(verbosity=1 if self.verbosity is None else self.verbosity):
+                in_memory = [dataset for dataset in named if isinstance(dataset, Dataset)]
                 if self.kfold is not None:
-                    return folds.fit(self, named, run)
+                    return folds.fit(self, in_memory, run)
                 checkpoints = kept_checkpoints(self, named, run)
                 reporter = Reporter(run.sink, self.num_round)
-                boosted = boost(self, named, run, checkpoints=checkpoints, reporter=reporter)
+                with connected(run.world):
+                    boosted = boost(
+                        self, named, run, checkpoints=checkpoints, reporter=reporter, pages=pages
+                    )
         except xgboost.core.XGBoostError as error:
             raise FitFailed(f"xgboost: {_reason(error)}", library="xgboost") from error
         if boosted.was_stopped and not self.save_model_on_termination:
@@ -345,17 +410,19 @@ class XGBoost(Algorithm):
                 f"stopped after round {boosted.rounds} of {boosted.total}; set "
                 f"save_model_on_termination to keep the model so far{kept}"
             )
+        if not run.world.is_first:
+            raise Contributed
         model = XGBoostModel(boosted.booster, train.inputs)
-        report_model(run.sink, model, boosted)
+        report_model(run.sink, model, boosted, has_reported=reporter.has_reported)
         return model
 
     def evaluate(self, model: Model, data: Dataset) -> Mapping[str, float]:
         """Measure a model by `eval_metric`, or by the objective's own metric."""
         assert isinstance(model, XGBoostModel)
         check_labels(data, self.task, self.num_class)
-        return evaluated(self, model, in_queries(data) if self.is_ranking else data)
+        return evaluated(self, model, prepared(self, data))
 
-    def begun(self, run: Run, train: Dataset) -> XGBoostModel | None:
+    def begun(self, run: Run, train: Rows) -> XGBoostModel | None:
         """Return the model that a run goes on from; None where it starts anew.
 
         Raises:
@@ -364,6 +431,14 @@ class XGBoost(Algorithm):
         found = self._gone_on_from(run, train)
         assert found is None or isinstance(found, XGBoostModel)
         return found
+
+    def _check_weights(self, data: Rows) -> None:
+        if self.csv_weights and data.weights is None:
+            raise InvalidData(
+                f"{data.channel}: csv_weights=1 and there are no weights: expected them behind the "
+                "label of text/csv, in a column 'weight', or as label:weight of text/libsvm",
+                channel=data.channel,
+            )
 
     def refuse(self, message: str, *names: str) -> InvalidHyperparameter:
         """Return the error of hyperparameters that do not suit the data."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,26 @@ from training.data import Dataset
 from training.errors import InvalidData, LibraryMissing
 from training.inputs import Inputs
 from training.matrix import dense, dimensions, sparse
+from training.streaming import Stream
 
-__all__ = ["column_names", "in_queries", "library", "matrix_of", "rows_of", "safe_names"]
+if TYPE_CHECKING:
+    from training.algorithms.tabular.boosting.learner import XGBoost
+
+__all__ = [
+    "Rows",
+    "column_names",
+    "in_queries",
+    "labelled",
+    "library",
+    "matrix_of",
+    "options_of",
+    "prepared",
+    "rows_of",
+    "safe_names",
+]
+
+Rows = Dataset | Stream
+"""Rows in memory, or read a part at a time."""
 
 
 def library() -> Any:
@@ -52,17 +71,23 @@ def matrix_of(
         like: the training data's matrix, whose bins serve.
     """
     xgboost = library()
-    options = rows_of(dataset.features, dataset.inputs, channel=dataset.channel)
-    options |= {"label": dataset.target, "nthread": threads}
-    if dataset.groups is not None:
-        options["qid"] = dataset.groups
-    if dataset.weights is not None:
-        options["weight"] = _weights(dataset)
+    options = options_of(dataset) | {"nthread": threads}
     if not histogram:
         return xgboost.DMatrix(**options)
     if max_bin is not None:
         options["max_bin"] = max_bin
     return xgboost.QuantileDMatrix(ref=like, **options)
+
+
+def options_of(dataset: Dataset) -> dict[str, Any]:
+    """Return inputs, labels, weights and queries as arguments of the library's matrices."""
+    options = rows_of(dataset.features, dataset.inputs, channel=dataset.channel)
+    options |= labelled(dataset)
+    if dataset.groups is not None:
+        options["qid"] = dataset.groups
+    if dataset.weights is not None:
+        options["weight"] = _weights(dataset)
+    return options
 
 
 def rows_of(table: pa.Table, inputs: Inputs, *, channel: str) -> dict[str, Any]:
@@ -80,22 +105,58 @@ def rows_of(table: pa.Table, inputs: Inputs, *, channel: str) -> dict[str, Any]:
     return {"data": data, "feature_names": safe_names(inputs)}
 
 
+def labelled(dataset: Dataset) -> dict[str, Any]:
+    """Return labels as arguments of the library's matrices; intervals as their ends."""
+    if dataset.upper is None:
+        return {"label": dataset.target}
+    return {"label_lower_bound": dataset.target, "label_upper_bound": dataset.upper}
+
+
+@overload
+def prepared(algorithm: XGBoost, dataset: Dataset) -> Dataset: ...
+
+
+@overload
+def prepared(algorithm: XGBoost, dataset: Rows) -> Rows: ...
+
+
+def prepared(algorithm: XGBoost, dataset: Rows) -> Rows:
+    """Return a dataset as the objective takes it: rows by query, labels as intervals.
+
+    Raises:
+        InvalidData: rows of a ranking have no query.
+    """
+    if algorithm.is_ranking:
+        # A stream's rows are in the order of their queries, or it would not have been opened.
+        _check_queries(dataset)
+        return in_queries(dataset) if isinstance(dataset, Dataset) else dataset
+    if algorithm.is_censored and dataset.upper is None:
+        # A time that is known is an interval without a width.
+        return replace(dataset, upper=dataset.labels())
+    return dataset
+
+
 def in_queries(dataset: Dataset) -> Dataset:
     """Return a dataset for rankings: the rows of a query together, queries by their number.
 
     Raises:
         InvalidData: rows have no query.
     """
+    _check_queries(dataset)
     groups = dataset.groups
-    if groups is None:
-        raise InvalidData(
-            f"{dataset.channel}: rank:* ranks the rows of a query, and the rows have none; give "
-            "them as text/libsvm with qid:NUMBER after the label",
-            channel=dataset.channel,
-        )
+    assert groups is not None
     if (groups[1:] >= groups[:-1]).all():
         return dataset
     return dataset.take(np.argsort(groups, kind="stable"))
+
+
+def _check_queries(dataset: Rows) -> None:
+    if dataset.groups is None:
+        raise InvalidData(
+            f"{dataset.channel}: rank:* ranks the rows of a query, and the rows have none; give "
+            "them in a column 'qid', or as text/libsvm with qid:NUMBER after the label",
+            channel=dataset.channel,
+        )
 
 
 def safe_names(inputs: Inputs) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from training.algorithms.tabular.boosting.rules import is_native
 from training.errors import DeviceUnavailable
 from training.hyperparameter import as_text
@@ -14,7 +12,7 @@ from training.run import Run
 if TYPE_CHECKING:
     from training.algorithms.tabular.boosting.learner import XGBoost
 
-__all__ = ["draws", "native_name", "parameters", "renew", "takes_histogram", "threads"]
+__all__ = ["draws", "native_name", "parameters", "takes_histogram", "threads"]
 
 _OURS: Final = frozenset(
     {
@@ -88,29 +86,10 @@ def takes_histogram(algorithm: XGBoost) -> bool:
 
 
 def draws(algorithm: XGBoost) -> bool:
-    """Whether a fit draws random numbers each round."""
+    """Whether a fit draws random numbers each round, from the library's one stream of them."""
     shares = ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode")
     return algorithm.kind != "gblinear" and (
         any((getattr(algorithm, name) or 1) < 1 for name in shares)
         or algorithm.kind == "dart"
         or algorithm.sampling_method == "gradient_based"
     )
-
-
-def renew(booster: Any, params: dict[str, Any], number: int) -> None:
-    """Let a round draw from a random stream of its own, whatever was drawn before it.
-
-    The library has one stream for a whole fit, and no way to keep its place; with this, a fit that
-    goes on from a checkpoint draws what an undisturbed one draws. Samplers are part of the
-    updaters, which the library makes anew when their choice changes: so it is changed and back.
-    """
-    seed = np.random.SeedSequence([params["seed"] % 2**32, number]).generate_state(1)[0] >> 1
-    if "updater" in params:
-        name, other, own = "updater", "refresh", params["updater"]
-    else:
-        name, own = "tree_method", params.get("tree_method", "auto")
-        other = "hist" if own in ("approx", "exact") else "approx"
-    booster.set_param({name: other, "seed": int(seed)})
-    # Settings take effect when they are looked at.
-    booster.save_config()
-    booster.set_param({name: own})

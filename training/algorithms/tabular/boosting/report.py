@@ -31,6 +31,8 @@ class Reporter:
 
     def __init__(self, sink: Sink, total: int, *, before: int = 0, fold: str | None = None) -> None:
         self._sink, self._total, self._before, self._fold = sink, total, before, fold
+        self.has_reported = False
+        """Whether a round was reported; a fit that goes on from its end makes none."""
 
     def round(self, number: int, done: int, values: Mapping[str, Mapping[str, float]]) -> None:
         """Report a round.
@@ -40,6 +42,7 @@ class Reporter:
             done: rounds that this fit has made.
             values: channel → metric → value.
         """
+        self.has_reported = True
         if self._fold is None:
             for channel, measured in values.items():
                 for metric, value in measured.items():
@@ -65,12 +68,19 @@ def round_line(number: int, values: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
-def report_model(sink: Sink, model: XGBoostModel, boosted: Boosted) -> None:
-    """Report the metrics of the model as it is kept, which early stopping may have cut."""
+def report_model(sink: Sink, model: XGBoostModel, boosted: Boosted, *, has_reported: bool) -> None:
+    """Report the metrics of the model as it is kept, which early stopping may have cut.
+
+    Args:
+        sink: where to.
+        model: as it is kept.
+        boosted: what was made.
+        has_reported: whether this process reported a round.
+    """
     for channel, values in boosted.log.items():
         for metric, history in values.items():
             value = history[boosted.kept - 1]
-            if boosted.kept < len(history):
+            if boosted.kept < len(history) or not has_reported:
                 sink.metric(f"{channel}:{metric}", value, step=boosted.start + boosted.kept - 1)
             sink.log(metrics.quality_line(f"{channel}:{metric}", value))
     sink.property("rounds", model.rounds)

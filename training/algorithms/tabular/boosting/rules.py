@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 from training import metrics
 from training.hyperparameter import Dependency
@@ -10,6 +11,7 @@ from training.hyperparameter import Dependency
 __all__ = [
     "COMPUTED_ON_CLASSES",
     "MAXIMISE",
+    "METHODS",
     "MINIMISE",
     "OBJECTIVES",
     "RULES",
@@ -34,12 +36,31 @@ _BINARY_ONLY: Final = frozenset({"f1_binary", "precision", "recall"})
 
 _DART: Final = ("sample_type", "normalize_type", "rate_drop", "one_drop", "skip_drop")
 _LINEAR_UPDATERS: Final = ("shotgun", "coord_descent")
-_GROWERS: Final = (
-    *("grow_colmaker", "distcol", "grow_histmaker", "grow_local_histmaker", "grow_skmaker"),
-    "grow_quantile_histmaker",
-)
+METHODS: Final = {
+    "grow_colmaker": "exact",
+    "grow_histmaker": "approx",
+    "grow_quantile_histmaker": "hist",
+}
+"""Updaters that grow trees, and the tree_method that each is."""
+_GONE: Final = ("distcol", "grow_local_histmaker", "grow_skmaker")
 _CHANGERS: Final = ("refresh", "prune")
-UPDATERS: Final = tuple(dict.fromkeys((*_GROWERS, "sync", *_CHANGERS, *_LINEAR_UPDATERS)))
+UPDATERS: Final = (*METHODS, *_GONE, "sync", *_CHANGERS, *_LINEAR_UPDATERS)
+_SAMPLED: Final = (
+    *("subsample", "sampling_method", "colsample_bytree", "colsample_bylevel", "colsample_bynode"),
+)
+_SHAPES: Final = ("grow_policy", "max_leaves", "max_bin")
+_CONSTRAINTS: Final = ("monotone_constraints", "interaction_constraints")
+# What gblinear, which has no trees, does not look at.
+_OF_TREES: Final = (
+    *("gamma", "max_depth", "max_delta_step", "min_child_weight", *_SAMPLED, *_SHAPES),
+    *("num_parallel_tree", *_CONSTRAINTS),
+)
+# What growing a tree looks at, and changing one does not.
+_OF_GROWTH: Final = (*_SAMPLED, *_SHAPES, *_CONSTRAINTS, "tree_method")
+_WEIGHS_CLASSES: Final = (
+    *("binary:logistic", "binary:logitraw", "reg:logistic", "reg:squarederror", "reg:linear"),
+    "reg:gamma",
+)
 
 OBJECTIVES: Final = (
     *("reg:squarederror", "reg:linear", "reg:logistic", "reg:gamma", "reg:tweedie"),
@@ -54,6 +75,10 @@ def is_native(metric: str) -> bool:
     return metric not in COMPUTED_ON_CLASSES | _COMPUTED_ON_VALUES
 
 
+def _are_unset(algorithm: Any, names: Iterable[str]) -> bool:
+    return all(getattr(algorithm, name) is None for name in names)
+
+
 _OBJECTIVE_RULES: Final = (
     Dependency(
         ("objective", "num_class"),
@@ -61,15 +86,23 @@ _OBJECTIVE_RULES: Final = (
         lambda a: (a.num_class is not None) == a.task.startswith("multi:"),
     ),
     Dependency(
-        ("objective",),
-        "survival:aft needs a lower and an upper label, and a channel carries one; use "
-        "survival:cox",
-        lambda a: a.task != "survival:aft",
-    ),
-    Dependency(
         ("aft_loss_distribution", "aft_loss_distribution_scale", "objective"),
         "aft_* goes only with survival:aft",
-        lambda a: a.aft_loss_distribution is None and a.aft_loss_distribution_scale is None,
+        lambda a: (
+            a.task == "survival:aft"
+            or (a.aft_loss_distribution is None and a.aft_loss_distribution_scale is None)
+        ),
+    ),
+    Dependency(
+        ("aft_loss_distribution_scale",),
+        "aft_loss_distribution_scale is above 0: noise of scale 0 has no density to fit",
+        lambda a: a.aft_loss_distribution_scale != 0,
+    ),
+    Dependency(
+        ("scale_pos_weight", "objective"),
+        f"scale_pos_weight goes only with {', '.join(_WEIGHS_CLASSES)}; others do not look at it: "
+        "give the rows weights",
+        lambda a: a.scale_pos_weight is None or a.task in _WEIGHS_CLASSES,
     ),
     Dependency(
         ("tweedie_variance_power", "objective"),
@@ -81,8 +114,9 @@ _OBJECTIVE_RULES: Final = (
 _METRIC_RULES: Final = (
     Dependency(
         ("eval_metric", "objective"),
-        "aft-nloglik goes only with survival:aft",
-        lambda a: "aft-nloglik" not in a.metric_names,
+        "aft-nloglik goes only with survival:aft, and is its only one: others measure a label that "
+        "is one number",
+        lambda a: all((name == "aft-nloglik") == a.is_censored for name in a.metric_names),
     ),
     Dependency(
         ("eval_metric", "objective"),
@@ -119,10 +153,69 @@ _BOOSTER_RULES: Final = (
             a.kind == "gblinear"
             or a.updater is None
             or (
-                sum(item in _GROWERS for item in a.updater) <= 1
+                sum(item in METHODS for item in a.updater) <= 1
                 and not set(a.updater) & set(_LINEAR_UPDATERS)
             )
         ),
+    ),
+    Dependency(
+        ("updater",),
+        f"{', '.join(_GONE)} are gone from the library: use grow_colmaker, grow_histmaker or "
+        "grow_quantile_histmaker",
+        lambda a: not set(a.updater or ()) & set(_GONE),
+    ),
+    Dependency(
+        ("updater", "process_type"),
+        "updater begins with one that grows trees, unless process_type=update changes given ones",
+        lambda a: (
+            a.kind == "gblinear" or a.is_update or a.updater is None or a.updater[0] in METHODS
+        ),
+    ),
+    Dependency(
+        ("updater", "tree_method"),
+        "the updater that grows trees is the tree_method: "
+        + ", ".join(f"{updater} is {method}" for updater, method in METHODS.items()),
+        lambda a: (
+            a.updater is None
+            or a.tree_method in (None, "auto")
+            or METHODS.get(a.updater[0], a.tree_method) == a.tree_method
+        ),
+    ),
+    Dependency(
+        ("booster", "tree_method", *_OF_TREES),
+        f"{', '.join(_OF_TREES)} and a tree_method are for trees, and booster=gblinear has none",
+        lambda a: (
+            a.kind != "gblinear" or (a.tree_method in (None, "auto") and _are_unset(a, _OF_TREES))
+        ),
+    ),
+    Dependency(
+        ("tree_method", "updater", *_SHAPES, "colsample_bynode", "sampling_method", "max_depth"),
+        f"tree_method=exact takes no {', '.join(_SHAPES)}, colsample_bynode, max_depth=0 or "
+        "sampling_method=gradient_based; use hist",
+        lambda a: (
+            a.grower != "exact"
+            or (
+                _are_unset(a, _SHAPES)
+                and a.colsample_bynode in (None, 1)
+                and a.max_depth != 0
+                and a.sampling_method != "gradient_based"
+            )
+        ),
+    ),
+    Dependency(
+        ("sampling_method", "subsample"),
+        "sampling_method=gradient_based takes the share of rows from subsample, below 1",
+        lambda a: a.sampling_method != "gradient_based" or (a.subsample or 1) < 1,
+    ),
+    Dependency(
+        ("refresh_leaf", "updater"),
+        "refresh_leaf is for the updater refresh",
+        lambda a: a.refresh_leaf is None or "refresh" in (a.updater or ()),
+    ),
+    Dependency(
+        ("process_type", *_OF_GROWTH),
+        f"process_type=update grows no trees, and so takes no {', '.join(_OF_GROWTH)}",
+        lambda a: not a.is_update or _are_unset(a, _OF_GROWTH),
     ),
     Dependency(
         ("process_type", "updater"),

@@ -105,6 +105,8 @@ class FactorizationMachines(Algorithm):
     model: ClassVar = FactorizationModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}
+    hosts: ClassVar = "steps"
+    float32_only: ClassVar = "its steps look rows up and multiply no matrices"
     answers: ClassVar = (
         *("application/json", "application/jsonlines", "application/x-recordio-protobuf"),
     )

@@ -16,11 +16,13 @@ from training.algorithms.tabular.linear.module import LinearModels
 from training.algorithms.tabular.linear.optimizer import PerModel
 from training.algorithms.tabular.linear.scaling import Scaling
 from training.data import Dataset
+from training.engine.parallel import Group
 from training.engine.source import Arrays, Source, SparseRows, as_tensor
 from training.engine.trainer import Moment, Plan, Trainer, deterministic
 from training.errors import FitFailed, InvalidData, TrainingStopped
 from training.metrics import quality_line
 from training.run import Run
+from training.world import Contributed
 
 if TYPE_CHECKING:
     from training.algorithms.tabular.linear.learner import LinearLearner
@@ -31,6 +33,8 @@ __all__ = ["Trained", "fit", "objective", "rows_of"]
 Array = npt.NDArray[Any]
 
 _LBFGS_STEPS = 100
+_FALL, _END = 0.85, 0.02
+"""What an epoch leaves of the rates, at least, and what a fit of many epochs leaves at its end."""
 _WORK_OF_A_THREAD = 4_000_000
 """Products of a step from which a second thread is worth its start."""
 
@@ -305,7 +309,7 @@ def _by_steps(
     schedule = _StepDecay(
         optimizer,
         every=int(_auto(learner.lr_scheduler_step, source.count(learner.mini_batch_size))),
-        factor=_auto(learner.lr_scheduler_factor, 0.85),
+        factor=_auto(learner.lr_scheduler_factor, max(_FALL, _END ** (1 / learner.epochs))),
         least=_auto(learner.lr_scheduler_minimum_lr, 1e-5),
         first=tried[0].learning_rate,
     )
@@ -353,13 +357,16 @@ def _at_once(
     classes = learner.num_classes or 1
     closed = learner.chosen_loss == "squared_loss" and row_weights is None
     solve = _least_squares if closed else _lbfgs
+    group = Group.of(run)
     with deterministic(run):
         for at, one in enumerate(tried):
-            if run.should_stop():
+            if any(run.world.gather(run.should_stop())):
                 raise TrainingStopped(f"stopped after model {at} of {len(tried)}")
             columns = slice(at * classes, (at + 1) * classes)
-            solve(learner, models, columns, rows, target, row_weights, one)
+            solve(learner, models, columns, rows, target, row_weights, one, group)
             run.sink.progress(at + 1, len(tried))
+    if not group.is_first:
+        raise Contributed
     if not torch.isfinite(models.weights).all():
         raise FitFailed("the weights are not finite; use optimizer=adam", library="torch")
     with torch.no_grad():
@@ -377,14 +384,19 @@ def _least_squares(
     target: Array,
     row_weights: object,
     one: Candidate,
+    group: Group,
 ) -> None:
     """Solve the normal equations in float64; `wd` is the weight of the squared weights."""
     count, width = rows.shape
-    wide = rows.astype(np.float64)
+    wide = rows[group.own].astype(np.float64)
     square = wide.T @ wide
-    square = np.asarray(square.todense() if hasattr(square, "todense") else square) / count
-    toward = np.asarray(wide.T @ target.astype(np.float64)).ravel() / count
-    mean = np.asarray(wide.mean(axis=0)).ravel()
+    square = np.asarray(square.todense() if hasattr(square, "todense") else square)
+    toward = np.asarray(wide.T @ target[group.own].astype(np.float64)).ravel()
+    # What every process adds up of its own rows.
+    square, toward, mean = (
+        group.add(torch.from_numpy(np.array(part, np.float64))).numpy() / count
+        for part in (square, toward, np.asarray(wide.sum(axis=0)).ravel())
+    )
     offset = 0.0
     if models.bias is not None:
         square = square - np.outer(mean, mean)
@@ -409,8 +421,11 @@ def _lbfgs(
     target: Array,
     row_weights: Callable[[torch.Tensor], torch.Tensor] | None,
     one: Candidate,
+    group: Group,
 ) -> None:
     device = models.weights.device
+    count = rows.shape[0]
+    rows, target = rows[group.own], target[group.own]
     weights = models.weights.detach()[:, columns].double().clone().requires_grad_()
     parameters = [weights]
     if models.bias is not None:
@@ -440,9 +455,14 @@ def _lbfgs(
         each = compute(scores[:, None, :], wanted, learner.loss_number)
         if each_counts is not None:
             each = each * each_counts
-        loss = each.mean() + one.wd / 2 * (weights**2).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        loss = each.sum() / count
+        if group.is_first:
+            loss = loss + one.wd / 2 * (weights**2).sum()
+        loss.backward()
+        for parameter in parameters:
+            assert parameter.grad is not None
+            group.add(parameter.grad)
+        return group.add(loss.detach())
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():

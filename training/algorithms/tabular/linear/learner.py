@@ -17,7 +17,7 @@ from training.algorithms.tabular.linear.model import FILES, LinearModel, Predict
 from training.algorithms.tabular.linear.scaling import Scaling
 from training.algorithms.tabular.linear.selection import CRITERIA, Choice, choose
 from training.data import Dataset
-from training.errors import InvalidData
+from training.errors import InvalidData, InvalidJob
 from training.hyperparameter import Dependency, boolean, categorical, continuous, integer
 from training.run import Run
 
@@ -90,6 +90,8 @@ class LinearLearner(Algorithm):
     model: ClassVar = LinearModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+    hosts: ClassVar = "steps"
+    float32_only: ClassVar = ""
     answers: ClassVar = ("application/json", "application/jsonlines", "text/csv")
     channels: ClassVar = (
         ChannelDeclaration(
@@ -258,7 +260,11 @@ class LinearLearner(Algorithm):
         "auto", above=0, words=_AUTO, about="steps between two falls; auto: one epoch's"
     )
     lr_scheduler_factor: float | str = continuous(
-        "auto", above=0, below=1, words=_AUTO, about="what a fall leaves; auto: 0.85"
+        "auto",
+        above=0,
+        below=1,
+        words=_AUTO,
+        about="what a fall leaves; auto: 0.85, or what ends at 2 %",
     )
     lr_scheduler_minimum_lr: float | str = continuous(
         "auto", above=0, words=_AUTO, about="the least learning rate; auto: 1e-5"
@@ -355,6 +361,16 @@ class LinearLearner(Algorithm):
         }
         given, default = by_loss.get(self.chosen_loss, (None, 0.0))
         return default if given is None else given
+
+    def check_precision(self, precision: str) -> None:
+        """Refuse a mixed precision with lbfgs, which needs more digits, not fewer."""
+        super().check_precision(precision)
+        if precision != "float32" and self.chosen_optimizer == "lbfgs":
+            raise InvalidJob(
+                f"linear-learner: Precision={precision} and optimizer=lbfgs do not go together: "
+                "lbfgs computes in float64; leave Precision out, or use optimizer=adam",
+                field="Precision",
+            )
 
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> LinearModel:
         """Train all models, then keep the best one with its threshold."""

@@ -31,6 +31,7 @@ class LinearModels(torch.nn.Module):
     best_weights: torch.Tensor
     best_bias: torch.Tensor
     best_value: torch.Tensor
+    counted_value: torch.Tensor
     waited: torch.Tensor
     shift: torch.Tensor | None
 
@@ -52,6 +53,7 @@ class LinearModels(torch.nn.Module):
         if bias is not None:
             self.best_bias.copy_(bias)
         self.register_buffer("best_value", torch.full((models,), torch.inf, dtype=torch.float64))
+        self.register_buffer("counted_value", self.best_value.clone())
         self.register_buffer("waited", torch.zeros(models, dtype=torch.int64))
 
     def forward(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -83,15 +85,17 @@ class LinearModels(torch.nn.Module):
             tolerance: by how much, relatively, a model must improve for its patience to begin anew.
         """
         now = torch.from_numpy(np.where(np.isfinite(values), values, np.inf))
-        best = self.best_value.cpu()
-        scale = torch.where(torch.isfinite(best), best.abs(), torch.zeros_like(best))
-        improved = now < best - tolerance * scale
+        best, counted = self.best_value.cpu(), self.counted_value.cpu()
+        scale = torch.where(torch.isfinite(counted), counted.abs(), torch.zeros_like(counted))
+        # Small gains add up: each is measured from the last one that counted.
+        improved = now < counted - tolerance * scale
         better = (now < best).to(self.weights.device)
         columns = better.repeat_interleave(self.weights.shape[1] // self.models)
         self.best_weights[:, columns] = self.weights[:, columns]
         if self.bias is not None:
             self.best_bias[columns] = self.bias[columns]
         self.best_value.copy_(torch.minimum(now, best))
+        self.counted_value.copy_(torch.where(improved, now, counted))
         waited = torch.where(improved, torch.zeros_like(self.waited.cpu()), self.waited.cpu() + 1)
         self.waited.copy_(waited)
 

@@ -66,6 +66,8 @@ class Object2Vec(Algorithm):
     model: ClassVar = Object2VecModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+    one_host: ClassVar = "SageMaker trains object2vec on one machine, and so does this"
+    float32_only: ClassVar = ""
     answers: ClassVar = ("application/json", "application/jsonlines")
     continues: ClassVar = True
     channels: ClassVar = (
@@ -80,6 +82,7 @@ class Object2Vec(Algorithm):
             name="auxiliary",
             about="files of tokens' vectors and vocabularies",
             content_types=("text/plain", "application/json"),
+            input_modes=("File", "FastFile"),
         ),
     )
     metrics: ClassVar = tuple(

@@ -57,19 +57,23 @@ def fit(
     )
 
     def loss(batch: tuple[torch.Tensor, ...], at: Moment) -> torch.Tensor:
-        entity, address = module.entity(batch[0]), module.address(batch[1])
+        # All rows of the step: an address to compare with may be one of another process.
+        own = at.own
+        entity, address = module.entity(batch[0][own]), module.address(batch[1][own])
         order = np.random.default_rng([run.seed, at.step, 1])
         logits = [(entity * address).sum(dim=1)]
         if learner.random_negative_sampling_rate:
-            logits.append(_against_random(learner, module, batch[2], entity, buckets, order))
-        logits += [
-            (entity * address[torch.from_numpy(others).to(address.device)]).sum(dim=1)
-            for others in shuffled(len(entity), learner.shuffled_negative_sampling_rate, order)
-        ]
+            logits.append(_against_random(learner, module, batch[2], entity, own, buckets, order))
+        for others in shuffled(at.rows, learner.shuffled_negative_sampling_rate, order):
+            places = torch.from_numpy(others[own]).to(address.device)
+            alone = len(entity) == at.rows
+            theirs = address[places] if alone else module.address(batch[1][places])
+            logits.append((entity * theirs).sum(dim=1))
         together = torch.cat(logits)
         target = torch.zeros_like(together)
         target[: len(entity)] = 1
-        mean = functional.binary_cross_entropy_with_logits(together, target)
+        mean = functional.binary_cross_entropy_with_logits(together, target, reduction="sum")
+        mean = mean / max(len(together), 1)
         latest[0] = mean.detach()
         return mean
 
@@ -110,6 +114,8 @@ def fit(
         ],
         after_step=publish,
         identity={"hyperparameters": str(learner.values())},
+        whole_batches=True,
+        joined=True,
     )
     Trainer(module, source, loss, plan, run, evaluate=evaluate).fit()
     return as_model()
@@ -120,12 +126,15 @@ def _against_random(
     module: IPEncoder,
     version: torch.Tensor,
     entity: torch.Tensor,
+    own: slice,
     buckets: int,
     order: np.random.Generator,
 ) -> torch.Tensor:
     times = learner.random_negative_sampling_rate
-    drawn = Addresses.random(np.tile(version.cpu().numpy(), times), order)
-    places = torch.from_numpy(drawn.buckets(buckets)).to(entity.device)
+    drawn = Addresses.random(np.tile(version.cpu().numpy(), times), order).buckets(buckets)
+    size = drawn.shape[1]
+    mine = drawn.reshape(times, len(version), size)[:, own].reshape(times * len(entity), size)
+    places = torch.from_numpy(mine).to(entity.device)
     return (entity.repeat(times, 1) * module.address(places)).sum(dim=1)
 
 

@@ -68,6 +68,8 @@ class IPInsights(Algorithm):
     model: ClassVar = IPInsightsModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+    hosts: ClassVar = "steps"
+    float32_only: ClassVar = ""
     answers: ClassVar = ("application/json", "application/jsonlines", "text/csv")
     labels: ClassVar = "none"
     continues: ClassVar = True
@@ -78,9 +80,13 @@ class IPInsights(Algorithm):
             about="pairs of entity and address, all usual",
             required=True,
             content_types=_TYPES,
+            input_modes=("File", "FastFile"),
         ),
         ChannelDeclaration(
-            name="validation", about="further such pairs to measure by", content_types=_TYPES
+            name="validation",
+            about="further such pairs to measure by",
+            content_types=_TYPES,
+            input_modes=("File", "FastFile"),
         ),
     )
     metrics: ClassVar = (

@@ -10,6 +10,7 @@ import torch
 
 from training.algorithms.unsupervised.ntm.model import NTMModel, Shape
 from training.algorithms.unsupervised.ntm.module import TopicModule
+from training.engine.parallel import Group
 from training.engine.source import Sampled, Source, SparseRows
 from training.engine.trainer import EarlyStopping, Moment, Plan, Trainer
 from training.inputs import Inputs
@@ -47,7 +48,7 @@ def fit(
         validation: further documents to stop by; None: there are none.
     """
     shape = learner.shape
-    module = TopicModule(shape)
+    module = TopicModule(shape, Group.of(run))
     begun = _begun(module, shape, counts, run.seed) if start is None else start.parameters
     module.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in begun.items()})
     module = module.to(torch.device(str(run.device)))
@@ -58,8 +59,10 @@ def fit(
             )
 
     def loss(batch: tuple[torch.Tensor, ...], at: Moment) -> torch.Tensor:
-        lost, far = module.losses(*batch)
-        return (lost + far).mean()
+        # Drawn for all documents of the step, so that processes draw what one would.
+        noise = torch.randn(at.rows, shape.topics, device=module.usual.device)[at.own]
+        lost, far = module.losses(*batch, noise=noise, rows=at.rows)
+        return (lost + far).sum() / max(len(lost), 1)
 
     def as_model() -> NTMModel:
         state = module.state_dict()
@@ -87,6 +90,7 @@ def fit(
             keep_best=validation is not None,
         ),
         identity={"hyperparameters": str(learner.values())},
+        joined=True,
     )
     Trainer(module, source, loss, plan, run, evaluate=evaluate).fit()
     return as_model()

@@ -23,6 +23,7 @@ __all__ = ["NTM"]
 _TYPES: Final = (
     *("application/x-recordio-protobuf", "text/csv", "application/x-parquet"),
     "application/vnd.apache.arrow.file",
+    "application/jsonlines",
 )
 _LOSSES: Final = ("total_loss", "reconstruction", "kl")
 _TOP: Final = 10
@@ -51,6 +52,8 @@ class NTM(Algorithm):
     model: ClassVar[type[NTMModel]] = NTMModel
     files: ClassVar[tuple[str, ...]] = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}
+    hosts: ClassVar = "steps"
+    float32_only: ClassVar = ""
     answers: ClassVar[tuple[str, ...]] = (
         *("text/csv", "application/json", "application/jsonlines"),
         "application/x-recordio-protobuf",
@@ -73,6 +76,7 @@ class NTM(Algorithm):
             name="auxiliary",
             about="`vocab.txt`: the words, one a line, for the log and the artifact",
             content_types=("text/plain",),
+            input_modes=("File", "FastFile"),
         ),
     )
     metrics: ClassVar[tuple[MetricDeclaration, ...]] = tuple(

@@ -9,9 +9,13 @@ import torch
 from torch.nn import functional
 
 from training.algorithms.unsupervised.ntm.model import NORM_EPS, Shape
+from training.engine.parallel import Group
 
 __all__ = ["TopicModule"]
 
+_ALONE = Group()
+# What a batch adds to the averages that evaluation normalises by; torch's own.
+_MOMENTUM = 0.1
 _ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
 
@@ -27,23 +31,33 @@ class TopicModule(torch.nn.Module):
     Blunsom, "Discovering Discrete Latent Topics with Neural Variational Inference", 2017; batch
     normalisation against collapse: Srivastava and Sutton, "Autoencoding Variational Inference for
     Topic Models", 2017, section 3.3.
+
+    Args:
+        shape: of the model.
+        group: the processes whose rows are normalised together.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, group: Group = _ALONE) -> None:
         super().__init__()
         self._activate = _ACTIVATIONS[shape.activation]
         sizes = (shape.words, *shape.layers)
         self.layers = torch.nn.ModuleList(
-            _Layer(given, made, normalised=shape.batch_norm)
+            _Layer(given, made, group, normalised=shape.batch_norm)
             for given, made in itertools.pairwise(sizes)
         )
-        self.mean = _Layer(sizes[-1], shape.topics, normalised=True)
-        self.spread = _Layer(sizes[-1], shape.topics, normalised=True)
+        self.mean = _Layer(sizes[-1], shape.topics, group, normalised=True)
+        self.spread = _Layer(sizes[-1], shape.topics, group, normalised=True)
         self.topics = torch.nn.Parameter(torch.zeros(shape.words, shape.topics))
         self.usual = torch.nn.Parameter(torch.zeros(shape.words))
 
     def losses(
-        self, indices: torch.Tensor, offsets: torch.Tensor, counts: torch.Tensor
+        self,
+        indices: torch.Tensor,
+        offsets: torch.Tensor,
+        counts: torch.Tensor,
+        *,
+        noise: torch.Tensor,
+        rows: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what is lost of documents (rows,) in a sample, and how far the prior is (rows,).
 
@@ -51,9 +65,11 @@ class TopicModule(torch.nn.Module):
             indices: (numbers,) words of all documents, one after another.
             offsets: (rows,) where each document begins.
             counts: (numbers,) how often each word occurs.
+            noise: (rows, topics) normal numbers that make the sample.
+            rows: the documents of all processes together.
         """
-        mean, spread = self._encoded(indices, offsets, counts)
-        drawn = mean + torch.exp(spread / 2) * torch.randn_like(mean)
+        mean, spread = self._encoded(indices, offsets, counts, rows)
+        drawn = mean + torch.exp(spread / 2) * noise
         mixture = torch.softmax(drawn, dim=1)
         # Only the words that occur are weighed; all words are looked at but for the sum.
         own = _summed(indices, offsets, counts, self.topics)
@@ -65,19 +81,19 @@ class TopicModule(torch.nn.Module):
         return lost, far
 
     def _encoded(
-        self, indices: torch.Tensor, offsets: torch.Tensor, counts: torch.Tensor
+        self, indices: torch.Tensor, offsets: torch.Tensor, counts: torch.Tensor, rows: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         held = torch.log1p(counts)
         first = cast(_Layer, self.layers[0])
-        now = self._activate(first.ended(_summed(indices, offsets, held, first.weight)))
+        now = self._activate(first.ended(_summed(indices, offsets, held, first.weight), rows))
         for layer in self.layers[1:]:
-            now = self._activate(layer(now))
-        return self.mean(now), self.spread(now)
+            now = self._activate(layer(now, rows))
+        return self.mean(now, rows), self.spread(now, rows)
 
 
 @final
 class _Layer(torch.nn.Module):
-    """A linear layer, or one that is normalised over the batch.
+    """A linear layer, or one that is normalised over the batch of all processes together.
 
     A batch of one row is normalised as in evaluation, since it has no spread of its own.
     """
@@ -85,8 +101,9 @@ class _Layer(torch.nn.Module):
     average: torch.Tensor
     variance: torch.Tensor
 
-    def __init__(self, given: int, made: int, *, normalised: bool) -> None:
+    def __init__(self, given: int, made: int, group: Group, *, normalised: bool) -> None:
         super().__init__()
+        self._group = group
         self.weight = torch.nn.Parameter(torch.zeros(given, made))
         self.bias = torch.nn.Parameter(torch.zeros(made))
         self._normalised = normalised
@@ -95,19 +112,31 @@ class _Layer(torch.nn.Module):
             self.register_buffer("average", torch.zeros(made))
             self.register_buffer("variance", torch.ones(made))
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the rows behind the layer."""
-        return self.ended(rows @ self.weight)
+    def forward(self, given: torch.Tensor, rows: int) -> torch.Tensor:
+        """Return the rows behind the layer; `rows` is how many all processes have together."""
+        return self.ended(given @ self.weight, rows)
 
-    def ended(self, rows: torch.Tensor) -> torch.Tensor:
+    def ended(self, given: torch.Tensor, rows: int) -> torch.Tensor:
         """Return rows that were multiplied by the weights as the layer leaves them."""
         if not self._normalised:
-            return rows + self.bias
+            return given + self.bias
+        if self._group.size > 1 and self.training and rows > 1:
+            return self._normalised_together(given, rows)
         return functional.batch_norm(
-            *(rows, self.average, self.variance, self.scale, self.bias),
-            training=self.training and len(rows) > 1,
+            *(given, self.average, self.variance, self.scale, self.bias),
+            training=self.training and len(given) > 1,
             eps=NORM_EPS,
         )
+
+    def _normalised_together(self, given: torch.Tensor, rows: int) -> torch.Tensor:
+        """Normalise by mean and variance over all processes, as batch_norm does over one's rows."""
+        average = self._group.sum(given.sum(dim=0)) / rows
+        apart = given - average
+        variance = self._group.sum((apart**2).sum(dim=0)) / rows
+        with torch.no_grad():
+            self.average.lerp_(average, _MOMENTUM)
+            self.variance.lerp_(variance * (rows / (rows - 1)), _MOMENTUM)
+        return apart * torch.rsqrt(variance + NORM_EPS) * self.scale + self.bias
 
 
 def _summed(

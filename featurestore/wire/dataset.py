@@ -33,7 +33,7 @@ from featurestore.plan import DatasetPlan, GroupPlan
 from featurestore.saved import SavedDataset
 from featurestore.v1 import control_pb2, dataset_pb2, offline_pb2
 from featurestore.window import WindowedGroup
-from featurestore.wire import CHUNK_BYTES, selection_message, set_moment
+from featurestore.wire.offline import CHUNK_BYTES, selection_message, set_moment
 
 __all__ = ["batches_from", "chunks_of", "dataset_from", "dataset_spec"]
 

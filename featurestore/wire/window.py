@@ -6,11 +6,12 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any, Final
 
-from featurestore import eventtime, wire, wire_control
+from featurestore import eventtime, wire
 from featurestore.errors import InvalidFeatureGroup, InvalidRequest
 from featurestore.store import WindowedDescription
 from featurestore.v1 import window_pb2
 from featurestore.window import Aggregation, WindowedFeature, WindowedGroup
+from featurestore.wire import control as wire_control
 
 __all__ = [
     "at_from",

@@ -18,7 +18,8 @@ from featurestore.schema import FeatureGroup, StorageType, Throughput
 from featurestore.search import Expression, Filter, NestedFilters, Operator, Resource
 from featurestore.store import Description
 from featurestore.v1 import control_pb2, erasure_pb2, source_pb2
-from featurestore.wire import text, ttl_from
+from featurestore.wire.record import ttl_from
+from featurestore.wire.value import text
 
 __all__ = ["description_from", "description_message", "group_from", "group_message"]
 
