@@ -727,9 +727,7 @@ def _training(request: Any) -> Needs:
         else:
             needs.append(("featureline:ReadDataset", arn("dataset", channel.dataset)))
     kept = (request.checkpoint_config.path, request.tensor_board_output_config.path)
-    needs += [
-        ("featureline:WritePath", _place(path.removeprefix("file://"))) for path in kept if path
-    ]
+    needs += [("featureline:WritePath", _place(path)) for path in kept if path]
     return needs
 
 
