@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, final
@@ -28,6 +30,46 @@ except ModuleNotFoundError:  # an optional library; `to_torch` says which extra 
 __all__ = ["TorchBatches", "to_quantile_dmatrix", "to_torch"]
 
 _BATCH_ROWS: Final = 65_536
+_BLOCK_ROWS: Final = 131_072
+_PART_ROWS: Final = 4_096
+
+_Floats = npt.NDArray[np.float32]
+_Order = npt.NDArray[np.int64] | None
+
+
+@final
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of features, shape (n, features), and their labels, shape (n,)."""
+
+    matrix: _Floats
+    labels: _Floats | None
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    @classmethod
+    def of(cls, parts: Sequence[_Rows]) -> _Rows:
+        """Join rows."""
+        if len(parts) == 1:
+            return parts[0]
+        labels = [part.labels for part in parts if part.labels is not None]
+        return cls(
+            np.concatenate([part.matrix for part in parts]),
+            np.concatenate(labels) if labels else None,
+        )
+
+    def taken(self, start: int, stop: int, order: _Order) -> _Rows:
+        """Return a copy of some rows, by their places or by those of an order."""
+        if order is None:
+            labels = None if self.labels is None else self.labels[start:stop].copy()
+            return _Rows(self.matrix[start:stop].copy(), labels)
+        places = order[start:stop]
+        labels = None if self.labels is None else self.labels.take(places)
+        return _Rows(self.matrix.take(places, axis=0), labels)
+
+
+_Block = tuple[_Rows, _Order]
 
 
 @final
@@ -51,6 +93,7 @@ class TorchBatches(_Base):  # type: ignore[misc]  # torch may be missing
         self._batch_rows = batch_rows
         self._seed = seed
         self._epoch = 0
+        self._whole: _Rows | None = None
 
     def __iter__(self) -> Iterator[Any]:
         import torch
@@ -61,45 +104,97 @@ class TorchBatches(_Base):  # type: ignore[misc]  # torch may be missing
         if self._seed is not None:
             order = np.random.default_rng([self._seed, self._epoch])
         self._epoch += 1
-        for place, batch in enumerate(self._batches(order)):
+        for place, rows in enumerate(_cut(self._blocks(order), self._batch_rows)):
             if place % count == number:
-                yield self._tensors(torch, batch)
+                yield self._tensors(torch, rows)
 
-    def _batches(self, order: np.random.Generator | None) -> Iterator[pa.Table]:
-        columns = [*self.features, *([] if self.label is None else [self.label])]
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process makes its own, sooner than it would read this.
+        return self.__dict__ | {"_whole": None}
+
+    def _blocks(self, order: np.random.Generator | None) -> Iterator[_Block]:
+        """Yield the rows as matrices, each with the order to take them in; None: as they are."""
         if isinstance(self._source, pa.Table):
-            table = self._source.select(columns)
-            if order is not None:
-                table = table.take(pa.array(order.permutation(len(table))))
-            for start in range(0, len(table), self._batch_rows):
-                yield table.slice(start, self._batch_rows)
+            if self._whole is None:
+                self._whole = self._made(self._source)
+            yield self._whole, None if order is None else order.permutation(len(self._whole))
             return
-        files = _files(self._source)
-        schema = _schema(self._source)
+        for rows in self._read_ahead(order):
+            yield rows, None if order is None else order.permutation(len(rows))
+
+    def _read_ahead(self, order: np.random.Generator | None) -> Iterator[_Rows]:
+        """Yield the blocks of the files; the next is read while one is taken."""
+        assert isinstance(self._source, Path)
+        blocks = self._read(_files(self._source), order)
+        with ThreadPoolExecutor(1, thread_name_prefix="to_torch") as thread:
+            ahead = thread.submit(next, blocks, None)
+            while (rows := ahead.result()) is not None:
+                ahead = thread.submit(next, blocks, None)
+                yield rows
+
+    def _read(self, files: Sequence[Path], order: np.random.Generator | None) -> Iterator[_Rows]:
+        assert isinstance(self._source, Path)
         if order is None:
-            for batch in parted.batches(files, schema, self._batch_rows, columns):
-                yield pa.Table.from_batches([batch])
+            schema = _schema(self._source)
+            for batch in parted.batches(files, schema, _BLOCK_ROWS, self._columns):
+                yield self._made(pa.Table.from_batches([batch]))
             return
         groups = [
             (file, number)
             for file in files
             for number in range(pq.read_metadata(file).num_row_groups)
         ]
-        order.shuffle(groups)
-        for file, batches in groupby(groups, key=lambda group: group[0]):
-            chosen = [number for _, number in batches]
-            opened = pq.ParquetFile(file)
-            for batch in opened.iter_batches(self._batch_rows, row_groups=chosen, columns=columns):
-                rows = pa.Table.from_batches([batch])
-                yield rows.take(pa.array(order.permutation(len(rows))))
+        # Of a generator of its own: the blocks are read beside those that are taken.
+        np.random.default_rng(order.integers(1 << 62)).shuffle(groups)
+        for file, chosen in groupby(groups, key=lambda group: group[0]):
+            numbers = [number for _, number in chosen]
+            with pq.ParquetFile(file) as opened:
+                for batch in opened.iter_batches(
+                    _BLOCK_ROWS, row_groups=numbers, columns=self._columns
+                ):
+                    yield self._made(pa.Table.from_batches([batch]))
 
-    def _tensors(self, torch: Any, batch: pa.Table) -> Any:
-        inputs = np.empty((len(batch), len(self.features)), np.float32)
-        for place, name in enumerate(self.features):
-            inputs[:, place] = _floats(batch[name])
-        if self.label is None:
-            return torch.from_numpy(inputs)
-        return torch.from_numpy(inputs), torch.from_numpy(_floats(batch[self.label]))
+    def _made(self, table: pa.Table) -> _Rows:
+        return _rows(table, self.features, self.label)
+
+    @property
+    def _columns(self) -> list[str]:
+        return [*self.features, *([] if self.label is None else [self.label])]
+
+    def _tensors(self, torch: Any, rows: _Rows) -> Any:
+        inputs = torch.from_numpy(rows.matrix)
+        return inputs if rows.labels is None else (inputs, torch.from_numpy(rows.labels))
+
+
+def _cut(blocks: Iterable[_Block], batch_rows: int) -> Iterator[_Rows]:
+    """Yield the rows of blocks in batches, copied; all but the last have the same size."""
+    held: list[_Rows] = []
+    count = 0
+    for block, order in blocks:
+        start = 0
+        while start < len(block):
+            stop = min(len(block), start + batch_rows - count)
+            held.append(block.taken(start, stop, order))
+            count += stop - start
+            start = stop
+            if count == batch_rows:
+                yield _Rows.of(held)
+                held, count = [], 0
+    if held:
+        yield _Rows.of(held)
+
+
+def _rows(table: pa.Table, features: Sequence[str], label: str | None) -> _Rows:
+    """Return features as a matrix of shape (rows, features), each row in one piece."""
+    matrix = np.empty((len(table), len(features)), np.float32)
+    columns = [_floats(table[name]) for name in features]
+    # Part by part: one fits into the processor's cache.
+    for start in range(0, len(table), _PART_ROWS):
+        part = matrix[start : start + _PART_ROWS]
+        for place, column in enumerate(columns):
+            part[:, place] = column[start : start + _PART_ROWS]
+    labels = None if label is None else _floats(table[label]).astype(np.float32, copy=False)
+    return _Rows(matrix, labels)
 
 
 def to_torch(
@@ -114,7 +209,8 @@ def to_torch(
 
     A batch is a float32 tensor of shape (rows, features), and with a label the pair of that and
     a float32 tensor of shape (rows,). Nulls are NaN, booleans 0 and 1. Numbers beyond what
-    float32 holds exactly are rounded. A file is read batch by batch.
+    float32 holds exactly are rounded. A file is read in blocks of 131,072 rows, the next one
+    while a block is taken; of a table in memory a float32 copy is kept.
 
     Args:
         dataset: of the feature store, in memory or written; a dataset file; or an Arrow table.
@@ -122,7 +218,7 @@ def to_torch(
         label: a column of numbers without nulls; None: no label.
         batch_rows: of a batch; the last may have fewer.
         seed: shuffles, differently in each iteration: rows in memory as a whole, those of a
-            file by row groups and within batches. None: in order.
+            file by row groups and within blocks. None: in order.
 
     Raises:
         InvalidData: a column is missing or no number, or a label is null.
@@ -241,12 +337,15 @@ def _features(schema: pa.Schema, label: str | None, *, numbers: bool = True) -> 
     )
 
 
-def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+def _floats(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return numbers as doubles, or as floats where they are; nulls are NaN."""
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.uint8())
-    # Nulls come as NaN; numbers of any width as doubles, which float32 then rounds.
-    values: npt.NDArray[Any] = column.cast(pa.float64(), safe=False).to_numpy()
-    return values.astype(np.float32)
+    if not pa.types.is_float32(column.type):
+        # Numbers of any width as doubles, which float32 then rounds.
+        column = column.cast(pa.float64(), safe=False)
+    values: npt.NDArray[Any] = column.to_numpy()
+    return values
 
 
 def _nulls(source: pa.Table | Path, label: str) -> int:

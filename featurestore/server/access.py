@@ -723,13 +723,11 @@ def _training(request: Any) -> Needs:
     needs = [("sagemaker:CreateTrainingJob", arn("training-job", request.training_job_name))]
     for channel in request.input_data_config:
         if channel.WhichOneof("data_source") == "path":
-            needs.append(("featureline:ReadPath", arn("path", channel.path)))
+            needs.append(("featureline:ReadPath", _place(channel.path)))
         else:
             needs.append(("featureline:ReadDataset", arn("dataset", channel.dataset)))
     kept = (request.checkpoint_config.path, request.tensor_board_output_config.path)
-    needs += [
-        ("featureline:WritePath", arn("path", os.path.abspath(path))) for path in kept if path
-    ]
+    needs += [("featureline:WritePath", _place(path)) for path in kept if path]
     return needs
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import grpc
@@ -46,6 +47,7 @@ from featurestore.v1 import (
     transfer_pb2,
 )
 from lineage.v1 import lineage_pb2, lineage_pb2_grpc
+from training import Channel, TrainingJob, TrainingJobs
 from training.v1 import training_pb2, training_pb2_grpc, transform_pb2, transform_pb2_grpc
 
 PEOPLE = FeatureGroup(
@@ -702,6 +704,68 @@ def test_each_question_to_lineage_is_denied_or_allowed_by_itself_and_logged(clie
     outcomes = {line["action"] for line in lines if line["outcome"] == "PERMISSION_DENIED"}
     assert outcomes == actions
     assert {line["action"] for line in lines if line["outcome"] != "PERMISSION_DENIED"} == actions
+
+
+def test_the_log_of_a_job_is_followed_by_who_may_read_that_job_and_logged_when_it_ends(
+    client, home
+):
+    job = TrainingJob(
+        training_job_name="mine",
+        algorithm_name="xgboost",
+        input_data_config=[Channel(channel_name="train", path="rows.parquet")],
+    )
+    mine = arn("training-job", "mine")
+    reads = {"Effect": "Allow", "Action": "featureline:ReadTrainingJobLogs", "Resource": mine}
+    ada = client(reads)
+    (home / "audit.log").unlink(missing_ok=True)
+    with TrainingJobs(home) as jobs, closing_claim(jobs.create(job, threads=1)):
+        jobs.folder("mine").log.write_text("one\n")
+        asked = training_pb2.ReadTrainingJobLogsRequest(training_job_name="mine", follow=True)
+        replies = ada("training", "ReadTrainingJobLogs", asked)
+        assert next(replies).data == b"one\n"
+        replies.cancel()
+        for name, action in (("yours", "ReadTrainingJobLogs"), ("mine", "ReadTrainingJobMetrics")):
+            request = getattr(training_pb2, f"{action}Request")(training_job_name=name)
+            assert ada.code("training", action, request) == "PERMISSION_DENIED"
+        for _ in range(500):
+            lines = audited(home)
+            if len(lines) == 3:
+                break
+            time.sleep(0.02)
+    denied = [(line["action"], line["resource"]) for line in lines if "DENIED" in line["outcome"]]
+    assert denied == [
+        ("featureline:ReadTrainingJobLogs", arn("training-job", "yours")),
+        ("featureline:ReadTrainingJobMetrics", mine),
+    ]
+    (line,) = [line for line in lines if "DENIED" not in line["outcome"]]
+    assert (line["action"], line["resource"], line["outcome"]) == (
+        "featureline:ReadTrainingJobLogs",
+        mine,
+        "CANCELLED",
+    )
+
+
+@contextmanager
+def closing_claim(claim):
+    yield
+    claim.release()
+
+
+def test_where_a_job_writes_needs_a_permission_of_its_own(client):
+    job = training_pb2.CreateTrainingJobRequest(training_job_name="mine", algorithm_name="xgboost")
+    job.tensor_board_output_config.path = "/data/boards/../secret"
+    boards = arn("path", "/data/boards/*")
+    ada = client(
+        {
+            "Effect": "Allow",
+            "Action": "sagemaker:CreateTrainingJob",
+            "Resource": arn("training-job", "*"),
+        },
+        {"Effect": "Allow", "Action": "featureline:WritePath", "Resource": boards},
+    )
+    assert ada.code("training", "CreateTrainingJob", job) == "PERMISSION_DENIED"
+    job.tensor_board_output_config.path = "/data/boards/mine"
+    assert ada.code("training", "CreateTrainingJob", job) == "INVALID_ARGUMENT"  # it has no data
 
 
 def test_a_move_of_a_source_names_the_token_and_needs_its_own_action(client, allow, home):

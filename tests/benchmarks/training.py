@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import featurestore
 import training
 from featurestore.embedded import EmbeddedStore
-from tests.benchmarks import training_algorithms, training_formats
+from tests.benchmarks import training_algorithms, training_feed, training_formats
 from tests.benchmarks.bare_xgboost import PARAMETERS, fit
 from tests.benchmarks.child import run_module
 from tests.benchmarks.harness import (
@@ -54,7 +54,7 @@ _SIZES: Final = {
 
 
 def run(size: Size, work: Path) -> list[Figure]:
-    """Measure whole jobs, fits in this process, formats of data, then the other algorithms."""
+    """Measure whole jobs, fits in this process, formats, feeds, then the other algorithms."""
     sizes = _SIZES[size]
     table = _make_table(sizes.rows)
     path = work / "train.parquet"
@@ -64,6 +64,7 @@ def run(size: Size, work: Path) -> list[Figure]:
         *_jobs(sizes, path, work / "home", bar),
         _fits(sizes, table),
         *training_formats.figures(size),
+        *training_feed.figures(size, work),
         *training_algorithms.figures(size, work),
     ]
 
