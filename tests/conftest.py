@@ -238,9 +238,14 @@ def spark() -> Iterator[Any]:
     # A machine whose name has no address can run Spark too.
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ.setdefault("SPARK_LOCAL_HOSTNAME", "localhost")
+    broken = importlib.import_module("pyspark.errors").PySparkRuntimeError
     try:
-        session = builder.getOrCreate()
-    except importlib.import_module("pyspark.errors").PySparkRuntimeError as error:
+        try:
+            session = builder.getOrCreate()
+        except broken:
+            # Its launcher forks, and now and then gRPC's threads in this process break the child.
+            session = builder.getOrCreate()
+    except broken as error:
         pyspark = str(importlib.import_module("pyspark").__file__)
         submit = Path(pyspark).parent / "bin" / "spark-submit"
         ended = subprocess.run(
