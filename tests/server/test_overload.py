@@ -254,7 +254,8 @@ def test_the_memory_of_a_server_that_is_asked_too_much_stays(process, tmp_path):
 
     assert set(refused) == {"RESOURCE_EXHAUSTED"}
     assert stored + len(refused) == len(calls)
-    assert 0 <= stored - 64 * MIB // len(data) < 20, (
+    # The lane may have taken a batch before it was stalled: a part of the first 1,000 calls.
+    assert 0 <= stored - 64 * MIB // len(data) < 100, (
         "as much waits as may wait, and what came first"
     )
     assert memory[2] - memory[0] < 150 * MIB, [f"{size / MIB:.0f} MiB" for size in memory]

@@ -173,7 +173,7 @@ def test_a_script_goes_on_when_a_server_starts(
 
 
 def test_a_model_that_went_on_is_the_undisturbed_one(home: Path, make_job: MakeJob) -> None:
-    values = {"num_round": 400, "max_depth": 4, "eval_metric": "logloss", "subsample": 0.5}
+    values = {"num_round": 3000, "max_depth": 4, "eval_metric": "logloss", "subsample": 0.5}
     job = make_job(hyper_parameters=values, retry_strategy=ONCE)
     kept = home / "jobs" / "flights-1" / "checkpoints"
     killed(home, job, lambda: kept.is_dir() and any(kept.iterdir()))
