@@ -23,7 +23,7 @@ from featurestore.auth.token import Token
 from featurestore.errors import nearest
 from featurestore.record import now_us
 from featurestore.registry import Registry
-from featurestore.server.access import ACTIONS
+from featurestore.server.permission import ACTIONS
 
 __all__ = ["policy", "token"]
 

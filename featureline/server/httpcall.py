@@ -35,7 +35,7 @@ _STATUSES: Final = {
 }
 _SCHEME: Final = "bearer "
 _SHOWN_ID: Final = 64
-# The permission of a call that records lineage; see featurestore/server/access.py.
+# The permission of a call that records lineage; see featurestore/server/permission.py.
 _PERMISSION: Final = "Record"
 _log = logging.getLogger(__name__)
 

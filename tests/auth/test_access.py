@@ -9,7 +9,8 @@ from google.protobuf import descriptor_pool, message_factory
 
 from featurestore import AccessDenied, FeatureGroup, Unauthenticated, feature_definitions
 from featurestore.registry import Registry
-from featurestore.server.access import ACTIONS, Access, action_and_resources
+from featurestore.server.access import Access
+from featurestore.server.permission import ACTIONS, action_and_resources
 from featurestore.v1 import control_pb2, runtime_pb2, window_pb2
 from lineage.v1 import lineage_pb2
 from training.v1 import training_pb2, transform_pb2

@@ -32,7 +32,7 @@ from featurestore.auth.arn import arn
 from featurestore.dataset import fingerprint_of
 from featurestore.embedded import open_store
 from featurestore.server import native_is_available
-from featurestore.server.access import action_and_resources
+from featurestore.server.permission import action_and_resources
 from featurestore.v1 import (
     asof_pb2,
     control_pb2,
