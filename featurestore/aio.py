@@ -18,7 +18,6 @@ from featurestore import convert, wire
 from featurestore.awaited_datasets import AwaitedDatasets
 from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
-from featurestore.client import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
 from featurestore.dataset import Dataset, FeatureSelection
 from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
 from featurestore.feature import Value
@@ -29,6 +28,7 @@ from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceRepor
 from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition
 from featurestore.record import Delete, Put
+from featurestore.remote_call import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
 from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, Ttl
 from featurestore.store import Description, Found, Get, WriteError

@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from featurestore.errors import InternalError
 from featurestore.offline.history import TableVersion
 from featurestore.offline.maintenance import MaintenanceReport
 from featurestore.plan import DatasetPlan
+from featurestore.remote_call import RemoteCalls
 from featurestore.saved import SavedDataset
 from featurestore.spine import name_of, read_spine, spine_batches
 from featurestore.store import selections
@@ -26,53 +26,7 @@ from featurestore.streamed import WrittenDataset, memory_bytes
 from featurestore.v1 import dataset_pb2, offline_pb2
 from featurestore.wire import dataset as wire_dataset
 
-__all__ = ["Calls", "RemoteDatasets", "Requests"]
-
-
-class Calls(Protocol):
-    """How a client calls: with its login, an hour's deadline, and the store's errors."""
-
-    def unary(self, method: str, request: Any) -> Any:
-        """Make a call with one reply; the request may be an iterator of messages."""
-
-    def stream(self, method: str, request: Any) -> Generator[Any, None, None]:
-        """Make a call with many replies; closed, it cancels the call."""
-
-
-@final
-class Requests:
-    """The messages of a call, from an iterator that may fail: then the call is cancelled.
-
-    gRPC by itself would end the call with UNKNOWN, and say what failed only in a log.
-
-    Args:
-        messages: made as they are sent, in a thread of gRPC's.
-    """
-
-    def __init__(self, messages: Iterator[Any]) -> None:
-        self._messages = messages
-        self._call: Any = None
-        self._begun = threading.Event()
-        self.error: Exception | None = None
-
-    def begun(self, call: Any) -> None:
-        """Name the call that they belong to."""
-        self._call = call
-        self._begun.set()
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            return next(self._messages)
-        except StopIteration:
-            raise
-        except Exception as error:  # noqa: BLE001  # raised again where the replies are read
-            self.error = error
-            self._begun.wait()
-            self._call.cancel()
-            raise StopIteration from None
+__all__ = ["RemoteDatasets"]
 
 
 @final
@@ -84,7 +38,7 @@ class RemoteDatasets:
         keeper: the store that datasets from here are saved in.
     """
 
-    def __init__(self, calls: Calls, keeper: Keeper) -> None:
+    def __init__(self, calls: RemoteCalls, keeper: Keeper) -> None:
         self._calls = calls
         self._keeper = keeper
 

@@ -593,7 +593,7 @@ def test_a_client_that_goes_while_it_sends_leaves_nothing(served):
         yield from build_requests(spec, chunks_of(SPINE))
         gone.wait()
 
-    call = remote._control.WriteDataset(endless(), timeout=60)
+    call = remote._calls.control.WriteDataset(endless(), timeout=60)
     until(lambda: left_over(server))
     call.cancel()
     gone.set()
@@ -620,7 +620,7 @@ def test_a_client_that_goes_while_it_waits_ends_the_work(served, monkeypatch):
 
     monkeypatch.setattr(EmbeddedStore, "write_dataset", slow)
     spec = dataset_spec([FeatureSelection("weather")], "event_time")
-    call = remote._control.WriteDataset(build_requests(spec, chunks_of(SPINE)), timeout=60)
+    call = remote._calls.control.WriteDataset(build_requests(spec, chunks_of(SPINE)), timeout=60)
     until(lambda: began)
     assert left_over(server)
 
@@ -632,7 +632,7 @@ def test_a_client_that_goes_while_it_waits_ends_the_work(served, monkeypatch):
 
 def test_a_client_that_stops_reading_leaves_nothing(served, tmp_path, reading):
     server, remote = served
-    replies = remote._stream(
+    replies = remote._calls.stream(
         "WriteDataset",
         build_requests(dataset_spec([FeatureSelection("weather")], "event_time"), chunks_of(SPINE)),
     )
@@ -738,7 +738,7 @@ def test_what_is_no_call_is_refused(refusing, method, requests, words):
     streams = method in ("WriteDataset", "CreateDataset", "ReadHistory")
     sent = iter(requests) if isinstance(requests, list) else requests
     with pytest.raises(InvalidRequest, match=words):
-        list(remote._stream(method, sent)) if streams else remote._unary(method, sent)
+        list(remote._calls.stream(method, sent)) if streams else remote._calls.unary(method, sent)
 
 
 def test_a_store_that_is_away_or_closed_says_so(server, remote, tmp_path):
