@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, final
+from typing import Any, Final, Self, final
 
-import grpc
 import pyarrow as pa
 
 from featurestore import convert, wire
+from featurestore.awaited_builder import AwaitedBuilder
+from featurestore.awaited_call import AwaitedCalls
 from featurestore.awaited_datasets import AwaitedDatasets
 from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
 from featurestore.dataset import Dataset, FeatureSelection
-from featurestore.errors import InvalidRequest, PositionConflict, StoreUnavailable
+from featurestore.erasure.report import ErasureReport
+from featurestore.errors import InvalidRequest, PositionConflict
 from featurestore.feature import Value
 from featurestore.impact.report import ImpactReport
 from featurestore.offline.flusher import Flushed
@@ -28,16 +31,15 @@ from featurestore.offline.maintenance import DEFAULT_RETENTION, MaintenanceRepor
 from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition
 from featurestore.record import Delete, Put
-from featurestore.remote_call import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
+from featurestore.remote_call import DEFAULT_TIMEOUT_S
 from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, Ttl
 from featurestore.store import Description, Found, Get, WriteError
+from featurestore.streamed import WrittenDataset
 from featurestore.v1 import (
     control_pb2,
-    control_pb2_grpc,
+    impact_pb2,
     runtime_pb2,
-    runtime_pb2_grpc,
-    window_pb2_grpc,
 )
 from featurestore.wire import asof as wire_asof
 from featurestore.wire import control as wire_control
@@ -90,25 +92,25 @@ class AsyncStore:
         self, target: str, *, login: Login = _OPEN, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> None:
         self.target = target
-        self._timeout_s = timeout_s
-        self._login = login
-        self._channel = wire.open_channel(login.aio_channel, target)
-        self._runtime: Any = runtime_pb2_grpc.FeatureStoreRuntimeStub(self._channel)
-        self._control: Any = control_pb2_grpc.FeatureStoreStub(self._channel)
-        self._windows: Any = window_pb2_grpc.WindowedFeaturesStub(self._channel)
+        self._calls = AwaitedCalls(target, login, timeout_s)
+        self._channel = self._calls.channel
+        self._control = self._calls.control
+        self._runtime = self._calls.runtime
+        self._windows = self._calls.windows
+        self._datasets = AwaitedDatasets(self._calls)
 
     async def create_feature_group(self, group: FeatureGroup) -> Description:
         """See FeatureStore.create_feature_group."""
         request = control_pb2.CreateFeatureGroupRequest(
             feature_group=wire_control.group_message(group)
         )
-        response = await self._call(self._control.CreateFeatureGroup, request)
+        response = await self._calls.call(self._control.CreateFeatureGroup, request)
         return wire_control.description_from(response.description)
 
     async def describe(self, name: str) -> Description:
         """See FeatureStore.describe."""
         request = control_pb2.DescribeFeatureGroupRequest(feature_group_name=name)
-        response = await self._call(self._control.DescribeFeatureGroup, request)
+        response = await self._calls.call(self._control.DescribeFeatureGroup, request)
         return wire_control.description_from(response.description)
 
     async def put(
@@ -121,7 +123,7 @@ class AsyncStore:
     ) -> None:
         """See FeatureStore.put."""
         request = wire.put_message(Put(group, record, ttl, stores))
-        await self._call(self._runtime.PutRecord, request)
+        await self._calls.call(self._runtime.PutRecord, request)
 
     async def get(
         self, group: str, identifier: object, *, features: Sequence[str] = ()
@@ -132,27 +134,29 @@ class AsyncStore:
             record_identifier_value_as_string=wire.text(identifier),
             feature_names=features,
         )
-        response = await self._call(self._runtime.GetRecord, request)
+        response = await self._calls.call(self._runtime.GetRecord, request)
         return convert.message_to_values(response.record) if response.HasField("record") else None
 
     async def batch_get(self, requests: Sequence[Get]) -> list[Found]:
         """See FeatureStore.batch_get."""
         if not requests:
             return []
-        response = await self._call(self._runtime.BatchGetRecord, wire.batch_get_message(requests))
+        response = await self._calls.call(
+            self._runtime.BatchGetRecord, wire.batch_get_message(requests)
+        )
         if not response.unprocessed_identifiers:
             return wire.found_from(response)
         # Throttled: one entry after the other, as the group's units allow, keeps the order asked.
         found: list[Found] = []
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self._calls.timeout_s
         for request in requests:
             message = wire.batch_get_message([request])
-            response = await self._call(self._runtime.BatchGetRecord, message)
+            response = await self._calls.call(self._runtime.BatchGetRecord, message)
             while response.unprocessed_identifiers:
                 if time.monotonic() > deadline:
                     raise wire.read_throttled(request)
                 await asyncio.sleep(wire.THROTTLED_WAIT_S)
-                response = await self._call(self._runtime.BatchGetRecord, message)
+                response = await self._calls.call(self._runtime.BatchGetRecord, message)
             found.extend(wire.found_from(response))
         return found
 
@@ -186,7 +190,7 @@ class AsyncStore:
     ) -> None:
         """See FeatureStore.update."""
         request = wire.update_message(group, identifier, features, ttl, stores)
-        await self._call(self._runtime.UpdateRecord, request)
+        await self._calls.call(self._runtime.UpdateRecord, request)
 
     async def delete(
         self, group: str, identifier: object, *, event_time: object, hard: bool = False
@@ -199,7 +203,7 @@ class AsyncStore:
             event_time=wire.event_time_text(event_time),
             mode=modes.HARD if hard else modes.SOFT,
         )
-        await self._call(self._runtime.DeleteRecord, request)
+        await self._calls.call(self._runtime.DeleteRecord, request)
 
     async def records(
         self, group: str, *, include_soft_deleted: bool = False
@@ -207,7 +211,7 @@ class AsyncStore:
         """See FeatureStore.records."""
         token = ""
         while True:
-            response = await self._call(
+            response = await self._calls.call(
                 self._runtime.ListRecords,
                 runtime_pb2.ListRecordsRequest(
                     feature_group_name=group,
@@ -225,12 +229,24 @@ class AsyncStore:
     async def source_position(self, source: str) -> dict[str, int]:
         """See FeatureStore.source_position."""
         request = runtime_pb2.GetSourcePositionRequest(source=source)
-        return dict((await self._call(self._runtime.GetSourcePosition, request)).next)
+        return dict((await self._calls.call(self._runtime.GetSourcePosition, request)).next)
+
+    async def move_source(
+        self, source: str, positions: Mapping[str, int], *, expected: Mapping[str, int]
+    ) -> dict[str, int]:
+        """See FeatureStore.move_source. Lineage names the token that the call was made with."""
+        request = wire_control.move_message(source, positions, expected)
+        try:
+            return dict((await self._calls.call(self._control.MoveSource, request)).next)
+        except PositionConflict as conflict:
+            if "stored" not in conflict.facts:  # too long for an error's metadata
+                conflict.facts["stored"] = await self.source_position(source)
+            raise
 
     async def flush(self, group: str | None = None) -> dict[str, Flushed]:
         """See FeatureStore.flush."""
         request = control_pb2.FlushRequest(feature_group_name=group or "")
-        response = await self._call(self._control.Flush, request, timeout_s=LONG_TIMEOUT_S)
+        response = await self._calls.unary("Flush", request)
         return wire.flushed_from(response)
 
     async def get_windows(
@@ -238,7 +254,7 @@ class AsyncStore:
     ) -> list[dict[str, Value]]:
         """See FeatureStore.get_windows."""
         request = wire_window.windows_message(group, keys, at)
-        response = await self._call(self._windows.GetWindows, request)
+        response = await self._calls.call(self._windows.GetWindows, request)
         return list(map(convert.message_to_values, response.records))
 
     async def get_as_of(
@@ -253,10 +269,7 @@ class AsyncStore:
         """See FeatureStore.get_as_of."""
         requests = wire_asof.requests(group, identifiers, times, features, lookback)
         return wire_asof.table_of(
-            [
-                await self._call(self._control.GetRecordsAsOf, request, timeout_s=LONG_TIMEOUT_S)
-                for request in requests
-            ]
+            [await self._calls.unary("GetRecordsAsOf", request) for request in requests]
         )
 
     async def impact(
@@ -269,9 +282,22 @@ class AsyncStore:
     ) -> ImpactReport:
         """See FeatureStore.impact."""
         request = wire_impact.tracing_message(group, identifier, event_time, until)
-        return wire_impact.report_of(
-            await self._call(self._control.TraceRecord, request, timeout_s=LONG_TIMEOUT_S)
-        )
+        return wire_impact.report_of(await self._calls.unary("TraceRecord", request))
+
+    async def records_behind(self, start: str) -> AsyncGenerator[pa.Table, None]:
+        """See FeatureStore.records_behind."""
+        request = impact_pb2.ListRecordsBehindRequest(start=start)
+        async with contextlib.aclosing(self._calls.stream("ListRecordsBehind", request)) as replies:
+            async for reply in replies:
+                yield wire_impact.table_of(reply)
+
+    async def erase(
+        self, group: str, identifiers: object, *, reason: str = "", datasets: str = "keep"
+    ) -> ErasureReport:
+        """See FeatureStore.erase. The report names the token that the call was made with."""
+        request = wire_control.erase_message(group, identifiers, reason, datasets)
+        response = await self._calls.unary("EraseRecords", request)
+        return ErasureReport(json.loads(response.report_json))
 
     # -- datasets and offline tables ----------------------------------------------------------
 
@@ -297,6 +323,49 @@ class AsyncStore:
     ) -> DatasetPlan:
         """See FeatureStore.explain_dataset."""
         return await self._datasets.explain(spine, features, time, as_of)
+
+    async def write_dataset(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        path: str | Path,
+        *,
+        memory_limit: int | str,
+        time: str = "event_time",
+        as_of: dt.datetime | None = None,
+        spine_name: str = "",
+        on_progress: Callable[[int], None] | None = None,
+    ) -> WrittenDataset:
+        """See FeatureStore.write_dataset; the spine is sent, and the file comes, in pieces."""
+        return await self._datasets.write(
+            spine,
+            features,
+            Path(path),
+            memory_limit=memory_limit,
+            time=time,
+            as_of=as_of,
+            spine_name=spine_name,
+            on_progress=on_progress,
+        )
+
+    async def create_dataset(
+        self,
+        base: object,
+        output_path: str | Path | None = None,
+        record_identifier_feature_name: str | None = None,
+        event_time_identifier_feature_name: str | None = None,
+        included_feature_names: Sequence[str] | None = None,
+    ) -> AwaitedBuilder:
+        """See FeatureStore.create_dataset; what the builder asks of the server is awaited."""
+        return await AwaitedBuilder.begin(
+            base,
+            describe=self.describe,
+            run=self._datasets.run_builder,
+            output_path=output_path,
+            record_identifier=record_identifier_feature_name,
+            event_time=event_time_identifier_feature_name,
+            included=included_feature_names,
+        )
 
     async def save_dataset(self, dataset: Dataset) -> Path:
         """See FeatureStore.save_dataset."""
@@ -351,10 +420,6 @@ class AsyncStore:
 
     # -- end ----------------------------------------------------------------------------------
 
-    @cached_property
-    def _datasets(self) -> AwaitedDatasets:
-        return AwaitedDatasets(_Long(self))
-
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close(None)
@@ -376,7 +441,7 @@ class AsyncStore:
             return response
         request = batch.request
         try:
-            response = await self._call(self._runtime.BatchWriteRecord, request)
+            response = await self._calls.call(self._runtime.BatchWriteRecord, request)
             return await self._completed(request, response)
         except PositionConflict as conflict:
             if "stored" not in conflict.facts:  # too long for an error's metadata
@@ -388,60 +453,8 @@ class AsyncStore:
         if not response.unprocessed:
             return response
         left = wire.Unprocessed(request, response)
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self._calls.timeout_s
         while (rest := left.request) is not None and time.monotonic() < deadline:
             await asyncio.sleep(left.wait_s)
-            left.take(await self._call(self._runtime.BatchWriteRecord, rest))
+            left.take(await self._calls.call(self._runtime.BatchWriteRecord, rest))
         return left.response()
-
-    async def _unary(self, method: str, request: Any) -> Any:
-        return await self._call(getattr(self._control, method), request, timeout_s=LONG_TIMEOUT_S)
-
-    async def _stream(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
-        metadata = self._login.call_metadata()
-        call = None
-        try:
-            call = getattr(self._control, method)(
-                request, timeout=LONG_TIMEOUT_S, metadata=metadata
-            )
-            async for reply in call:
-                yield reply
-        except grpc.aio.AioRpcError as error:
-            await self._raise(error, metadata[0][1])
-        except grpc.aio.UsageError as error:
-            raise self._closed() from error
-        finally:
-            if call is not None:
-                call.cancel()
-
-    async def _call(self, method: Any, request: Any, *, timeout_s: float | None = None) -> Any:
-        metadata = self._login.call_metadata()
-        try:
-            return await method(request, timeout=timeout_s or self._timeout_s, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            await self._raise(error, metadata[0][1])
-        except grpc.aio.UsageError as error:
-            raise self._closed() from error
-
-    async def _raise(self, error: grpc.aio.AioRpcError, request_id: str) -> NoReturn:
-        known = (error, self.target, self._login, request_id)
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            await asyncio.to_thread(wire.raise_from_rpc, *known)  # it may look at the server
-        wire.raise_from_rpc(*known)
-        raise AssertionError("raise_from_rpc never returns")
-
-    def _closed(self) -> StoreUnavailable:
-        return StoreUnavailable(f"the connection to the feature store at {self.target} is closed")
-
-
-@final
-class _Long:
-    """Calls that take as long as their data.
-
-    Args:
-        store: the client.
-    """
-
-    def __init__(self, store: AsyncStore) -> None:
-        self.unary = store._unary
-        self.stream = store._stream

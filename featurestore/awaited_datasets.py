@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+import json
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import pyarrow as pa
 
 from featurestore import wire
+from featurestore.arriving import ArrivingFile
+from featurestore.awaited_call import AwaitedCalls
+from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport
 from featurestore.dataset import Dataset, FeatureSelection, moment_us
 from featurestore.offline.history import TableVersion
 from featurestore.offline.maintenance import MaintenanceReport
 from featurestore.plan import DatasetPlan
 from featurestore.saved import SavedDataset
-from featurestore.spine import name_of, read_spine
+from featurestore.spine import name_of, read_spine, spine_batches
 from featurestore.store import selections
+from featurestore.streamed import WrittenDataset, memory_bytes
 from featurestore.v1 import dataset_pb2, offline_pb2
 from featurestore.wire import dataset as wire_dataset
 
-__all__ = ["AsyncCalls", "AwaitedDatasets"]
-
-
-class AsyncCalls(Protocol):
-    """How a client calls: with its login, an hour's deadline, and the store's errors."""
-
-    async def unary(self, method: str, request: Any) -> Any:
-        """Make a call with one reply; the request may be an iterator of messages."""
-
-    def stream(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
-        """Make a call with many replies; closed, it cancels the call."""
+__all__ = ["AwaitedDatasets"]
 
 
 @final
@@ -45,7 +41,7 @@ class AwaitedDatasets:
         calls: makes the calls.
     """
 
-    def __init__(self, calls: AsyncCalls) -> None:
+    def __init__(self, calls: AwaitedCalls) -> None:
         self._calls = calls
 
     async def dataset(
@@ -79,6 +75,48 @@ class AwaitedDatasets:
         spec = wire_dataset.dataset_spec(selections(features), time, as_of_us=moment_us(as_of))
         requests = wire_dataset.build_requests(spec, wire_dataset.chunks_of(rows))
         return wire_dataset.plan_from(await self._calls.unary("ExplainDataset", requests))
+
+    async def write(
+        self,
+        spine: object,
+        features: Iterable[FeatureSelection | str],
+        path: Path,
+        *,
+        memory_limit: int | str,
+        time: str,
+        as_of: dt.datetime | None,
+        spine_name: str,
+        on_progress: Callable[[int], None] | None,
+    ) -> WrittenDataset:
+        """See FeatureStore.write_dataset."""
+        spec = wire_dataset.dataset_spec(
+            selections(features),
+            time,
+            as_of_us=moment_us(as_of),
+            spine_name=spine_name or await asyncio.to_thread(name_of, spine),
+            memory=memory_bytes(memory_limit),
+        )
+        rows = await asyncio.to_thread(spine_batches, spine)
+        requests = wire_dataset.build_requests(spec, wire_dataset.chunks_of(rows))
+        replies = self._calls.stream("WriteDataset", requests)
+        with ArrivingFile(path, on_progress) as arriving:
+            async with contextlib.aclosing(replies):
+                async for reply in replies:
+                    if reply.WhichOneof("part") == "file":
+                        await asyncio.to_thread(arriving.take, reply)
+                    else:
+                        arriving.take(reply)
+            return await asyncio.to_thread(arriving.finish)
+
+    async def run_builder(self, options: BuilderOptions, rows: pa.Table | None) -> BuiltDataset:
+        """See FeatureStore.run_builder."""
+        requests = wire_dataset.builder_requests(options, rows)
+        replies = self._calls.stream("CreateDataset", requests)
+        async with contextlib.aclosing(replies):
+            first = (await anext(replies)).built
+            chunks = [reply.rows async for reply in replies]
+        table = await asyncio.to_thread(wire.table_from, chunks, "dataset")
+        return BuiltDataset(table, first.query, json.loads(first.manifest_json))
 
     async def save(self, dataset: Dataset) -> Path:
         """See FeatureStore.save_dataset."""

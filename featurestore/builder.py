@@ -21,7 +21,7 @@ import pyarrow.csv
 from featurestore import eventtime
 from featurestore.errors import InvalidRequest, nearest
 from featurestore.schema import FeatureGroup
-from featurestore.spine import read_spine
+from featurestore.spine import is_query, read_spine
 
 __all__ = [
     "BuilderOptions",
@@ -30,6 +30,7 @@ __all__ = [
     "JoinComparatorEnum",
     "JoinTypeEnum",
     "JoinedGroup",
+    "named_base",
     "read_base",
 ]
 
@@ -144,6 +145,14 @@ class BuiltDataset:
     def fingerprint(self) -> str:
         """Names the content: equal options, base and rows give an equal fingerprint."""
         return str(self.manifest["fingerprint"])
+
+    def to_csv_file(self, folder: Path) -> tuple[str, str]:
+        """Write the rows to a CSV file in a folder; return its path and the query."""
+        name = hashlib.sha256(self.query.encode()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"dataset-{name}.csv"
+        pyarrow.csv.write_csv(self.table, path)
+        return str(path), self.query
 
 
 @final
@@ -303,17 +312,26 @@ class DatasetBuilder:
     def to_csv_file(self) -> tuple[str, str]:
         """Write the rows to a CSV file in the output path; return its path and the query."""
         if self._output is None:
-            raise InvalidRequest("to_csv_file: expected an output_path in create_dataset, got none")
-        built = self.build()
-        name = hashlib.sha256(built.query.encode()).hexdigest()[:16]
-        self._output.mkdir(parents=True, exist_ok=True)
-        path = self._output / f"dataset-{name}.csv"
-        pyarrow.csv.write_csv(built.table, path)
-        return str(path), built.query
+            raise no_output()
+        return self.build().to_csv_file(self._output)
 
     def _with(self, **changes: Any) -> Self:
         self._options = replace(self._options, **changes)
         return self
+
+
+def named_base(base: object) -> str | None:
+    """Return the name of a builder's base that is a feature group; None: it is rows."""
+    if isinstance(base, FeatureGroup):
+        return base.name
+    if isinstance(base, str) and not (is_query(base) or Path(base).suffix):
+        return base
+    return None
+
+
+def no_output() -> InvalidRequest:
+    """Make the error of a CSV file that has no folder to go to."""
+    return InvalidRequest("to_csv_file: expected an output_path in create_dataset, got none")
 
 
 def read_base(base: object) -> pa.Table:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import pyarrow as pa
 
+from featurestore.arriving import ArrivingFile
 from featurestore.builder import BuilderOptions, BuiltDataset
 from featurestore.check import CheckReport
 from featurestore.dataset import Dataset, FeatureSelection, Keeper, moment_us
-from featurestore.errors import InternalError
 from featurestore.offline.history import TableVersion
 from featurestore.offline.maintenance import MaintenanceReport
 from featurestore.plan import DatasetPlan
@@ -96,28 +96,11 @@ class RemoteDatasets:
         )
         rows = spine_batches(spine)
         requests = wire_dataset.build_requests(spec, wire_dataset.chunks_of(rows))
-        manifest: dict[str, Any] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         replies = self._calls.stream("WriteDataset", requests)
-        try:
-            with part.open("wb") as file:
-                for reply in replies:
-                    kind = reply.WhichOneof("part")
-                    if kind == "file":
-                        file.write(reply.file)
-                    elif kind == "manifest_json":
-                        manifest = json.loads(reply.manifest_json)
-                    elif on_progress is not None:
-                        on_progress(reply.rows_joined)
-            written = Dataset.read_manifest(part)
-            if written != manifest:
-                raise InternalError(f"{path}: the server sent another file than it announced")
-            part.replace(path)
-        finally:
-            replies.close()
-            part.unlink(missing_ok=True)
-        return WrittenDataset(path, manifest)
+        with ArrivingFile(path, on_progress) as arriving, contextlib.closing(replies):
+            for reply in replies:
+                arriving.take(reply)
+            return arriving.finish()
 
     def run_builder(self, options: BuilderOptions, rows: pa.Table | None) -> BuiltDataset:
         """See FeatureStore.run_builder."""

@@ -12,7 +12,7 @@ from typing import Any, Self, final
 
 import pyarrow as pa
 
-from featurestore.builder import BuilderOptions, BuiltDataset, DatasetBuilder, read_base
+from featurestore.builder import BuilderOptions, BuiltDataset, DatasetBuilder, named_base, read_base
 from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
 from featurestore.dataset import Dataset, FeatureSelection
@@ -31,7 +31,6 @@ from featurestore.record import Delete, Put
 from featurestore.saved import SavedDataset
 from featurestore.schema import FeatureGroup, StorageType, Throughput, Ttl
 from featurestore.search import Expression, Filter, Resource
-from featurestore.spine import is_query
 from featurestore.streamed import WrittenDataset
 from featurestore.verify import VerifyReport
 from featurestore.window import WindowedGroup
@@ -864,15 +863,9 @@ class FeatureStore(ABC):
             FeatureGroupNotFound: no such group.
             InvalidRequest: the base lacks a column.
         """
-        found: str | pa.Table
-        if isinstance(base, FeatureGroup):
-            found = base.name
-        elif isinstance(base, str) and not (is_query(base) or Path(base).suffix):
-            found = base
-        else:
-            found = read_base(base)
+        name = named_base(base)
         return DatasetBuilder(
-            found,
+            read_base(base) if name is None else name,
             describe=self.describe_feature_group,
             run=self.run_builder,
             output_path=output_path,

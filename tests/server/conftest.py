@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import featurestore
+import lineage
 from featureline.server import Server
 from featurestore import FeatureGroup, FeatureStore, aio, feature_definitions
+from featurestore.awaited_builder import AwaitedBuilder
 from featurestore.embedded import EmbeddedStore, open_store
 from featurestore.server import native_is_available
 
@@ -78,6 +83,7 @@ class Blocking:
 
     def __init__(self, loop: Loop, target: str, **options: Any) -> None:
         self._loop = loop
+        self._target = target
 
         async def connect() -> aio.AsyncStore:
             return aio.connect(target, **options)
@@ -88,11 +94,50 @@ class Blocking:
         method = getattr(self._store, verb)
         return lambda *args, **kwargs: self._loop.run(method(*args, **kwargs))
 
+    @cached_property
+    def graph(self) -> lineage.LineageClient:
+        return lineage.connect(self._target)
+
     def records(self, *args: Any, **kwargs: Any) -> Iterator[str]:
-        async def listed() -> list[str]:
-            return [identifier async for identifier in self._store.records(*args, **kwargs)]
+        return self._listed(self._store.records(*args, **kwargs))
+
+    def records_behind(self, start: str) -> Iterator[pa.Table]:
+        return self._listed(self._store.records_behind(start))
+
+    def create_dataset(self, *args: Any, **kwargs: Any) -> BlockingBuilder:
+        begun = self._loop.run(self._store.create_dataset(*args, **kwargs))
+        return BlockingBuilder(self._loop, begun)
+
+    def close(self) -> None:
+        graph = self.__dict__.pop("graph", None)
+        if graph is not None:
+            graph.close()
+        self._loop.run(self._store.close())
+
+    def _listed(self, found: AsyncIterator[Any]) -> Iterator[Any]:
+        async def listed() -> list[Any]:
+            return [one async for one in found]
 
         return iter(self._loop.run(listed()))
+
+
+class BlockingBuilder:
+    """The asynchronous client's builder with the synchronous one's methods."""
+
+    def __init__(self, loop: Loop, builder: AwaitedBuilder) -> None:
+        self._loop = loop
+        self._builder = builder
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._builder, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            found = method(*args, **kwargs)
+            if inspect.iscoroutine(found):
+                found = self._loop.run(found)
+            return self if found is self._builder else found
+
+        return call
 
 
 WEATHER = FeatureGroup(
@@ -222,7 +267,7 @@ def store(request: pytest.FixtureRequest, opened: Callable[[str], Any]) -> Featu
     params=["embedded", *(f"{c}-{front}" for c in ("remote", "awaited") for front in FRONTS)]
 )
 def record_store(request: pytest.FixtureRequest, opened: Callable[[str], Any]) -> Any:
-    """Every kind of store with the record verbs, with the group `weather`."""
+    """Every kind of store, the asynchronous client too, with the group `weather`."""
     store = opened(request.param)
     store.create_feature_group(WEATHER)
     return store

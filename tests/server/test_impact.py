@@ -29,6 +29,16 @@ def spine(*rows: tuple[str, int]) -> pa.Table:
 def filled(store, weather, reading):
     """Two datasets over three flushes: one has the reading of six o'clock, one has not."""
     store.create_feature_group(weather)
+    return in_three_flushes(store, reading)
+
+
+@pytest.fixture
+def every_filled(record_store, reading):
+    """As `filled`, the asynchronous client too."""
+    return in_three_flushes(record_store, reading)
+
+
+def in_three_flushes(store, reading):
     store.put("weather", reading("JFK", 6, temp=6.0))
     store.flush("weather")
     store.put("weather", reading("JFK", 8, temp=8.0))
@@ -39,7 +49,7 @@ def filled(store, weather, reading):
 
 def save(store, rows, *features) -> str:
     dataset = store.dataset(rows, features or ("weather[temp]",))
-    dataset.save()
+    store.save_dataset(dataset)
     return dataset.fingerprint
 
 
@@ -92,12 +102,12 @@ def test_a_record_is_followed_to_its_models(filled):
     assert {one.name for one in every.models} == {"with", "without"}
 
 
-def test_the_way_back_names_the_records_of_a_model(filled):
-    seen = save(filled, spine(("JFK", 7), ("JFK", 7), ("JFK", 9), ("EWR", 7), ("LGA", 9)))
-    trained(filled, seen, "model")
-    model = filled.graph.find(type="Model")[0]
+def test_the_way_back_names_the_records_of_a_model(every_filled):
+    seen = save(every_filled, spine(("JFK", 7), ("JFK", 7), ("JFK", 9), ("EWR", 7), ("LGA", 9)))
+    trained(every_filled, seen, "model")
+    model = every_filled.graph.find(type="Model")[0]
 
-    tables = list(filled.records_behind(model.uid))
+    tables = list(every_filled.records_behind(model.uid))
 
     assert [table.to_pylist() for table in tables] == [
         [
@@ -112,7 +122,7 @@ def test_the_way_back_names_the_records_of_a_model(filled):
         ]
     ]
     with pytest.raises(InvalidRequest, match="does not exist"):
-        list(filled.records_behind("urn:fs:none"))
+        list(every_filled.records_behind("urn:fs:none"))
 
 
 def test_a_dataset_that_was_not_saved_may_have_it(filled):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import threading
@@ -35,6 +36,7 @@ from featurestore.wire.dataset import build_requests, chunks_of, dataset_spec
 
 MOMENT = pa.timestamp("us", "UTC")
 BLOCKING = ("embedded", "remote")
+KINDS = (*BLOCKING, "awaited")
 NEW_YEAR_S = 1_356_998_400  # 2013-01-01
 
 
@@ -52,6 +54,16 @@ TEMPS = [None, 39.0, None, 39.0, 41.5]
 def filled(store, weather, reading):
     """Each kind of store with four readings of two airports, at 06:00 and 07:00."""
     store.create_feature_group(weather)
+    return with_readings(store, reading)
+
+
+@pytest.fixture
+def every_filled(record_store, reading):
+    """As `filled`, the asynchronous client too."""
+    return with_readings(record_store, reading)
+
+
+def with_readings(store, reading):
     for origin in ("JFK", "EWR"):
         store.put("weather", reading(origin, 6, temp=39.0))
         store.put("weather", reading(origin, 7, temp=41.5))
@@ -97,30 +109,30 @@ class TestPlans:
 
 
 class TestFiles:
-    def test_a_file_has_the_fingerprint_of_the_dataset(self, filled, tmp_path):
+    def test_a_file_has_the_fingerprint_of_the_dataset(self, every_filled, tmp_path):
         seen = []
         path = tmp_path / "new" / "out.parquet"
 
-        written = filled.write_dataset(
+        written = every_filled.write_dataset(
             SPINE, ["weather[temp]"], path, memory_limit="64MB", on_progress=seen.append
         )
 
         assert written.path == path
         assert len(written) == 5
-        assert written.fingerprint == filled.dataset(SPINE, ["weather[temp]"]).fingerprint
+        assert written.fingerprint == every_filled.dataset(SPINE, ["weather[temp]"]).fingerprint
         assert Dataset.read(path).table["temp"].to_pylist() == TEMPS
         assert Dataset.read_manifest(path) == written.manifest
-        assert filled.graph.entity(written.manifest["lineage"]["uid"]).type == "DataSet"
+        assert every_filled.graph.entity(written.manifest["lineage"]["uid"]).type == "DataSet"
         assert seen[-1] == 5
         assert [entry.name for entry in path.parent.iterdir()] == ["out.parquet"]
 
-    def test_as_of_and_key_are_kept(self, filled, tmp_path, reading):
-        filled.flush()
+    def test_as_of_and_key_are_kept(self, every_filled, tmp_path, reading):
+        every_filled.flush()
         before = dt.datetime.now(dt.UTC)
-        filled.put("weather", reading("JFK", 6, temp=0.0))
+        every_filled.put("weather", reading("JFK", 6, temp=0.0))
         spine = spine_of(("JFK", 6)).rename_columns(["airport", "at"])
 
-        filled.write_dataset(
+        every_filled.write_dataset(
             spine,
             [FeatureSelection("weather", ("temp",)).with_key("airport")],
             tmp_path / "out.parquet",
@@ -131,7 +143,7 @@ class TestFiles:
 
         assert Dataset.read(tmp_path / "out.parquet").table["temp"].to_pylist() == [39.0]
 
-    def test_a_spine_of_100_000_rows_in_pieces(self, filled, tmp_path):
+    def test_a_spine_of_100_000_rows_in_pieces(self, every_filled, tmp_path):
         rows = 100_000
         moments = (NEW_YEAR_S + np.arange(rows) % 36_000) * 1_000_000
         table = pa.table(
@@ -144,11 +156,11 @@ class TestFiles:
         pq.write_table(table, tmp_path / "spine.parquet", row_group_size=10_000)
         path = tmp_path / "out.parquet"
 
-        written = filled.write_dataset(
+        written = every_filled.write_dataset(
             tmp_path / "spine.parquet", ["weather[temp]"], path, memory_limit="64MB"
         )
 
-        assert written.fingerprint == filled.dataset(table, ["weather[temp]"]).fingerprint
+        assert written.fingerprint == every_filled.dataset(table, ["weather[temp]"]).fingerprint
         batches = list(written.reader())
         assert sum(map(len, batches)) == rows
         assert sum(batch["temp"].null_count for batch in batches) == 50_000 + sum(
@@ -171,13 +183,13 @@ class TestFiles:
         path = tmp_path / "out" / "out.parquet"
         arguments = {"spine": SPINE, "features": ["weather"], "memory_limit": "64MB"} | change
 
-        for kind in BLOCKING:
+        for kind in KINDS:
             with pytest.raises(error, match=words):
                 refusing[kind].write_dataset(path=path, **arguments)
 
         assert not path.parent.exists() or not list(path.parent.iterdir())
 
-    def test_a_spine_that_fails_on_its_way_leaves_no_file(self, filled, tmp_path):
+    def test_a_spine_that_fails_on_its_way_leaves_no_file(self, every_filled, tmp_path):
         def batches():
             yield from SPINE.to_batches()
             raise InvalidSpine("the disk is gone")
@@ -185,7 +197,9 @@ class TestFiles:
         reader = pa.RecordBatchReader.from_batches(SPINE.schema, batches())
 
         with pytest.raises(InvalidSpine, match="the disk is gone"):
-            filled.write_dataset(reader, ["weather"], tmp_path / "o.parquet", memory_limit="64MB")
+            every_filled.write_dataset(
+                reader, ["weather"], tmp_path / "o.parquet", memory_limit="64MB"
+            )
 
         assert list(tmp_path.glob("*o.parquet*")) == []
 
@@ -284,8 +298,10 @@ class TestChecks:
 
 
 class TestBuilder:
-    def test_a_group_as_base(self, filled):
-        built = filled.create_dataset("weather", included_feature_names=["origin", "temp"]).build()
+    def test_a_group_as_base(self, every_filled):
+        built = every_filled.create_dataset(
+            "weather", included_feature_names=["origin", "temp"]
+        ).build()
 
         assert built.table.to_pydict() == {
             "origin": ["EWR", "EWR", "JFK", "JFK"],
@@ -295,9 +311,9 @@ class TestBuilder:
         assert built.manifest["columns"]["temp"] == "weather.temp"
         assert built.query.startswith("WITH ")
 
-    def test_rows_as_base_with_joins(self, filled, tmp_path):
+    def test_rows_as_base_with_joins(self, every_filled, tmp_path):
         builder = (
-            filled.create_dataset(
+            every_filled.create_dataset(
                 SPINE,
                 tmp_path / "out",
                 record_identifier_feature_name="origin",
@@ -321,15 +337,15 @@ class TestBuilder:
         assert same == query
         assert path.startswith(str(tmp_path / "out"))
 
-    def test_every_option_arrives(self, filled, reading):
-        filled.delete("weather", "JFK", event_time="2013-01-01T06:30:00Z")
-        filled.put("weather", reading("EWR", 7, temp=1.0))
+    def test_every_option_arrives(self, every_filled, reading):
+        every_filled.delete("weather", "JFK", event_time="2013-01-01T06:30:00Z")
+        every_filled.put("weather", reading("EWR", 7, temp=1.0))
 
         def temps(builder):
             return builder.to_arrow()["temp"].to_pylist()
 
         def base():
-            return filled.create_dataset("weather")
+            return every_filled.create_dataset("weather")
 
         assert temps(base()) == [39.0, 1.0, 41.5]
         assert temps(base().include_duplicated_records()) == [39.0, 41.5, 1.0, 41.5]
@@ -340,8 +356,8 @@ class TestBuilder:
         assert temps(base().with_event_time_range(seven)) == [1.0, 41.5]
         assert temps(base().with_event_time_range(None, seven - dt.timedelta(1))) == []
 
-    def test_lineage_records_the_build(self, filled):
-        builder = filled.create_dataset(
+    def test_lineage_records_the_build(self, every_filled):
+        builder = every_filled.create_dataset(
             SPINE,
             record_identifier_feature_name="origin",
             event_time_identifier_feature_name="event_time",
@@ -350,7 +366,7 @@ class TestBuilder:
         built = builder.build()
 
         assert builder.build().fingerprint == built.fingerprint
-        found = filled.graph.query(built.manifest["lineage"]["uid"], "ascendants")
+        found = every_filled.graph.query(built.manifest["lineage"]["uid"], "ascendants")
         types = {entity.type for entity in found.entities}
         assert {"FeatureGroup", "FeatureGroupVersion", "Spine", "DatasetBuild"} <= types
 
@@ -387,7 +403,7 @@ class TestBuilder:
         ],
     )
     def test_errors(self, refusing, begin, error, words):
-        for kind in BLOCKING:
+        for kind in KINDS:
             with pytest.raises(error, match=words):
                 begin(refusing[kind])
 
@@ -759,3 +775,31 @@ def test_a_store_that_is_away_or_closed_says_so(server, remote, tmp_path):
         with pytest.raises(StoreUnavailable, match="is closed"):
             verb()
     assert list(tmp_path.glob("*o*")) == []
+
+
+def test_an_awaited_file_whose_task_is_cancelled_leaves_nothing(served, loop, tmp_path):
+    server, _ = served
+    sends, gone = threading.Event(), threading.Event()
+    path = tmp_path / "o.parquet"
+
+    def endless():
+        yield from SPINE.to_batches()
+        sends.set()
+        gone.wait()
+
+    async def use():
+        async with aio.connect(server.address) as store:
+            reader = pa.RecordBatchReader.from_batches(SPINE.schema, endless())
+            writing = asyncio.create_task(
+                store.write_dataset(reader, ["weather"], path, memory_limit="64MB")
+            )
+            await asyncio.to_thread(sends.wait)
+            writing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+        gone.set()
+
+    loop.run(use())
+
+    assert list(tmp_path.glob("*o.parquet*")) == []
+    until(lambda: not left_over(server))

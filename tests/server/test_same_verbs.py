@@ -428,47 +428,42 @@ class TestBatches:
         assert "temp" in errors[0].message
         assert store.get("weather", "A1") is None
 
-    def test_a_position_is_stored_with_the_records(self, store, weather, reading):
-        store.create_feature_group(weather)
-        assert store.source_position("topic") == {}
+    def test_a_position_is_stored_with_the_records(self, record_store, reading):
+        assert record_store.source_position("topic") == {}
 
-        store.batch_write([Put("weather", reading())], position=_position(0, 5))
-        assert store.source_position("topic") == {"0": 5}
-        store.batch_write([], position=_position(5, 9))
-        assert store.source_position("topic") == {"0": 9}
+        record_store.batch_write([Put("weather", reading())], position=_position(0, 5))
+        assert record_store.source_position("topic") == {"0": 5}
+        record_store.batch_write([], position=_position(5, 9))
+        assert record_store.source_position("topic") == {"0": 9}
 
-    def test_a_position_that_stands_elsewhere_refuses_the_whole_batch(
-        self, store, weather, reading
-    ):
-        store.create_feature_group(weather)
-        store.batch_write([Put("weather", reading("JFK"))], position=_position(0, 5))
+    def test_a_position_that_stands_elsewhere_refuses_the_whole_batch(self, record_store, reading):
+        record_store.batch_write([Put("weather", reading("JFK"))], position=_position(0, 5))
 
         with pytest.raises(PositionConflict) as caught:
-            store.batch_write([Put("weather", reading("EWR"))], position=_position(3, 8))
+            record_store.batch_write([Put("weather", reading("EWR"))], position=_position(3, 8))
 
         assert caught.value.stored == {"0": 5}
         assert caught.value.source == "topic"
-        assert store.get("weather", "EWR") is None
-        assert store.source_position("topic") == {"0": 5}
+        assert record_store.get("weather", "EWR") is None
+        assert record_store.source_position("topic") == {"0": 5}
 
-    def test_a_source_is_moved_by_compare_and_set_and_lineage_says_so(
-        self, store, weather, reading
-    ):
-        store.create_feature_group(weather)
-        store.batch_write([Put("weather", reading())], position=_position(0, 5))
+    def test_a_source_is_moved_by_compare_and_set_and_lineage_says_so(self, record_store, reading):
+        record_store.batch_write([Put("weather", reading())], position=_position(0, 5))
 
-        assert store.move_source("topic", {"0": 2, "1": 7}, expected={"0": 5}) == {"0": 2, "1": 7}
+        moved = record_store.move_source("topic", {"0": 2, "1": 7}, expected={"0": 5})
+
+        assert moved == {"0": 2, "1": 7}
         with pytest.raises(PositionConflict) as caught:
-            store.move_source("topic", {"0": 0}, expected={"0": 5})
+            record_store.move_source("topic", {"0": 0}, expected={"0": 5})
         assert caught.value.stored == {"0": 2, "1": 7}
         with pytest.raises(PositionConflict, match="but it has none"):
-            store.move_source("topic", {"9": 0}, expected={"9": 5})
+            record_store.move_source("topic", {"9": 0}, expected={"9": 5})
         with pytest.raises(PositionConflict):  # a batch that was read before the move
-            store.batch_write([Put("weather", reading("EWR"))], position=_position(5, 6))
+            record_store.batch_write([Put("weather", reading("EWR"))], position=_position(5, 6))
 
-        assert store.source_position("topic") == {"0": 2, "1": 7}
-        assert store.get("weather", "EWR") is None
-        done = [seek for seek in store.graph.find(type="Seek") if seek.state == "Completed"]
+        assert record_store.source_position("topic") == {"0": 2, "1": 7}
+        assert record_store.get("weather", "EWR") is None
+        done = [seek for seek in record_store.graph.find(type="Seek") if seek.state == "Completed"]
         assert [seek.properties["source"] for seek in done] == ["topic"]
         assert done[0].properties["moved"] == {
             "0": {"from": 5, "to": 2},
@@ -844,6 +839,16 @@ ERRORS = {
         FeatureGroupExists,
         "feature group 'weather' exists already",
     ),
+    "move_source: no partition": (
+        lambda s, r: s.move_source("topic", {}, expected={}),
+        InvalidRequest,
+        "move of topic: expected at least one partition, got none",
+    ),
+    "move_source: before the beginning": (
+        lambda s, r: s.move_source("topic", {"0": -1}, expected={}),
+        InvalidRequest,
+        "move of topic partition 0: expected a position from 0 to",
+    ),
 }
 
 ERRORS_OF_FULL_STORES = {
@@ -889,16 +894,6 @@ ERRORS_OF_FULL_STORES = {
         lambda s, r: s.source_position("é" * 201),
         InvalidRequest,
         "of 402 bytes",
-    ),
-    "move_source: no partition": (
-        lambda s, r: s.move_source("topic", {}, expected={}),
-        InvalidRequest,
-        "move of topic: expected at least one partition, got none",
-    ),
-    "move_source: before the beginning": (
-        lambda s, r: s.move_source("topic", {"0": -1}, expected={}),
-        InvalidRequest,
-        "move of topic partition 0: expected a position from 0 to",
     ),
     "verify: unknown group": (lambda s, r: s.verify("wether"), FeatureGroupNotFound, "'wether'"),
     "verify: only one store": (
