@@ -12,8 +12,9 @@ PACKAGES := lineage featurestore ingest training featureline
 # versions that pyproject.toml allows.
 PROTO_TOOLS := grpcio-tools==1.74.0 setuptools==80.9.0
 SOAK_MINUTES ?= 10
-# Files of tests run side by side; 0: all in one process.
-TEST_PROCESSES ?= 2
+# Files of tests run side by side, on three processes also on two cores, since many tests wait; 0:
+# all in one process.
+TEST_PROCESSES ?= 3
 PROTOS := $(shell find proto -name '*.proto' 2>/dev/null | sort)
 
 .PHONY: help setup setup-dev demo test bench soak proto proto-check format lint types layers docs check clean

@@ -1,4 +1,4 @@
-"""What all tests share: how hard hypothesis tries, and servers of Redis."""
+"""What all tests share: how hard hypothesis tries, their order, and servers of Redis."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.schedule import ByFile, place
 
 # Machines that are shared are slow at times: no deadline, and no complaint about slow data.
 settings.register_profile(
@@ -37,6 +39,32 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Tests start hundreds of processes; without its bytecode on disk each compiles all of the product.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage neither while all modules load, nor later among what they hold for good."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put long files first, where processes share the work."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: place(item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    """Keep the order, and the files of one server together."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 def free_port() -> int:
