@@ -149,12 +149,17 @@ def _component(row: sqlite3.Row) -> _Component:
     return _Component(type_, f"{row['name'].removesuffix(SUFFIXES[row['kind']])}{end}")
 
 
+def _keeps_checkpoints(row: sqlite3.Row) -> bool:
+    """Whether a training job's checkpoints outlive it."""
+    return bool(json.loads(row["job"]).get("CheckpointConfig", {}).get("S3Uri"))
+
+
 def _reason(row: sqlite3.Row, begun: int, most: int) -> str:
     if row["stop_requested"]:
         return f"{_ABANDONED}; it had been asked to stop"
     if most > 1:
         return f"{_ABANDONED}, in attempt {begun} of {most}"
     again = "submit it again under another name"
-    if row["kind"] == "training" and json.loads(row["job"]).get("CheckpointConfig"):
+    if row["kind"] == "training" and _keeps_checkpoints(row):
         again += ", with the same checkpoint path: it goes on from there"
     return f"{_ABANDONED}; {again}; with a retry strategy it is started again by itself"

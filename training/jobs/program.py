@@ -210,6 +210,13 @@ class ScriptProgram(Program):
                 "itself how it computes; hand it over as a hyperparameter",
                 field="Precision",
             )
+        kept = job.checkpoint_config
+        if kept is not None and kept.interval_in_seconds is not None:
+            raise InvalidJob(
+                f"{SCRIPT}: IntervalInSeconds={kept.interval_in_seconds:g}, and a program decides "
+                "itself when it writes a checkpoint; hand it over as a hyperparameter",
+                field="IntervalInSeconds",
+            )
         self._count = job.resource_config.instance_count
 
     @property

@@ -182,8 +182,9 @@ def _with_absolute_paths(job: TrainingJob) -> TrainingJob:
             else replace(channel, path=os.path.abspath(channel.path))
             for channel in job.input_data_config
         ],
-        checkpoint_config=checkpoints
-        and replace(checkpoints, path=os.path.abspath(checkpoints.path)),
+        checkpoint_config=replace(checkpoints, path=os.path.abspath(checkpoints.path))
+        if checkpoints is not None and checkpoints.path
+        else checkpoints,
         tensor_board_output_config=replace(board, path=os.path.abspath(board.path))
         if board is not None and board.path
         else board,

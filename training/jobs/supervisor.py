@@ -214,7 +214,7 @@ class Supervisor:
     def _restore(self, run: lineage.Recorder) -> Path | None:
         """Bring the checkpoints of earlier jobs; return where they are kept, if they are."""
         config = self._order.job.checkpoint_config
-        if config is None:
+        if config is None or not config.path:
             return None
         kept = Path(config.path)
         checkpoints = CheckpointCopy(self._folder.checkpoints, kept)
