@@ -17,6 +17,7 @@ from training.jobs.database import JobDatabase
 from training.jobs.handover import attempts_of, hand_over
 from training.jobs.leftover import end_left
 from training.jobs.metricfile import last_values
+from training.jobs.script import SCRIPT
 from training.jobs.status import SecondaryStatus
 from training.provenance import Outcome, outcome_of, record_abandoned
 
@@ -25,6 +26,10 @@ __all__ = ["SUFFIXES", "Orphans"]
 SUFFIXES: Final = {"training": "", "transform": ".transform"}
 """What ends the names of folders; names of jobs have no dots, so no two kinds share one."""
 _ABANDONED: Final = "the process that ran this job ended before the job did"
+_NO_SCRIPTS: Final = (
+    "this server runs no programs of its callers; whoever runs it allows them with "
+    "`featureline serve --scripts`; then submit the job again under another name"
+)
 _COMPONENTS: Final = {
     "training": ("TrainingJob", "-aws-training-job"),
     "transform": ("TransformJob", "-aws-transform-job"),
@@ -45,10 +50,12 @@ class Orphans:
 
     Args:
         database: with the rows of all jobs.
+        scripts: whether jobs that run a program of their caller may go on from here.
     """
 
-    def __init__(self, database: JobDatabase) -> None:
+    def __init__(self, database: JobDatabase, *, scripts: bool = True) -> None:
         self._database = database
+        self._scripts = scripts
 
     def settle(self) -> None:
         """End what such jobs have left running, and the jobs; those with attempts left go on."""
@@ -81,11 +88,14 @@ class Orphans:
         if begun >= most or row["stop_requested"]:
             self._abandon(row, _reason(row, begun, most))
             return
+        if not self._scripts and _runs_program(row):
+            self._abandon(row, f"{_ABANDONED}, and it does not go on here: {_NO_SCRIPTS}")
+            return
         self._database.move(key, SecondaryStatus.INTERRUPTED, message=_ABANDONED)
         # Entered here, so that a start that fails counts.
         self._database.move(key, SecondaryStatus.STARTING, message=f"attempt {begun + 1} of {most}")
         try:
-            hand_over(self._database.home, key, root, claim)
+            hand_over(self._database.home, key, root, claim, scripts=self._scripts)
         except OSError as error:
             self._abandon(row, f"{_ABANDONED}, and no other could be started: {error}")
 
@@ -147,6 +157,13 @@ class Orphans:
 def _component(row: sqlite3.Row) -> _Component:
     type_, end = _COMPONENTS[row["kind"]]
     return _Component(type_, f"{row['name'].removesuffix(SUFFIXES[row['kind']])}{end}")
+
+
+def _runs_program(row: sqlite3.Row) -> bool:
+    """Whether a job runs a program of its caller."""
+    if row["kind"] != "training":
+        return False
+    return bool(json.loads(row["job"])["AlgorithmSpecification"]["AlgorithmName"] == SCRIPT)
 
 
 def _keeps_checkpoints(row: sqlite3.Row) -> bool:

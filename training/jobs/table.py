@@ -32,18 +32,24 @@ class JobTable:
         home: the home folder; made when absent.
         kind: training or transform: of the jobs that are named, listed and created.
         clock: tells the time.
+        scripts: whether jobs that run a program of their caller may go on from here.
 
     Raises:
         TrainingUnavailable: the table cannot be opened.
     """
 
     def __init__(
-        self, home: str | Path, kind: str, *, clock: Callable[[], dt.datetime] = utc_now
+        self,
+        home: str | Path,
+        kind: str,
+        *,
+        clock: Callable[[], dt.datetime] = utc_now,
+        scripts: bool = True,
     ) -> None:
         self.home = Path(home).absolute()
         self.kind = kind
         self._database = JobDatabase(self.home, clock)
-        self._orphans = Orphans(self._database)
+        self._orphans = Orphans(self._database, scripts=scripts)
         self._admission = Admission(self._database, self.settle)
 
     def folder(self, name: str) -> JobFolder:
