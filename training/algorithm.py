@@ -216,6 +216,11 @@ class Algorithm(ABC):
         return {}
 
     @property
+    def saves_when_stopped(self) -> bool:
+        """Whether a fit that is stopped ends with a model, for which it is given its time."""
+        return False
+
+    @property
     def intervals(self) -> bool:
         """Whether labels may be intervals, two numbers each."""
         return False

@@ -41,14 +41,13 @@ for job in jobs:
 """
 # Some hundred steps each, so that none is done before it is killed.
 LONGER: Final[Mapping[str, Mapping[str, Any]]] = {
-    "factorization-machines": {"epochs": 80},
-    "ipinsights": {"epochs": 80},
-    "kmeans": {"mini_batch_size": 2},
-    "linear-learner": {"epochs": 300, "early_stopping_patience": 300},
-    "ntm": {"epochs": 100, "num_patience_epochs": 100},
-    "object2vec": {"epochs": 60, "early_stopping_patience": 5, "early_stopping_tolerance": 1e-6},
-    "pca": {"mini_batch_size": 2},
-    "xgboost": {"num_round": 400},
+    "factorization-machines": {"epochs": 15},
+    "ipinsights": {"epochs": 25},
+    "kmeans": {"mini_batch_size": 4},
+    "linear-learner": {"epochs": 60, "early_stopping_patience": 60},
+    "ntm": {"epochs": 40, "num_patience_epochs": 40},
+    "object2vec": {"epochs": 12, "early_stopping_patience": 5, "early_stopping_tolerance": 1e-6},
+    "pca": {"mini_batch_size": 4},
 }
 IN_TIME_S: Final = 60.0
 
@@ -97,9 +96,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, TrainingJo
     folder = tmp_path_factory.mktemp("resumed")
     home = folder / "home"
     cases = [
-        case_of(name)
-        for name in LONGER
-        if all(map(importable, find_algorithm(name).libraries))
+        case_of(name) for name in LONGER if all(map(importable, find_algorithm(name).libraries))
     ]
     asked = json.dumps([job_of(case, folder).to_json() for case in cases])
     with TrainingJobs(home) as jobs:

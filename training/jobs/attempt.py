@@ -9,12 +9,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, final
 
 from training.jobs.budget import Share
-from training.jobs.checkpointing import CheckpointCopy
+from training.jobs.checkpointing import PART, CheckpointCopy
 from training.jobs.environment import (
     SECRETS,
     gpu_variables,
@@ -36,6 +37,7 @@ __all__ = ["Attempt", "Ended"]
 
 _LOOK_S: Final = 0.1
 _GO: Final = "go"
+_LEAVE_S: Final = 0.3
 _LAST_LINES: Final = 3
 
 
@@ -107,6 +109,9 @@ class Attempt:
             TrainingError: the data cannot be brought; no process is left behind.
         """
         statuses: dict[str, int] = {}
+        if self._order.program.reports:
+            for left in list(self._unfinished()):
+                left.unlink(missing_ok=True)
         try:
             self._start()
             bring()
@@ -217,9 +222,28 @@ class Attempt:
             self._end(running, HostProcess.kill)
         elif not self._standing.is_ending and self._standing.should_stop():
             self._end(running, HostProcess.terminate)
+        elif self._may_leave():
+            self._end(running, HostProcess.kill)
         elif self._fallen and not self._standing.is_ending:
             # One host has failed, so the others would wait for it for ever.
             self._end(running, HostProcess.kill)
+
+    def _may_leave(self) -> bool:
+        """Whether a fit that was asked to stop, and has not yet, is ended where it is.
+
+        It goes on from its last checkpoint all the same. Only one that is kept beyond the job is
+        waited for while it is written.
+        """
+        asked, config = self._standing.asked_at, self._order.job.checkpoint_config
+        if asked is None or not self._order.program.may_be_left:
+            return False
+        if time.monotonic() < asked + _LEAVE_S:
+            return False
+        return config is None or not config.path or not any(self._unfinished())
+
+    def _unfinished(self) -> Iterator[Path]:
+        """Yield the checkpoints that are being written."""
+        return self._folder.checkpoints.rglob(f"*{PART}")
 
     def _end(self, running: Sequence[HostProcess], how: Callable[[HostProcess], None]) -> None:
         self._is_ended_by_us = True

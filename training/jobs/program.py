@@ -48,6 +48,11 @@ class Program(ABC):
 
     @property
     @abstractmethod
+    def may_be_left(self) -> bool:
+        """Whether its processes may be ended at any moment when a job is asked to stop."""
+
+    @property
+    @abstractmethod
     def hosts(self) -> tuple[str, ...]:
         """The hosts that have a process, the first one first."""
 
@@ -147,6 +152,11 @@ class AlgorithmProgram(Program):
         self.algorithm.check_input(channel.channel_name, input_mode=input_mode, content_type=kind)
 
     @property
+    def may_be_left(self) -> bool:
+        """Its checkpoints are whole at any moment, so only one that ends with a model may not."""
+        return not self.algorithm.saves_when_stopped
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """As many as the job asks for."""
         return host_names(self._count)
@@ -218,6 +228,11 @@ class ScriptProgram(Program):
                 field="IntervalInSeconds",
             )
         self._count = job.resource_config.instance_count
+
+    @property
+    def may_be_left(self) -> bool:
+        """A program has its time to save what it has."""
+        return False
 
     @property
     def hosts(self) -> tuple[str, ...]:
