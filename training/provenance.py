@@ -134,6 +134,7 @@ def record_channel(
     sources: Sequence[SourceFile],
     *,
     check: Callable[[], None] = lambda: None,
+    digests: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Name a channel's data as an input.
 
@@ -143,13 +144,14 @@ def record_channel(
         source: where the channel's data is.
         sources: its files.
         check: called often while they are read; what it raises ends that.
+        digests: of the files by name, where they are known.
 
     Returns:
         what the job keeps of it: `uid`, `source`, and how many `files`.
 
     Cost: reads every file once, and a dataset file into memory.
     """
-    hashes = {file.name: lineage.file_digest(file.path, check=check) for file in sources}
+    hashes = digests or {file.name: lineage.file_digest(file.path, check=check) for file in sources}
     files = [file.path for file in sources]
     content = next(iter(hashes.values()))
     if len(hashes) > 1:

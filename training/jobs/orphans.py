@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sqlite3
 from typing import Final, NamedTuple, final
 
@@ -118,20 +119,34 @@ class Orphans:
             SecondaryStatus(outcome.state),
             message=outcome.reason,
             failure_reason=outcome.reason,
-            metrics=json.dumps(last_values(self._database.folder(key).metrics)),
+            metrics=self._finals(row),
             model=model,
-            digest=outcome.digest,
+            digest=outcome.digest or row["digest"],
         )
 
     def _abandon(self, row: sqlite3.Row, reason: str) -> None:
         key = row["name"]
-        metrics = json.dumps(last_values(self._database.folder(key).metrics))
+        if row["kind"] == "transform":
+            # What it has answered stays: an equal job goes on from there.
+            for place in ("input", "spill"):
+                shutil.rmtree(self._database.folder(key).root / place, ignore_errors=True)
         self._database.move(
-            key, SecondaryStatus.FAILED, message=reason, failure_reason=reason, metrics=metrics
+            key,
+            SecondaryStatus.FAILED,
+            message=reason,
+            failure_reason=reason,
+            metrics=self._finals(row),
+            digest=row["digest"],
         )
         if not self._record(row, reason):
             with self._database.change() as db:
                 db.execute("UPDATE training_job SET is_unrecorded = 1 WHERE name = ?", (key,))
+
+    def _finals(self, row: sqlite3.Row) -> str:
+        """Return what a training job has measured; how far a transform was, as it said last."""
+        if row["kind"] == "transform":
+            return str(row["metrics"])
+        return json.dumps(last_values(self._database.folder(row["name"]).metrics))
 
     def _record_late(self) -> None:
         """Record the ends that could not be recorded when they were found."""

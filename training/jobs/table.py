@@ -164,6 +164,14 @@ class JobTable:
             *(status, status, limit),
         )
 
+    def unfinished(self, limit: int) -> list[sqlite3.Row]:
+        """Return the jobs that have ended without completing, the newest first."""
+        return self._database.query(
+            "SELECT * FROM training_job WHERE kind = ? AND status IN ('Failed', 'Stopped')"
+            " ORDER BY number DESC LIMIT ?",
+            *(self.kind, limit),
+        )
+
     def names(self) -> list[str]:
         """Return the names of all jobs of this kind."""
         rows = self._database.query("SELECT * FROM training_job WHERE kind = ?", self.kind)

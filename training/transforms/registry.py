@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator
@@ -150,6 +151,10 @@ class TransformJobs:
             after=self._row(after)["number"] if after else 0,
         )
         return [_description(row) for row in rows]
+
+    def unfinished(self, *, limit: int) -> builtins.list[TransformJobDescription]:
+        """Return the jobs that have failed or were stopped, the newest first."""
+        return [_description(row) for row in self._table.unfinished(limit)]
 
     def stop(self, name: str) -> None:
         """Ask a job to stop; whoever runs it does so. A job that has ended is left as it is.

@@ -141,7 +141,10 @@ class RunningTransform:
         return self._done.is_set()
 
     def stop(self) -> None:
-        """Ask the job to stop: its processes are ended, and no answer is left of it."""
+        """Ask the job to stop: its processes are ended, and no answer is delivered.
+
+        An equal job under another name goes on from what it has answered.
+        """
         self._stop.set()
 
     def wait(self, timeout: float | None = None) -> TransformResult:
