@@ -6,7 +6,6 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from training.jobs.leftover import note
 from training.jobs.link import Meeting
 from training.jobs.logscan import LogScanner
 from training.jobs.piping import Pipe
+from training.jobs.port import free_port
 from training.jobs.standing import Order, Standing
 
 __all__ = ["Attempt", "Ended"]
@@ -143,7 +143,7 @@ class Attempt:
             world = (
                 dict.fromkeys(hosts, loopback_variables())
                 if program.reports
-                else world_variables(hosts, _free_port)
+                else world_variables(hosts, free_port)
             )
         with contextlib.ExitStack() as begun:
             meeting: Meeting | None = None
@@ -301,9 +301,3 @@ class Attempt:
         told = [name for name, file in failures.items() if file.is_file()]
         told.sort(key=lambda name: failures[name].stat().st_mtime_ns)
         return next(iter([*killed, *told, *self._fallen, *statuses]))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
