@@ -105,6 +105,14 @@ class AlgorithmProgram(Program):
         self._count = job.resource_config.instance_count
         self.algorithm.check_hosts(self._count)
         self.algorithm.check_precision(job.resource_config.precision)
+        kept = job.checkpoint_config
+        interval = None if kept is None else kept.interval_in_seconds
+        if interval is not None and not self.algorithm.keeps_checkpoints:
+            raise InvalidJob(
+                f"{self.algorithm.name}: IntervalInSeconds={interval:g}, and it keeps no "
+                "checkpoints: an attempt begins anew, to the same model; leave it out",
+                field="IntervalInSeconds",
+            )
         for channel in job.input_data_config:
             self._check_input(channel, job.input_mode(channel))
         for library, package in self.algorithm.libraries.items():

@@ -68,6 +68,7 @@ class KNN(Algorithm):
     """
 
     name: ClassVar = "knn"
+    keeps_checkpoints: ClassVar[bool] = False
     continues: ClassVar = True
     model: ClassVar = KNNModel
     files: ClassVar = (INDEX, LABELS, SETTINGS, "inputs.json")

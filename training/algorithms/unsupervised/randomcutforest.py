@@ -48,6 +48,7 @@ class RandomCutForest(Algorithm):
     """
 
     name: ClassVar[str] = "randomcutforest"
+    keeps_checkpoints: ClassVar[bool] = False
     continues: ClassVar = True
     hosts: ClassVar = "rows"
     cpu_only: ClassVar = True
