@@ -1,7 +1,8 @@
-"""How long a job goes on after it was asked to stop: `python -m tests.benchmarks.training_stopping`.
+"""How long a job goes on after it was asked to stop.
 
-A long job of each algorithm, and a batch transform, asked through the registry as another process
-would: at some moments after its data is in place, reading it included.
+`python -m tests.benchmarks.training_stopping [NAME …]` prints a table of a long job of each
+algorithm, and of a batch transform. They are asked through the registry, as another process would,
+at some moments after their data is in place, reading it included.
 """
 
 from __future__ import annotations
