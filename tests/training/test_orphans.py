@@ -199,8 +199,9 @@ def test_a_job_may_be_known_to_a_process_that_runs_no_scripts(
 
 
 def test_a_model_that_went_on_is_the_undisturbed_one(home: Path, make_job: MakeJob) -> None:
-    values = {"num_round": 3000, "max_depth": 4, "eval_metric": "logloss", "subsample": 0.5}
-    job = make_job(hyper_parameters=values, retry_strategy=ONCE)
+    values = {"num_round": 1000, "max_depth": 4, "eval_metric": "logloss", "subsample": 0.5}
+    often = CheckpointConfig(interval_in_seconds=0.1)
+    job = make_job(hyper_parameters=values, retry_strategy=ONCE, checkpoint_config=often)
     kept = home / "jobs" / "flights-1" / "checkpoints"
     killed(home, job, lambda: kept.is_dir() and any(kept.iterdir()))
     listed = run_command("jobs", "list", "--home", home)

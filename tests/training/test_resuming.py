@@ -1,4 +1,4 @@
-"""Fits of all algorithms that are killed with their runner at some moment, and go on elsewhere."""
+"""Fits that are killed with their runner at some moment, and go on elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from training import (
     TrainingJobStatus,
 )
 from training.algorithms import find_algorithm
+from training.errors import InvalidJob
 from training.jobs.budget import Budget
+from training.jobs.program import find_program
 
 ROOT: Final = Path(training.__file__).parents[1]
 RUNNER: Final = """
@@ -47,7 +49,6 @@ LONGER: Final[Mapping[str, Mapping[str, Any]]] = {
     "linear-learner": {"epochs": 60, "early_stopping_patience": 60},
     "ntm": {"epochs": 40, "num_patience_epochs": 40},
     "object2vec": {"epochs": 12, "early_stopping_patience": 5, "early_stopping_tolerance": 1e-6},
-    "pca": {"mini_batch_size": 4},
 }
 IN_TIME_S: Final = 60.0
 
@@ -92,7 +93,7 @@ def halt(home: Path, names: set[str]) -> None:
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, TrainingJobDescription]:
-    """The jobs of all algorithms, run by one process that is killed, and then to their ends."""
+    """The jobs of all these algorithms, run by a process that is killed, then to their ends."""
     folder = tmp_path_factory.mktemp("resumed")
     home = folder / "home"
     cases = [
@@ -139,3 +140,31 @@ def test_a_fit_killed_at_any_moment_ends_as_the_undisturbed_one(
     assert expected
     for file, content in expected.items():
         assert (known.model_artifacts / file).read_bytes() == content, file
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("knn", "it keeps no checkpoints: an attempt begins anew, to the same model"),
+        ("randomcutforest", "it keeps no checkpoints"),
+        ("script", "a program decides itself when it writes a checkpoint"),
+    ],
+)
+def test_an_interval_is_refused_where_it_would_do_nothing(
+    name: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "train.py").touch()
+    values = (
+        training.script_hyperparameters(tmp_path / "train.py")
+        if name == "script"
+        else case_of(name).values
+    )
+    job = TrainingJob(
+        training_job_name="any",
+        algorithm_name=name,
+        hyper_parameters=values,
+        input_data_config=[Channel(channel_name="train", path=str(tmp_path))],
+        checkpoint_config=CheckpointConfig(interval_in_seconds=5),
+    )
+    with pytest.raises(InvalidJob, match=f"{name}: IntervalInSeconds=5, and {reason}"):
+        find_program(job)
