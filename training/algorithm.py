@@ -143,8 +143,6 @@ class Algorithm(ABC):
         libraries: what does the work: module to import → PyPI package, whose version goes into
             lineage.
         dependencies: rules between hyperparameters.
-        keeps_checkpoints: whether a fit goes on from checkpoints; one that does not begins anew, to
-            the same model.
         continues: whether a fit can go on from a model of its own, given as the channel `model`.
         streams: whether it can fit on rows that do not fit into memory; see `fit_stream`.
         labels: whether its training data must have a label, may have one, or has none.
@@ -168,7 +166,6 @@ class Algorithm(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     libraries: ClassVar[Mapping[str, str]] = {}
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
-    keeps_checkpoints: ClassVar[bool] = True
     continues: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     labels: ClassVar[Labels] = "required"
@@ -217,6 +214,11 @@ class Algorithm(ABC):
         Such as `{"qid": "query"}`; what a format marks as such goes before.
         """
         return {}
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether a fit goes on from checkpoints; one that does not begins anew."""
+        return True
 
     @property
     def saves_when_stopped(self) -> bool:

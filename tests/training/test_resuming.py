@@ -143,15 +143,16 @@ def test_a_fit_killed_at_any_moment_ends_as_the_undisturbed_one(
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("name", "more", "reason"),
     [
-        ("knn", "it keeps no checkpoints: an attempt begins anew, to the same model"),
-        ("randomcutforest", "it keeps no checkpoints"),
-        ("script", "a program decides itself when it writes a checkpoint"),
+        ("knn", {}, "it keeps no checkpoints: an attempt begins anew, to the same model"),
+        ("randomcutforest", {}, "it keeps no checkpoints"),
+        ("linear-learner", {"optimizer": "lbfgs"}, "it keeps no checkpoints"),
+        ("script", {}, "a program decides itself when it writes a checkpoint"),
     ],
 )
 def test_an_interval_is_refused_where_it_would_do_nothing(
-    name: str, reason: str, tmp_path: Path
+    name: str, more: Mapping[str, Any], reason: str, tmp_path: Path
 ) -> None:
     (tmp_path / "train.py").touch()
     values = (
@@ -162,7 +163,7 @@ def test_an_interval_is_refused_where_it_would_do_nothing(
     job = TrainingJob(
         training_job_name="any",
         algorithm_name=name,
-        hyper_parameters=values,
+        hyper_parameters={**values, **more},
         input_data_config=[Channel(channel_name="train", path=str(tmp_path))],
         checkpoint_config=CheckpointConfig(interval_in_seconds=5),
     )

@@ -68,7 +68,6 @@ class KNN(Algorithm):
     """
 
     name: ClassVar = "knn"
-    keeps_checkpoints: ClassVar[bool] = False
     continues: ClassVar = True
     model: ClassVar = KNNModel
     files: ClassVar = (INDEX, LABELS, SETTINGS, "inputs.json")
@@ -192,6 +191,11 @@ class KNN(Algorithm):
                 f"faiss_index_pq_m: expected one of {allowed}, got {self.faiss_index_pq_m}",
                 "faiss_index_pq_m",
             )
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """None: a fit reads the rows once, and is soon done."""
+        return False
 
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> KNNModel:
         """Sample the rows and build the index.

@@ -48,7 +48,6 @@ class RandomCutForest(Algorithm):
     """
 
     name: ClassVar[str] = "randomcutforest"
-    keeps_checkpoints: ClassVar[bool] = False
     continues: ClassVar = True
     hosts: ClassVar = "rows"
     cpu_only: ClassVar = True
@@ -100,6 +99,11 @@ class RandomCutForest(Algorithm):
         default=("accuracy", "precision_recall_fscore"),
         about="what is measured of the test channel by the three-sigma rule",
     )
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """None: a fit reads the rows once, and is soon done."""
+        return False
 
     def fit(
         self, train: Dataset, run: Run, *, validation: Dataset | None = None

@@ -355,6 +355,11 @@ class XGBoost(Algorithm):
         return {name: name for name, is_read in names.items() if is_read}
 
     @property
+    def keeps_checkpoints(self) -> bool:
+        """All fits that grow trees."""
+        return not self.is_update
+
+    @property
     def saves_when_stopped(self) -> bool:
         """Whether save_model_on_termination says so."""
         return self.save_model_on_termination
