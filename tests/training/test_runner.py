@@ -546,6 +546,7 @@ def test_a_checkpoint_that_is_kept_beyond_the_job_is_waited_for(
         part.replace(part.with_name("one"))
     assert running.wait(20).status is TrainingJobStatus.STOPPED
     assert (tmp_path / "kept" / "one").is_file() == (end == "whole")
+    assert not part.exists()
 
 
 def test_a_job_is_stopped_while_its_data_is_read(home: Path, make_job: MakeJob) -> None:

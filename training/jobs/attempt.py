@@ -8,7 +8,7 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -109,9 +109,7 @@ class Attempt:
             TrainingError: the data cannot be brought; no process is left behind.
         """
         statuses: dict[str, int] = {}
-        if self._order.program.reports:
-            for left in list(self._unfinished()):
-                left.unlink(missing_ok=True)
+        self._drop_unfinished()  # of a runner that was killed
         try:
             self._start()
             bring()
@@ -127,6 +125,7 @@ class Attempt:
                 self._folder.host(process.name).clear_scratch()
             for pipe in self._pipes:
                 pipe.close()
+            self._drop_unfinished()
             self._scan(final=True)
             self._standing.flush()
         for copy in self._copies:
@@ -239,11 +238,17 @@ class Attempt:
             return False
         if time.monotonic() < asked + _LEAVE_S:
             return False
-        return config is None or not config.path or not any(self._unfinished())
+        return config is None or not config.path or not self._unfinished()
 
-    def _unfinished(self) -> Iterator[Path]:
-        """Yield the checkpoints that are being written."""
-        return self._folder.checkpoints.rglob(f"*{PART}")
+    def _unfinished(self) -> list[Path]:
+        """Return the checkpoints that are being written."""
+        return list(self._folder.checkpoints.rglob(f"*{PART}"))
+
+    def _drop_unfinished(self) -> None:
+        """Remove what an algorithm has not finished writing; a program's files are its own."""
+        if self._order.program.reports:
+            for part in self._unfinished():
+                part.unlink(missing_ok=True)
 
     def _end(self, running: Sequence[HostProcess], how: Callable[[HostProcess], None]) -> None:
         self._is_ended_by_us = True
