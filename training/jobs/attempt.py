@@ -37,7 +37,9 @@ __all__ = ["Attempt", "Ended"]
 
 _LOOK_S: Final = 0.1
 _GO: Final = "go"
+# From the request to stop; a step's end is waited for longer where its checkpoint is of use.
 _LEAVE_S: Final = 0.3
+_LEAVE_KEPT_S: Final = 0.6
 _LAST_LINES: Final = 3
 
 
@@ -236,9 +238,10 @@ class Attempt:
         asked, config = self._standing.asked_at, self._order.job.checkpoint_config
         if asked is None or not self._order.program.may_be_left:
             return False
-        if time.monotonic() < asked + _LEAVE_S:
+        keeps = config is not None and bool(config.path)
+        if time.monotonic() < asked + (_LEAVE_KEPT_S if keeps else _LEAVE_S):
             return False
-        return config is None or not config.path or not self._unfinished()
+        return not keeps or not self._unfinished()
 
     def _unfinished(self) -> list[Path]:
         """Return the checkpoints that are being written."""
