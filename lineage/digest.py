@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from lineage.errors import InvalidEntity
+
+_PIECE_BYTES: Final = 1 << 20
 
 
 def bytes_digest(data: bytes | bytearray | memoryview) -> str:
@@ -19,16 +23,24 @@ def bytes_digest(data: bytes | bytearray | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_digest(path: str | Path) -> str:
+def file_digest(path: str | Path, *, check: Callable[[], None] = lambda: None) -> str:
     """SHA-256 of a file's content, as 64 hex digits; equal to `bytes_digest` of its bytes.
 
     Reads in pieces, so the file may be larger than memory.
 
+    Args:
+        path: of the file.
+        check: called with each piece; what it raises ends the reading.
+
     Raises:
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE_BYTES))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(piece):
+            digest.update(piece[:count])
+            check()
+    return digest.hexdigest()
 
 
 def folder_digest(path: str | Path) -> str:

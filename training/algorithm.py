@@ -216,6 +216,16 @@ class Algorithm(ABC):
         return {}
 
     @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether a fit goes on from checkpoints; one that does not begins anew."""
+        return True
+
+    @property
+    def saves_when_stopped(self) -> bool:
+        """Whether a fit that is stopped ends with a model, for which it is given its time."""
+        return False
+
+    @property
     def intervals(self) -> bool:
         """Whether labels may be intervals, two numbers each."""
         return False

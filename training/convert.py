@@ -63,7 +63,9 @@ def job_to_message(job: TrainingJob) -> pb.CreateTrainingJobRequest:
         environment=dict(job.environment),
         checkpoint_config=job.checkpoint_config
         and pb.CheckpointConfig(
-            path=job.checkpoint_config.path, local_path=job.checkpoint_config.local_path
+            path=job.checkpoint_config.path,
+            local_path=job.checkpoint_config.local_path,
+            interval_in_seconds=job.checkpoint_config.interval_in_seconds,
         ),
         retry_strategy=job.retry_strategy
         and pb.RetryStrategy(maximum_retry_attempts=job.retry_strategy.maximum_retry_attempts),
@@ -95,7 +97,11 @@ def job_from_message(message: Any) -> TrainingJob:
     if message.HasField("checkpoint_config"):
         kept = message.checkpoint_config
         checkpoints = CheckpointConfig(
-            path=kept.path, local_path=kept.local_path or CheckpointConfig.local_path
+            path=kept.path,
+            local_path=kept.local_path or CheckpointConfig.local_path,
+            interval_in_seconds=kept.interval_in_seconds
+            if kept.HasField("interval_in_seconds")
+            else None,
         )
     if message.HasField("retry_strategy"):
         retry = RetryStrategy(maximum_retry_attempts=message.retry_strategy.maximum_retry_attempts)

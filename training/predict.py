@@ -42,8 +42,10 @@ def load_model(source: str | Path, *, home: Store | str | Path | None = None) ->
     return open_model(model_folder(source, home=home)).served(inference_settings())
 
 
-def model_folder(source: str | Path, *, home: Store | str | Path | None = None) -> Path:
-    """Return the folder of a model; see `load_model`."""
+def model_folder(
+    source: str | Path, *, home: Store | str | Path | None = None, scripts: bool = True
+) -> Path:
+    """Return the folder of a model; see `load_model`, and `TrainingJobs` on scripts."""
     if (Path(source) / MANIFEST).is_file():
         return Path(source)
     if isinstance(source, Path):
@@ -54,7 +56,7 @@ def model_folder(source: str | Path, *, home: Store | str | Path | None = None) 
         return by_digest
     if not where.is_dir():
         raise ModelNotFound(f"{source!r} is no model's folder, and there is no home {where}")
-    with TrainingJobs(where) as jobs:
+    with TrainingJobs(where, scripts=scripts) as jobs:
         known = jobs.describe(source)
     if known.model_artifacts is None:
         raise ModelNotFound(

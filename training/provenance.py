@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -128,16 +128,30 @@ def record_model(run: lineage.Recorder, artifact: Artifact) -> dict[str, Any]:
 
 
 def record_channel(
-    run: lineage.Recorder, channel: Channel, source: Path, sources: Sequence[SourceFile]
+    run: lineage.Recorder,
+    channel: Channel,
+    source: Path,
+    sources: Sequence[SourceFile],
+    *,
+    check: Callable[[], None] = lambda: None,
+    digests: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Name a channel's data as an input.
+
+    Args:
+        run: of the job.
+        channel: of the job.
+        source: where the channel's data is.
+        sources: its files.
+        check: called often while they are read; what it raises ends that.
+        digests: of the files by name, where they are known.
 
     Returns:
         what the job keeps of it: `uid`, `source`, and how many `files`.
 
     Cost: reads every file once, and a dataset file into memory.
     """
-    hashes = {file.name: lineage.file_digest(file.path) for file in sources}
+    hashes = digests or {file.name: lineage.file_digest(file.path, check=check) for file in sources}
     files = [file.path for file in sources]
     content = next(iter(hashes.values()))
     if len(hashes) > 1:

@@ -173,7 +173,7 @@ def replay(
     made = _model(graph, model)
     component = _made_by(graph, made)
     name = str(component.properties.get("job", component.name))
-    with TrainingJobs(store.home) as jobs:
+    with TrainingJobs(store.home, scripts=scripts) as jobs:
         described = jobs.describe(name)
         folder = jobs.folder(name)
     if described.job.algorithm_name == SCRIPT and not scripts:
@@ -216,7 +216,7 @@ def replay(
                 device=_device_of(described),
             ),
         )
-        running = submit(scratch / "home", job, on_progress=on_progress)
+        running = submit(scratch / "home", job, on_progress=on_progress, scripts=scripts)
         on_job(running)
         result = running.wait()
         report = _report(made, name, component, graph, job, result, scratch / "home", steps)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from training.device import CPU, Device
 from training.world import ALONE, World
@@ -15,7 +15,7 @@ from training.world import ALONE, World
 if TYPE_CHECKING:
     from training.algorithm import Model
 
-__all__ = ["MemorySink", "Precision", "Run", "Sink", "available_cores"]
+__all__ = ["CHECKPOINT_EVERY_S", "MemorySink", "Precision", "Run", "Sink", "available_cores"]
 
 Precision = Literal["float32", "bf16", "fp16"]
 
@@ -84,6 +84,10 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+CHECKPOINT_EVERY_S: Final = 30.0
+"""Seconds between checkpoints where neither the run nor the algorithm says otherwise."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -100,6 +104,8 @@ class Run:
         checkpoints: a folder for checkpoints; None: keep none. A fit that finds one there goes on
             from it.
         should_stop: whether the fit should end early, asked between steps.
+        checkpoint_every_s: seconds from one checkpoint to the next, 0 for one after each step;
+            None: as the algorithm does by itself, most every 30.
         start: a model to go on from, of the same algorithm; None: start anew.
         auxiliary: the files of the auxiliary channel by name.
         scratch: a folder for what does not fit into memory; None: that of temporary files.
@@ -113,6 +119,7 @@ class Run:
     threads: int = field(default_factory=available_cores)
     sink: Sink = field(default_factory=MemorySink)
     checkpoints: Path | None = None
+    checkpoint_every_s: float | None = None
     should_stop: Callable[[], bool] = lambda: False
     start: Model | None = None
     auxiliary: Mapping[str, Path] = field(default_factory=dict)

@@ -18,7 +18,6 @@ from training.errors import InvalidJob
 from training.home import Store, home_of
 from training.jobs.registry import TrainingJobs
 from training.jobs.runner import RunningJob, submit
-from training.jobs.script import SCRIPT
 from training.reading import JobReading
 from training.replaying import Replayable, replay
 from training.v1 import training_pb2 as pb
@@ -61,7 +60,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         self._caller = caller
         self._scripts = scripts
         self._store_or_home = store_or_home
-        self._jobs = TrainingJobs(home_of(store_or_home))
+        self._jobs = TrainingJobs(home_of(store_or_home), scripts=scripts)
         self._jobs.settle()  # those that an earlier server, or this machine's last boot, has left
         self._closing = asyncio.Event()
         self._reading = JobReading(self._jobs, self._closing)
@@ -175,13 +174,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
     def _create(self, request: pb.CreateTrainingJobRequest) -> pb.CreateTrainingJobResponse:
         self._running = {job for job in self._running if not job.is_done}
         asked = convert.job_from_message(request)
-        if asked.algorithm_name == SCRIPT and not self._scripts:
-            raise InvalidJob(
-                "this server runs no programs of its callers; whoever runs it allows them with "
-                "`featureline serve --scripts`",
-                field="AlgorithmName",
-            )
-        job = submit(self._store_or_home, asked)
+        job = submit(self._store_or_home, asked, scripts=self._scripts)
         self._running.add(job)
         return pb.CreateTrainingJobResponse(training_job_name=job.name)
 

@@ -87,6 +87,12 @@ _SCRIPT: Final = "script"
     help="Folder to go on from and to keep checkpoints in.",
 )
 @click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Seconds between an algorithm's checkpoints; 0: after each step.",
+)
+@click.option(
     "--retries",
     type=click.IntRange(0, 30),
     default=0,
@@ -121,6 +127,7 @@ def train(
     hosts: int,
     memory_mb: int,
     checkpoints: Path | None,
+    checkpoint_every: float | None,
     retries: int,
     tensorboard: bool,
     tensorboard_path: Path | None,
@@ -164,7 +171,11 @@ def train(
             precision=precision,
         ),
         environment=dict(_pair("--env", variable) for variable in variables),
-        checkpoint_config=training.CheckpointConfig(path=str(checkpoints)) if checkpoints else None,
+        checkpoint_config=training.CheckpointConfig(
+            path=str(checkpoints or ""), interval_in_seconds=checkpoint_every
+        )
+        if checkpoints or checkpoint_every is not None
+        else None,
         retry_strategy=training.RetryStrategy(maximum_retry_attempts=retries) if retries else None,
         tensor_board_output_config=training.TensorBoardOutputConfig(
             path=str(tensorboard_path or "")

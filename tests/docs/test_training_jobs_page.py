@@ -7,4 +7,4 @@ from tests.docs.pages import run_page
 
 def test_the_examples_of_the_page_run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    run_page("training-jobs", commands=7)
+    run_page("training-jobs", commands=8)

@@ -78,3 +78,17 @@ def test_a_file_is_no_folder(folder: Path) -> None:
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         file_digest(tmp_path / "none")
+
+
+def test_reading_a_file_can_be_ended(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(3 << 20))
+    calls: list[None] = []
+
+    def check() -> None:
+        calls.append(None)
+        if len(calls) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        file_digest(tmp_path / "large", check=check)
+    assert len(calls) == 2

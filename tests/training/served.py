@@ -19,11 +19,11 @@ __all__ = ["Served", "serve"]
 class Served:
     """A server that runs; `end` shuts it down as `featureline serve` does."""
 
-    def __init__(self, home: Path, port: int = 0) -> None:
+    def __init__(self, home: Path, port: int = 0, *, scripts: bool = False) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self.port: int = self._run(self._start(home, port))
+        self.port: int = self._run(self._start(home, port, scripts))
 
     @property
     def address(self) -> str:
@@ -38,9 +38,9 @@ class Served:
             self._thread.join(30)
             self._loop.close()
 
-    async def _start(self, home: Path, port: int) -> int:
+    async def _start(self, home: Path, port: int, scripts: bool) -> int:
         self._server = grpc.aio.server()
-        self.service = TrainingService(home)
+        self.service = TrainingService(home, scripts=scripts)
         training_pb2_grpc.add_TrainingServicer_to_server(self.service, self._server)
         found: int = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()
@@ -56,9 +56,9 @@ class Served:
 
 
 @contextmanager
-def serve(home: Path, port: int = 0) -> Iterator[Served]:
+def serve(home: Path, port: int = 0, *, scripts: bool = False) -> Iterator[Served]:
     """Serve a home while the block runs."""
-    served = Served(home, port)
+    served = Served(home, port, scripts=scripts)
     try:
         yield served
     finally:

@@ -196,11 +196,13 @@ def test_the_lineage_names_the_bytes_that_are_read(
     recorded: list[list[SourceFile]] = []
     record = provenance.record_channel
 
-    def replaced(run: Any, given: Channel, source: Path, files: list[SourceFile]) -> Any:
+    def replaced(
+        run: Any, given: Channel, source: Path, files: list[SourceFile], **more: Any
+    ) -> Any:
         (tmp_path / "new").write_text("1,99\n")
         (tmp_path / "new").replace(rows / "2.csv")
         recorded.append(files)
-        return record(run, given, source, files)
+        return record(run, given, source, files, **more)
 
     monkeypatch.setattr(provenance, "record_channel", replaced)
     data = bring(tmp_path / "job", channel(rows, mode))["train"].dataset

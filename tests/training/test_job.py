@@ -72,7 +72,9 @@ def test_a_job_survives_the_way_through_json() -> None:
         resource_config=ResourceConfig(
             threads=2, device="cpu", instance_count=2, memory_mb=500, precision="bf16"
         ),
-        checkpoint_config=CheckpointConfig(path="/kept", local_path="/opt/ml/checkpoints/a"),
+        checkpoint_config=CheckpointConfig(
+            path="/kept", local_path="/opt/ml/checkpoints/a", interval_in_seconds=0.5
+        ),
         retry_strategy=RetryStrategy(maximum_retry_attempts=3),
         metric_definitions=[MetricDefinition(name="loss", regex="loss=(.*)")],
         environment={"STAGE": "test"},
@@ -215,6 +217,9 @@ def test_an_unknown_field_is_refused_with_the_nearest() -> None:
         ),
         (lambda: ResourceConfig(memory_mb=-1), "MemoryInMB: expected megabytes >= 0"),
         (lambda: RetryStrategy(maximum_retry_attempts=31), "expected 1 to 30 attempts, got 31"),
+        (lambda: CheckpointConfig(), "S3Uri: expected a folder of this machine, got ''"),
+        (lambda: CheckpointConfig(interval_in_seconds=-1), "seconds >= 0, got -1"),
+        (lambda: CheckpointConfig(interval_in_seconds=float("nan")), "seconds >= 0, got nan"),
         (lambda: CheckpointConfig(path="s3://b/x"), "S3Uri: expected a folder of this machine"),
         (lambda: CheckpointConfig(path="/x", local_path="/tmp/x"), "LocalPath: expected a folder"),
         (lambda: CheckpointConfig(path="/x", local_path="../x"), "LocalPath: expected a folder"),

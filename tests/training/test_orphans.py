@@ -144,7 +144,7 @@ def test_a_script_goes_on_when_a_server_starts(
     job = make(WALK, "walk-1", retry_strategy=ONCE, metric_definitions=[PLACE])
     below = killed(home, job, lambda: says(home, "walk-1", "waiting"), launcher=True)
     assert any(map(is_alive, below)), "the script outlives its launcher"
-    with serve(home):
+    with serve(home, scripts=True):
         known = ended(home, "walk-1")
     assert known.status is TrainingJobStatus.COMPLETED, known.failure_reason
     assert not any(map(is_alive, below))
@@ -172,9 +172,36 @@ def test_a_script_goes_on_when_a_server_starts(
     ]
 
 
+def test_a_script_does_not_go_on_at_a_server_that_runs_none(home: Path, make: MakeProgram) -> None:
+    with TrainingJobs(home) as jobs:
+        jobs.create(make(WALK, "walk-1", retry_strategy=ONCE), threads=1).release()
+    with serve(home), TrainingJobs(home) as jobs:
+        known = jobs.describe("walk-1")
+    assert known.status is TrainingJobStatus.FAILED
+    assert known.failure_reason.startswith(
+        "the process that ran this job ended before the job did, and it does not go on here: this "
+        "server runs no programs of its callers"
+    )
+    assert not (home / "jobs" / "walk-1" / "supervisor.log").exists()
+
+
+def test_a_job_may_be_known_to_a_process_that_runs_no_scripts(
+    home: Path, make: MakeProgram
+) -> None:
+    with TrainingJobs(home) as jobs:
+        claim = jobs.create(make(WALK, "walk-1", retry_strategy=ONCE), threads=1)
+        with TrainingJobs(home, scripts=False) as others:
+            others.settle()  # another process runs it
+        assert jobs.describe("walk-1").status is TrainingJobStatus.IN_PROGRESS
+    claim.release()
+    with TrainingJobs(home, scripts=False) as others:
+        assert others.describe("walk-1").status is TrainingJobStatus.FAILED
+
+
 def test_a_model_that_went_on_is_the_undisturbed_one(home: Path, make_job: MakeJob) -> None:
-    values = {"num_round": 3000, "max_depth": 4, "eval_metric": "logloss", "subsample": 0.5}
-    job = make_job(hyper_parameters=values, retry_strategy=ONCE)
+    values = {"num_round": 1000, "max_depth": 4, "eval_metric": "logloss", "subsample": 0.5}
+    often = CheckpointConfig(interval_in_seconds=0.1)
+    job = make_job(hyper_parameters=values, retry_strategy=ONCE, checkpoint_config=often)
     kept = home / "jobs" / "flights-1" / "checkpoints"
     killed(home, job, lambda: kept.is_dir() and any(kept.iterdir()))
     listed = run_command("jobs", "list", "--home", home)

@@ -26,6 +26,7 @@ import lineage
 import training
 from training import (
     Channel,
+    CheckpointConfig,
     JobResult,
     Progress,
     ResourceConfig,
@@ -89,14 +90,14 @@ def start_endless(home: Path, make_job: MakeJob) -> Iterator[Callable[..., Runni
     """Start a job that does not end by itself, and return when it trains."""
     started: list[RunningJob] = []
 
-    def start(*, stop_grace_s: float = 20) -> RunningJob:
+    def start(*, stop_grace_s: float = 20, **fields: Any) -> RunningJob:
         begun = threading.Event()
 
         def watch(progress: Progress) -> None:
             if progress.done:
                 begun.set()
 
-        job = make_job(hyper_parameters=ENDLESS)
+        job = make_job(hyper_parameters=ENDLESS, **fields)
         running = submit(home, job, on_progress=watch, stop_grace_s=stop_grace_s)
         started.append(running)
         assert begun.wait(20)
@@ -512,15 +513,55 @@ def test_a_stopped_job_may_keep_its_model(home: Path, make_job: MakeJob) -> None
     assert model.content_hash == result.digest
 
 
-def test_a_job_that_does_not_heed_a_stop_is_killed(
+def test_a_fit_that_does_not_heed_a_stop_is_left(
     home: Path, start_endless: Callable[..., RunningJob]
 ) -> None:
-    running = start_endless(stop_grace_s=0.2)
+    running = start_endless(stop_grace_s=3600)
     (process,) = processes_of(home / "jobs" / "flights-1")
     os.kill(process, signal.SIGSTOP)
     running.stop()
     assert running.wait(20).status is TrainingJobStatus.STOPPED
     assert processes_of(home / "jobs" / "flights-1") == []
+
+
+@pytest.mark.parametrize("end", ["whole", "grace"])
+def test_a_checkpoint_that_is_kept_beyond_the_job_is_waited_for(
+    home: Path, tmp_path: Path, start_endless: Callable[..., RunningJob], end: str
+) -> None:
+    running = start_endless(
+        stop_grace_s=3600 if end == "whole" else 1,
+        checkpoint_config=CheckpointConfig(path=str(tmp_path / "kept")),
+    )
+    root = home / "jobs" / "flights-1"
+    (process,) = processes_of(root)
+    os.kill(process, signal.SIGSTOP)
+    for own in list((root / "checkpoints").glob(".*.part")):
+        own.unlink()  # it was halted while it wrote one
+    part = root / "checkpoints" / ".one.part"
+    part.write_text("half of it")
+    running.stop()
+    if end == "whole":
+        with pytest.raises(TimeoutError):
+            running.wait(1)
+        part.replace(part.with_name("one"))
+    assert running.wait(20).status is TrainingJobStatus.STOPPED
+    assert (tmp_path / "kept" / "one").is_file() == (end == "whole")
+    assert not part.exists()
+
+
+def test_a_job_is_stopped_while_its_data_is_read(home: Path, make_job: MakeJob) -> None:
+    job = make_job()
+    large = Path(str(job.input_data_config[0].path)).with_name("large.csv")
+    with large.open("wb") as file:
+        file.truncate(1 << 40)  # no bytes of it are on the disk, and reading it takes an hour
+    running = submit(home, replace(job, input_data_config=[Channel.parse(f"train={large}")]))
+    with TrainingJobs(home) as jobs:
+        eventually(lambda: jobs.describe("flights-1").secondary_status.value == "Downloading")
+    running.stop()
+    assert running.wait(20).status is TrainingJobStatus.STOPPED
+    with TrainingJobs(home) as jobs:
+        states = [t.status.value for t in jobs.describe("flights-1").secondary_status_transitions]
+    assert states == ["Starting", "Downloading", "Stopping", "Stopped"]
 
 
 def test_a_job_stopped_before_it_began(home: Path, make_job: MakeJob) -> None:

@@ -250,7 +250,7 @@ def test_jobs_survive_the_way_through_messages(make_job: MakeJob) -> None:
         job,
         replace(
             job,
-            checkpoint_config=None,
+            checkpoint_config=CheckpointConfig(interval_in_seconds=0),
             stopping_condition=StoppingCondition(
                 max_runtime_in_seconds=60, max_wait_time_in_seconds=90
             ),

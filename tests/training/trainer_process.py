@@ -57,7 +57,6 @@ def fit(
         batch_rows=64,
         optimizers=[optimizer],
         schedulers=[scheduler],
-        checkpoint_every_s=0.0 if pause_s else 30.0,
         after_step=lambda at: watch(module),
         identity={"epochs": of or epochs},
         **options,
@@ -68,7 +67,7 @@ def fit(
 
 def main(arguments: list[str]) -> None:
     """Fit slowly with checkpoints."""
-    fit(Run(threads=1, checkpoints=Path(arguments[0])), pause_s=0.1)
+    fit(Run(threads=1, checkpoints=Path(arguments[0]), checkpoint_every_s=0), pause_s=0.1)
 
 
 if __name__ == "__main__":

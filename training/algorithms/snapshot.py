@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from training.errors import FitFailed
-from training.run import Run
+from training.run import CHECKPOINT_EVERY_S, Run
 
 __all__ = ["FILE", "Snapshots"]
 
 FILE: Final = "state.npz"
-_EVERY_S: Final = 30.0
 _IDENTITY: Final = "identity"
 
 
@@ -40,12 +39,14 @@ class Snapshots:
         self._file = FILE if run.world.is_first else f"state-{run.world.rank + 1}.npz"
         hosts = {} if run.world.size == 1 else {"hosts": run.world.size}
         self._identity = json.loads(json.dumps({"seed": run.seed, **hosts, **identity}))
+        every = run.checkpoint_every_s
+        self._every_s = CHECKPOINT_EVERY_S if every is None else every
         self._saved_at = time.monotonic()
 
     @property
     def is_due(self) -> bool:
         """Whether the last checkpoint is so old that the next should be written."""
-        return self._folder is not None and time.monotonic() - self._saved_at >= _EVERY_S
+        return self._folder is not None and time.monotonic() - self._saved_at >= self._every_s
 
     def save(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Write a checkpoint; at any moment the folder holds the one before or this one, whole."""

@@ -29,14 +29,13 @@ from training.engine.parallel import Group
 from training.engine.source import Source
 from training.errors import DeviceUnavailable, FitFailed, TrainingStopped
 from training.metrics import quality_line
-from training.run import Run
+from training.run import CHECKPOINT_EVERY_S, Run
 from training.world import Contributed
 
 __all__ = ["EarlyStopping", "History", "Moment", "Plan", "Trainer", "deterministic"]
 
 Loss = Callable[[tuple[torch.Tensor, ...], "Moment"], torch.Tensor]
 
-_CHECKPOINT_EVERY_S: Final = 30.0
 _TELL_EVERY_S: Final = 0.1
 _PRECISIONS: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -121,7 +120,6 @@ class Plan:
             the mean over its own.
         joined: whether the loss itself adds over the processes, so that one whose share of a
             batch is empty takes part too; what it then returns counts nothing.
-        checkpoint_every_s: seconds between checkpoints.
     """
 
     epochs: int
@@ -138,7 +136,6 @@ class Plan:
     identity: Mapping[str, Any] = field(default_factory=dict)
     whole_batches: bool = False
     joined: bool = False
-    checkpoint_every_s: float = _CHECKPOINT_EVERY_S
 
 
 @final
@@ -378,7 +375,8 @@ class Trainer:
         raise TrainingStopped(f"stopped after step {done} of {total}{kept}")
 
     def _checkpoint(self) -> None:
-        if time.monotonic() - self._saved_at >= self._plan.checkpoint_every_s:
+        every = self._run.checkpoint_every_s
+        if time.monotonic() - self._saved_at >= (CHECKPOINT_EVERY_S if every is None else every):
             self._save()
 
     def _save(self) -> None:

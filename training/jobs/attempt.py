@@ -6,15 +6,15 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, final
 
 from training.jobs.budget import Share
-from training.jobs.checkpointing import CheckpointCopy
+from training.jobs.checkpointing import PART, CheckpointCopy
 from training.jobs.environment import (
     SECRETS,
     gpu_variables,
@@ -30,12 +30,16 @@ from training.jobs.leftover import note
 from training.jobs.link import Meeting
 from training.jobs.logscan import LogScanner
 from training.jobs.piping import Pipe
+from training.jobs.port import free_port
 from training.jobs.standing import Order, Standing
 
 __all__ = ["Attempt", "Ended"]
 
 _LOOK_S: Final = 0.1
 _GO: Final = "go"
+# From the request to stop; a step's end is waited for longer where its checkpoint is of use.
+_LEAVE_S: Final = 0.3
+_LEAVE_KEPT_S: Final = 0.6
 _LAST_LINES: Final = 3
 
 
@@ -107,6 +111,7 @@ class Attempt:
             TrainingError: the data cannot be brought; no process is left behind.
         """
         statuses: dict[str, int] = {}
+        self._drop_unfinished()  # of a runner that was killed
         try:
             self._start()
             bring()
@@ -122,6 +127,7 @@ class Attempt:
                 self._folder.host(process.name).clear_scratch()
             for pipe in self._pipes:
                 pipe.close()
+            self._drop_unfinished()
             self._scan(final=True)
             self._standing.flush()
         for copy in self._copies:
@@ -138,7 +144,7 @@ class Attempt:
             world = (
                 dict.fromkeys(hosts, loopback_variables())
                 if program.reports
-                else world_variables(hosts, _free_port)
+                else world_variables(hosts, free_port)
             )
         with contextlib.ExitStack() as begun:
             meeting: Meeting | None = None
@@ -217,9 +223,35 @@ class Attempt:
             self._end(running, HostProcess.kill)
         elif not self._standing.is_ending and self._standing.should_stop():
             self._end(running, HostProcess.terminate)
+        elif self._may_leave():
+            self._end(running, HostProcess.kill)
         elif self._fallen and not self._standing.is_ending:
             # One host has failed, so the others would wait for it for ever.
             self._end(running, HostProcess.kill)
+
+    def _may_leave(self) -> bool:
+        """Whether a fit that was asked to stop, and has not yet, is ended where it is.
+
+        It goes on from its last checkpoint all the same. Only one that is kept beyond the job is
+        waited for while it is written.
+        """
+        asked, config = self._standing.asked_at, self._order.job.checkpoint_config
+        if asked is None or not self._order.program.may_be_left:
+            return False
+        keeps = config is not None and bool(config.path)
+        if time.monotonic() < asked + (_LEAVE_KEPT_S if keeps else _LEAVE_S):
+            return False
+        return not keeps or not self._unfinished()
+
+    def _unfinished(self) -> list[Path]:
+        """Return the checkpoints that are being written."""
+        return list(self._folder.checkpoints.rglob(f"*{PART}"))
+
+    def _drop_unfinished(self) -> None:
+        """Remove what an algorithm has not finished writing; a program's files are its own."""
+        if self._order.program.reports:
+            for part in self._unfinished():
+                part.unlink(missing_ok=True)
 
     def _end(self, running: Sequence[HostProcess], how: Callable[[HostProcess], None]) -> None:
         self._is_ended_by_us = True
@@ -277,9 +309,3 @@ class Attempt:
         told = [name for name, file in failures.items() if file.is_file()]
         told.sort(key=lambda name: failures[name].stat().st_mtime_ns)
         return next(iter([*killed, *told, *self._fallen, *statuses]))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -10,10 +10,11 @@ from typing import Final, NamedTuple, final
 
 from training.errors import InvalidData
 
-__all__ = ["CheckpointCopy"]
+__all__ = ["PART", "CheckpointCopy"]
 
 _EVERY_S: Final = 0.5
-_PART: Final = ".part"
+PART: Final = ".part"
+"""What ends the name of a file that is not yet whole."""
 
 
 @final
@@ -47,7 +48,7 @@ class CheckpointCopy:
         try:
             self._kept.mkdir(parents=True, exist_ok=True)
             for file in sorted(self._kept.rglob("*")):
-                if file.is_file() and not file.name.endswith(_PART):
+                if file.is_file() and not file.name.endswith(PART):
                     to = self._local / file.relative_to(self._kept)
                     to.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(file, to)
@@ -71,7 +72,7 @@ class CheckpointCopy:
         self._looked = now
         for file in sorted(self._local.rglob("*")):
             try:
-                if not file.is_file() or file.name.endswith(_PART):
+                if not file.is_file() or file.name.endswith(PART):
                     continue
                 state = _state(file)
             except FileNotFoundError:
@@ -85,7 +86,7 @@ class CheckpointCopy:
 
     def _copy(self, file: Path, state: _State) -> None:
         to = self._kept / file.relative_to(self._local)
-        part = to.with_name(to.name + _PART)
+        part = to.with_name(to.name + PART)
         try:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, part)

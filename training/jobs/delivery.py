@@ -9,7 +9,7 @@ import random
 import shutil
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, final
@@ -93,7 +93,13 @@ def share_out(
 
 
 def deliver(
-    files: Sequence[SourceFile], target: Path, *, channel: Channel, input_mode: str, copies: bool
+    files: Sequence[SourceFile],
+    target: Path,
+    *,
+    channel: Channel,
+    input_mode: str,
+    copies: bool,
+    check: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Bring files into a channel's folder.
 
@@ -101,6 +107,14 @@ def deliver(
     program may write, or where the file system has no links. FastFile: links to the source.
     Compressed files are unpacked in either mode, and lose the ending `.gz`. One that is listed
     twice is there once.
+
+    Args:
+        files: to bring.
+        target: the channel's folder; made when absent.
+        channel: of the job.
+        input_mode: File or FastFile.
+        copies: whether a program may write to them.
+        check: called before each file; what it raises ends the work.
 
     Returns:
         the names below the folder, in the order of the files, one that is listed twice included.
@@ -113,6 +127,7 @@ def deliver(
     names: list[str] = []
     delivered: dict[str, SourceFile] = {}
     for file in files:
+        check()
         is_packed = channel.compression == "Gzip"
         name = file.name.removesuffix(".gz") if is_packed else file.name
         names.append(name)

@@ -47,6 +47,7 @@ class Download:
         for_script: whether a program of the user's reads it: that may write to its files, and reads
             any kind of file. Our algorithms are told the order of their files, and find a model
             unpacked.
+        check: called often while data is brought; what it raises ends that.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Download:
         hosts: Sequence[str],
         *,
         for_script: bool,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._job = job
         self._folder = folder
         self._home = home
         self._hosts = hosts
         self._for_script = for_script
+        self._check = check
         self._piped: dict[Channel, Callable[[int], list[list[Part]]]] = {}
 
     def bring(self, run: lineage.Recorder) -> dict[str, dict[str, Any]]:
@@ -97,14 +100,16 @@ class Download:
         if channel.is_augmented:
             augmented = Augmented.read(channel, source)
             self._bring_lines(channel, augmented)
-            return provenance.record_channel(run, channel, source, augmented.sources)
+            return provenance.record_channel(
+                run, channel, source, augmented.sources, check=self._check
+            )
         files = find_files(channel, source, hidden=self._for_script)
         if self._job.input_mode(channel) == "Pipe":
             read = self._pin(channel, files)
             self._piped[channel] = self._parts(channel, read)
         else:
             read = self._bring_files(channel, files)
-        return provenance.record_channel(run, channel, source, read)
+        return provenance.record_channel(run, channel, source, read, check=self._check)
 
     def _bring_files(self, channel: Channel, files: list[SourceFile]) -> list[SourceFile]:
         """Bring files; return those whose bytes the job reads, for the lineage."""
@@ -122,6 +127,7 @@ class Download:
                 channel=channel,
                 input_mode=mode,
                 copies=self._for_script,
+                check=self._check,
             )
             stamps = [_stamp(place / name) if mode == "FastFile" else None for name in names]
             self._list(channel, folder, list(zip(names, stamps, strict=True)))
@@ -179,7 +185,7 @@ class Download:
         """Keep the bytes that the first epoch reads for those that follow."""
         kept = self._kept(channel)
         plain = replace(channel, compression="None")
-        deliver(files, kept, channel=plain, input_mode="File", copies=False)
+        deliver(files, kept, channel=plain, input_mode="File", copies=False, check=self._check)
         return [SourceFile(kept / file.name, file.name) for file in files]
 
     def _kept(self, channel: Channel) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,23 +148,29 @@ class ResourceConfig:
 @final
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """Where checkpoints are kept beyond the job.
+    """Where checkpoints are kept beyond the job, and how often an algorithm writes them.
 
     The files of `path` are restored into the job before it starts, and those it writes are copied
     there as they are complete. So a job with another name goes on where this one ended.
 
     Args:
-        path: a folder of this machine; made when absent.
+        path: a folder of this machine; made when absent. "": they stay in the job's folder alone,
+            where its next attempt finds them.
         local_path: where the job finds them: below its folder, or below /opt/ml, which means it.
+        interval_in_seconds: from one checkpoint to the next; 0: one after each step; None: as the
+            algorithm does by itself, 30 seconds for most.
     """
 
-    path: str
+    path: str = ""
     local_path: str = "/opt/ml/checkpoints"
+    interval_in_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        path = str(self.path).removeprefix("file://")
-        if not path or "://" in path:
+        path, interval = str(self.path).removeprefix("file://"), self.interval_in_seconds
+        if (not path and interval is None) or "://" in path:
             raise invalid(f"expected a folder of this machine, got {self.path!r}", "S3Uri")
+        if interval is not None and not 0 <= interval < math.inf:
+            raise invalid(f"expected seconds >= 0, got {interval}", "IntervalInSeconds")
         object.__setattr__(self, "path", path)
         check_below(self.local_path, "/opt/ml/checkpoints")
 
@@ -173,15 +180,22 @@ class CheckpointConfig:
         return check_below(self.local_path, "/opt/ml/checkpoints")
 
     def to_json(self) -> dict[str, Any]:
-        """Write it in SageMaker's shape."""
-        return {"S3Uri": self.path, "LocalPath": self.local_path}
+        """Write it in SageMaker's shape; IntervalInSeconds is ours."""
+        return given(
+            S3Uri=self.path or None,
+            LocalPath=self.local_path,
+            IntervalInSeconds=self.interval_in_seconds,
+        )
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> CheckpointConfig:
         """Read what `to_json` wrote."""
-        check_keys("CheckpointConfig", body, ("S3Uri", "LocalPath"))
+        check_keys("CheckpointConfig", body, ("S3Uri", "LocalPath", "IntervalInSeconds"))
+        interval = body.get("IntervalInSeconds")
         return cls(
-            path=str(body.get("S3Uri", "")), local_path=body.get("LocalPath", cls.local_path)
+            path=str(body.get("S3Uri", "")),
+            local_path=body.get("LocalPath", cls.local_path),
+            interval_in_seconds=None if interval is None else float(interval),
         )
 
 

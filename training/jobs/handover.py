@@ -31,7 +31,7 @@ def attempts_of(row: sqlite3.Row) -> tuple[int, int]:
     return begun, 1 + (int(retry["MaximumRetryAttempts"]) if retry else 0)
 
 
-def hand_over(home: Path, name: str, root: Path, claim: Claim) -> None:
+def hand_over(home: Path, name: str, root: Path, claim: Claim, *, scripts: bool) -> None:
     """Start a process that goes on with a job, and give it the claim.
 
     Args:
@@ -39,13 +39,15 @@ def hand_over(home: Path, name: str, root: Path, claim: Claim) -> None:
         name: of the job.
         root: its folder.
         claim: on the job; the caller may release it, the process has it too.
+        scripts: whether the process may let jobs go on that run a program of their caller.
 
     Raises:
         OSError: no process can be started.
     """
     with (root / _LOG).open("ab") as log:
+        words = [str(home), name, str(claim.descriptor), "scripts" if scripts else "no-scripts"]
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE, str(home), name, str(claim.descriptor)],
+            [sys.executable, "-P", "-m", _MODULE, *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -59,7 +59,8 @@ class TrainingJob:
         resource_config: what it computes on.
         training_input_mode: File, FastFile or Pipe, for channels that name none.
         environment: variables for the job's process, at most 100.
-        checkpoint_config: where checkpoints are kept beyond the job; None: in its folder alone.
+        checkpoint_config: where checkpoints are kept beyond the job, and how often they are
+            written; None: in its folder alone, as often as its algorithm does.
         retry_strategy: how often to start it again; None: never.
         metric_definitions: metrics to read from its log, at most 40.
         tensor_board_output_config: that its metrics are written for TensorBoard; None: they are

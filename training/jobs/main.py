@@ -125,6 +125,9 @@ def _fit(
             # The first host speaks for all.
             sink=sink if world.is_first else MemorySink(),
             checkpoints=folder.checkpoints,
+            checkpoint_every_s=job.checkpoint_config.interval_in_seconds
+            if job.checkpoint_config is not None
+            else None,
             should_stop=stopping.is_set,
             start=open_model(root.channel("model")) if "model" in channels else None,
             scratch=scratch,

@@ -48,6 +48,11 @@ class Program(ABC):
 
     @property
     @abstractmethod
+    def may_be_left(self) -> bool:
+        """Whether its processes may be ended at any moment when a job is asked to stop."""
+
+    @property
+    @abstractmethod
     def hosts(self) -> tuple[str, ...]:
         """The hosts that have a process, the first one first."""
 
@@ -100,6 +105,14 @@ class AlgorithmProgram(Program):
         self._count = job.resource_config.instance_count
         self.algorithm.check_hosts(self._count)
         self.algorithm.check_precision(job.resource_config.precision)
+        kept = job.checkpoint_config
+        interval = None if kept is None else kept.interval_in_seconds
+        if interval is not None and not self.algorithm.keeps_checkpoints:
+            raise InvalidJob(
+                f"{self.algorithm.name}: IntervalInSeconds={interval:g}, and it keeps no "
+                "checkpoints: an attempt begins anew, to the same model; leave it out",
+                field="IntervalInSeconds",
+            )
         for channel in job.input_data_config:
             self._check_input(channel, job.input_mode(channel))
         for library, package in self.algorithm.libraries.items():
@@ -145,6 +158,11 @@ class AlgorithmProgram(Program):
         elif channel.dataset is not None and channel.channel_name != MODEL and kind is None:
             kind = _PARQUET
         self.algorithm.check_input(channel.channel_name, input_mode=input_mode, content_type=kind)
+
+    @property
+    def may_be_left(self) -> bool:
+        """Its checkpoints are whole at any moment, so only one that ends with a model may not."""
+        return not self.algorithm.saves_when_stopped
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -210,7 +228,19 @@ class ScriptProgram(Program):
                 "itself how it computes; hand it over as a hyperparameter",
                 field="Precision",
             )
+        kept = job.checkpoint_config
+        if kept is not None and kept.interval_in_seconds is not None:
+            raise InvalidJob(
+                f"{SCRIPT}: IntervalInSeconds={kept.interval_in_seconds:g}, and a program decides "
+                "itself when it writes a checkpoint; hand it over as a hyperparameter",
+                field="IntervalInSeconds",
+            )
         self._count = job.resource_config.instance_count
+
+    @property
+    def may_be_left(self) -> bool:
+        """A program has its time to save what it has."""
+        return False
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -44,13 +44,21 @@ class TrainingJobs:
     Args:
         home: the home folder; made when absent.
         clock: tells the time.
+        scripts: whether a job whose runner died may go on from here when it runs a program of its
+            caller; else it becomes Failed.
 
     Raises:
         TrainingUnavailable: the registry cannot be opened.
     """
 
-    def __init__(self, home: str | Path, *, clock: Callable[[], dt.datetime] = utc_now) -> None:
-        self._table = JobTable(home, "training", clock=clock)
+    def __init__(
+        self,
+        home: str | Path,
+        *,
+        clock: Callable[[], dt.datetime] = utc_now,
+        scripts: bool = True,
+    ) -> None:
+        self._table = JobTable(home, "training", clock=clock, scripts=scripts)
         self.home = self._table.home
 
     def folder(self, name: str) -> JobFolder:

@@ -1,7 +1,8 @@
-"""Another process for a job whose runner died: `python -m training.jobs.resumption HOME NAME FD`.
+"""Another process for a job whose runner died: `python -m training.jobs.resumption`.
 
-It is started with the claim on the job, in a session of its own, so it outlives whoever found the
-job; it runs what is left of the job as the first runner would have.
+Its arguments are the home, the job's name, the number of a descriptor, and `scripts` or
+`no-scripts`. It is started with the claim on the job, in a session of its own, so it outlives
+whoever found the job; it runs what is left of the job as the first runner would have.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     stop, kill = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: stop.set())
-    with TrainingJobs(home) as jobs:
+    with TrainingJobs(home, scripts=arguments[3] == "scripts") as jobs:
         known = jobs.describe(name)
         try:
             program = find_program(known.job)

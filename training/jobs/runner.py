@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Final, final
 
 from training.device import Device
+from training.errors import InvalidJob
 from training.home import Store, home_of
 from training.jobs.budget import Demand
 from training.jobs.job import TrainingJob
 from training.jobs.program import find_program
 from training.jobs.registry import TrainingJobs
 from training.jobs.result import JobResult, Progress
+from training.jobs.script import SCRIPT
 from training.jobs.standing import Order
 from training.jobs.supervisor import Supervisor
 
@@ -62,6 +64,7 @@ def submit(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     stop_grace_s: float = STOP_GRACE_S,
+    scripts: bool = True,
 ) -> RunningJob:
     """Start a training job and return while it runs; arguments and errors as for `train`.
 
@@ -73,11 +76,18 @@ def submit(
         job: what to run.
         on_progress: see `train`.
         stop_grace_s: how long a job that is asked to stop may take before it is killed.
+        scripts: whether jobs may run a program of their caller.
     """
+    if job.algorithm_name == SCRIPT and not scripts:
+        raise InvalidJob(
+            "this server runs no programs of its callers; whoever runs it allows them with "
+            "`featureline serve --scripts`",
+            field="AlgorithmName",
+        )
     job = _with_absolute_paths(job)
     program = find_program(job)
     device = program.device(job)
-    jobs = TrainingJobs(home_of(store_or_home))
+    jobs = TrainingJobs(home_of(store_or_home), scripts=scripts)
     try:
         demand, threads = _demand(job, jobs, len(program.hosts), device)
         claim = jobs.create(job, threads=threads, demand=demand)
@@ -182,8 +192,9 @@ def _with_absolute_paths(job: TrainingJob) -> TrainingJob:
             else replace(channel, path=os.path.abspath(channel.path))
             for channel in job.input_data_config
         ],
-        checkpoint_config=checkpoints
-        and replace(checkpoints, path=os.path.abspath(checkpoints.path)),
+        checkpoint_config=replace(checkpoints, path=os.path.abspath(checkpoints.path))
+        if checkpoints is not None and checkpoints.path
+        else checkpoints,
         tensor_board_output_config=replace(board, path=os.path.abspath(board.path))
         if board is not None and board.path
         else board,

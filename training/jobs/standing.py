@@ -25,7 +25,7 @@ from training.jobs.result import Progress
 
 __all__ = ["Order", "Standing"]
 
-_ASK_REGISTRY_S: Final = 0.3
+_ASK_REGISTRY_S: Final = 0.15
 _STOPPED: Final = "the job was stopped by request"
 
 
@@ -72,6 +72,7 @@ class Standing:
         metrics: the last value of each metric.
         importance: of the inputs, where the algorithm tells.
         ending: how it ends when it is stopped.
+        asked_at: when it was first seen that it is to stop by request, by the monotonic clock.
         stop_message: why it is stopped; "" while it is not.
     """
 
@@ -94,6 +95,7 @@ class Standing:
         self.importance: Any = None
         self.status = SecondaryStatus.STARTING
         self.ending = SecondaryStatus.STOPPED
+        self.asked_at: float | None = None
         self.stop_message = ""
 
     def record_to(
@@ -211,6 +213,7 @@ class Standing:
         run, wait = limits.max_runtime_in_seconds, limits.max_wait_time_in_seconds
         now = time.monotonic()
         if self._is_asked(now):
+            self.asked_at = now
             self._stop_with(_STOPPED, SecondaryStatus.STOPPED)
         elif run and self._began is not None and now > self._began + run:
             self._stop_with(

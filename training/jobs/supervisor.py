@@ -14,7 +14,7 @@ from typing import Any, Final, final
 import lineage
 from training import provenance
 from training.artifact import Artifact, ModelStore
-from training.errors import InvalidData, TrainingError, TrainingJobFailed
+from training.errors import InvalidData, TrainingError, TrainingJobFailed, TrainingStopped
 from training.jobs.attempt import Attempt, Ended
 from training.jobs.boards import Boards
 from training.jobs.budget import Share
@@ -55,6 +55,7 @@ class Supervisor:
             order.jobs.home,
             self._program.hosts,
             for_script=not self._program.reports,
+            check=self._check_stop,
         )
         self._copies: list[CheckpointCopy] = []
         self._attempts: list[dict[str, Any]] = list(order.earlier.attempts if order.earlier else [])
@@ -214,7 +215,7 @@ class Supervisor:
     def _restore(self, run: lineage.Recorder) -> Path | None:
         """Bring the checkpoints of earlier jobs; return where they are kept, if they are."""
         config = self._order.job.checkpoint_config
-        if config is None:
+        if config is None or not config.path:
             return None
         kept = Path(config.path)
         checkpoints = CheckpointCopy(self._folder.checkpoints, kept)
@@ -281,6 +282,10 @@ class Supervisor:
             _check_same(begun_with, channels)
         self._train_uid = str(channels.get("train", {}).get("uid", ""))
         run.property("channels", channels)
+
+    def _check_stop(self) -> None:
+        if self._standing.should_stop():
+            raise TrainingStopped("stopped while its data was brought")
 
     def _upload(self) -> Artifact | None:
         """Move the model into the store, and leave a link to it in the job's folder."""

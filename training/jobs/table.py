@@ -32,18 +32,24 @@ class JobTable:
         home: the home folder; made when absent.
         kind: training or transform: of the jobs that are named, listed and created.
         clock: tells the time.
+        scripts: whether jobs that run a program of their caller may go on from here.
 
     Raises:
         TrainingUnavailable: the table cannot be opened.
     """
 
     def __init__(
-        self, home: str | Path, kind: str, *, clock: Callable[[], dt.datetime] = utc_now
+        self,
+        home: str | Path,
+        kind: str,
+        *,
+        clock: Callable[[], dt.datetime] = utc_now,
+        scripts: bool = True,
     ) -> None:
         self.home = Path(home).absolute()
         self.kind = kind
         self._database = JobDatabase(self.home, clock)
-        self._orphans = Orphans(self._database)
+        self._orphans = Orphans(self._database, scripts=scripts)
         self._admission = Admission(self._database, self.settle)
 
     def folder(self, name: str) -> JobFolder:
@@ -156,6 +162,14 @@ class JobTable:
             " AND (? IS NULL OR status = ?) ORDER BY number LIMIT ?",
             *(self.kind, after, len(SUFFIXES[self.kind]), name_contains),
             *(status, status, limit),
+        )
+
+    def unfinished(self, limit: int) -> list[sqlite3.Row]:
+        """Return the jobs that have ended without completing, the newest first."""
+        return self._database.query(
+            "SELECT * FROM training_job WHERE kind = ? AND status IN ('Failed', 'Stopped')"
+            " ORDER BY number DESC LIMIT ?",
+            *(self.kind, limit),
         )
 
     def names(self) -> list[str]:

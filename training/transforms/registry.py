@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator
@@ -32,13 +33,21 @@ class TransformJobs:
     Args:
         home: the home folder; made when absent.
         clock: tells the time.
+        scripts: whether a job whose runner died may go on from here when it runs a program of its
+            caller; else it becomes Failed.
 
     Raises:
         TrainingUnavailable: the registry cannot be opened.
     """
 
-    def __init__(self, home: str | Path, *, clock: Callable[[], dt.datetime] = utc_now) -> None:
-        self._table = JobTable(home, "transform", clock=clock)
+    def __init__(
+        self,
+        home: str | Path,
+        *,
+        clock: Callable[[], dt.datetime] = utc_now,
+        scripts: bool = True,
+    ) -> None:
+        self._table = JobTable(home, "transform", clock=clock, scripts=scripts)
         self.home = self._table.home
 
     def folder(self, name: str) -> JobFolder:
@@ -142,6 +151,10 @@ class TransformJobs:
             after=self._row(after)["number"] if after else 0,
         )
         return [_description(row) for row in rows]
+
+    def unfinished(self, *, limit: int) -> builtins.list[TransformJobDescription]:
+        """Return the jobs that have failed or were stopped, the newest first."""
+        return [_description(row) for row in self._table.unfinished(limit)]
 
     def stop(self, name: str) -> None:
         """Ask a job to stop; whoever runs it does so. A job that has ended is left as it is.

@@ -71,7 +71,7 @@ def submit_transform(
     """
     job = job.with_absolute_paths()
     home = home_of(store_or_home)
-    model = Artifact.read(model_folder(job.model_name, home=home))
+    model = Artifact.read(model_folder(job.model_name, home=home, scripts=scripts))
     if model.algorithm == SCRIPT and not scripts:
         raise InvalidJob(
             f"the model of {job.model_name!r} answers by a script of its own, and this server runs "
@@ -92,7 +92,7 @@ def submit_transform(
             field="Environment",
         )
     _check_groups(store_or_home, job)
-    jobs = TransformJobs(home)
+    jobs = TransformJobs(home, scripts=scripts)
     try:
         demand, threads = _demand(job, jobs, is_script=model.algorithm == SCRIPT)
         claim = jobs.create(job, threads=threads, demand=demand)
@@ -141,7 +141,10 @@ class RunningTransform:
         return self._done.is_set()
 
     def stop(self) -> None:
-        """Ask the job to stop: its processes are ended, and no answer is left of it."""
+        """Ask the job to stop: its processes are ended, and no answer is delivered.
+
+        An equal job under another name goes on from what it has answered.
+        """
         self._stop.set()
 
     def wait(self, timeout: float | None = None) -> TransformResult:

@@ -35,7 +35,7 @@ class TransformService(transform_pb2_grpc.BatchTransformServicer):
     ) -> None:
         self._scripts = scripts
         self._store_or_home = store_or_home
-        self._jobs = TransformJobs(home_of(store_or_home))
+        self._jobs = TransformJobs(home_of(store_or_home), scripts=scripts)
         self._running: set[RunningTransform] = set()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="transform")
 

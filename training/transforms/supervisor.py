@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import selectors
@@ -11,9 +10,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -35,20 +34,23 @@ from training.jobs.failure import explain, oom_kills
 from training.jobs.folder import HOST
 from training.jobs.host import HostProcess
 from training.jobs.job import SecondaryStatus
+from training.jobs.leftover import note
 from training.jobs.script import SCRIPT
 from training.run import available_cores
 from training.transforms.description import TransformProgress, TransformResult
 from training.transforms.groups import store_answers, write_records
 from training.transforms.job import TransformJob
+from training.transforms.journal import ANSWERS, Part, begin, clear, take_over
+from training.transforms.placing import folder_entity, move_file
 from training.transforms.registry import TransformJobs
-from training.transforms.work import ANSWERS, AT
+from training.transforms.work import AT
 
 __all__ = ["Order", "Supervisor"]
 
 _DATA: Final = "data"
 _LINES: Final = "application/jsonlines"
 _LOOK_S: Final = 0.1
-_ASK_REGISTRY_S: Final = 0.3
+_ASK_REGISTRY_S: Final = 0.15
 _NOTE_S: Final = 1.0
 _REASON_CHARACTERS: Final = 1024
 _STOPPED: Final = "the job was stopped by request"
@@ -114,6 +116,8 @@ class Supervisor:
         self._status = SecondaryStatus.STARTING
         self._records = self._files = 0
         self._opened = ExitStack()
+        self._digests: dict[str, str] = {}
+        self._parts: Mapping[str, Part] = {}
 
     def run(self) -> TransformResult:
         """Run the job; whatever happens, it ends in a final status."""
@@ -132,7 +136,7 @@ class Supervisor:
             reason, status = f"{type(error).__name__}: {error}", SecondaryStatus.FAILED
         finally:
             self._opened.close()
-            self._clear()
+            self._clear(is_complete=status is SecondaryStatus.COMPLETED)
         reason = reason[:_REASON_CHARACTERS]
         self._move(status, message=reason, failure_reason=reason)
         return self._order.jobs.describe(self._name).result()
@@ -174,6 +178,7 @@ class Supervisor:
         self._move(SecondaryStatus.DOWNLOADING)
         inputs = self._bring(run)
         self._check_stop()
+        self._go_on(run)
         self._answer(inputs, share)
         self._check_stop()
         self._move(SecondaryStatus.UPLOADING)
@@ -194,6 +199,18 @@ class Supervisor:
         self._check_stop()
         return share
 
+    def _go_on(self, run: lineage.Recorder) -> None:
+        """Take over what an earlier job has answered that did not complete."""
+        order = self._order
+        taken = take_over(order.jobs, self._job, order.model.digest, self._digests)
+        begin(self._folder.output, self._digests)
+        self._parts = taken.parts
+        self._records = sum(part.records for part in taken.parts.values())
+        self._files = sum(part.is_whole for part in taken.parts.values())
+        if taken.jobs:
+            run.property("goes_on_from", list(taken.jobs))
+            run.property("taken_over", self._records)
+
     # -- what goes in ---------------------------------------------------------------------------
 
     def _bring(self, run: lineage.Recorder) -> list[_Input]:
@@ -211,21 +228,33 @@ class Supervisor:
                 check=self._check_stop,
             )
             inputs = [_Input(path, asked.feature_group, _LINES)]
+            self._digests = self._digests_of([SourceFile(path, asked.feature_group)])
         else:
             channel = Channel(channel_name=_DATA, path=asked.path, data_type=asked.data_type)
             source = Path(str(asked.path))
             files = list(dict.fromkeys(find_files(channel, source, hidden=False)))
             self._check_stop()
-            deliver(files, target, channel=channel, input_mode="File", copies=False)
+            deliver(
+                files,
+                target,
+                channel=channel,
+                input_mode="File",
+                copies=False,
+                check=self._check_stop,
+            )
             # The bytes that are answered, though the source may be replaced meanwhile.
             kept = [SourceFile(target / file.name, file.name) for file in files]
             inputs = [
                 _Input(file.path, file.name, self._content_type(Path(file.name))) for file in kept
             ]
-            provenance.record_channel(run, channel, source, kept)
+            self._digests = self._digests_of(kept)
+            provenance.record_channel(run, channel, source, kept, digests=self._digests)
         for one in {one.content_type: one for one in inputs}.values():
             self._check(one)
         return inputs
+
+    def _digests_of(self, files: Sequence[SourceFile]) -> dict[str, str]:
+        return {file.name: lineage.file_digest(file.path, check=self._check_stop) for file in files}
 
     def _content_type(self, path: Path) -> str:
         given = self._job.transform_input.content_type
@@ -253,6 +282,7 @@ class Supervisor:
         process = HostProcess(
             HOST, self._folder, "training.transforms.work", self._variables(share, crowded=crowded)
         )
+        note(self._folder.root, [process.number])
         try:
             process.tell(
                 {
@@ -260,7 +290,12 @@ class Supervisor:
                     "model": str(order.model.path),
                     "threads": order.threads,
                     "device": device,
-                    "files": [[str(one.path), one.name, one.content_type] for one in inputs],
+                    "records": self._records,
+                    "files": [
+                        [str(one.path), one.name, one.content_type, asdict(self._part(one))]
+                        for one in inputs
+                        if not self._part(one).is_whole
+                    ],
                 }
             )
             process.tell("go")
@@ -277,6 +312,9 @@ class Supervisor:
                 said=said,
             )
             raise TrainingJobFailed(reason if said else f"{self._at()}{reason}", name=self._name)
+
+    def _part(self, one: _Input) -> Part:
+        return self._parts.get(one.name, Part(file=one.name))
 
     def _at(self) -> str:
         """Name the request that the process was at when it was killed, as far as it said so."""
@@ -356,7 +394,7 @@ class Supervisor:
             target = folder / name
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _move_file(self._folder.output / ANSWERS / name, target, self._name)
+                move_file(self._folder.output / ANSWERS / name, target, self._name)
             except OSError as error:
                 raise TrainingJobFailed(
                     f"{target} cannot be written: {error.strerror}; S3OutputPath is a folder that "
@@ -364,7 +402,7 @@ class Supervisor:
                     name=self._name,
                 ) from error
             made[name] = target
-        outputs: list[Any] = [_folder_entity(folder, made)]
+        outputs: list[Any] = [folder_entity(folder, made)]
         if len(made) <= _MOST_NAMED:
             outputs += [lineage.as_artifact(path) for path in made.values()]
         for output in outputs:
@@ -446,49 +484,18 @@ class Supervisor:
             )
         )
 
-    def _clear(self) -> None:
-        """Leave the log and the reason in the job's folder, and none of the data."""
+    def _clear(self, *, is_complete: bool) -> None:
+        """Leave the log, the reason and the answers to go on from, and nothing else."""
         for place in (
             self._folder.root / "input",
             self._folder.root / "spill",
-            self._folder.output / ANSWERS,
             self._folder.output / "records",
         ):
             shutil.rmtree(place, ignore_errors=True)
+        clear(self._folder.output, is_complete=is_complete)
 
 
 def _parameters(job: TransformJob) -> dict[str, Any]:
     body = job.to_json()
     left_out = ("TransformJobName", "ModelName", "Tags", "Environment")
     return {name: value for name, value in body.items() if name not in left_out}
-
-
-def _move_file(source: Path, target: Path, job: str) -> None:
-    try:
-        source.replace(target)
-    except OSError:
-        # Another file system: bring the bytes beside the target first.
-        part = target.with_name(f".{target.name}.{job}.part")
-        try:
-            shutil.copyfile(source, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _folder_entity(folder: Path, files: dict[str, Path]) -> lineage.Entity:
-    """Return the folder of the answers, as a job that reads it names it."""
-    hashes = {name: lineage.file_digest(path) for name, path in files.items()}
-    content = next(iter(hashes.values()), hashlib.sha256(b"").hexdigest())
-    if len(hashes) > 1:
-        listing = "".join(f"{name}\0{digest}\n" for name, digest in sorted(hashes.items()))
-        content = hashlib.sha256(listing.encode()).hexdigest()
-    return lineage.artifact(
-        "DataSet",
-        folder.absolute().as_uri(),
-        content_hash=content,
-        properties={
-            "files": len(files),
-            "bytes": sum(path.stat().st_size for path in files.values()),
-        },
-    )

@@ -20,8 +20,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, final
 
@@ -38,18 +39,18 @@ from training.transforms.answering import Responder, inference_settings, open_re
 from training.transforms.cutting import Request, requests_of
 from training.transforms.job import TransformJob
 from training.transforms.joining import Joiner
+from training.transforms.journal import ANSWERS, Journal, Part
 from training.transforms.serving import CODE
 
-__all__ = ["ANSWERS", "AT", "Asked", "main"]
+__all__ = ["AT", "Asked", "main"]
 
-ANSWERS: Final = "answers"
-"""The folder of the answers, below that of the job's output."""
 AT: Final = "at"
 """The file that tells which request the process is at, in the same folder."""
 _ORPHANED: Final = 70
 _NO_REQUIREMENTS: Final = 71
 _GO: Final = "go"
 _TELL_S: Final = 0.5
+_NOTE_S: Final = 2.0
 _AHEAD: Final = 2
 
 
@@ -223,17 +224,19 @@ class _File:
         path: where it is.
         name: what it is called in answers and errors.
         content_type: of the file.
+        done: what is answered of it already.
     """
 
     path: Path
     name: str
     content_type: str
+    done: Part
 
     def requests(self, job: TransformJob) -> Iterator[Request]:
-        """Cut it into requests."""
+        """Cut what is not answered of it into requests."""
         split, strategy = job.cut_of(self.content_type)
         try:
-            yield from requests_of(
+            cut = requests_of(
                 self.path,
                 base=ContentType.parse(self.content_type).base,
                 split=split,
@@ -241,6 +244,7 @@ class _File:
                 compressed=job.transform_input.compression == "Gzip",
                 most_bytes=job.max_payload_bytes,
             )
+            yield from islice(cut, self.done.requests, None)
         except TrainingError as error:
             raise InvalidData(f"{self.name}: {error.message}", path=str(self.path)) from error
 
@@ -274,7 +278,9 @@ def _work(order: dict[str, Any], folder: JobFolder, sink: EventSink) -> int:
         return _NO_REQUIREMENTS
     crew = _Crew(model, job, folder.output / AT)
     sink.send("ready", order["device"])
-    files = [_File(Path(path), name, kind) for path, name, kind in order["files"]]
+    files = [
+        _File(Path(path), name, kind, Part(**done)) for path, name, kind, done in order["files"]
+    ]
 
     def requests() -> Iterator[tuple[_File, Request | None]]:
         for file in files:
@@ -283,32 +289,54 @@ def _work(order: dict[str, Any], folder: JobFolder, sink: EventSink) -> int:
             yield file, None
 
     out = folder.output / ANSWERS
-    count, told = 0, time.monotonic()
+    count, told = int(order["records"]), time.monotonic()
+    noted = told
     with ExitStack() as opened:
         opened.callback(crew.close)
+        journal = opened.enter_context(Journal(folder.output))
         writing: IO[bytes] | None = None
         for file, request, answer in crew.answers(requests()):
-            writing = writing or _opened(out / f"{file.name}.out", opened)
+            if writing is None:
+                part = file.done
+                writing = _opened(out / f"{file.name}.out", opened, size=part.size_bytes)
             writing.write(answer)
-            count += len(request.records) if request is not None else 0
             if request is None:
-                writing.flush()
-                os.fsync(writing.fileno())
+                _note(journal, writing, replace(part, is_whole=True))
                 writing.close()
                 writing = None
                 sink.send("file", file.name, count)
-            elif time.monotonic() > told + _TELL_S:
+                continue
+            count += len(request.records)
+            part = replace(
+                part,
+                requests=part.requests + 1,
+                records=part.records + len(request.records),
+                size_bytes=part.size_bytes + len(answer),
+            )
+            if time.monotonic() > noted + _NOTE_S:
+                _note(journal, writing, part)
+                noted = time.monotonic()
+            if time.monotonic() > told + _TELL_S:
                 told = time.monotonic()
                 sink.send("progress", count, 0)
     sink.send("sealed", count)
     return 0
 
 
-def _opened(path: Path, opened: ExitStack) -> IO[bytes]:
+def _opened(path: Path, opened: ExitStack, *, size: int) -> IO[bytes]:
+    """Open a file of answers behind those that are there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("wb")
+    file = path.open("r+b" if size else "wb")
     opened.callback(file.close)
+    file.seek(size)
+    file.truncate()
     return file
+
+
+def _note(journal: Journal, answers: IO[bytes], part: Part) -> None:
+    answers.flush()
+    os.fsync(answers.fileno())
+    journal.note(part)
 
 
 # -- in a worker ------------------------------------------------------------------------------

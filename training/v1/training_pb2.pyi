@@ -62,12 +62,14 @@ class ResourceConfig(_message.Message):
     def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ..., instance_count: _Optional[int] = ..., memory_mb: _Optional[int] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class CheckpointConfig(_message.Message):
-    __slots__ = ("path", "local_path")
+    __slots__ = ("path", "local_path", "interval_in_seconds")
     PATH_FIELD_NUMBER: _ClassVar[int]
     LOCAL_PATH_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     path: str
     local_path: str
-    def __init__(self, path: _Optional[str] = ..., local_path: _Optional[str] = ...) -> None: ...
+    interval_in_seconds: float
+    def __init__(self, path: _Optional[str] = ..., local_path: _Optional[str] = ..., interval_in_seconds: _Optional[float] = ...) -> None: ...
 
 class RetryStrategy(_message.Message):
     __slots__ = ("maximum_retry_attempts",)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,14 @@ from training.algorithms.unsupervised.lda_spectral import (
 )
 from training.algorithms.unsupervised.lda_variational import complete, halves, mixtures, smoothed
 from training.data import Dataset
-from training.errors import InvalidData, InvalidHyperparameter, InvalidJob, TrainingStopped
-from training.run import MemorySink, Run
+from training.errors import (
+    FitFailed,
+    InvalidData,
+    InvalidHyperparameter,
+    InvalidJob,
+    TrainingStopped,
+)
+from training.run import MemorySink, Run, Sink
 
 Array = npt.NDArray[Any]
 
@@ -391,6 +398,53 @@ def test_a_fit_stops_between_steps() -> None:
         fitted(table, run=Run(threads=1, should_stop=lambda: True))
     with pytest.raises(TrainingStopped, match="stopped after step 1 of at most 100"):
         fitted(table, lda_solver="vb", run=Run(threads=1, should_stop=lambda: True))
+
+
+class Killed(Exception):
+    """The process of a fit is gone."""
+
+
+class Dying(Sink):
+    """A sink in whose fit the process dies after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def progress(self, done: int, total: int) -> None:
+        if done > self._steps:
+            raise Killed
+
+    def metric(self, name: str, value: float, *, step: int | None = None) -> None:
+        """Take nothing."""
+
+    def property(self, name: str, value: Any) -> None:
+        """Take nothing."""
+
+    def log(self, line: str) -> None:
+        """Take nothing."""
+
+
+@pytest.mark.parametrize(
+    ("solver", "asked"), [("spectral", 0), ("spectral+vb", 0), ("spectral+vb", 2), ("vb", 7)]
+)
+def test_a_fit_goes_on_from_its_checkpoint_to_the_same_bytes(
+    solver: str, asked: int, tmp_path: Path
+) -> None:
+    table = make_notes(300, seed=1)
+    undisturbed = fitted(table, lda_solver=solver)
+
+    kept = tmp_path / "checkpoints"
+    run = Run(threads=1, checkpoints=kept, checkpoint_every_s=0, sink=Dying(asked))
+    with pytest.raises(Killed):
+        fitted(table, lda_solver=solver, run=run)
+    assert list(kept.iterdir())
+    sink = MemorySink()
+    again = fitted(table, lda_solver=solver, run=Run(threads=1, checkpoints=kept, sink=sink))
+    assert "going on from a checkpoint, after step" in sink.lines[0]
+    assert (again.beta == undisturbed.beta).all()
+    assert (again.alpha == undisturbed.alpha).all()
+    with pytest.raises(FitFailed, match="is of another fit"):
+        fitted(table.slice(1), lda_solver=solver, run=Run(threads=1, checkpoints=kept))
 
 
 def test_the_nearest_distribution() -> None:

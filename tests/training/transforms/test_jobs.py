@@ -35,7 +35,12 @@ from training import (
     run_transform,
     submit_transform,
 )
+from training.artifact import Artifact
 from training.formats import recordio_protobuf
+from training.jobs.budget import Demand
+from training.jobs.status import SecondaryStatus
+from training.predict import model_folder
+from training.transforms.journal import Journal, Part, begin
 
 ROWS = np.random.default_rng(0).uniform(0, 30, (300, 2)).round(2)
 
@@ -208,34 +213,105 @@ def test_a_stop_ends_the_job_at_once(home: Path, tmp_path: Path) -> None:
         assert [one.state for one in graph.find(type="TransformJob")] == ["Stopped"]
 
 
-def test_after_a_kill_the_job_is_failed_and_a_repeated_one_begins_anew(
+def test_after_a_kill_a_repeated_job_goes_on_from_the_files_that_are_the_same(
     home: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.csv").write_text("1,2\n" * 400_000)
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.csv").write_text("1,2\n3,4\n")
+    (source / "b.csv").write_text("1,2\n" * 400_000)
     script = tmp_path / "slow.py"
     script.write_text(SLOW)
-    arguments = [home, tmp_path / "a.csv", tmp_path / "out", "killed"]
+    arguments = [home, source, out, "killed"]
+    root = home / "jobs" / "killed.transform"
     process = subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     with TransformJobs(home) as jobs:
-        while not _is_working(jobs, process):
+        while not _has_answered(root, process):
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
         known = jobs.describe("killed")
         assert known.status.value == "Failed"
         assert "ended before the job did" in known.failure_reason
-    assert not (tmp_path / "out").exists()
-    (tmp_path / "a.csv").write_text("1,2\n")
-    run_transform(home, make(tmp_path / "a.csv", tmp_path / "out", "again", model_name="s")).check()
-    assert len((tmp_path / "out" / "a.csv.out").read_text().splitlines()) == 1
+    assert not out.exists()
+    assert not (root / "input").exists()
+    # What was answered is told from what is answered anew.
+    (root / "output" / "answers" / "a.csv.out").write_text("3.0\n8.0\n")
+    (source / "b.csv").write_text("5,6\n")
+    again = replace(make(source, out, "again"), model_name="s", batch_strategy="SingleRecord")
+    result = run_transform(home, again).check()
+    assert (result.records, result.files) == (3, 2)
+    assert (out / "a.csv.out").read_text() == "3.0\n8.0\n"
+    assert (out / "b.csv.out").read_text() == "11.0\n"
+    with lineage.open_home(home) as graph:
+        (known,) = graph.find(type="TransformJob", name="again-aws-transform-job")
+    assert known.properties["goes_on_from"] == ["killed"]
+    assert (known.properties["taken_over"], known.properties["rows_in"]) == (2, 3)
+    # What another one has taken is not there twice, and one that completes leaves nothing.
+    run_transform(home, replace(again, transform_job_name="anew")).check()
+    assert (out / "a.csv.out").read_text() == "3.0\n7.0\n"
 
 
-def _is_working(jobs: TransformJobs, process: subprocess.Popen[bytes]) -> bool:
+def _has_answered(root: Path, process: subprocess.Popen[bytes]) -> bool:
     assert process.poll() is None
-    try:
-        return jobs.describe("killed").secondary_status.value == "Transforming"
-    except TransformJobNotFound:
-        return False
+    journal = root / "output" / "answers.journal"
+    return journal.is_file() and '"a.csv"' in journal.read_text()
+
+
+@pytest.fixture
+def half(home: Path, tmp_path: Path) -> TransformJob:
+    """A job, of which two of the four records were answered, as 7 and 8, when its runner died."""
+    source = tmp_path / "a.csv"
+    source.write_text("1,1\n2,2\n3,3\n4,4\n")
+    job = replace(make(source, tmp_path / "out"), model_name="s", batch_strategy="SingleRecord")
+    with TransformJobs(home) as jobs:
+        claim = jobs.create(job, threads=1, demand=Demand())
+        digest = Artifact.read(model_folder("s", home=home)).digest
+        jobs.move("t", SecondaryStatus.TRANSFORMING, digest=digest)
+        output = jobs.folder("t").output
+        (output / "answers").mkdir(parents=True)
+        (output / "answers" / "a.csv.out").write_text("7\n8\n9")
+        begin(output, {"a.csv": lineage.file_digest(source)})
+        with Journal(output) as journal:
+            journal.note(Part(file="a.csv", requests=2, records=2, size_bytes=4))
+        with (output / "answers.journal").open("a") as file:
+            file.write('{"file": "a.c')  # the machine went down
+        claim.release()
+    return job
+
+
+def test_a_repeated_job_goes_on_within_a_file(
+    home: Path, tmp_path: Path, half: TransformJob
+) -> None:
+    again = replace(
+        half,
+        transform_job_name="again",
+        transform_output=TransformOutput(path=str(tmp_path / "other")),
+        max_concurrent_transforms=2,
+    )
+    result = run_transform(home, again).check()
+    assert (result.records, result.files) == (4, 1)
+    assert (tmp_path / "other" / "a.csv.out").read_text() == "7\n8\n6.0\n8.0\n"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model_name": "m"},
+        {"batch_strategy": "MultiRecord"},
+        {"data_processing": DataProcessing(join_source="Input", output_filter="$[-1]")},
+    ],
+)
+def test_a_job_that_asks_something_else_begins_anew(
+    home: Path, tmp_path: Path, half: TransformJob, fields: dict[str, object]
+) -> None:
+    run_transform(home, replace(half, transform_job_name="again", **fields)).check()
+    lines = (tmp_path / "out" / "a.csv.out").read_text().splitlines()
+    assert len(lines) == 4
+    assert lines[0] != "7"
+    # They stay for one that asks the same.
+    run_transform(home, replace(half, transform_job_name="once-more")).check()
+    assert (tmp_path / "out" / "a.csv.out").read_text().startswith("7\n8\n6.0")

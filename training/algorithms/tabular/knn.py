@@ -192,6 +192,11 @@ class KNN(Algorithm):
                 "faiss_index_pq_m",
             )
 
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """None: a fit reads the rows once, and is soon done."""
+        return False
+
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> KNNModel:
         """Sample the rows and build the index.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, final
@@ -11,10 +12,11 @@ import numpy.typing as npt
 
 from training import metrics
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
+from training.algorithms.snapshot import Snapshots
 from training.algorithms.unsupervised.counts import counts_of
 from training.algorithms.unsupervised.lda_model import FILES, LDAModel
 from training.algorithms.unsupervised.lda_spectral import topics_of
-from training.algorithms.unsupervised.lda_variational import complete, polish, smoothed
+from training.algorithms.unsupervised.lda_variational import Polished, complete, polish, smoothed
 from training.data import Dataset, Labels
 from training.errors import InvalidData, InvalidJob, TrainingStopped
 from training.hyperparameter import categorical, continuous, integer
@@ -121,7 +123,7 @@ class LDA(Algorithm):
             InvalidData: `feature_dim` is not the number of columns, a count is none, or there is
                 no word at all.
             InvalidJob: there is a validation channel, or the model to start from does not fit.
-            TrainingStopped: the run asked to stop.
+            TrainingStopped: the run asked to stop; once there are topics a checkpoint was written.
         """
         self.check_channels(["train"] if validation is None else ["train", "validation"])
         if train.width != self.feature_dim:
@@ -135,18 +137,21 @@ class LDA(Algorithm):
             raise InvalidData(f"{train.channel}: no document has a word", channel=train.channel)
         steps = _STEPS[self.lda_solver]
         run.sink.progress(0, steps + 1)
-        topics, alpha = self._first_topics(counts, train, run)
-        run.sink.progress(1, steps + 1)
+        snapshots = Snapshots(run, self._identity(counts, train, run))
+        state, alpha = self._begun(counts, train, run, snapshots)
+        topics = state.topics
+        run.sink.progress(1 + state.step, steps + 1)
         if steps:
-            topics, weights = polish(
+            state = polish(
                 counts,
-                topics,
+                state,
                 alpha,
                 steps=steps,
                 tolerance=_TOLERANCE[self.lda_solver],
                 piece=self.mini_batch_size,
-                told=self._told(run, steps),
+                told=self._told(run, steps, alpha, snapshots),
             )
+            topics, weights = state.topics, state.weights
             shares = (weights / weights.sum(axis=1, keepdims=True)).mean(axis=0)
             alpha = self.alpha0 * shares / shares.sum()
         order = np.argsort(-alpha, kind="stable")
@@ -159,6 +164,40 @@ class LDA(Algorithm):
         """Measure the log likelihood of a word when half of its document is known."""
         pwll = model.pwll(data.features)
         return {} if np.isnan(pwll) else {"pwll": pwll}
+
+    def _begun(
+        self, counts: Any, train: Dataset, run: Run, snapshots: Snapshots
+    ) -> tuple[Polished, Array]:
+        """Return where the steps begin, and alpha: at a checkpoint, or at the first topics."""
+        kept = snapshots.load()
+        if kept is not None:
+            state = Polished(
+                step=int(kept["step"]),
+                topics=kept["topics"],
+                weights=kept["weights"],
+                value=float(kept["value"]),
+                change=float(kept["change"]),
+            )
+            run.sink.log(f"going on from a checkpoint, after step {state.step}")
+            return state, kept["alpha"]
+        topics, alpha = self._first_topics(counts, train, run)
+        state = Polished.begun(counts, topics, alpha)
+        if snapshots.is_due:
+            _save(snapshots, state, alpha)
+        return state, alpha
+
+    def _identity(self, counts: Any, train: Dataset, run: Run) -> dict[str, Any]:
+        start = run.start
+        return {
+            **self.values(),
+            "rows": counts.shape[0],
+            "entries": int(counts.nnz),
+            "occurrences": float(counts.sum()),
+            "columns": hashlib.sha256("\0".join(train.inputs.names).encode()).hexdigest(),
+            "start": hashlib.sha256(start.beta.tobytes()).hexdigest()
+            if isinstance(start, LDAModel)
+            else None,
+        }
 
     def _first_topics(self, counts: Any, train: Dataset, run: Run) -> tuple[Array, Array]:
         """Return topics and alpha as the solver starts from them."""
@@ -215,12 +254,18 @@ class LDA(Algorithm):
 
         return ask
 
-    def _told(self, run: Run, steps: int) -> Callable[[int, float], None]:
-        def told(step: int, value: float) -> None:
+    def _told(
+        self, run: Run, steps: int, alpha: Array, snapshots: Snapshots
+    ) -> Callable[[Polished], None]:
+        def told(state: Polished) -> None:
+            step, value = state.step, state.value
             run.sink.metric("train:log_likelihood", value, step=step)
             run.sink.log(metrics.quality_line("train:log_likelihood", value, epoch=step))
             run.sink.progress(step, steps + 1)
-            if run.should_stop():
+            stops = run.should_stop()
+            if stops or snapshots.is_due:
+                _save(snapshots, state, alpha)
+            if stops:
                 raise TrainingStopped(f"stopped after step {step} of at most {steps}")
 
         return told
@@ -238,3 +283,16 @@ class LDA(Algorithm):
             for alpha, words in zip(model.alpha, model.top_words(), strict=True)
         ]
         run.sink.property("topics", described)
+
+
+def _save(snapshots: Snapshots, state: Polished, alpha: Array) -> None:
+    snapshots.save(
+        {
+            "step": np.array(state.step),
+            "topics": state.topics,
+            "weights": state.weights,
+            "value": np.array(state.value),
+            "change": np.array(state.change),
+            "alpha": alpha,
+        }
+    )

@@ -9,12 +9,21 @@ topic times the topic's probability of the word.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, final
+from dataclasses import dataclass
+from typing import Any, Final, Self, final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SMOOTHING", "complete", "halves", "mixtures", "polish", "smoothed"]
+__all__ = [
+    "SMOOTHING",
+    "Polished",
+    "complete",
+    "halves",
+    "mixtures",
+    "polish",
+    "smoothed",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -28,6 +37,32 @@ _SETTLED: Final = 1e-8
 # Between two looks at the topics a mixture need not settle.
 _STEPS_BETWEEN: Final = 2
 _TINY: Final = 1e-300
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Polished:
+    """Topics after some steps: all that the next one depends on.
+
+    Attributes:
+        step: how many steps.
+        topics: (k, vocabulary) distributions.
+        weights: (n, k) of the mixtures of the documents; the next step changes them in place.
+        value: the log likelihood of a word in the last step.
+        change: by how much that moved.
+    """
+
+    step: int
+    topics: Array
+    weights: Array
+    value: float = -np.inf
+    change: float = np.inf
+
+    @classmethod
+    def begun(cls, counts: Any, topics: Array, alpha: Array) -> Self:
+        """Return the state before the first step: every mixture is even."""
+        length = np.asarray(counts.sum(axis=1)).reshape(-1, 1)
+        return cls(step=0, topics=topics, weights=alpha + length / len(alpha))
 
 
 def mixtures(counts: Any, topics: Array, alpha: Array) -> Array:
@@ -50,33 +85,29 @@ def mixtures(counts: Any, topics: Array, alpha: Array) -> Array:
 
 def polish(
     counts: Any,
-    topics: Array,
+    state: Polished,
     alpha: Array,
     *,
     steps: int,
     tolerance: float,
     piece: int,
-    told: Callable[[int, float], None] = lambda step, value: None,
-) -> tuple[Array, Array]:
+    told: Callable[[Polished], None] = lambda state: None,
+) -> Polished:
     """Improve topics on their documents.
 
     Args:
         counts: (n, vocabulary) a CSR matrix of counts, at least one of them not 0.
-        topics: (k, vocabulary) distributions to start from, none of whose words are impossible.
+        state: to go on from; none of the words of its topics are impossible.
         alpha: (k,) the Dirichlet parameters, which stay.
-        steps: how often at most.
+        steps: how many at most, those of the state among them.
         tolerance: ends it, when the log likelihood of a word moves by less.
         piece: how many documents at most lie in one piece of work.
-        told: called after each step with its number and the log likelihood of a word; may raise.
-
-    Returns:
-        the topics, and the weights (n, k) of the mixtures.
+        told: called after each step; may raise.
     """
-    weights: Array = alpha + np.asarray(counts.sum(axis=1)).reshape(-1, 1) / len(alpha)
     shares = counts.astype(np.float64)
     occurrences = float(counts.sum())
-    before = -np.inf
-    for step in range(1, steps + 1):
+    while state.step < steps and state.change >= tolerance:
+        topics, weights = state.topics, state.weights
         turned = np.ascontiguousarray(topics.T)
         total = 0.0
         for rows in _pieces(counts, len(alpha), piece):
@@ -91,11 +122,15 @@ def polish(
         topics = topics * (shares.T @ weights).T + SMOOTHING
         topics /= topics.sum(axis=1, keepdims=True)
         value = total / occurrences
-        told(step, value)
-        if abs(value - before) < tolerance:
-            break
-        before = value
-    return topics, weights
+        state = Polished(
+            step=state.step + 1,
+            topics=topics,
+            weights=weights,
+            value=value,
+            change=abs(value - state.value),
+        )
+        told(state)
+    return state
 
 
 def smoothed(topics: Array, alpha: Array, counts: Any) -> Array:

@@ -100,6 +100,11 @@ class RandomCutForest(Algorithm):
         about="what is measured of the test channel by the three-sigma rule",
     )
 
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """None: a fit reads the rows once, and is soon done."""
+        return False
+
     def fit(
         self, train: Dataset, run: Run, *, validation: Dataset | None = None
     ) -> RandomCutForestModel:

@@ -40,12 +40,17 @@ class Checkpoints:
         about: what the fit is of, as JSON values: a checkpoint of another one is refused.
         is_kept_here: whether this process writes them: of several that make one fit, one does, and
             all go on from what it has written.
+        every_s: seconds from one to the next; None: as often as `_SHARE` allows.
     """
 
     folder: Path
     about: Mapping[str, Any]
     is_kept_here: bool = True
-    _due: float = field(default_factory=lambda: time.monotonic() + _FIRST_S, init=False)
+    every_s: float | None = None
+    _due: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._due = time.monotonic() + (_FIRST_S if self.every_s is None else self.every_s)
 
     def newest(self) -> tuple[Any, Log] | None:
         """Return the newest model and what was measured; None where there is none.
@@ -103,7 +108,7 @@ class Checkpoints:
         for number in self._numbers()[:-_KEPT]:
             self._path(number).unlink(missing_ok=True)
         end = time.monotonic()
-        self._due = end + (end - began) / _SHARE
+        self._due = end + ((end - began) / _SHARE if self.every_s is None else self.every_s)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{_NAME}.{number}"

@@ -232,7 +232,12 @@ def kept_checkpoints(
         "start": None if run.start is None else _digest(_raw(run.start)),
     }
     # As JSON gives them back, so that they compare.
-    return Checkpoints(where, json.loads(json.dumps(about)), is_kept_here=run.world.is_first)
+    return Checkpoints(
+        where,
+        json.loads(json.dumps(about)),
+        is_kept_here=run.world.is_first,
+        every_s=run.checkpoint_every_s,
+    )
 
 
 def check_inputs(algorithm: XGBoost, train: Rows) -> None:

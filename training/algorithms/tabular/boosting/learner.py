@@ -354,6 +354,16 @@ class XGBoost(Algorithm):
         names = {"weight": bool(self.csv_weights), "qid": self.is_ranking}
         return {name: name for name, is_read in names.items() if is_read}
 
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """All fits that grow trees."""
+        return not self.is_update
+
+    @property
+    def saves_when_stopped(self) -> bool:
+        """Whether save_model_on_termination says so."""
+        return self.save_model_on_termination
+
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> XGBoostModel:
         """Boost `num_round` rounds, or fewer where early stopping ends it at the best round.
 

@@ -340,6 +340,11 @@ class LinearLearner(Algorithm):
         return "adam" if self.optimizer == "auto" else self.optimizer
 
     @property
+    def keeps_checkpoints(self) -> bool:
+        """All but lbfgs, which solves for the weights of a model at once."""
+        return self.chosen_optimizer != "lbfgs"
+
+    @property
     def criterion(self) -> str:
         """What the best of two-class models is best in."""
         return self.binary_classifier_model_selection_criteria or "accuracy"
