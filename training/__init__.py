@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     )
     from training.transforms.job import (
         DataProcessing,
+        ModelClientConfig,
         TransformInput,
         TransformJob,
         TransformOutput,
@@ -138,6 +139,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "TransformInput",
     "TransformOutput",
     "DataProcessing",
+    "ModelClientConfig",
     "TransformJobs",
     "TransformJobDescription",
     # models
@@ -240,7 +242,13 @@ _MODULES = {
     "transforms.description": (
         *("TransformJobDescription", "TransformProgress", "TransformResult"),
     ),
-    "transforms.job": ("DataProcessing", "TransformInput", "TransformJob", "TransformOutput"),
+    "transforms.job": (
+        "DataProcessing",
+        "ModelClientConfig",
+        "TransformInput",
+        "TransformJob",
+        "TransformOutput",
+    ),
     "transforms.registry": ("TransformJobs",),
     "transforms.runner": ("RunningTransform", "run_transform", "submit_transform"),
     "transforms.service": ("TransformService",),

@@ -1,8 +1,8 @@
 """Event files that TensorBoard shows, written without TensorFlow.
 
-A file is TFRecords: length (uint64), its masked CRC-32C, the bytes, theirs. Each holds an `Event`
-of tensorflow/core/util/event.proto with a `Summary` of tensorflow/core/framework/summary.proto;
-the few fields that are used are encoded here.
+A file is TFRecords (`training.formats.tfrecord`). Each holds an `Event` of
+tensorflow/core/util/event.proto with a `Summary` of tensorflow/core/framework/summary.proto; the
+few fields that are used are encoded here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import os
 import struct
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, final
@@ -21,12 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from training.errors import InvalidData
+from training.formats.tfrecord import framed
 
-__all__ = ["EventWriter", "frame", "masked_crc32c"]
+__all__ = ["EventWriter"]
 
 _VERSION: Final = b"brain.Event:2"
-_POLYNOMIAL: Final = 0x82F63B78
-_MASK: Final = 0xA282EAD8
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _GREATEST: Final = 3.4028234663852886e38
 _NUMBERS: Final = itertools.count()
@@ -166,39 +164,7 @@ class EventWriter:
         self._write(_double(1, at) + _int(2, step) + _bytes(5, summary))
 
     def _write(self, event: bytes) -> None:
-        self._file.write(frame(event))
-
-
-def frame(data: bytes) -> bytes:
-    """Return a TFRecord of some bytes."""
-    length = struct.pack("<Q", len(data))
-    return b"".join(
-        (
-            length,
-            struct.pack("<I", masked_crc32c(length)),
-            data,
-            struct.pack("<I", masked_crc32c(data)),
-        )
-    )
-
-
-def masked_crc32c(data: bytes) -> int:
-    """Return the CRC-32C (Castagnoli) of some bytes, rotated and shifted as TFRecords have it."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF
-
-
-def _table() -> Iterator[int]:
-    for crc in range(256):
-        for _ in range(8):
-            crc = (crc >> 1) ^ (_POLYNOMIAL if crc & 1 else 0)
-        yield crc
-
-
-_TABLE: Final[Sequence[int]] = tuple(_table())
+        self._file.write(framed(event))
 
 
 # -- fields of a protobuf message -----------------------------------------------------------------

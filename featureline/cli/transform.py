@@ -57,7 +57,7 @@ def transform() -> None:
 @click.option("--content-type", help="Of the files.  [default: by their ending]")
 @click.option(
     "--split",
-    type=click.Choice(["None", "Line", "RecordIO"]),
+    type=click.Choice(["None", "Line", "RecordIO", "TFRecord"]),
     help="What a record is.  [default: by content type; None: the whole file]",
 )
 @click.option("--gzip", is_flag=True, help="The files are compressed.")
@@ -80,6 +80,27 @@ def transform() -> None:
     default=1,
     show_default=True,
     help="Requests answered at once, each by a process of its own.",
+)
+@click.option(
+    "--hosts",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="So many times the processes of --concurrent.",
+)
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 3600),
+    default=600,
+    show_default=True,
+    help="Seconds that a script may answer a request.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 3),
+    default=3,
+    show_default=True,
+    help="How often a script is asked again when a request fails.",
 )
 @click.option("--accept", help="Content type of the answers.  [default: of the requests]")
 @click.option(
@@ -243,9 +264,15 @@ def _job(model: str, options: dict[str, Any]) -> training.TransformJob:
         batch_strategy=options["strategy"] or "",
         max_payload_in_mb=options["max_payload_mb"],
         max_concurrent_transforms=options["concurrent"],
+        model_client_config=training.ModelClientConfig(
+            timeout_seconds=options["timeout"], max_retries=options["retries"]
+        ),
         environment=dict(_pair("--env", text) for text in options["variables"]),
         transform_resources=training.ResourceConfig(
-            threads=options["threads"], device=options["device"], memory_mb=options["memory_mb"]
+            threads=options["threads"],
+            device=options["device"],
+            memory_mb=options["memory_mb"],
+            instance_count=options["hosts"],
         ),
     )
 

@@ -27,7 +27,7 @@ from training import (
     train,
 )
 from training.errors import InvalidData, InvalidJob
-from training.tfevents import masked_crc32c
+from training.formats.tfrecord import masked_crc32c
 
 MakeJob = Callable[..., TrainingJob]
 

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 from training.algorithm import Algorithm, Model
 from training.algorithms import find_algorithm
@@ -24,7 +24,13 @@ _OF_TRAINING: Final = ("text/csv", "application/x-recordio-protobuf")
 
 
 class Responder(ABC):
-    """What answers requests."""
+    """What answers requests.
+
+    Attributes:
+        may_differ: whether a request that failed may be answered when it is asked again.
+    """
+
+    may_differ: ClassVar[bool] = False
 
     @abstractmethod
     def answer(self, body: bytes, content_type: str, accept: Accept) -> bytes:
@@ -79,6 +85,8 @@ class ScriptResponder(Responder):
     Args:
         script: with its model loaded.
     """
+
+    may_differ: ClassVar = True
 
     def __init__(self, script: ServedScript) -> None:
         self._script = script

@@ -8,7 +8,13 @@ from typing import Any
 from training.jobs.execution import ResourceConfig
 from training.jobs.job import SecondaryStatus, TrainingJobStatus, Transition
 from training.transforms.description import TransformJobDescription
-from training.transforms.job import DataProcessing, TransformInput, TransformJob, TransformOutput
+from training.transforms.job import (
+    DataProcessing,
+    ModelClientConfig,
+    TransformInput,
+    TransformJob,
+    TransformOutput,
+)
 from training.v1 import transform_pb2 as pb
 
 __all__ = [
@@ -53,7 +59,14 @@ def job_to_message(job: TransformJob) -> pb.CreateTransformJobRequest:
         max_concurrent_transforms=job.max_concurrent_transforms,
         environment=dict(job.environment),
         transform_resources=pb.TransformResources(
-            threads=resources.threads, device=resources.device, memory_mb=resources.memory_mb
+            threads=resources.threads,
+            device=resources.device,
+            memory_mb=resources.memory_mb,
+            instance_count=resources.instance_count,
+        ),
+        model_client_config=pb.ModelClientConfig(
+            invocations_timeout_in_seconds=job.model_client_config.timeout_seconds,
+            invocations_max_retries=job.model_client_config.max_retries,
         ),
         tags=dict(job.tags),
     )
@@ -105,8 +118,19 @@ def job_from_message(message: Any) -> TransformJob:
             threads=resources.threads,
             device=resources.device or "auto",
             memory_mb=resources.memory_mb,
+            instance_count=resources.instance_count or 1,
         ),
+        model_client_config=_client_config(message.model_client_config),
         tags=dict(message.tags),
+    )
+
+
+def _client_config(message: Any) -> ModelClientConfig:
+    usual = ModelClientConfig()
+    has_retries = message.HasField("invocations_max_retries")
+    return ModelClientConfig(
+        timeout_seconds=message.invocations_timeout_in_seconds or usual.timeout_seconds,
+        max_retries=message.invocations_max_retries if has_retries else usual.max_retries,
     )
 
 

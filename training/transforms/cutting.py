@@ -18,6 +18,7 @@ from training.errors import InvalidData
 from training.formats.inference import encode_request
 from training.formats.packed import is_packed
 from training.formats.recordio.framing import HEADER_BYTES, find_frames
+from training.formats.tfrecord import read_frames, unframed
 
 __all__ = ["Request", "requests_of"]
 
@@ -78,8 +79,8 @@ def requests_of(
     Args:
         path: the file.
         base: its content type, without parameters.
-        split: None, Line or RecordIO.
-        single: whether each record is a request of its own.
+        split: None, Line, RecordIO or TFRecord.
+        single: whether each record is a request of its own, a TFRecord then without its frame.
         compressed: whether it is unpacked from gzip; text and records that are packed always are.
         most_bytes: of a request.
 
@@ -101,6 +102,8 @@ def requests_of(
             records = _rows(path, base)
         elif split == "Line":
             records = _lines(path, compressed)
+        elif split == "TFRecord":
+            records = _records(path, compressed, framed=not single)
         else:
             records = _frames(path, compressed)
         yield from _packed(records, 1 if split == "Line" else 0, single, most_bytes)
@@ -149,6 +152,12 @@ def _frames(path: Path, compressed: bool) -> Iterator[bytes]:
     frames = find_frames(data)
     for start, end in zip(frames.starts.tolist(), frames.ends.tolist(), strict=True):
         yield data[start - HEADER_BYTES : start + (end - start + 3) // 4 * 4]
+
+
+def _records(path: Path, compressed: bool, *, framed: bool) -> Iterator[bytes]:
+    with _opened(path, compressed) as file:
+        for record in read_frames(file):
+            yield record if framed else unframed(record)
 
 
 def _rows(path: Path, base: str) -> Iterator[bytes]:

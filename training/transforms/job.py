@@ -12,11 +12,23 @@ from typing import Any, ClassVar, Final, final
 from training.errors import InvalidJob
 from training.formats import ContentType
 from training.formats.inference import Accept
+from training.formats.tfrecord import TFRECORDS
 from training.jobs.execution import ResourceConfig
 from training.jobs.shape import check_keys, check_sizes, check_word, given, invalid
-from training.transforms.parts import DataProcessing, TransformInput, TransformOutput
+from training.transforms.parts import (
+    DataProcessing,
+    ModelClientConfig,
+    TransformInput,
+    TransformOutput,
+)
 
-__all__ = ["DataProcessing", "TransformInput", "TransformJob", "TransformOutput"]
+__all__ = [
+    "DataProcessing",
+    "ModelClientConfig",
+    "TransformInput",
+    "TransformJob",
+    "TransformOutput",
+]
 
 _JOB_NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _VARIABLE: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -44,8 +56,10 @@ class TransformJob:
         max_payload_in_mb: the most of a request, 0 to 100; 0: no limit.
         max_concurrent_transforms: requests that are answered at once, each by a process of its
             own; 0: one. With the payload at most 100 MB.
+        model_client_config: how long a script may answer, and how often it is asked again.
         environment: variables of these processes, at most 16.
-        transform_resources: what the job computes on; its threads are those of each process.
+        transform_resources: what the job computes on; its threads are those of each process. With
+            `instance_count` n there are n times as many processes, all on this machine.
         tags: kept with the job and its lineage, at most 50.
 
     Raises:
@@ -69,14 +83,15 @@ class TransformJob:
     batch_strategy: str = ""
     max_payload_in_mb: int = 6
     max_concurrent_transforms: int = 0
+    model_client_config: ModelClientConfig = field(default_factory=ModelClientConfig)
     environment: Mapping[str, str] = field(default_factory=dict)
     transform_resources: ResourceConfig = field(default_factory=ResourceConfig)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     _KEYS: ClassVar = (
         *("TransformJobName", "ModelName", "TransformInput", "TransformOutput", "DataProcessing"),
-        *("BatchStrategy", "MaxPayloadInMB", "MaxConcurrentTransforms", "Environment"),
-        *("TransformResources", "Tags"),
+        *("BatchStrategy", "MaxPayloadInMB", "MaxConcurrentTransforms", "ModelClientConfig"),
+        *("Environment", "TransformResources", "Tags"),
     )
 
     def __post_init__(self) -> None:
@@ -100,12 +115,6 @@ class TransformJob:
                 self.batch_strategy, ("MultiRecord", "SingleRecord"), "strategy", "BatchStrategy"
             )
         self._check_sizes()
-        if self.transform_resources.instance_count != 1:
-            raise invalid(
-                f"expected 1, got {self.transform_resources.instance_count}: a job runs on this "
-                "machine, and MaxConcurrentTransforms says how many requests it answers at once",
-                "InstanceCount",
-            )
 
     def __hash__(self) -> int:
         return hash((self.transform_job_name, self.model_name, self.transform_input))
@@ -113,7 +122,7 @@ class TransformJob:
     @property
     def processes(self) -> int:
         """How many requests are answered at once."""
-        return max(1, self.max_concurrent_transforms)
+        return max(1, self.max_concurrent_transforms) * self.transform_resources.instance_count
 
     @property
     def max_payload_bytes(self) -> int:
@@ -133,13 +142,17 @@ class TransformJob:
             InvalidJob: they do not go together.
         """
         base = ContentType.parse(content_type).base
-        usual = {_RECORDS: "RecordIO"} | dict.fromkeys(("text/csv", _LINES, *_TABLES), "Line")
+        usual = {_RECORDS: "RecordIO", TFRECORDS: "TFRecord"} | dict.fromkeys(
+            ("text/csv", _LINES, *_TABLES), "Line"
+        )
         split = self.transform_input.split_type or usual.get(base, "None")
         if base in _TABLES and split != "Line":
             raise invalid(f"a record of {base} is a row; leave {split} out", "SplitType")
         if (split == "RecordIO") != (base == _RECORDS) and split != "None":
             fits = usual.get(base, "None")
             raise invalid(f"{split} does not cut {base}; use {fits}", "SplitType")
+        if split == "TFRecord" and base in _TEXTS:
+            raise invalid(f"TFRecord does not cut {base}; use {usual.get(base)}", "SplitType")
         strategy = self.batch_strategy or (
             "SingleRecord" if base == "application/json" else "MultiRecord"
         )
@@ -237,6 +250,7 @@ class TransformJob:
             BatchStrategy=self.batch_strategy or None,
             MaxPayloadInMB=self.max_payload_in_mb,
             MaxConcurrentTransforms=self.max_concurrent_transforms,
+            ModelClientConfig=self.model_client_config.to_json(),
             Environment=dict(self.environment),
             TransformResources=self.transform_resources.to_json(),
             Tags=[{"Key": key, "Value": value} for key, value in self.tags.items()],
@@ -259,6 +273,7 @@ class TransformJob:
             batch_strategy=body.get("BatchStrategy", ""),
             max_payload_in_mb=int(body.get("MaxPayloadInMB", 6)),
             max_concurrent_transforms=int(body.get("MaxConcurrentTransforms", 0)),
+            model_client_config=ModelClientConfig.from_json(body.get("ModelClientConfig", {})),
             environment=body.get("Environment", {}),
             transform_resources=ResourceConfig.from_json(body.get("TransformResources", {})),
             tags={tag["Key"]: tag["Value"] for tag in body.get("Tags", ())},
@@ -270,9 +285,9 @@ class TransformJob:
             raise invalid(f"expected 0 to {_MOST_MB}, got {size}", "MaxPayloadInMB")
         if not 0 <= count <= _MOST_REQUESTS:
             raise invalid(f"expected 0 to {_MOST_REQUESTS}, got {count}", "MaxConcurrentTransforms")
-        if size * self.processes > _MOST_MB:
+        if size * max(1, count) > _MOST_MB:
             raise invalid(
                 f"expected MaxConcurrentTransforms × MaxPayloadInMB of at most {_MOST_MB}, got "
-                f"{self.processes} × {size}",
+                f"{count} × {size}",
                 "MaxPayloadInMB",
             )

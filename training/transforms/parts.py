@@ -12,9 +12,11 @@ from training.formats import ContentType
 from training.jobs.shape import check_keys, check_word, given, invalid
 from training.transforms.pointing import Pointer
 
-__all__ = ["DataProcessing", "TransformInput", "TransformOutput"]
+__all__ = ["DataProcessing", "ModelClientConfig", "TransformInput", "TransformOutput"]
 
-_SPLITS: Final = ("None", "Line", "RecordIO")
+_SPLITS: Final = ("None", "Line", "RecordIO", "TFRecord")
+_MOST_SECONDS: Final = 3_600
+_MOST_RETRIES: Final = 3
 _LINES: Final = "application/jsonlines"
 
 
@@ -31,8 +33,8 @@ class TransformInput:
         table_version: of the feature group; None: the newest, after a flush.
         content_type: of the files; None: by their ending, and `application/jsonlines` for the
             records of a feature group and of Parquet files.
-        split_type: None: a file is one request; Line, RecordIO: it holds records; "": as the
-            content type is usually cut.
+        split_type: None: a file is one request; Line, RecordIO, TFRecord: it holds records; "": as
+            the content type is usually cut.
         compression: Gzip: the files are unpacked.
         data_type: S3Prefix: `path` is the data; ManifestFile: `path` lists it in JSON.
     """
@@ -51,12 +53,6 @@ class TransformInput:
                 f"expected exactly one of a path and a feature group, got {self.path!r} and "
                 f"{self.feature_group!r}",
                 "TransformInput",
-            )
-        if self.split_type == "TFRecord":
-            raise invalid(
-                "TFRecord is not available: no content type here is read from such records; use "
-                f"one of {', '.join(_SPLITS)}",
-                "SplitType",
             )
         if self.split_type:
             check_word(self.split_type, _SPLITS, "split", "SplitType")
@@ -237,6 +233,50 @@ class DataProcessing:
             input_filter=body.get("InputFilter", "$"),
             output_filter=body.get("OutputFilter", "$"),
             join_source=body.get("JoinSource", "None"),
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ModelClientConfig:
+    """How long the functions of a script may answer a request, and how often they are asked again.
+
+    The models of our algorithms always answer alike: they are asked once, and have all the time.
+
+    Args:
+        timeout_seconds: of a request, 1 to 3,600.
+        max_retries: how often a request that failed is asked again, 0 to 3.
+    """
+
+    timeout_seconds: int = 600
+    max_retries: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.timeout_seconds <= _MOST_SECONDS:
+            raise invalid(
+                f"expected 1 to {_MOST_SECONDS}, got {self.timeout_seconds}",
+                "InvocationsTimeoutInSeconds",
+            )
+        if not 0 <= self.max_retries <= _MOST_RETRIES:
+            raise invalid(
+                f"expected 0 to {_MOST_RETRIES}, got {self.max_retries}", "InvocationsMaxRetries"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it in SageMaker's shape."""
+        return {
+            "InvocationsTimeoutInSeconds": self.timeout_seconds,
+            "InvocationsMaxRetries": self.max_retries,
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> ModelClientConfig:
+        """Read what `to_json` wrote."""
+        keys = ("InvocationsTimeoutInSeconds", "InvocationsMaxRetries")
+        check_keys("ModelClientConfig", body, keys)
+        return cls(
+            timeout_seconds=int(body.get(keys[0], cls.timeout_seconds)),
+            max_retries=int(body.get(keys[1], cls.max_retries)),
         )
 
 

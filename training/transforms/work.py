@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -37,7 +37,8 @@ from training.jobs.folder import JobFolder
 from training.jobs.launch import install_requirements
 from training.transforms.answering import Responder, inference_settings, open_responder
 from training.transforms.cutting import Request, requests_of
-from training.transforms.job import TransformJob
+from training.transforms.deadline import TookTooLong, at_most
+from training.transforms.job import ModelClientConfig, TransformJob
 from training.transforms.joining import Joiner
 from training.transforms.journal import ANSWERS, Journal, Part
 from training.transforms.serving import CODE
@@ -65,6 +66,7 @@ class Asked:
         joiner: filters and join.
         is_text: whether a record is a line.
         as_lines: whether the joined records are kept as lines of JSON, for a feature group.
+        client: how long and how often a responder is asked whose answers may differ.
     """
 
     content_type: str
@@ -72,6 +74,7 @@ class Asked:
     joiner: Joiner
     is_text: bool
     as_lines: bool
+    client: ModelClientConfig = field(default_factory=ModelClientConfig)
 
     @classmethod
     def of(cls, job: TransformJob, content_type: str) -> Asked:
@@ -90,6 +93,7 @@ class Asked:
             ),
             is_text=job.cut_of(content_type)[0] == "Line",
             as_lines=where.feature_group is not None,
+            client=job.model_client_config,
         )
 
     def answer(self, responder: Responder, request: Request) -> bytes:
@@ -98,19 +102,33 @@ class Asked:
         Raises:
             InvalidData: it cannot be answered; the message has the first record that cannot.
         """
-        try:
-            return self._answer(responder, request)
-        except Exception as error:
-            # A library may refuse the data in words of its own.
-            if not isinstance(error, TrainingError):
-                traceback.print_exc()
-            culprit, told = self._first_refused(responder, request, error)
-            text = told.message if isinstance(told, TrainingError) else _named(told)
-            raise InvalidData(f"{culprit.named}: {text}") from error
+        left = self.client.max_retries if responder.may_differ else 0
+        while True:
+            try:
+                return self._answer(responder, request)
+            except TookTooLong as error:
+                if not left:
+                    raise InvalidData(f"{request.named}: {error.message}") from error
+                print(f"{request.named}: {error.message}; asked again", file=sys.stderr)
+            except Exception as error:
+                # A library may refuse the data in words of its own.
+                if not isinstance(error, TrainingError):
+                    traceback.print_exc()
+                if not left:
+                    raise self._refused(responder, request, error) from error
+                print(f"{request.named}: {_worded(error)}; asked again", file=sys.stderr)
+            left -= 1
+
+    def _refused(self, responder: Responder, request: Request, error: Exception) -> InvalidData:
+        """Return the error with the first record that is refused."""
+        culprit, told = self._first_refused(responder, request, error)
+        return InvalidData(f"{culprit.named}: {_worded(told)}")
 
     def _answer(self, responder: Responder, request: Request) -> bytes:
         sent = Request(request.first, tuple(map(self.joiner.ask, request.records)))
-        reply = responder.answer(sent.body(lines=self.is_text), self.content_type, self.accept)
+        body = sent.body(lines=self.is_text)
+        with at_most(self.client.timeout_seconds if responder.may_differ else None):
+            reply = responder.answer(body, self.content_type, self.accept)
         if not self.as_lines:
             return self.joiner.output(request.records, reply)
         joined = self.joiner.answers(request.records, reply)
@@ -392,6 +410,10 @@ def _watch_runner() -> None:
     # Nobody would take the answers. The workers are in this process's group.
     os.killpg(0, signal.SIGKILL)
     os._exit(_ORPHANED)
+
+
+def _worded(error: Exception) -> str:
+    return error.message if isinstance(error, TrainingError) else _named(error)
 
 
 def _named(error: Exception) -> str:

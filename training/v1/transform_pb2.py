@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btraining/v1/transform.proto\x12\x0btraining.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x01\n\x0eTransformInput\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\x17\n\rfeature_group\x18\x02 \x01(\tH\x00\x12\x1a\n\rtable_version\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x12\n\nsplit_type\x18\x05 \x01(\t\x12\x13\n\x0b\x63ompression\x18\x06 \x01(\t\x12\x11\n\tdata_type\x18\x07 \x01(\tB\r\n\x0b\x64\x61ta_sourceB\x10\n\x0e_table_version\"\xf3\x01\n\x0fTransformOutput\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\x17\n\rfeature_group\x18\x02 \x01(\tH\x00\x12<\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32*.training.v1.TransformOutput.FeaturesEntry\x12\x12\n\nevent_time\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x05 \x01(\t\x12\x15\n\rassemble_with\x18\x06 \x01(\t\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b\x64\x65stination\"R\n\x0e\x44\x61taProcessing\x12\x14\n\x0cinput_filter\x18\x01 \x01(\t\x12\x15\n\routput_filter\x18\x02 \x01(\t\x12\x13\n\x0bjoin_source\x18\x03 \x01(\t\"H\n\x12TransformResources\x12\x0f\n\x07threads\x18\x01 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x11\n\tmemory_mb\x18\x03 \x01(\x03\"\x8d\x05\n\x19\x43reateTransformJobRequest\x12\x1a\n\x12transform_job_name\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x34\n\x0ftransform_input\x18\x03 \x01(\x0b\x32\x1b.training.v1.TransformInput\x12\x36\n\x10transform_output\x18\x04 \x01(\x0b\x32\x1c.training.v1.TransformOutput\x12\x34\n\x0f\x64\x61ta_processing\x18\x05 \x01(\x0b\x32\x1b.training.v1.DataProcessing\x12\x16\n\x0e\x62\x61tch_strategy\x18\x06 \x01(\t\x12\x1e\n\x11max_payload_in_mb\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12!\n\x19max_concurrent_transforms\x18\x08 \x01(\x05\x12L\n\x0b\x65nvironment\x18\t \x03(\x0b\x32\x37.training.v1.CreateTransformJobRequest.EnvironmentEntry\x12<\n\x13transform_resources\x18\n \x01(\x0b\x32\x1f.training.v1.TransformResources\x12>\n\x04tags\x18\x0b \x03(\x0b\x32\x30.training.v1.CreateTransformJobRequest.TagsEntry\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_max_payload_in_mb\"8\n\x1a\x43reateTransformJobResponse\x12\x1a\n\x12transform_job_name\x18\x01 \x01(\t\"9\n\x1b\x44\x65scribeTransformJobRequest\x12\x1a\n\x12transform_job_name\x18\x01 \x01(\t\"\x9b\x01\n\x13TransformTransition\x12\x0e\n\x06status\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0estatus_message\x18\x04 \x01(\t\"\xe2\x03\n\x17TransformJobDescription\x12\x33\n\x03job\x18\x01 \x01(\x0b\x32&.training.v1.CreateTransformJobRequest\x12\x1c\n\x14transform_job_status\x18\x02 \x01(\t\x12\x18\n\x10secondary_status\x18\x03 \x01(\t\x12\x16\n\x0e\x66\x61ilure_reason\x18\x04 \x01(\t\x12\x46\n\x1csecondary_status_transitions\x18\x05 \x03(\x0b\x32 .training.v1.TransformTransition\x12\x0f\n\x07records\x18\x06 \x01(\x03\x12\r\n\x05\x66iles\x18\x07 \x01(\x03\x12\x0f\n\x07threads\x18\x08 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x14\n\x0cmodel_digest\x18\n \x01(\t\x12\x31\n\rcreation_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14transform_start_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12transform_end_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x1c\x44\x65scribeTransformJobResponse\x12\x39\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32$.training.v1.TransformJobDescription\"q\n\x18ListTransformJobsRequest\x12\x15\n\rname_contains\x18\x01 \x01(\t\x12\x15\n\rstatus_equals\x18\x02 \x01(\t\x12\x13\n\x0bmax_results\x18\x03 \x01(\x05\x12\x12\n\nnext_token\x18\x04 \x01(\t\"k\n\x19ListTransformJobsResponse\x12:\n\x0c\x64\x65scriptions\x18\x01 \x03(\x0b\x32$.training.v1.TransformJobDescription\x12\x12\n\nnext_token\x18\x02 \x01(\t\"5\n\x17StopTransformJobRequest\x12\x1a\n\x12transform_job_name\x18\x01 \x01(\t\"\x1a\n\x18StopTransformJobResponse2\xa9\x03\n\x0e\x42\x61tchTransform\x12\x65\n\x12\x43reateTransformJob\x12&.training.v1.CreateTransformJobRequest\x1a\'.training.v1.CreateTransformJobResponse\x12k\n\x14\x44\x65scribeTransformJob\x12(.training.v1.DescribeTransformJobRequest\x1a).training.v1.DescribeTransformJobResponse\x12\x62\n\x11ListTransformJobs\x12%.training.v1.ListTransformJobsRequest\x1a&.training.v1.ListTransformJobsResponse\x12_\n\x10StopTransformJob\x12$.training.v1.StopTransformJobRequest\x1a%.training.v1.StopTransformJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btraining/v1/transform.proto\x12\x0btraining.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x01\n\x0eTransformInput\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\x17\n\rfeature_group\x18\x02 \x01(\tH\x00\x12\x1a\n\rtable_version\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x12\n\nsplit_type\x18\x05 \x01(\t\x12\x13\n\x0b\x63ompression\x18\x06 \x01(\t\x12\x11\n\tdata_type\x18\x07 \x01(\tB\r\n\x0b\x64\x61ta_sourceB\x10\n\x0e_table_version\"\xf3\x01\n\x0fTransformOutput\x12\x0e\n\x04path\x18\x01 \x01(\tH\x00\x12\x17\n\rfeature_group\x18\x02 \x01(\tH\x00\x12<\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32*.training.v1.TransformOutput.FeaturesEntry\x12\x12\n\nevent_time\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x05 \x01(\t\x12\x15\n\rassemble_with\x18\x06 \x01(\t\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b\x64\x65stination\"R\n\x0e\x44\x61taProcessing\x12\x14\n\x0cinput_filter\x18\x01 \x01(\t\x12\x15\n\routput_filter\x18\x02 \x01(\t\x12\x13\n\x0bjoin_source\x18\x03 \x01(\t\"`\n\x12TransformResources\x12\x0f\n\x07threads\x18\x01 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x11\n\tmemory_mb\x18\x03 \x01(\x03\x12\x16\n\x0einstance_count\x18\x04 \x01(\x05\"}\n\x11ModelClientConfig\x12&\n\x1einvocations_timeout_in_seconds\x18\x01 \x01(\x05\x12$\n\x17invocations_max_retries\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x1a\n\x18_invocations_max_retries\"\xca\x05\n\x19\x43reateTransformJobRequest\x12\x1a\n\x12transform_job_name\x18\x01 \x01(\t\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x34\n\x0ftransform_input\x18\x03 \x01(\x0b\x32\x1b.training.v1.TransformInput\x12\x36\n\x10transform_output\x18\x04 \x01(\x0b\x32\x1c.training.v1.TransformOutput\x12\x34\n\x0f\x64\x61ta_processing\x18\x05 \x01(\x0b\x32\x1b.training.v1.DataProcessing\x12\x16\n\x0e\x62\x61tch_strategy\x18\x06 \x01(\t\x12\x1e\n\x11max_payload_in_mb\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12!\n\x19max_concurrent_transforms\x18\x08 \x01(\x05\x12L\n\x0b\x65nvironment\x18\t \x03(\x0b\x32\x37.training.v1.CreateTransformJobRequest.EnvironmentEntry\x12<\n\x13transform_resources\x18\n \x01(\x0b\x32\x1f.training.v1.TransformResources\x12>\n\x04tags\x18\x0b \x03(\x0b\x32\x30.training.v1.CreateTransformJobRequest.TagsEntry\x12;\n\x13model_client_config\x18\x0c \x01(\x0b\x32\x1e.training.v1.ModelClientConfig\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_max_payload_in_mb\"8\n\x1a\x43reateTransformJobResponse\x12\x1a\n\x12transform_job_name\x18\x01 \x01(\t\"9\n\x1b\x44\x65scribeTransformJobRequest\x12\x1a\n\x12transform_job_name\x18\x01 \x01(\t\"\x9b\x01\n\x13TransformTransition\x12\x0e\n\x06status\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0estatus_message\x18\x04 \x01(\t\"\xe2\x03\n\x17TransformJobDescription\x12\x33\n\x03job\x18\x01 \x01(\x0b\x32&.training.v1.CreateTransformJobRequest\x12\x1c\n\x14transform_job_status\x18\x02 \x01(\t\x12\x18\n\x10secondary_status\x18\x03 \x01(\t\x12\x16\n\x0e\x66\x61ilure_reason\x18\x04 \x01(\t\x12\x46\n\x1csecondary_status_transitions\x18\x05 \x03(\x0b\x32 .training.v1.TransformTransition\x12\x0f\n\x07records\x18\x06 \x01(\x03\x12\r\n\x05\x66iles\x18\x07 \x01(\x03\x12\x0f\n\x07threads\x18\x08 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x14\n\x0cmodel_digest\x18\n \x01(\t\x12\x31\n\rcreation_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14transform_start_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12transform_end_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x1c\x44\x65scribeTransformJobResponse\x12\x39\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32$.training.v1.TransformJobDescription\"q\n\x18ListTransformJobsRequest\x12\x15\n\rname_contains\x18\x01 \x01(\t\x12\x15\n\rstatus_equals\x18\x02 \x01(\t\x12\x13\n\x0bmax_results\x18\x03 \x01(\x05\x12\x12\n\nnext_token\x18\x04 \x01(\t\"k\n\x19ListTransformJobsResponse\x12:\n\x0c\x64\x65scriptions\x18\x01 \x03(\x0b\x32$.training.v1.TransformJobDescription\x12\x12\n\nnext_token\x18\x02 \x01(\t\"5\n\x17StopTransformJobRequest\x12\x1a\n\x12transform_job_name\x18\x01 \x01(\t\"\x1a\n\x18StopTransformJobResponse2\xa9\x03\n\x0e\x42\x61tchTransform\x12\x65\n\x12\x43reateTransformJob\x12&.training.v1.CreateTransformJobRequest\x1a\'.training.v1.CreateTransformJobResponse\x12k\n\x14\x44\x65scribeTransformJob\x12(.training.v1.DescribeTransformJobRequest\x1a).training.v1.DescribeTransformJobResponse\x12\x62\n\x11ListTransformJobs\x12%.training.v1.ListTransformJobsRequest\x1a&.training.v1.ListTransformJobsResponse\x12_\n\x10StopTransformJob\x12$.training.v1.StopTransformJobRequest\x1a%.training.v1.StopTransformJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,31 +47,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATAPROCESSING']._serialized_start=526
   _globals['_DATAPROCESSING']._serialized_end=608
   _globals['_TRANSFORMRESOURCES']._serialized_start=610
-  _globals['_TRANSFORMRESOURCES']._serialized_end=682
-  _globals['_CREATETRANSFORMJOBREQUEST']._serialized_start=685
-  _globals['_CREATETRANSFORMJOBREQUEST']._serialized_end=1338
-  _globals['_CREATETRANSFORMJOBREQUEST_ENVIRONMENTENTRY']._serialized_start=1221
-  _globals['_CREATETRANSFORMJOBREQUEST_ENVIRONMENTENTRY']._serialized_end=1271
-  _globals['_CREATETRANSFORMJOBREQUEST_TAGSENTRY']._serialized_start=1273
-  _globals['_CREATETRANSFORMJOBREQUEST_TAGSENTRY']._serialized_end=1316
-  _globals['_CREATETRANSFORMJOBRESPONSE']._serialized_start=1340
-  _globals['_CREATETRANSFORMJOBRESPONSE']._serialized_end=1396
-  _globals['_DESCRIBETRANSFORMJOBREQUEST']._serialized_start=1398
-  _globals['_DESCRIBETRANSFORMJOBREQUEST']._serialized_end=1455
-  _globals['_TRANSFORMTRANSITION']._serialized_start=1458
-  _globals['_TRANSFORMTRANSITION']._serialized_end=1613
-  _globals['_TRANSFORMJOBDESCRIPTION']._serialized_start=1616
-  _globals['_TRANSFORMJOBDESCRIPTION']._serialized_end=2098
-  _globals['_DESCRIBETRANSFORMJOBRESPONSE']._serialized_start=2100
-  _globals['_DESCRIBETRANSFORMJOBRESPONSE']._serialized_end=2189
-  _globals['_LISTTRANSFORMJOBSREQUEST']._serialized_start=2191
-  _globals['_LISTTRANSFORMJOBSREQUEST']._serialized_end=2304
-  _globals['_LISTTRANSFORMJOBSRESPONSE']._serialized_start=2306
-  _globals['_LISTTRANSFORMJOBSRESPONSE']._serialized_end=2413
-  _globals['_STOPTRANSFORMJOBREQUEST']._serialized_start=2415
-  _globals['_STOPTRANSFORMJOBREQUEST']._serialized_end=2468
-  _globals['_STOPTRANSFORMJOBRESPONSE']._serialized_start=2470
-  _globals['_STOPTRANSFORMJOBRESPONSE']._serialized_end=2496
-  _globals['_BATCHTRANSFORM']._serialized_start=2499
-  _globals['_BATCHTRANSFORM']._serialized_end=2924
+  _globals['_TRANSFORMRESOURCES']._serialized_end=706
+  _globals['_MODELCLIENTCONFIG']._serialized_start=708
+  _globals['_MODELCLIENTCONFIG']._serialized_end=833
+  _globals['_CREATETRANSFORMJOBREQUEST']._serialized_start=836
+  _globals['_CREATETRANSFORMJOBREQUEST']._serialized_end=1550
+  _globals['_CREATETRANSFORMJOBREQUEST_ENVIRONMENTENTRY']._serialized_start=1433
+  _globals['_CREATETRANSFORMJOBREQUEST_ENVIRONMENTENTRY']._serialized_end=1483
+  _globals['_CREATETRANSFORMJOBREQUEST_TAGSENTRY']._serialized_start=1485
+  _globals['_CREATETRANSFORMJOBREQUEST_TAGSENTRY']._serialized_end=1528
+  _globals['_CREATETRANSFORMJOBRESPONSE']._serialized_start=1552
+  _globals['_CREATETRANSFORMJOBRESPONSE']._serialized_end=1608
+  _globals['_DESCRIBETRANSFORMJOBREQUEST']._serialized_start=1610
+  _globals['_DESCRIBETRANSFORMJOBREQUEST']._serialized_end=1667
+  _globals['_TRANSFORMTRANSITION']._serialized_start=1670
+  _globals['_TRANSFORMTRANSITION']._serialized_end=1825
+  _globals['_TRANSFORMJOBDESCRIPTION']._serialized_start=1828
+  _globals['_TRANSFORMJOBDESCRIPTION']._serialized_end=2310
+  _globals['_DESCRIBETRANSFORMJOBRESPONSE']._serialized_start=2312
+  _globals['_DESCRIBETRANSFORMJOBRESPONSE']._serialized_end=2401
+  _globals['_LISTTRANSFORMJOBSREQUEST']._serialized_start=2403
+  _globals['_LISTTRANSFORMJOBSREQUEST']._serialized_end=2516
+  _globals['_LISTTRANSFORMJOBSRESPONSE']._serialized_start=2518
+  _globals['_LISTTRANSFORMJOBSRESPONSE']._serialized_end=2625
+  _globals['_STOPTRANSFORMJOBREQUEST']._serialized_start=2627
+  _globals['_STOPTRANSFORMJOBREQUEST']._serialized_end=2680
+  _globals['_STOPTRANSFORMJOBRESPONSE']._serialized_start=2682
+  _globals['_STOPTRANSFORMJOBRESPONSE']._serialized_end=2708
+  _globals['_BATCHTRANSFORM']._serialized_start=2711
+  _globals['_BATCHTRANSFORM']._serialized_end=3136
 # @@protoc_insertion_point(module_scope)

@@ -61,17 +61,27 @@ class DataProcessing(_message.Message):
     def __init__(self, input_filter: _Optional[str] = ..., output_filter: _Optional[str] = ..., join_source: _Optional[str] = ...) -> None: ...
 
 class TransformResources(_message.Message):
-    __slots__ = ("threads", "device", "memory_mb")
+    __slots__ = ("threads", "device", "memory_mb", "instance_count")
     THREADS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_MB_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_COUNT_FIELD_NUMBER: _ClassVar[int]
     threads: int
     device: str
     memory_mb: int
-    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ..., memory_mb: _Optional[int] = ...) -> None: ...
+    instance_count: int
+    def __init__(self, threads: _Optional[int] = ..., device: _Optional[str] = ..., memory_mb: _Optional[int] = ..., instance_count: _Optional[int] = ...) -> None: ...
+
+class ModelClientConfig(_message.Message):
+    __slots__ = ("invocations_timeout_in_seconds", "invocations_max_retries")
+    INVOCATIONS_TIMEOUT_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    INVOCATIONS_MAX_RETRIES_FIELD_NUMBER: _ClassVar[int]
+    invocations_timeout_in_seconds: int
+    invocations_max_retries: int
+    def __init__(self, invocations_timeout_in_seconds: _Optional[int] = ..., invocations_max_retries: _Optional[int] = ...) -> None: ...
 
 class CreateTransformJobRequest(_message.Message):
-    __slots__ = ("transform_job_name", "model_name", "transform_input", "transform_output", "data_processing", "batch_strategy", "max_payload_in_mb", "max_concurrent_transforms", "environment", "transform_resources", "tags")
+    __slots__ = ("transform_job_name", "model_name", "transform_input", "transform_output", "data_processing", "batch_strategy", "max_payload_in_mb", "max_concurrent_transforms", "environment", "transform_resources", "tags", "model_client_config")
     class EnvironmentEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +107,7 @@ class CreateTransformJobRequest(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     TRANSFORM_RESOURCES_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_CLIENT_CONFIG_FIELD_NUMBER: _ClassVar[int]
     transform_job_name: str
     model_name: str
     transform_input: TransformInput
@@ -108,7 +119,8 @@ class CreateTransformJobRequest(_message.Message):
     environment: _containers.ScalarMap[str, str]
     transform_resources: TransformResources
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, transform_job_name: _Optional[str] = ..., model_name: _Optional[str] = ..., transform_input: _Optional[_Union[TransformInput, _Mapping]] = ..., transform_output: _Optional[_Union[TransformOutput, _Mapping]] = ..., data_processing: _Optional[_Union[DataProcessing, _Mapping]] = ..., batch_strategy: _Optional[str] = ..., max_payload_in_mb: _Optional[int] = ..., max_concurrent_transforms: _Optional[int] = ..., environment: _Optional[_Mapping[str, str]] = ..., transform_resources: _Optional[_Union[TransformResources, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    model_client_config: ModelClientConfig
+    def __init__(self, transform_job_name: _Optional[str] = ..., model_name: _Optional[str] = ..., transform_input: _Optional[_Union[TransformInput, _Mapping]] = ..., transform_output: _Optional[_Union[TransformOutput, _Mapping]] = ..., data_processing: _Optional[_Union[DataProcessing, _Mapping]] = ..., batch_strategy: _Optional[str] = ..., max_payload_in_mb: _Optional[int] = ..., max_concurrent_transforms: _Optional[int] = ..., environment: _Optional[_Mapping[str, str]] = ..., transform_resources: _Optional[_Union[TransformResources, _Mapping]] = ..., tags: _Optional[_Mapping[str, str]] = ..., model_client_config: _Optional[_Union[ModelClientConfig, _Mapping]] = ...) -> None: ...
 
 class CreateTransformJobResponse(_message.Message):
     __slots__ = ("transform_job_name",)

@@ -21,6 +21,7 @@ import lineage
 from training import (
     DataProcessing,
     InvalidJob,
+    ModelClientConfig,
     ModelNotFound,
     ResourceConfig,
     TrainingJobNotFound,
@@ -167,18 +168,29 @@ def test_what_cannot_work_is_refused_before_it_begins(home: Path, tmp_path: Path
             {"transform_input": TransformInput(path="a", content_type=kind, split_type="Line")},
             "Line does not cut application/x-recordio-protobuf; use RecordIO",
         ),
-        ({"transform_resources": ResourceConfig(instance_count=2)}, "MaxConcurrentTransforms"),
+        (
+            {
+                "transform_input": TransformInput(
+                    path="a.csv", content_type="text/csv", split_type="TFRecord"
+                )
+            },
+            "TFRecord does not cut text/csv; use Line",
+        ),
+        (
+            {"transform_input": TransformInput(path="a", content_type="application/x-tfrecord")},
+            "got application/x-tfrecord",
+        ),
         ({"max_concurrent_transforms": 20}, "at most 100, got 20 × 6"),
         ({"max_payload_in_mb": 101}, "expected 0 to 100"),
     ):
         with pytest.raises(InvalidJob, match=words):
             submit_transform(home, replace(job, **fields))
-    with pytest.raises(InvalidJob, match="TFRecord is not available"):
-        TransformInput(path="a", split_type="TFRecord")
     with pytest.raises(InvalidJob, match=r"'\$\.\.a' at character 2"):
         DataProcessing(input_filter="$..a")
-    with pytest.raises(InvalidJob, match="unknown field 'ModelClientConfig'"):
-        TransformJob.from_json(job.to_json() | {"ModelClientConfig": {}})
+    with pytest.raises(InvalidJob, match="InvocationsMaxRetries: expected 0 to 3, got 4"):
+        ModelClientConfig(max_retries=4)
+    with pytest.raises(InvalidJob, match="unknown field 'DataCaptureConfig'"):
+        TransformJob.from_json(job.to_json() | {"DataCaptureConfig": {}})
     assert not (home / "jobs" / "t.transform").exists()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from training import Dataset, find_algorithm
 from training.errors import InvalidData, InvalidJob
+from training.formats import tfrecord
 from training.formats.inference import Accept
 from training.formats.recordio.framing import framed
 from training.run import Run
@@ -74,6 +75,32 @@ def test_frames_stay_whole_and_rows_of_parquet_become_lines(tmp_path: Path) -> N
         {"a": 1.5, "b": "x", "t": "1970-01-01T00:00:00.000Z"},
         {"a": None, "b": None, "t": "1970-01-01T00:00:00.001Z"},
     ]
+
+
+def test_tfrecords_keep_their_frames_where_they_share_a_request(tmp_path: Path) -> None:
+    frames = [tfrecord.framed(data) for data in (b"abc", b"", b"defgh")]
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(b"".join(frames))
+    kind = tfrecord.TFRECORDS
+    assert cut(path, kind, "TFRecord") == [Request(1, tuple(frames))]
+    single = cut(path, kind, "TFRecord", single=True)
+    assert single == [Request(1, (b"abc",)), Request(2, (b"",)), Request(3, (b"defgh",))]
+    job = TransformJob(
+        transform_job_name="t",
+        model_name="s",
+        transform_input=TransformInput(path="a", content_type=kind),
+        transform_output=TransformOutput(path="b"),
+    )
+    assert job.cut_of(kind) == ("TFRecord", "MultiRecord")
+    for cause, words in (
+        (path.read_bytes()[:-1], "record 3 at byte 35: expected 9 more bytes, got 8: it is cut"),
+        (path.read_bytes()[:21], "record 2 at byte 19: expected 12 bytes of a TFRecord, got 2"),
+        (b"no frame at all.", "record 1 at byte 0: the checksum of its length is wrong"),
+        (frames[0] + frames[2].replace(b"g", b"x"), "record 2 at byte 19: the checksum of its 5"),
+    ):
+        path.write_bytes(cause)
+        with pytest.raises(InvalidData, match=words):
+            cut(path, kind, "TFRecord")
 
 
 @pytest.mark.parametrize(

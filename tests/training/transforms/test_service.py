@@ -16,6 +16,7 @@ from tests.inprocess import run_command
 from training import (
     DataProcessing,
     InvalidJob,
+    ModelClientConfig,
     ResourceConfig,
     TrainingClient,
     TransformInput,
@@ -104,6 +105,8 @@ def test_every_field_travels(tmp_path: Path) -> None:
         batch_strategy="SingleRecord",
         max_payload_in_mb=0,
         max_concurrent_transforms=3,
+        model_client_config=ModelClientConfig(timeout_seconds=5, max_retries=0),
+        transform_resources=ResourceConfig(threads=2, device="cpu", instance_count=4),
     )
     files = make(
         tmp_path,

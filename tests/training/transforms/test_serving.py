@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,19 @@ from training import (
     FitFailed,
     InvalidData,
     InvalidJob,
+    ModelClientConfig,
     ModelNotFound,
     ResourceConfig,
     TransformInput,
     TransformJob,
     TransformOutput,
+    TransformResult,
     run_transform,
     submit_transform,
     train,
     transform,
 )
+from training.formats import tfrecord
 from training.transforms.serving import ServedScript
 
 SCRIPT = """
@@ -76,9 +80,10 @@ def test_a_script_answers_by_its_own_functions(tmp_path: Path) -> None:
         tmp_path / "rows.csv",
         out,
         batch_strategy="SingleRecord",
-        max_concurrent_transforms=2,
         environment={"MEET": str(meet)},
     )
+    # Two hosts are two processes, as MaxConcurrentTransforms=2 would be.
+    job = replace(job, transform_resources=ResourceConfig(threads=1, instance_count=2))
     assert run_transform(home, job).check().records == 20
     expected = [{"off": n - 2.5} for n in range(20)]
     lines = (out / "rows.csv.out").read_text().splitlines()
@@ -129,6 +134,52 @@ def test_the_record_that_kills_the_process_is_named(tmp_path: Path) -> None:
     job = make(tmp_path / "rows.csv", tmp_path / "out", batch_strategy="SingleRecord")
     reason = run_transform(tmp_path / "home", job).failure_reason
     assert reason.startswith("rows.csv, record 3: the job's process was ended by signal SIGKILL")
+
+
+FALTERS = """
+import os, time
+
+def model_fn(model_dir):
+    return []
+
+def transform_fn(calls, body, content_type, accept):
+    calls.append(body)
+    if body == b"slow":
+        try:
+            time.sleep(60)
+        except Exception:
+            pass
+    if body == b"wrong" or calls.count(body) < 3:
+        raise OSError(f"call {calls.count(body)}")
+    return body.decode() + "\\n"
+
+if __name__ == "__main__":
+    open(os.path.join(os.environ["SM_MODEL_DIR"], "none"), "w").close()
+"""
+
+
+def test_a_script_is_asked_again_and_has_its_time(tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    train(home, program_maker(tmp_path)(FALTERS, "s")).check()
+    path = tmp_path / "rows.tfrecord"
+
+    def answered(name: str, *records: bytes, **client: int) -> TransformResult:
+        path.write_bytes(b"".join(map(tfrecord.framed, records)))
+        job = replace(
+            make(path, out, name, batch_strategy="SingleRecord"),
+            transform_input=TransformInput(path=str(path), content_type=tfrecord.TFRECORDS),
+            model_client_config=ModelClientConfig(**client),
+        )
+        return run_transform(home, job)
+
+    assert answered("again", b"a", b"bc").check().records == 2
+    assert (out / "rows.tfrecord.out").read_text() == "a\nbc\n"
+    failed = answered("no", b"a", max_retries=1).failure_reason
+    assert failed.startswith("rows.tfrecord, record 1: transform_fn: OSError: call 2 (train.py")
+    late = answered("late", b"slow", max_retries=1, timeout_seconds=1).failure_reason
+    assert late == (
+        "rows.tfrecord, record 1: it was not answered within InvocationsTimeoutInSeconds=1"
+    )
 
 
 LOADS = "def model_fn(model_dir):\n    return lambda data: data * 2\n"
