@@ -401,7 +401,7 @@ class Algorithm(ABC):
                 field="Precision",
             )
 
-    def _check_width(self, train: Dataset, feature_dim: int | None) -> None:
+    def _check_width(self, train: Dataset | Stream, feature_dim: int | None) -> None:
         """Refuse data that has not as many dimensions as the hyperparameter feature_dim says.
 
         Raises:

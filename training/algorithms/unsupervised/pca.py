@@ -19,6 +19,7 @@ from training.data import Dataset, Labels
 from training.hyperparameter import Dependency, boolean, categorical, integer
 from training.metrics import quality_line
 from training.run import Run
+from training.streaming import Stream
 
 __all__ = ["PCA", "PCAModel"]
 
@@ -49,6 +50,7 @@ class PCA(Algorithm):
 
     name: ClassVar = "pca"
     continues: ClassVar = True
+    streams: ClassVar = True
     model: ClassVar = PCAModel
     files: ClassVar = (MEAN, VECTORS, VALUES, ORDER, "inputs.json")
     hosts: ClassVar = "rows"
@@ -130,6 +132,16 @@ class PCA(Algorithm):
             TrainingStopped: the run asked to stop; a checkpoint was written where they are kept.
             Contributed: this is not the first of several processes, and its part is done.
         """
+        return self._fit(train, run)
+
+    def fit_stream(self, train: Stream, run: Run, *, validation: Stream | None = None) -> PCAModel:
+        """Find the axes of rows that stay on disk: those of `fit`, but for rounding.
+
+        Each pass reads the rows once.
+        """
+        return self._fit(train, run)
+
+    def _fit(self, train: Dataset | Stream, run: Run) -> PCAModel:
         self._check_width(train, self.feature_dim)
         start = self._start(run, train)
         work = Work(
@@ -146,7 +158,7 @@ class PCA(Algorithm):
             how = f"randomized, {self._passes} {'pass' if self._passes == 1 else 'passes'}"
         else:
             self._check_size(work)
-            if work.height < self.feature_dim:
+            if work.in_memory and work.height < self.feature_dim:
                 axes, level = self._by_rows(work)
                 how = "regular, by the inner products of the rows"
             else:
@@ -240,17 +252,18 @@ class PCA(Algorithm):
         return pca_axes.of_image(scatter, sums.basis, count), sums.level
 
     def _check_size(self, work: Work) -> None:
-        side = min(work.height, self.feature_dim)
+        side = min(work.height, self.feature_dim) if work.in_memory else self.feature_dim
         if side > _MOST_SIDE:
+            where = "" if work.in_memory else " that do not fit into memory"
             raise self._refuse(
                 f"algorithm_mode: regular keeps {side:,}² numbers ({side**2 * 8 / 1e9:.0f} GB) for "
-                f"{work.height:,} rows of {self.feature_dim:,} dimensions, and more than "
+                f"{work.height:,} rows of {self.feature_dim:,} dimensions{where}, and more than "
                 f"{_MOST_SIDE:,}² are refused; use randomized",
                 "algorithm_mode",
                 "feature_dim",
             )
 
-    def _start(self, run: Run, train: Dataset) -> PCAModel | None:
+    def _start(self, run: Run, train: Dataset | Stream) -> PCAModel | None:
         start = self._gone_on_from(run, train)
         if not isinstance(start, PCAModel):
             return None
