@@ -18,7 +18,7 @@ from training.encoding import Input
 from training.errors import InvalidData, LibraryMissing
 from training.inputs import Inputs
 
-__all__ = ["Missing", "dense", "dimensions", "scipy_sparse", "sparse"]
+__all__ = ["Missing", "check_complete", "dense", "dimensions", "scipy_sparse", "sparse"]
 
 Missing = Literal["refuse", "nan"]
 
@@ -94,6 +94,31 @@ def sparse(
     if len(blocks) == 1:
         return blocks[0]
     return library.hstack(blocks, format="csr", dtype=dtype)
+
+
+def check_complete(table: pa.Table, inputs: Inputs, *, channel: str = "input") -> None:
+    """Refuse rows of which `dense` would refuse one, for those who make a matrix of a few alone.
+
+    Raises:
+        InvalidData: as for `dense`.
+    """
+    for column in inputs.columns:
+        values = table[column.name]
+        match column.kind:
+            case "number":
+                wrong = pc.is_null(values, nan_is_null=pa.types.is_floating(values.type))
+                row = pc.index(wrong, True).as_py()
+                if row >= 0:
+                    raise _missing(column, row, channel)
+            case "sparse":
+                for rows, _, stored in _entries(values):
+                    infinite = ~np.isfinite(stored)
+                    if infinite.any():
+                        raise _not_finite(column, int(rows[infinite.argmax()]), channel)
+            case "category" | "vector":
+                pass
+            case _:
+                raise _no_number(column, channel)
 
 
 def dimensions(inputs: Inputs) -> list[str]:

@@ -97,7 +97,7 @@ class Stream:
                 target=None if self.target is None else self.target[rows],
                 inputs=self.inputs,
                 label=self.label,
-                channel=self.channel,
+                channel=where,
                 weights=None if self.weights is None else self.weights[rows],
                 groups=None if self.groups is None else self.groups[rows],
                 upper=None if self.upper is None else self.upper[rows],

@@ -88,7 +88,7 @@ def test_sparse_data_without_a_size_has_that_of_its_largest_index() -> None:
 def test_a_sparse_number_that_is_not_finite_is_refused_by_row(bad: float) -> None:
     data = dataset(features=sparse_column([{0: 1.0}, {1: 1.0, 4: bad}]))
     for make in (data.csr, data.matrix):
-        with pytest.raises(InvalidData, match="'features' has a value that .* in row 2"):
+        with pytest.raises(InvalidData, match=r"'features' has a value that .* in row 2"):
             make()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data import Dataset
+from training.errors import InvalidData
 from training.inputs import Inputs
 from training.streaming import Stream
 
@@ -37,7 +38,7 @@ class Passes:
         self.inputs: Inputs = data.inputs
         self.is_sparse = data.inputs.is_sparse
         self._stream = data if isinstance(data, Stream) else None
-        self._whole = None if isinstance(data, Stream) else matrix_of(data)
+        self._whole: Any = None if isinstance(data, Stream) else matrix_of(data)
         self.ends = (self.count,) if self._stream is None else self._stream.bounds[1:]
 
     @property
@@ -68,11 +69,21 @@ class Passes:
         return sum(-(-(end - start) // size) for start, end in zip(starts, self.ends, strict=True))
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Any:
-        """Return the rows of these numbers as a matrix, in their order; a stream is read once."""
+        """Return the rows of these numbers as a matrix, in their order; a stream is read once.
+
+        Raises:
+            InvalidData: a value is missing or cannot be computed with.
+        """
         if self._stream is None:
             return self._whole[rows]
         order = np.argsort(rows, kind="stable")
-        found = matrix_of(self._stream.take(rows[order]))
+        try:
+            found = matrix_of(self._stream.take(rows[order]))
+        except InvalidData:
+            # Its row is one of the rows taken; a pass over all names it as the files have it.
+            for _ in self.parts():
+                pass
+            raise
         back = np.empty(len(rows), np.intp)
         back[order] = np.arange(len(rows))
         return found[back]
