@@ -23,6 +23,7 @@ from training.data import Dataset, Labels
 from training.errors import InvalidData, TrainingStopped
 from training.hyperparameter import Tunable, categorical, comma_list, continuous, integer
 from training.metrics import quality_line
+from training.profile import profile, suited
 from training.run import Run
 from training.streaming import Stream
 from training.world import Contributed
@@ -39,6 +40,9 @@ _CONTENT_TYPES: Final = (
 _SEEDINGS: Final = ("random", "kmeans++")
 # The fit's random numbers: of the order of rows, of a batch, and of the reduction.
 _ORDER, _BATCH, _REDUCTION = 1, 2, 3
+# Of the profile auto: epochs up to so many rows, and beyond.
+_EPOCHS: Final = ((100_000, 10), (1_000_000, 5))
+_EPOCHS_BEYOND: Final = 2
 
 
 @final
@@ -137,6 +141,7 @@ class KMeans(Algorithm):
         low=0,
         about="more iterations of Lloyd's algorithm over all rows, at the end; not in SageMaker",
     )
+    profile: str = profile("epochs, 10 up to 100,000 rows, 5 up to a million, then 2")
 
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> KMeansModel:
         """Find the centres.
@@ -170,6 +175,10 @@ class KMeans(Algorithm):
                 f"{total}",
                 channel=train.channel,
             )
+        epochs = next((epochs for most, epochs in _EPOCHS if total <= most), _EPOCHS_BEYOND)
+        return suited(self, {"epochs": epochs}, run)._fitted(train, total, run)
+
+    def _fitted(self, train: Dataset | Stream, total: int, run: Run) -> KMeansModel:
         start = self._start(run, train)
         rows = Passes(train)
         state = self._read(rows, run, start)

@@ -18,6 +18,7 @@ from training.algorithms.unsupervised.pca_work import Work
 from training.data import Dataset, Labels
 from training.hyperparameter import Dependency, boolean, categorical, integer
 from training.metrics import quality_line
+from training.profile import profile, suited
 from training.run import Run
 from training.streaming import Stream
 
@@ -31,6 +32,8 @@ _CONTENT_TYPES: Final = (
     "application/jsonlines",
 )
 _MOST_SIDE: Final = 32_768
+# Of the profile auto: up to so many rows or dimensions the exact way is fast.
+_MOST_EXACT: Final = 4096
 
 
 @final
@@ -121,6 +124,10 @@ class PCA(Algorithm):
         about="how often randomized reads the rows: 1 is the sketch alone; auto: 2; not in "
         "SageMaker",
     )
+    profile: str = profile(
+        "algorithm_mode, randomized where rows and dimensions are more than 4,096 and the sketch "
+        "is at most a quarter of the dimensions, else regular"
+    )
 
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> PCAModel:
         """Find the axes.
@@ -143,6 +150,15 @@ class PCA(Algorithm):
 
     def _fit(self, train: Dataset | Stream, run: Run) -> PCAModel:
         self._check_width(train, self.feature_dim)
+        side = min(sum(run.world.gather(len(train))), self.feature_dim)
+        is_wide = side > _MOST_EXACT and 4 * self.sketch_size <= self.feature_dim
+        mode = "randomized" if is_wide else "regular"
+        if self.extra_components != -1 or self.passes != "auto":
+            # What goes with one mode alone was asked for, and so was the mode.
+            mode = self.algorithm_mode
+        return suited(self, {"algorithm_mode": mode}, run)._fitted(train, run)
+
+    def _fitted(self, train: Dataset | Stream, run: Run) -> PCAModel:
         start = self._start(run, train)
         work = Work(
             train,

@@ -23,6 +23,7 @@ from training.data import Dataset, Labels
 from training.errors import InvalidData, TrainingStopped
 from training.hyperparameter import comma_list, integer
 from training.matrix import check_complete
+from training.profile import profile, suited
 from training.run import Run
 from training.streaming import Stream
 from training.world import Contributed
@@ -102,6 +103,9 @@ class RandomCutForest(Algorithm):
         default=("accuracy", "precision_recall_fscore"),
         about="what is measured of the test channel by the three-sigma rule",
     )
+    profile: str = profile(
+        "num_samples_per_tree, an eighth of the rows as a power of two, from 256 to 1,024"
+    )
 
     def fit(
         self, train: Dataset, run: Run, *, validation: Dataset | None = None
@@ -132,6 +136,11 @@ class RandomCutForest(Algorithm):
 
     def _fit(self, train: Dataset | Stream, run: Run) -> RandomCutForestModel:
         self._check_width(train, self.feature_dim)
+        eighth = sum(run.world.gather(len(train))) // 8
+        samples = min(max(1 << eighth.bit_length() - 1, 256), 1024) if eighth else 256
+        return suited(self, {"num_samples_per_tree": samples}, run)._fitted(train, run)
+
+    def _fitted(self, train: Dataset | Stream, run: Run) -> RandomCutForestModel:
         start = self._to_go_on_from(run, train)
         for part in train.parts() if isinstance(train, Stream) else (train,):
             check_complete(part.features, part.inputs, channel=part.channel)
