@@ -412,9 +412,15 @@ class Algorithm(ABC):
             InvalidHyperparameter: the message has both numbers.
         """
         if feature_dim is not None and feature_dim != train.width:
+            hint = ""
+            if train.target is not None and self.labels == "optional":
+                hint = (
+                    f"; column {train.label!r} was taken for the label: where CSV has none, say "
+                    "text/csv;label_size=0"
+                )
             raise self._refuse(
                 f"feature_dim: expected the number of dimensions of channel {train.channel!r}, "
-                f"which is {train.width} ({_few(train.inputs.names)}), got {feature_dim}",
+                f"which is {train.width} ({_few(train.inputs.names)}), got {feature_dim}{hint}",
                 "feature_dim",
             )
 
