@@ -44,7 +44,8 @@ def fit(
             train.inputs,
             float(module.bias.detach().cpu()[0]),
             module.linear.weight.detach().cpu().numpy()[:, 0].copy(),
-            module.factors.weight.detach().cpu().numpy().copy(),
+            # Not a copy: it may be as large as all that training keeps.
+            module.factors.weight.detach().cpu().numpy(),
             learner.predictor_type,
         )
 
@@ -105,4 +106,4 @@ def _start(learner: FactorizationMachines, train: Dataset, seed: int, model: Any
             learner.start("linear", (train.width, 1), order),
             learner.start("factors", (train.width, learner.num_factors), order),
         )
-    return np.array([model.bias], np.float32), model.linear[:, None], model.factors
+    return np.array([model.bias], np.float32), model.linear[:, None].copy(), model.factors.copy()

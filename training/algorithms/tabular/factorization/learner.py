@@ -249,7 +249,9 @@ class FactorizationMachines(Algorithm):
                 return order.uniform(-reach, reach, shape).astype(np.float32)
         given = getattr(self, f"{part}_init_sigma")
         sigma = (0.001 if part == "factors" else 0.01) if given is None else given
-        return order.standard_normal(shape, np.float32) * np.float32(sigma)
+        drawn = order.standard_normal(shape, np.float32)
+        drawn *= np.float32(sigma)
+        return drawn
 
     def _check(self, data: Dataset) -> None:
         if data.width != self.feature_dim:
