@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.datasets import load_digits
 
 import training
 from tests.training.blobs import CENTRES, make_blobs, sparse_vectors, vectors
@@ -80,6 +82,21 @@ def test_the_model_is_that_of_memory(name: str, values: dict[str, Any], tmp_path
         np.testing.assert_allclose(
             answers(found, blobs()), answers(expected, blobs()), rtol=1e-5, atol=1e-5
         )
+
+
+@pytest.mark.parametrize(("epochs", "bar"), [(1, 1.03), (5, 1.01)])
+def test_rows_that_lie_in_the_order_of_their_classes_are_clustered_as_well(
+    epochs: int, bar: float, tmp_path: Path
+) -> None:
+    points, classes = load_digits(return_X_y=True)
+    table = vectors(points[np.argsort(classes, kind="stable")])
+    stream = opened(table, tmp_path)
+    found = []
+    for seed in range(3):
+        run = Run(seed=seed, threads=1, sink=MemorySink())
+        KMeans(k=10, feature_dim=64, epochs=epochs).fit_stream(stream, run)
+        found.append(run.sink.metrics["train:msd"])  # type: ignore[attr-defined]
+    assert statistics.median(found) <= bar * 648.41  # the best of ten starts of full Lloyd
 
 
 @pytest.mark.parametrize("name", FITS)

@@ -262,6 +262,8 @@ class KMeans(Algorithm):
                     half_life=self.half_life_time_size,
                     random=np.random.default_rng([run.seed, _BATCH, done]),
                     device=run.device,
+                    # Where rows lie in the order of files, those of a centre may be yet to come.
+                    reseed=rows.in_memory is not None or epoch > 0,
                 )
                 done += 1
                 summed[epoch] += distance
