@@ -156,6 +156,7 @@ class Algorithm(ABC):
         one_host: why there can be no more than one, where that is so.
         float32_only: why it does not compute in the precisions bf16 and fp16; "" where it does.
         cpu_only: whether it computes on the CPU, also where there is a CUDA device.
+        given: of one that `of` made, the names of the fields that it was given.
     """
 
     name: ClassVar[str]
@@ -176,6 +177,7 @@ class Algorithm(ABC):
     one_host: ClassVar[str] = "its fit is made for one process"
     float32_only: ClassVar[str] = "it does not train by torch's products of matrices"
     cpu_only: ClassVar[bool] = False
+    given: frozenset[str] = frozenset()
 
     @abstractmethod
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
@@ -310,7 +312,9 @@ class Algorithm(ABC):
         for item in known.values():
             if item.required and item.field_name not in fields:
                 raise cls._refuse(f"{item.name}: required, expected {item.allowed}", item.name)
-        return cls(**fields)
+        made = cls(**fields)
+        object.__setattr__(made, "given", frozenset(fields))
+        return made
 
     def values(self) -> dict[str, Any]:
         """Return the hyperparameters that are set, by name, as typed values."""
@@ -411,16 +415,22 @@ class Algorithm(ABC):
                 field="Precision",
             )
 
-    def _check_width(self, train: Dataset, feature_dim: int | None) -> None:
+    def _check_width(self, train: Dataset | Stream, feature_dim: int | None) -> None:
         """Refuse data that has not as many dimensions as the hyperparameter feature_dim says.
 
         Raises:
             InvalidHyperparameter: the message has both numbers.
         """
         if feature_dim is not None and feature_dim != train.width:
+            hint = ""
+            if train.target is not None and self.labels == "optional":
+                hint = (
+                    f"; column {train.label!r} was taken for the label: where CSV has none, say "
+                    "text/csv;label_size=0"
+                )
             raise self._refuse(
                 f"feature_dim: expected the number of dimensions of channel {train.channel!r}, "
-                f"which is {train.width} ({_few(train.inputs.names)}), got {feature_dim}",
+                f"which is {train.width} ({_few(train.inputs.names)}), got {feature_dim}{hint}",
                 "feature_dim",
             )
 

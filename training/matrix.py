@@ -18,7 +18,7 @@ from training.encoding import Input
 from training.errors import InvalidData, LibraryMissing
 from training.inputs import Inputs
 
-__all__ = ["Missing", "dense", "dimensions", "scipy_sparse", "sparse"]
+__all__ = ["Missing", "check_complete", "dense", "dimensions", "scipy_sparse", "sparse"]
 
 Missing = Literal["refuse", "nan"]
 
@@ -57,7 +57,7 @@ def dense(
     if len(columns) == 1 and columns[0].kind == "vector" and table.column(0).num_chunks == 1:
         flat = table.column(0).chunk(0).flatten().to_numpy(zero_copy_only=False)
         shared: npt.NDArray[Any] = flat.reshape(len(table), columns[0].size)
-        return shared.astype(dtype, copy=False)
+        return _cast(shared, columns[0], dtype, channel)
     out: npt.NDArray[Any] = np.zeros((len(table), inputs.width), dtype)
     # Blocks of rows, so that the pieces of a row that lie side by side are in the cache together.
     for start in range(0, len(table), _BLOCK_ROWS):
@@ -94,6 +94,31 @@ def sparse(
     if len(blocks) == 1:
         return blocks[0]
     return library.hstack(blocks, format="csr", dtype=dtype)
+
+
+def check_complete(table: pa.Table, inputs: Inputs, *, channel: str = "input") -> None:
+    """Refuse rows of which `dense` would refuse one, for those who make a matrix of a few alone.
+
+    Raises:
+        InvalidData: as for `dense`.
+    """
+    for column in inputs.columns:
+        values = table[column.name]
+        match column.kind:
+            case "number":
+                wrong = pc.is_null(values, nan_is_null=pa.types.is_floating(values.type))
+                row = pc.index(wrong, True).as_py()
+                if row >= 0:
+                    raise _missing(column, row, channel)
+            case "sparse":
+                for rows, _, stored in _entries(values):
+                    infinite = ~np.isfinite(stored)
+                    if infinite.any():
+                        raise _not_finite(column, int(rows[infinite.argmax()]), channel)
+            case "category" | "vector":
+                pass
+            case _:
+                raise _no_number(column, channel)
 
 
 def dimensions(inputs: Inputs) -> list[str]:
@@ -142,9 +167,13 @@ def _fill(
                 numbers = values.cast(pa.uint8())
             elif values.null_count and pa.types.is_integer(values.type):
                 numbers = values.cast(pa.float64(), safe=False)
-            target[:, 0] = numbers.to_numpy()
+            given = numbers.to_numpy()
+            with np.errstate(over="ignore"):
+                target[:, 0] = given
             if missing == "refuse":
                 _refuse_missing(np.isnan(target[:, 0]), column, start, channel)
+            if given.dtype.itemsize > target.dtype.itemsize:
+                _refuse_too_large(np.isinf(target[:, 0]), column, start, channel)
         case "category":
             if not column.categories:
                 return
@@ -153,10 +182,15 @@ def _fill(
             target[np.flatnonzero(known), codes[known]] = 1
         case "vector":
             parts = [chunk.flatten().to_numpy() for chunk in values.chunks]
-            target[:] = np.concatenate(parts).reshape(-1, column.size) if parts else 0
+            if parts:
+                flat = np.concatenate(parts).reshape(-1, column.size)
+                target[:] = _cast(flat, column, target.dtype, channel, start)
         case "sparse":
-            for rows, places, numbers in _entries(values):
-                np.add.at(target, (rows, places), numbers)
+            for rows, places, stored in _entries(values):
+                wrong = ~np.isfinite(stored)
+                if missing == "refuse" and wrong.any():
+                    raise _not_finite(column, start + int(rows[wrong.argmax()]), channel)
+                np.add.at(target, (rows, places), stored)
         case _:
             raise _no_number(column, channel)
 
@@ -175,13 +209,18 @@ def _sparse_block(
                 lengths.append(_lengths(lists))
                 indices.append(lists.flatten().to_numpy())
                 numbers.append(chunk.field("values").flatten().to_numpy())
-            data = np.concatenate(numbers).astype(dtype, copy=False)
+            given = np.concatenate(numbers)
+            with np.errstate(over="ignore"):
+                data = given.astype(dtype, copy=False)
             made = library.csr_matrix(
                 (data, np.concatenate(indices), np.cumsum(np.concatenate(lengths))), shape=shape
             )
-            if not np.isfinite(made.data).all():
-                row = int(np.searchsorted(made.indptr, int((~np.isfinite(made.data)).argmax()) + 1))
-                raise _missing(column, row - 1, channel)
+            if not np.isfinite(data).all():
+                place = int((~np.isfinite(data)).argmax())
+                row = int(np.searchsorted(made.indptr, place + 1)) - 1
+                if np.isfinite(given[place]):
+                    raise _too_large(column, row, channel)
+                raise _not_finite(column, row, channel)
             made.sum_duplicates()
             return made
         case "category":
@@ -226,6 +265,45 @@ def _lengths(lists: pa.Array) -> npt.NDArray[np.int64]:
 def _refuse_missing(wrong: npt.NDArray[np.bool_], column: Input, start: int, channel: str) -> None:
     if wrong.any():
         raise _missing(column, start + int(wrong.argmax()), channel)
+
+
+def _refuse_too_large(
+    wrong: npt.NDArray[np.bool_], column: Input, start: int, channel: str
+) -> None:
+    if wrong.any():
+        raise _too_large(column, start + int(wrong.argmax()), channel)
+
+
+def _too_large(column: Input, row: int, channel: str) -> InvalidData:
+    return InvalidData(
+        f"{channel}: column {column.name!r} has a number in row {row + 1} that is larger than "
+        "single precision holds (3.4e38): divide the column by a constant, or leave the row out",
+        channel=channel,
+        column=column.name,
+        row=row + 1,
+    )
+
+
+def _cast(
+    vectors: npt.NDArray[Any], column: Input, dtype: npt.DTypeLike, channel: str, start: int = 0
+) -> npt.NDArray[Any]:
+    """Return vectors in another precision, and refuse numbers that it cannot hold."""
+    if vectors.dtype.itemsize <= np.dtype(dtype).itemsize:
+        return vectors.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        cast: npt.NDArray[Any] = vectors.astype(dtype)
+    _refuse_too_large(np.isinf(cast).any(axis=1), column, start, channel)
+    return cast
+
+
+def _not_finite(column: Input, row: int, channel: str) -> InvalidData:
+    return InvalidData(
+        f"{channel}: column {column.name!r} has a value that is missing or not finite in row "
+        f"{row + 1}; a sparse vector has a finite number at each of its indices",
+        channel=channel,
+        column=column.name,
+        row=row + 1,
+    )
 
 
 def _missing(column: Input, row: int, channel: str) -> InvalidData:

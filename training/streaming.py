@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.data import Dataset, kind_of, manifest_of
+from training.data import Dataset, Labels, kind_of, manifest_of
 from training.encoding import Input, is_number
 from training.errors import FitFailed, InvalidData
 from training.formats import ContentType, files_of
@@ -44,7 +44,7 @@ class Stream:
 
     Args:
         source: where the inputs are.
-        target: n labels.
+        target: n labels; None: there are none.
         inputs: how inputs are encoded.
         bounds: where each part begins, and at last n.
         label: the label's column name.
@@ -55,7 +55,7 @@ class Stream:
     """
 
     source: _Source
-    target: npt.NDArray[np.float64]
+    target: npt.NDArray[np.float64] | None
     inputs: Inputs
     bounds: tuple[int, ...]
     label: str = "label"
@@ -65,7 +65,7 @@ class Stream:
     upper: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
-        return len(self.target)
+        return self.bounds[-1]
 
     @property
     def width(self) -> int:
@@ -73,7 +73,13 @@ class Stream:
         return self.inputs.width
 
     def labels(self) -> npt.NDArray[np.float64]:
-        """Return the labels."""
+        """Return the labels.
+
+        Raises:
+            InvalidData: there are none.
+        """
+        if self.target is None:
+            raise InvalidData(f"{self.channel}: there is no label", channel=self.channel)
         return self.target
 
     def parts(self) -> Iterator[Dataset]:
@@ -88,10 +94,10 @@ class Stream:
             rows = slice(start, end)
             yield Dataset(
                 features=self.inputs.encode(table, channel=where),
-                target=self.target[rows],
+                target=None if self.target is None else self.target[rows],
                 inputs=self.inputs,
                 label=self.label,
-                channel=self.channel,
+                channel=where,
                 weights=None if self.weights is None else self.weights[rows],
                 groups=None if self.groups is None else self.groups[rows],
                 upper=None if self.upper is None else self.upper[rows],
@@ -100,6 +106,15 @@ class Stream:
     def head(self, rows: int) -> Dataset:
         """Return the first rows, at most those of the first part, as a dataset in memory."""
         return next(self.parts()).head(rows)
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Dataset:
+        """Return the rows of these ascending numbers as a dataset in memory; all are read."""
+        found = []
+        for start, part in zip(self.bounds, self.parts(), strict=False):
+            low, high = np.searchsorted(rows, (start, start + len(part)))
+            if low < high:
+                found.append(part.take(rows[low:high] - start, channel=self.channel))
+        return Dataset.joined(found)
 
     @classmethod
     def open(
@@ -113,6 +128,7 @@ class Stream:
         label: str | None = None,
         features: Sequence[str] = (),
         inputs: Inputs | None = None,
+        labels: Labels = "required",
         reading: Mapping[str, Mapping[str, str]] | None = None,
         intervals: bool = False,
         beside: Mapping[str, str] | None = None,
@@ -131,6 +147,7 @@ class Stream:
             label: the column to predict.
             features: the input columns.
             inputs: those of the training data.
+            labels: whether there must be a label, may be one, or is none.
             reading: further parameters by content type.
             intervals: whether labels may be intervals.
             beside: columns of weights and queries.
@@ -141,30 +158,36 @@ class Stream:
             FitFailed: there is no room in the folder.
         """
         files = files_of(path, channel=channel) if isinstance(path, Path) else list(path)
-        kind = kind_of(files, content_type, channel=channel, reading=reading)
+        kind = kind_of(files, content_type, channel=channel, reading=reading, labels=labels)
         if kind.base not in COLUMNAR:
             files = _written(files, kind, channel, folder, part_bytes)
             kind = ContentType("application/x-parquet")
         schema = _schema(files, kind, channel)
         source = _Source(tuple(files), kind, schema, channel, part_bytes)
         roles = roles_of(schema, beside or {})
-        name = label_name(schema.names, label, _hidden(schema, roles), channel, intervals=intervals)
-        ends = label_columns(schema.names, name)
+        hidden = _hidden(schema, roles)
+        name = ""
+        if labels == "required" or label is not None or "label" in schema.names:
+            name = label_name(schema.names, label, hidden, channel, intervals=intervals)
+        ends = label_columns(schema.names, name) if name else []
         chosen: list[str] = []
         if inputs is None:
-            hidden = _hidden(schema, roles)
             chosen = input_names(schema.names, ends, hidden, features, channel)
-        held, seen = [], []
+        held, seen, count = [], [], 0
         known = list(dict.fromkeys([*ends, *roles.values()]))
         learnt = [name for name in chosen if not is_number(schema.field(name).type)]
-        for table in source.only([*known, *learnt]).tables():
+        # Without a label and words, one column is read to count the rows.
+        for table in source.only([*known, *learnt] or schema.names[:1]).tables():
+            count += len(table)
             held.append(table.select(known))
             seen.append(Inputs.of(table.select(learnt), channel=channel).columns)
-        rows = pa.concat_tables(held)
         pa.default_memory_pool().release_unused()
-        if not len(rows):
+        if not count:
             raise InvalidData(f"{channel}: there are no rows", channel=channel)
-        target, upper = labels_of(rows, name, channel, intervals=intervals)
+        rows = pa.concat_tables(held)
+        target, upper = None, None
+        if name:
+            target, upper = labels_of(rows, name, channel, intervals=intervals)
         groups = queries_of(rows, roles, channel)
         inputs = inputs or Inputs(_merged(chosen, seen, channel))
         if set(inputs.names) <= set(schema.names):
@@ -173,7 +196,7 @@ class Stream:
             source=source,
             target=target,
             inputs=inputs,
-            bounds=_bounds(len(target), source.part_rows(), groups, channel),
+            bounds=_bounds(count, source.part_rows(), groups, channel),
             label=name,
             channel=channel,
             weights=weights_of(rows, roles, channel),

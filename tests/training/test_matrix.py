@@ -84,6 +84,29 @@ def test_sparse_data_without_a_size_has_that_of_its_largest_index() -> None:
     assert data.width == 5
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_sparse_number_that_is_not_finite_is_refused_by_row(bad: float) -> None:
+    data = dataset(features=sparse_column([{0: 1.0}, {1: 1.0, 4: bad}]))
+    for make in (data.csr, data.matrix):
+        with pytest.raises(InvalidData, match=r"'features' has a value that .* in row 2"):
+            make()
+
+
+def test_a_number_beyond_single_precision_is_refused_by_row_and_not_made_infinite() -> None:
+    vector = pa.array([[1, 2], [3, 1e300]], pa.list_(pa.float64(), 2))
+    wide = pa.struct([("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.float64()))])
+    stored = pa.array([{"indices": [0], "values": [1e300 * row]} for row in (0, 1)], wide)
+    refused = "has a number in row 2 that is larger than single precision holds"
+    for columns in ({"x": [1.0, -1e300]}, {"x": vector}, {"x": vector, "y": [1, 2]}):
+        data = dataset(**columns)
+        assert np.isfinite(data.matrix(np.float64)).all()
+        for make in (data.matrix, data.csr):
+            with pytest.raises(InvalidData, match=f"column 'x' {refused}"):
+                make()
+    with pytest.raises(InvalidData, match=refused):
+        dataset(x=stored).csr()
+
+
 def test_an_index_beyond_the_training_data_is_refused_by_row() -> None:
     train = dataset(features=sparse_column([{0: 1.0}, {4: 2.0}]))
     with pytest.raises(InvalidData, match="has index 7 in row 2, expected 0 to 4"):

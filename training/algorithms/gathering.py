@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data import Dataset
+from training.streaming import Stream
 from training.world import World
 
 __all__ = ["gathered", "offset_of"]
@@ -18,12 +19,12 @@ def offset_of(rows: int, world: World) -> tuple[int, int]:
 
 
 def gathered(
-    data: Dataset, rows: npt.NDArray[np.integer], first: int, world: World
+    data: Dataset | Stream, rows: npt.NDArray[np.integer], first: int, world: World
 ) -> Dataset | None:
     """Bring rows of all processes to the first one.
 
     Args:
-        data: the rows of this process.
+        data: the rows of this process; of a stream, which has one process, the rows are read.
         rows: sorted numbers among the rows of all.
         first: the number of this process's first row.
         world: the processes.
@@ -31,6 +32,8 @@ def gathered(
     Returns:
         the rows in their order; None in the other processes.
     """
+    if isinstance(data, Stream):
+        return data.take(rows)
     if world.size == 1 and len(rows) == len(data):
         return data
     own = rows[(rows >= first) & (rows < first + len(data))] - first

@@ -1,4 +1,4 @@
-"""Lloyd's algorithm on weighted points, and on all rows with Hamerly's bounds; where to start.
+"""Lloyd's algorithm on weighted points, on all rows with Hamerly's bounds, and on rows read anew.
 
 Sources: Lloyd, "Least squares quantization in PCM", 1982. Arthur and Vassilvitskii, "k-means++: the
 advantages of careful seeding", SODA 2007, section 2, with its greedy variant of section 5. Hamerly,
@@ -8,7 +8,7 @@ advantages of careful seeding", SODA 2007, section 2, with its greedy variant of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from training.algorithms.distance import as_array, nearest, squared, sums
 from training.world import ALONE, World
 
-__all__ = ["Clusters", "lloyd", "refined", "seeds"]
+__all__ = ["Clusters", "lloyd", "refined", "seeds", "swept"]
 
 _CHECKED_ROWS: Final = 1 << 16
 Floats = npt.NDArray[np.float64]
@@ -190,6 +190,83 @@ def refined(
         float(squared(rows, centres, labels).sum()),
     )
     return Clusters(centres, counts, loss)
+
+
+def swept(
+    parts: Callable[[], Iterator[Any]],
+    start: Floats,
+    *,
+    max_iterations: int,
+    tolerance: float,
+    check: Callable[[], None] = lambda: None,
+) -> Clusters:
+    """Run Lloyd's algorithm on rows that do not fit into memory: `refined`, but for rounding.
+
+    Args:
+        parts: passes over the rows, matrices (m, d) one after another; called for each iteration
+            and once more.
+        start: as for `refined`, and so are those below.
+        max_iterations: after how many to end.
+        tolerance: end when no centre moves by more than this part of the data's spread.
+        check: called before each part; it may raise.
+    """
+    centres = start.copy()
+    spread = 0.0
+    for _ in range(max_iterations):
+        found = _Sweep(centres)
+        for part in parts():
+            check()
+            found.add(part)
+        spread = spread or math.sqrt(found.squares / found.counts.sum()) or 1.0
+        moved = found.moved()
+        step = np.sqrt(((moved - centres) ** 2).sum(axis=1))
+        centres = moved
+        if step.max() <= tolerance * spread:
+            break
+    counts, loss = np.zeros(len(centres)), 0.0
+    for part in parts():
+        check()
+        labels = nearest(part, centres, exact=True)
+        counts += np.bincount(labels, minlength=len(centres))
+        loss += float(squared(part, centres, labels).sum())
+    return Clusters(centres, counts, loss)
+
+
+@final
+class _Sweep:
+    """What one pass over the rows finds around the centres."""
+
+    def __init__(self, centres: Floats) -> None:
+        self.counts = np.zeros(len(centres))
+        self.squares = 0.0
+        self._centres = centres
+        self._total = np.zeros_like(centres)
+        # The rows farthest from their centres, at most one for each centre.
+        self._far: tuple[Floats, Floats] = (np.zeros(0), np.zeros((0, centres.shape[1])))
+
+    def add(self, rows: Any) -> None:
+        """Count in rows."""
+        k = len(self._centres)
+        labels = nearest(rows, self._centres, exact=True)
+        distance = squared(rows, self._centres, labels)
+        self.counts += np.bincount(labels, minlength=k)
+        self.squares += float(distance.sum())
+        self._total += sums(rows, labels, k)
+        far = np.argpartition(-distance, min(k, len(distance)) - 1)[:k]
+        far = far[distance[far] > 0]
+        distances = np.concatenate([self._far[0], distance[far]])
+        both = np.concatenate([self._far[1], as_array(rows[far])])
+        order = np.argsort(-distances, kind="stable")[:k]
+        self._far = (distances[order], both[order])
+
+    def moved(self) -> Floats:
+        """Return the means of the rows of each centre; one without rows goes to a far row."""
+        filled = self.counts > 0
+        centres = self._centres.copy()
+        centres[filled] = self._total[filled] / self.counts[filled, None]
+        empty = np.flatnonzero(~filled)[: len(self._far[1])]
+        centres[empty] = self._far[1][: len(empty)]
+        return centres
 
 
 def _added(world: World, *values: Any) -> list[Any]:

@@ -138,6 +138,7 @@ def load(
                 label=channel.label or (like.label or None if like else None),
                 features=channel.features,
                 inputs=like.inputs if like else None,
+                labels=algorithm.labels,
                 reading=algorithm.reading(),
                 intervals=algorithm.intervals,
                 beside=algorithm.beside(),

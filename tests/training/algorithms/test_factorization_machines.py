@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -203,8 +204,15 @@ def test_a_fit_goes_on_from_a_model() -> None:
         for start in (first, None)
     ]
     assert errors[0] < 0.5 * errors[1]
-    with pytest.raises(InvalidData, match=r"model: the model to go on from .* 4 factors"):
+    with pytest.raises(InvalidHyperparameter, match=r"num_factors: the model .* has 4, got 2"):
         Machines.of({**LEARNS, "num_factors": 2}).fit(train, Run(threads=1, start=first))
+    classifier = Machines.of({**LEARNS, "predictor_type": "binary_classifier"})
+    classes = replace(train, target=np.arange(len(train)) % 2 * 1.0)
+    with pytest.raises(InvalidHyperparameter, match=r"predictor_type: .* has regressor, got bin"):
+        classifier.fit(classes, Run(threads=1, start=first))
+    other = Dataset.of(pa.table({"label": [1.0, 2.0], "x": ["a", "b"]}))
+    with pytest.raises(InvalidData, match="same inputs; it takes user, item and train has x"):
+        Machines.of({**LEARNS, "feature_dim": 2}).fit(other, Run(threads=1, start=first))
 
 
 @pytest.mark.parametrize(
@@ -234,3 +242,6 @@ def test_data_that_does_not_fit_is_refused() -> None:
     values = {**VALUES, "feature_dim": 11, "predictor_type": "binary_classifier"}
     with pytest.raises(InvalidData, match=r"binary_classifier expects 0 and 1, got .* in row 1"):
         Machines.of(values).fit(data, Run(threads=1))
+    far = replace(data, target=np.where(np.arange(50) == 6, 1e300, 1.0))
+    with pytest.raises(InvalidData, match=r"a finite number that .*, got 1e\+300 in row 7"):
+        Machines.of({**VALUES, "feature_dim": 11}).fit(far, Run(threads=1))

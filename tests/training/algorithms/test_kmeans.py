@@ -185,6 +185,9 @@ def test_clusters_without_rows_and_a_wrong_width_are_refused() -> None:
         fit(np.zeros((3, 2)), k=4)
     with pytest.raises(InvalidHyperparameter, match=r"feature_dim: .* is 2 \(features\), got 5"):
         fit(np.zeros((9, 2)), feature_dim=5)
+    labelled = vectors(np.zeros((9, 2)), label=pa.array(np.zeros(9)))
+    with pytest.raises(InvalidHyperparameter, match=r"got 3; column 'label' .*;label_size=0"):
+        fit(labelled, feature_dim=3)
     for wrong in ({"k": "1"}, {"eval_metrics": "mse"}, {"local_lloyd_tol": "1.5"}):
         with pytest.raises(InvalidHyperparameter, match=next(iter(wrong))):
             KMeans.of({"k": "3", "feature_dim": "2", **wrong})

@@ -17,7 +17,7 @@ from training.algorithms.unsupervised.randomcutforest import RandomCutForest, Ra
 from training.algorithms.unsupervised.randomcutforest_samples import Samples
 from training.algorithms.unsupervised.randomcutforest_trees import Trees, grow, joined
 from training.data import Dataset
-from training.errors import InvalidData, InvalidHyperparameter, InvalidJob, TrainingStopped
+from training.errors import InvalidData, InvalidHyperparameter, TrainingStopped
 from training.run import MemorySink, Run
 
 Array = npt.NDArray[Any]
@@ -250,7 +250,7 @@ def test_a_label_other_than_0_and_1_is_refused(model: RandomCutForestModel) -> N
 
 
 def test_a_wrong_feature_dim_is_refused(points: Array) -> None:
-    with pytest.raises(InvalidData, match="feature_dim is 4 and the data has 3 columns"):
+    with pytest.raises(InvalidHyperparameter, match=r"feature_dim: .* is 3 \(x\), got 4"):
         RandomCutForest(feature_dim=4).fit(
             Dataset.of(vectors(points), labels="optional"), Run(threads=1)
         )
@@ -352,15 +352,17 @@ def test_fitting_on_goes_on_from_a_model(points: Array) -> None:
 
 def test_a_model_that_does_not_fit_is_no_start(points: Array) -> None:
     first = fitted(points, num_samples_per_tree=32)
-    with pytest.raises(InvalidJob, match="50 trees of 32 samples, and the job asks for 50 of 33"):
+    with pytest.raises(InvalidHyperparameter, match=r"num_samples_per_tree: .* has 32, got 33"):
         fitted(points, num_samples_per_tree=33, run=Run(threads=1, start=first))
-    with pytest.raises(InvalidJob, match=r"takes other columns \(x\)"):
+    with pytest.raises(InvalidHyperparameter, match=r"num_trees: .* has 50, got 51"):
+        fitted(points, num_trees=51, num_samples_per_tree=32, run=Run(threads=1, start=first))
+    with pytest.raises(InvalidData, match=r"same inputs; it takes x and train has"):
         RandomCutForest(feature_dim=5).fit(
             Dataset.of(make_machines(50, seed=1, labelled=False), labels="optional"),
             Run(threads=1, start=first),
         )
     other: Any = object()
-    with pytest.raises(InvalidJob, match="is object, expected one of randomcutforest"):
+    with pytest.raises(InvalidData, match="goes on from a model of randomcutforest, got object"):
         fitted(points, run=Run(threads=1, start=other))
 
 

@@ -19,7 +19,7 @@ from training.algorithms.tabular.boosting import external
 from training.algorithms.tabular.boosting.learner import XGBoost
 from training.algorithms.tabular.boosting.matrix import options_of
 from training.algorithms.tabular.boosting.model import XGBoostModel
-from training.algorithms.unsupervised.kmeans import KMeans
+from training.algorithms.unsupervised.lda import LDA
 from training.data import read_dataset
 from training.errors import FitFailed, InvalidHyperparameter, InvalidJob, TrainingStopped
 from training.run import MemorySink, Run
@@ -212,8 +212,9 @@ def test_what_needs_all_rows_is_refused(
 def test_other_algorithms_say_that_they_need_all_rows(
     paths: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidJob, match="kmeans: the rows do not fit into memory, and it needs"):
-        KMeans.of({"k": 2, "feature_dim": 3}).fit_stream(streams(paths, tmp_path)[0], Run())
+    topics = LDA.of({"num_topics": 2, "feature_dim": 3, "mini_batch_size": 10})
+    with pytest.raises(InvalidJob, match="lda: the rows do not fit into memory, and it needs"):
+        topics.fit_stream(streams(paths, tmp_path)[0], Run())
 
 
 def test_a_full_disk_fails_before_the_library_ends_the_process(

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, final
 
 import numpy as np
 
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
-from training.algorithms.distance import as_array, is_csr
-from training.algorithms.lloyd import Clusters, refined, seeds
+from training.algorithms.distance import as_array
+from training.algorithms.lloyd import Clusters, refined, seeds, swept
+from training.algorithms.passes import Passes, matrix_of
 from training.algorithms.snapshot import Snapshots
 from training.algorithms.unsupervised.kmeans_model import (
     CENTRES,
     COUNTS,
     KMeansModel,
-    rows_of,
 )
 from training.algorithms.unsupervised.kmeans_state import LocalLloyd, State, merge
 from training.data import Dataset, Labels
 from training.errors import InvalidData, TrainingStopped
 from training.hyperparameter import Tunable, categorical, comma_list, continuous, integer
 from training.metrics import quality_line
+from training.profile import profile, suited
 from training.run import Run
+from training.streaming import Stream
 from training.world import Contributed
 
 __all__ = ["KMeans", "KMeansModel"]
@@ -38,6 +40,9 @@ _CONTENT_TYPES: Final = (
 _SEEDINGS: Final = ("random", "kmeans++")
 # The fit's random numbers: of the order of rows, of a batch, and of the reduction.
 _ORDER, _BATCH, _REDUCTION = 1, 2, 3
+# Of the profile auto: epochs up to so many rows, and beyond.
+_EPOCHS: Final = ((100_000, 10), (1_000_000, 5))
+_EPOCHS_BEYOND: Final = 2
 
 
 @final
@@ -59,6 +64,7 @@ class KMeans(Algorithm):
 
     name: ClassVar = "kmeans"
     continues: ClassVar = True
+    streams: ClassVar = True
     model: ClassVar = KMeansModel
     files: ClassVar = (CENTRES, COUNTS, "inputs.json")
     hosts: ClassVar = "rows"
@@ -135,6 +141,7 @@ class KMeans(Algorithm):
         low=0,
         about="more iterations of Lloyd's algorithm over all rows, at the end; not in SageMaker",
     )
+    profile: str = profile("epochs, 10 up to 100,000 rows, 5 up to a million, then 2")
 
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> KMeansModel:
         """Find the centres.
@@ -146,6 +153,20 @@ class KMeans(Algorithm):
             TrainingStopped: the run asked to stop; a checkpoint was written where they are kept.
             Contributed: this is not the first of several processes, and its part is done.
         """
+        return self._fit(train, run)
+
+    def fit_stream(
+        self, train: Stream, run: Run, *, validation: Stream | None = None
+    ) -> KMeansModel:
+        """Find the centres of rows that stay on disk, as `fit` does.
+
+        The first centres are chosen among rows drawn from all; then each part is read in the order
+        of the files, and its rows in a new one. Iterations of Lloyd's algorithm over all rows read
+        them once each.
+        """
+        return self._fit(train, run)
+
+    def _fit(self, train: Dataset | Stream, run: Run) -> KMeansModel:
         self._check_width(train, self.feature_dim)
         total = sum(run.world.gather(len(train)))
         if total < self.k:
@@ -154,12 +175,17 @@ class KMeans(Algorithm):
                 f"{total}",
                 channel=train.channel,
             )
+        epochs = next((epochs for most, epochs in _EPOCHS if total <= most), _EPOCHS_BEYOND)
+        return suited(self, {"epochs": epochs}, run)._fitted(train, total, run)
+
+    def _fitted(self, train: Dataset | Stream, total: int, run: Run) -> KMeansModel:
         start = self._start(run, train)
-        rows = rows_of(train)
+        rows = Passes(train)
         state = self._read(rows, run, start)
         clusters = self._finish(rows, state, run)
         model = KMeansModel(train.inputs, clusters.centres, clusters.counts)
-        msd = sum(run.world.gather(float(model.squared_distances(rows).sum()))) / total
+        own = sum(float(model.squared_distances(part).sum()) for part in rows.parts())
+        msd = sum(run.world.gather(own)) / total
         if not run.world.is_first:
             raise Contributed
         run.sink.metric("train:msd", msd)
@@ -171,7 +197,7 @@ class KMeans(Algorithm):
 
     def evaluate(self, model: KMeansModel, data: Dataset) -> Mapping[str, float]:  # type: ignore[override]
         """Measure the mean (`msd`) and the sum (`ssd`) of squared distances, as eval_metrics."""
-        distances = model.squared_distances(rows_of(data))
+        distances = model.squared_distances(matrix_of(data))
         measured = {"msd": float(distances.mean()), "ssd": float(distances.sum())}
         return {name: measured[name] for name in self.eval_metrics}
 
@@ -192,18 +218,18 @@ class KMeans(Algorithm):
         """How many epochs move the many centres."""
         return self.epochs if self.half_life_time_size else (self.epochs + 1) // 2
 
-    def _steps(self, rows: Any) -> int:
-        batches: int = -(-rows.shape[0] // self.mini_batch_size)
-        return self._passes * batches + 1
+    def _steps(self, rows: Passes) -> int:
+        return self._passes * rows.batches(self.mini_batch_size) + 1
 
-    def _read(self, rows: Any, run: Run, start: KMeansModel | None) -> State:
+    def _read(self, rows: Passes, run: Run, start: KMeansModel | None) -> State:
         """Pass over the rows, one mini-batch after another.
 
         Each of several processes passes over its own; what they have found is put together.
         """
-        n, size = rows.shape[0], self.mini_batch_size
-        batches = -(-n // size)
-        snapshots = Snapshots(run, {**self._identity(), "rows": n, "width": rows.shape[1]})
+        n, size = rows.count, self.mini_batch_size
+        batches = rows.batches(size)
+        identity = {**self._identity(), **rows.cut, "rows": n, "width": rows.width}
+        snapshots = Snapshots(run, identity)
         kept = snapshots.load()
         summed = np.zeros(self._passes)
         if kept is None:
@@ -227,17 +253,17 @@ class KMeans(Algorithm):
             )
 
         for epoch in range(done // batches, self._passes):
-            order = _order(run, epoch, n)
-            while done < (epoch + 1) * batches:
+            for batch in _batches(rows, run, epoch, size, done - epoch * batches):
                 if run.should_stop():
                     save()
                     raise TrainingStopped(f"stopped after mini-batch {done} of {self._steps(rows)}")
-                at = (done - epoch * batches) * size
                 state, distance = state.after(
-                    rows[order[at : at + size]],
+                    batch,
                     half_life=self.half_life_time_size,
                     random=np.random.default_rng([run.seed, _BATCH, done]),
                     device=run.device,
+                    # Where rows lie in the order of files, those of a centre may be yet to come.
+                    reseed=rows.in_memory is not None or epoch > 0,
                 )
                 done += 1
                 summed[epoch] += distance
@@ -254,30 +280,30 @@ class KMeans(Algorithm):
             _report(run, epoch, each)
         return merge([one for _, _, one in found])
 
-    def _first(self, rows: Any, run: Run, start: KMeansModel | None) -> State:
+    def _first(self, rows: Passes, run: Run, start: KMeansModel | None) -> State:
         """Choose the first centres among the first rows, beside those of a model to go on from."""
-        n = rows.shape[0]
+        n = rows.count
         count = min(n, self.k * self.factor)
-        known = State(np.zeros((0, rows.shape[1])), np.zeros(0))
+        known = State(np.zeros((0, rows.width)), np.zeros(0))
         if start is not None:
             # What it stands for counts once in all processes together.
             known = State(start.centres, start.counts / run.world.size)
         new = max(count - len(known.centres), 0)
-        first = rows[_order(run, 0, n)[: max(self.mini_batch_size, new)]]
-        if is_csr(first):
-            # What becomes a centre is dense; a whole batch of wide rows need not be.
-            first = first[: max(new, min(first.shape[0], 4 * new))]
-        points = as_array(first).astype(np.float64)
-        random = np.random.default_rng([run.seed, _BATCH])
         if not new:
             return known
+        drawn = _order(run, 0, n)[: max(self.mini_batch_size, new)]
+        if rows.is_sparse:
+            # What becomes a centre is dense; a whole batch of wide rows need not be.
+            drawn = drawn[: 4 * new]
+        points = as_array(rows.take(drawn)).astype(np.float64)
+        random = np.random.default_rng([run.seed, _BATCH])
         chosen = seeds(points, np.ones(len(points)), new, self.init_method, random)
         return State(
             np.concatenate([known.centres, points[chosen]]),
             np.concatenate([known.counts, np.zeros(new)]),
         )
 
-    def _finish(self, rows: Any, state: State, run: Run) -> Clusters:
+    def _finish(self, rows: Passes, state: State, run: Run) -> Clusters:
         """Leave k of the centres, and polish these on all rows where that is asked for."""
 
         def check() -> None:
@@ -297,8 +323,16 @@ class KMeans(Algorithm):
         iterations = self.epochs - self._passes + self.full_lloyd_max_iter
         if not iterations:
             return clusters
+        if rows.in_memory is None:
+            return swept(
+                rows.parts,
+                clusters.centres,
+                max_iterations=iterations,
+                tolerance=self.local_lloyd_tol,
+                check=check,
+            )
         return refined(
-            rows,
+            rows.in_memory,
             clusters.centres,
             max_iterations=iterations,
             tolerance=self.local_lloyd_tol,
@@ -306,7 +340,7 @@ class KMeans(Algorithm):
             world=run.world,
         )
 
-    def _start(self, run: Run, train: Dataset) -> KMeansModel | None:
+    def _start(self, run: Run, train: Dataset | Stream) -> KMeansModel | None:
         start = self._gone_on_from(run, train)
         if not isinstance(start, KMeansModel):
             return None
@@ -331,5 +365,17 @@ def _report(run: Run, epoch: int, msd: float) -> None:
     run.sink.log(quality_line("train:msd", float(msd), epoch=epoch))
 
 
-def _order(run: Run, epoch: int, n: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.random.default_rng([run.seed, _ORDER, epoch]).permutation(n)
+def _batches(rows: Passes, run: Run, epoch: int, size: int, done: int) -> Iterator[Any]:
+    """Pass over the rows in an epoch's order, and leave out the batches that are done."""
+    for place, part in enumerate(rows.parts()):
+        order = _order(run, epoch, part.shape[0], place)
+        for at in range(0, len(order), size):
+            if done <= 0:
+                yield part[order[at : at + size]]
+            done -= 1
+
+
+def _order(run: Run, epoch: int, n: int, part: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the order of the rows of a part in an epoch; the first part may be all rows."""
+    of_part = [part] if part else []
+    return np.random.default_rng([run.seed, _ORDER, epoch, *of_part]).permutation(n)

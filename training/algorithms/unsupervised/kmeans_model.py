@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from training.algorithm import Model
 from training.algorithms.distance import nearest, squared
-from training.data import Dataset, as_table
+from training.data import as_table
 from training.inputs import Inputs
 from training.matrix import dense, sparse
 
-__all__ = ["CENTRES", "COUNTS", "KMeansModel", "rows_of"]
+__all__ = ["CENTRES", "COUNTS", "KMeansModel"]
 
 CENTRES: Final = "centers.npy"
 COUNTS: Final = "counts.npy"
@@ -77,8 +77,3 @@ class KMeansModel(Model):
         centres = np.load(folder / CENTRES, allow_pickle=False)
         counts = np.load(folder / COUNTS, allow_pickle=False)
         return cls(Inputs.load(folder), centres, counts)
-
-
-def rows_of(data: Dataset) -> Any:
-    """Return the data's matrix: CSR where an input is sparse, else an array, both float32."""
-    return data.csr() if data.inputs.is_sparse else data.matrix()

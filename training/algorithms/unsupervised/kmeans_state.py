@@ -59,6 +59,7 @@ class State:
         half_life: int = 0,
         random: np.random.Generator,
         device: Device = CPU,
+        reseed: bool = True,
     ) -> tuple[State, float]:
         """Return the state after a mini-batch, and the batch's sum of squared distances.
 
@@ -70,6 +71,7 @@ class State:
             half_life: after how many rows a row weighs half; 0: it always weighs 1.
             random: what draws.
             device: where distances are computed.
+            reseed: whether to move centres that stand for no row.
         """
         k = len(self.centres)
         labels = nearest(rows, self.centres, device=device)
@@ -84,7 +86,7 @@ class State:
         centres[hit] = (kept + sums(rows, labels, k)[hit]) / counts[hit, None]
         idle = np.flatnonzero(counts == 0)
         total = float(distance.sum())
-        if len(idle) and total > 0:
+        if reseed and len(idle) and total > 0:
             size = min(len(idle), int((distance > 0).sum()))
             drawn = random.choice(len(distance), size, replace=False, p=distance / total)
             centres[idle[:size]] = as_array(rows[np.sort(drawn)])

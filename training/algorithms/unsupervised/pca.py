@@ -18,7 +18,9 @@ from training.algorithms.unsupervised.pca_work import Work
 from training.data import Dataset, Labels
 from training.hyperparameter import Dependency, boolean, categorical, integer
 from training.metrics import quality_line
+from training.profile import profile, suited
 from training.run import Run
+from training.streaming import Stream
 
 __all__ = ["PCA", "PCAModel"]
 
@@ -30,6 +32,8 @@ _CONTENT_TYPES: Final = (
     "application/jsonlines",
 )
 _MOST_SIDE: Final = 32_768
+# Of the profile auto: up to so many rows or dimensions the exact way is fast.
+_MOST_EXACT: Final = 4096
 
 
 @final
@@ -49,6 +53,7 @@ class PCA(Algorithm):
 
     name: ClassVar = "pca"
     continues: ClassVar = True
+    streams: ClassVar = True
     model: ClassVar = PCAModel
     files: ClassVar = (MEAN, VECTORS, VALUES, ORDER, "inputs.json")
     hosts: ClassVar = "rows"
@@ -119,6 +124,10 @@ class PCA(Algorithm):
         about="how often randomized reads the rows: 1 is the sketch alone; auto: 2; not in "
         "SageMaker",
     )
+    profile: str = profile(
+        "algorithm_mode, randomized where rows and dimensions are more than 4,096 and the sketch "
+        "is at most a quarter of the dimensions, else regular"
+    )
 
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> PCAModel:
         """Find the axes.
@@ -130,7 +139,26 @@ class PCA(Algorithm):
             TrainingStopped: the run asked to stop; a checkpoint was written where they are kept.
             Contributed: this is not the first of several processes, and its part is done.
         """
+        return self._fit(train, run)
+
+    def fit_stream(self, train: Stream, run: Run, *, validation: Stream | None = None) -> PCAModel:
+        """Find the axes of rows that stay on disk: those of `fit`, but for rounding.
+
+        Each pass reads the rows once.
+        """
+        return self._fit(train, run)
+
+    def _fit(self, train: Dataset | Stream, run: Run) -> PCAModel:
         self._check_width(train, self.feature_dim)
+        side = min(sum(run.world.gather(len(train))), self.feature_dim)
+        is_wide = side > _MOST_EXACT and 4 * self.sketch_size <= self.feature_dim
+        mode = "randomized" if is_wide else "regular"
+        if self.extra_components != -1 or self.passes != "auto":
+            # What goes with one mode alone was asked for, and so was the mode.
+            mode = self.algorithm_mode
+        return suited(self, {"algorithm_mode": mode}, run)._fitted(train, run)
+
+    def _fitted(self, train: Dataset | Stream, run: Run) -> PCAModel:
         start = self._start(run, train)
         work = Work(
             train,
@@ -146,7 +174,7 @@ class PCA(Algorithm):
             how = f"randomized, {self._passes} {'pass' if self._passes == 1 else 'passes'}"
         else:
             self._check_size(work)
-            if work.height < self.feature_dim:
+            if work.in_memory and work.height < self.feature_dim:
                 axes, level = self._by_rows(work)
                 how = "regular, by the inner products of the rows"
             else:
@@ -240,17 +268,18 @@ class PCA(Algorithm):
         return pca_axes.of_image(scatter, sums.basis, count), sums.level
 
     def _check_size(self, work: Work) -> None:
-        side = min(work.height, self.feature_dim)
+        side = min(work.height, self.feature_dim) if work.in_memory else self.feature_dim
         if side > _MOST_SIDE:
+            where = "" if work.in_memory else " that do not fit into memory"
             raise self._refuse(
                 f"algorithm_mode: regular keeps {side:,}² numbers ({side**2 * 8 / 1e9:.0f} GB) for "
-                f"{work.height:,} rows of {self.feature_dim:,} dimensions, and more than "
+                f"{work.height:,} rows of {self.feature_dim:,} dimensions{where}, and more than "
                 f"{_MOST_SIDE:,}² are refused; use randomized",
                 "algorithm_mode",
                 "feature_dim",
             )
 
-    def _start(self, run: Run, train: Dataset) -> PCAModel | None:
+    def _start(self, run: Run, train: Dataset | Stream) -> PCAModel | None:
         start = self._gone_on_from(run, train)
         if not isinstance(start, PCAModel):
             return None

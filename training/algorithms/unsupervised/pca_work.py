@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar, final
 import numpy as np
 import numpy.typing as npt
 
-from training.algorithms.distance import is_csr
 from training.algorithms.gathering import offset_of
+from training.algorithms.passes import Passes
 from training.algorithms.snapshot import Snapshots
 from training.algorithms.unsupervised.pca_model import PCAModel
 from training.algorithms.unsupervised.pca_sums import Image, Sketch
@@ -18,6 +18,7 @@ from training.data import Dataset
 from training.errors import TrainingStopped
 from training.matrix import scipy_sparse
 from training.run import Run
+from training.streaming import Stream
 from training.world import Contributed
 
 __all__ = ["Work"]
@@ -42,6 +43,7 @@ class Work:
         identity: what a checkpoint must have been made with.
 
     Attributes:
+        in_memory: whether all rows are.
         height: how many rows all processes have, with those that stand for the model.
         shift: what dense rows are moved by.
         steps: the blocks of all passes.
@@ -50,7 +52,7 @@ class Work:
 
     def __init__(
         self,
-        train: Dataset,
+        train: Dataset | Stream,
         run: Run,
         *,
         start: PCAModel | None,
@@ -60,19 +62,22 @@ class Work:
         identity: Mapping[str, Any],
     ) -> None:
         self.run = run
-        self._rows = train.csr() if train.inputs.is_sparse else train.matrix()
+        self._rows = Passes(train)
+        self.in_memory = self._rows.in_memory is not None
         self._size = size
         self._first, total = offset_of(len(train), run.world)
         # The rows of the model are the first process's, after those of all.
         self._known = None if start is None or not run.world.is_first else _as_rows(start)
         self._total = total
-        self._batches = -(-len(train) // size)
+        self._batches = self._rows.batches(size)
         self.steps = passes * self._batches
         self.height = total + (0 if start is None else len(start.s) + 1)
         self.shift = np.zeros(train.width)
-        if centred and not is_csr(self._rows):
-            self.shift = self._rows[:_SHIFT_ROWS].mean(axis=0, dtype=np.float64)
-        self._snapshots = Snapshots(run, {**identity, "rows": len(train), "width": train.width})
+        if centred and not self._rows.is_sparse:
+            head = next(self._rows.parts())[:_SHIFT_ROWS]
+            self.shift = head.mean(axis=0, dtype=np.float64)
+        kept = {**identity, **self._rows.cut, "rows": len(train), "width": train.width}
+        self._snapshots = Snapshots(run, kept)
         self._kept = self._snapshots.load()
         begun = 0 if self._kept is None else int(self._kept["pass"])
         # All are in one pass; a checkpoint of a later one than others have is of no use.
@@ -85,9 +90,14 @@ class Work:
 
     def blocks(self, done: int) -> Iterator[Block]:
         """Give rows, their weights and the first one's number, after `done` mini-batches."""
-        for start in range(done * self._size, self._rows.shape[0], self._size):
-            part = self._rows[start : start + self._size]
-            yield part, np.ones(part.shape[0]), self._first + start
+        number, first = 0, self._first
+        for rows in self._rows.parts():
+            for start in range(0, rows.shape[0], self._size):
+                if number >= done:
+                    part = rows[start : start + self._size]
+                    yield part, np.ones(part.shape[0]), first + start
+                number += 1
+            first += rows.shape[0]
         if self._known is not None and done <= self._batches:
             yield (*self._known, self._total)
 
@@ -149,7 +159,7 @@ class Work:
 
     def stacked(self, parts: list[Any]) -> Any:
         """Put blocks of rows together again: an array, or a CSR matrix where rows are sparse."""
-        if not is_csr(self._rows):
+        if not self._rows.is_sparse:
             return np.concatenate(parts)
         library = scipy_sparse()
         return library.vstack([library.csr_matrix(part) for part in parts], format="csr")

@@ -20,9 +20,12 @@ from training.algorithms.unsupervised.randomcutforest_model import (
 from training.algorithms.unsupervised.randomcutforest_samples import Samples
 from training.algorithms.unsupervised.randomcutforest_trees import grow, joined
 from training.data import Dataset, Labels
-from training.errors import InvalidData, InvalidJob, TrainingStopped
+from training.errors import InvalidData, TrainingStopped
 from training.hyperparameter import comma_list, integer
+from training.matrix import check_complete
+from training.profile import profile, suited
 from training.run import Run
+from training.streaming import Stream
 from training.world import Contributed
 
 __all__ = ["RandomCutForest", "RandomCutForestModel"]
@@ -49,6 +52,7 @@ class RandomCutForest(Algorithm):
 
     name: ClassVar[str] = "randomcutforest"
     continues: ClassVar = True
+    streams: ClassVar = True
     hosts: ClassVar = "rows"
     cpu_only: ClassVar = True
     model: ClassVar[type[RandomCutForestModel]] = RandomCutForestModel
@@ -99,6 +103,9 @@ class RandomCutForest(Algorithm):
         default=("accuracy", "precision_recall_fscore"),
         about="what is measured of the test channel by the three-sigma rule",
     )
+    profile: str = profile(
+        "num_samples_per_tree, an eighth of the rows as a power of two, from 256 to 1,024"
+    )
 
     @property
     def keeps_checkpoints(self) -> bool:
@@ -113,29 +120,47 @@ class RandomCutForest(Algorithm):
         A model to start from goes on: the rows join those it has seen.
 
         Raises:
-            InvalidData: `feature_dim` is not the number of columns, or a value is missing.
-            InvalidJob: there is a validation channel, or the model to start from does not fit.
+            InvalidData: a value is missing, or the model to start from takes other columns.
+            InvalidHyperparameter: `feature_dim` is not the number of columns, or the model to
+                start from has other trees.
+            InvalidJob: there is a validation channel.
             TrainingStopped: the run asked to stop.
             Contributed: this is not the first of several processes, and its part is done.
         """
         self.check_channels(["train"] if validation is None else ["train", "validation"])
-        if train.width != self.feature_dim:
-            raise InvalidData(
-                f"{train.channel}: feature_dim is {self.feature_dim} and the data has "
-                f"{train.width} columns ({', '.join(train.inputs.names[:10])}); set "
-                f"feature_dim={train.width} or choose the columns with features=",
-                channel=train.channel,
-            )
+        return self._fit(train, run)
+
+    def fit_stream(
+        self, train: Stream, run: Run, *, validation: Stream | None = None
+    ) -> RandomCutForestModel:
+        """Sample rows that stay on disk, and grow the trees that `fit` would; they are read thrice.
+
+        In memory are the rows that some tree has.
+        """
+        return self._fit(train, run)
+
+    def _fit(self, train: Dataset | Stream, run: Run) -> RandomCutForestModel:
+        self._check_width(train, self.feature_dim)
+        eighth = sum(run.world.gather(len(train))) // 8
+        samples = min(max(1 << eighth.bit_length() - 1, 256), 1024) if eighth else 256
+        return suited(self, {"num_samples_per_tree": samples}, run)._fitted(train, run)
+
+    def _fitted(self, train: Dataset | Stream, run: Run) -> RandomCutForestModel:
+        start = self._to_go_on_from(run, train)
+        for part in train.parts() if isinstance(train, Stream) else (train,):
+            check_complete(part.features, part.inputs, channel=part.channel)
         first, total = offset_of(len(train), run.world)
         count = min(total, _SCORED_ROWS)
         scored = gathered(train, np.arange(count) * total // count, first, run.world)
         between = self._asking(run)
-        if run.start is not None:
-            model = self._to_go_on_from(run.start, train)
-            whole = gathered(train, np.arange(total), first, run.world)
-            model = model.update(_own(whole).features, between=between)
-        else:
+        if start is None:
             model = self._grown(train, first, total, run, between)
+        else:
+            model = start.offered(
+                total,
+                lambda rows: _own(gathered(train, rows, first, run.world)).features,
+                between=between,
+            )
         model = self._measured(model, _own(scored), run)
         run.sink.progress(self.num_trees, self.num_trees)
         return model
@@ -183,7 +208,12 @@ class RandomCutForest(Algorithm):
         return between
 
     def _grown(
-        self, train: Dataset, first: int, total: int, run: Run, between: Callable[[int], None]
+        self,
+        train: Dataset | Stream,
+        first: int,
+        total: int,
+        run: Run,
+        between: Callable[[int], None],
     ) -> RandomCutForestModel:
         random = np.random.default_rng([run.seed, total])
         drawn = Samples.draw(self.num_trees, self.num_samples_per_tree, total, random)
@@ -205,27 +235,16 @@ class RandomCutForest(Algorithm):
             seed=run.seed,
         )
 
-    def _to_go_on_from(self, start: object, train: Dataset) -> RandomCutForestModel:
+    def _to_go_on_from(self, run: Run, train: Dataset | Stream) -> RandomCutForestModel | None:
+        start = self._gone_on_from(run, train)
         if not isinstance(start, RandomCutForestModel):
-            raise InvalidJob(
-                f"randomcutforest: the model to start from is {type(start).__name__}, expected "
-                "one of randomcutforest",
-                field="InputDataConfig",
-            )
-        if start.columns != train.inputs:
-            raise InvalidJob(
-                "randomcutforest: the model to start from takes other columns "
-                f"({', '.join(start.columns.names[:10])}) than the data has "
-                f"({', '.join(train.inputs.names[:10])})",
-                field="InputDataConfig",
-            )
-        trees, size = start.samples.rows.shape
-        if (trees, size) != (self.num_trees, self.num_samples_per_tree):
-            raise InvalidJob(
-                f"randomcutforest: the model to start from has {trees} trees of {size} samples, "
-                f"and the job asks for {self.num_trees} of {self.num_samples_per_tree}",
-                field="HyperParameters",
-            )
+            return None
+        for name, has in zip(
+            ("num_trees", "num_samples_per_tree"), start.samples.rows.shape, strict=True
+        ):
+            asked = getattr(self, name)
+            if has != asked:
+                raise self._refuse(f"{name}: the model to go on from has {has}, got {asked}", name)
         return start
 
     def _measured(

@@ -18,7 +18,7 @@ from training.algorithms.unsupervised.randomcutforest_trees import Score, Trees,
 from training.data import as_table
 from training.errors import InvalidData
 from training.inputs import Inputs
-from training.matrix import dense, dimensions
+from training.matrix import check_complete, dense, dimensions
 
 __all__ = ["FILES", "SIGMAS", "RandomCutForestModel"]
 
@@ -114,15 +114,47 @@ class RandomCutForestModel(Model):
                 1 ÷ w: about the last w rows count.
             between: called between steps; it may raise.
         """
+        table = self.columns.encode(as_table(batch))
+        check_complete(table, self.columns)
+        return self.offered(
+            len(table),
+            lambda rows: table.take(pa.array(rows)),
+            decay=decay,
+            between=between,
+        )
+
+    def offered(
+        self,
+        count: int,
+        take: Callable[[npt.NDArray[np.intp]], pa.Table],
+        *,
+        decay: float = 0.0,
+        between: Callable[[int], None] = lambda done: None,
+    ) -> Self:
+        """Return the forest that has seen `count` more rows, of which it takes those it samples.
+
+        Args:
+            count: how many rows.
+            take: gives encoded rows without missing values by their ascending numbers.
+            decay: as for `update`.
+            between: as for `update`.
+        """
         if not 0 <= decay < 1:
             raise ValueError(f"decay: expected a number in [0, 1), got {decay!r}")
-        points = np.concatenate([self.trees.points, *self._points(batch)])
         random = np.random.default_rng([self.seed, self.seen])
         known = len(self.trees.points)
-        samples = self.samples.offer(len(points) - known, known, -np.log1p(-decay), random)
-        changed = np.asarray((samples.rows >= known).any(axis=1))
-        seen = self.seen + len(points) - known
-        return replace(self._regrown(points, samples, changed, random, between), seen=seen)
+        samples = self.samples.offer(count, known, -np.log1p(-decay), random)
+        is_new = samples.rows >= known
+        kept = np.unique(samples.rows[is_new]) - known
+        places = known + np.searchsorted(kept, samples.rows - known)
+        samples = replace(samples, rows=np.where(is_new, places, samples.rows).astype(np.int32))
+        more: Iterator[npt.NDArray[Any]] = iter(())
+        if len(kept):
+            more = self.points_of(take(kept.astype(np.intp)), self.columns, self.center)
+        points = np.concatenate([self.trees.points, *more])
+        changed = np.asarray(is_new.any(axis=1))
+        grown = self._regrown(points, samples, changed, random, between)
+        return replace(grown, seen=self.seen + count)
 
     def forget(self, batch: object) -> Self:
         """Return the forest without the rows that equal one of n; rows it has not are no error.

@@ -15,7 +15,6 @@ from training.data import Dataset
 from training.engine.row_adam import RowAdam
 from training.engine.source import SparseRows
 from training.engine.trainer import EarlyStopping, Moment, Plan, Trainer
-from training.errors import InvalidData
 from training.run import Run
 
 if TYPE_CHECKING:
@@ -29,7 +28,9 @@ def fit(
 ) -> FactorizationModel:
     """Train one machine."""
     is_regressor = learner.predictor_type == "regressor"
-    module = FactorizationMachine(*_start(learner, train, run.seed, run.start))
+    module = FactorizationMachine(
+        *_start(learner, train, run.seed, learner.to_go_on_from(run, train))
+    )
     module = module.to(torch.device(str(run.device)))
     target = train.labels().astype(np.float32)
     compute = functional.mse_loss if is_regressor else functional.binary_cross_entropy_with_logits
@@ -43,7 +44,8 @@ def fit(
             train.inputs,
             float(module.bias.detach().cpu()[0]),
             module.linear.weight.detach().cpu().numpy()[:, 0].copy(),
-            module.factors.weight.detach().cpu().numpy().copy(),
+            # Not a copy: it may be as large as all that training keeps.
+            module.factors.weight.detach().cpu().numpy(),
             learner.predictor_type,
         )
 
@@ -104,12 +106,4 @@ def _start(learner: FactorizationMachines, train: Dataset, seed: int, model: Any
             learner.start("linear", (train.width, 1), order),
             learner.start("factors", (train.width, learner.num_factors), order),
         )
-    fits = model.inputs == train.inputs and model.predictor_type == learner.predictor_type
-    if not fits or model.factors.shape[1] != learner.num_factors:
-        raise InvalidData(
-            "model: the model to go on from takes other columns, or has other factors or another "
-            f"predictor_type ({model.predictor_type}, {model.factors.shape[0]} columns, "
-            f"{model.factors.shape[1]} factors); train anew without it",
-            channel="model",
-        )
-    return np.array([model.bias], np.float32), model.linear[:, None], model.factors
+    return np.array([model.bias], np.float32), model.linear[:, None].copy(), model.factors.copy()

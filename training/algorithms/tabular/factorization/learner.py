@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -20,6 +19,7 @@ from training.algorithms.tabular.factorization.model import (
 from training.data import Dataset
 from training.errors import InvalidData
 from training.hyperparameter import Dependency, categorical, continuous, integer
+from training.profile import profile, suited
 from training.run import Run
 
 __all__ = ["FactorizationMachines"]
@@ -33,6 +33,9 @@ _METRICS = (
     *("rmse", "binary_classification_accuracy", "binary_classification_cross_entropy"),
     "binary_f_beta",
 )
+# Of the profile auto: rates and decays, and how many rows all epochs have together.
+_AUTO = {"linear_lr": 0.01, "linear_wd": 0.2, "factors_lr": 0.005, "factors_wd": 1.0}
+_AUTO_ROWS = 800_000
 _RANGE = (1e-8, 512.0, (), "Logarithmic")
 
 
@@ -165,6 +168,11 @@ class FactorizationMachines(Algorithm):
     early_stopping_patience: int = integer(
         3, above=0, about="epochs without improvement on validation after which to stop; ours"
     )
+    profile: str = profile(
+        "epochs, 800,000 by the rows, from 2 to 100; mini_batch_size, 100 below 2,000 rows; "
+        "linear_lr 0.01, linear_wd 0.2, factors_lr 0.005, factors_wd 1, and factors_init_sigma "
+        "0.05 where factors begin normal"
+    )
 
     def fit(
         self, train: Dataset, run: Run, *, validation: Dataset | None = None
@@ -175,12 +183,41 @@ class FactorizationMachines(Algorithm):
         for data in (train, validation):
             if data is not None:
                 self._check(data)
-        model = fitting.fit(self, train, run, validation=validation)
+        learner = suited(self, self._by_rows(len(train)), run)
+        model = fitting.fit(learner, train, run, validation=validation)
         for channel, data in (("train", train), ("validation", validation)):
             for name, value in {} if data is None else self.evaluate(model, data).items():
                 run.sink.metric(f"{channel}:{name}", value)
                 run.sink.log(metrics.quality_line(f"{channel}:{name}", value))
         return model
+
+    def to_go_on_from(self, run: Run, train: Dataset) -> FactorizationModel | None:
+        """Return the model that a run starts from.
+
+        Raises:
+            InvalidData: it is another algorithm's, or takes other inputs.
+            InvalidHyperparameter: it has other factors, or predicts something else.
+        """
+        start = self._gone_on_from(run, train)
+        if not isinstance(start, FactorizationModel):
+            return None
+        has = {"num_factors": start.factors.shape[1], "predictor_type": start.predictor_type}
+        for name, value in has.items():
+            asked = getattr(self, name)
+            if value != asked:
+                raise self._refuse(
+                    f"{name}: the model to go on from has {value}, got {asked}", name
+                )
+        return start
+
+    def _by_rows(self, rows: int) -> dict[str, Any]:
+        """Return what the profile auto has for so many rows."""
+        values = {**_AUTO, "epochs": min(max(_AUTO_ROWS // rows, 2), 100)}
+        if rows < 2000:
+            values["mini_batch_size"] = 100
+        if self.factors_init_method == "normal":
+            values["factors_init_sigma"] = 0.05
+        return values
 
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
         """Measure a model: the RMSE, or accuracy, cross entropy and F1 at the threshold 0.5."""
@@ -212,7 +249,9 @@ class FactorizationMachines(Algorithm):
                 return order.uniform(-reach, reach, shape).astype(np.float32)
         given = getattr(self, f"{part}_init_sigma")
         sigma = (0.001 if part == "factors" else 0.01) if given is None else given
-        return order.standard_normal(shape, np.float32) * np.float32(sigma)
+        drawn = order.standard_normal(shape, np.float32)
+        drawn *= np.float32(sigma)
+        return drawn
 
     def _check(self, data: Dataset) -> None:
         if data.width != self.feature_dim:
@@ -230,5 +269,14 @@ class FactorizationMachines(Algorithm):
                 channel=data.channel,
                 column=data.label,
             )
-        if not math.isfinite(float(np.abs(target).max())):
-            raise InvalidData(f"{data.channel}: a label is not finite", channel=data.channel)
+        with np.errstate(over="ignore"):
+            infinite = ~np.isfinite(target.astype(np.float32))
+        if infinite.any():
+            row = int(infinite.argmax())
+            raise InvalidData(
+                f"{data.channel}: label column {data.label!r}: expected a finite number that "
+                f"single precision holds, got {target[row]:g} in row {row + 1}",
+                channel=data.channel,
+                column=data.label,
+                row=row + 1,
+            )

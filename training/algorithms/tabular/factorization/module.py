@@ -19,7 +19,7 @@ class FactorizationMachine(torch.nn.Module):
     """b + w·x + ½ Σ_f [(Σ_i v_if x_i)² − Σ_i v_if² x_i²], in O(numbers of a batch × factors).
 
     Args:
-        bias: (1,).
+        bias: (1,); all three are trained where they lie.
         linear: (columns, 1).
         factors: (columns, factors).
 
@@ -28,7 +28,7 @@ class FactorizationMachine(torch.nn.Module):
 
     def __init__(self, bias: Array, linear: Array, factors: Array) -> None:
         super().__init__()
-        self.bias = torch.nn.Parameter(torch.from_numpy(bias.copy()))
+        self.bias = torch.nn.Parameter(torch.from_numpy(bias))
         self.linear = _table(linear)
         self.factors = _table(factors)
 
@@ -50,4 +50,4 @@ class FactorizationMachine(torch.nn.Module):
 
 def _table(rows: Array) -> torch.nn.Embedding:
     count, size = rows.shape
-    return torch.nn.Embedding(count, size, sparse=True, _weight=torch.from_numpy(rows.copy()))
+    return torch.nn.Embedding(count, size, sparse=True, _weight=torch.from_numpy(rows))
