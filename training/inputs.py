@@ -60,6 +60,11 @@ class Inputs:
         """Whether one of them is a sparse vector."""
         return any(column.kind == "sparse" for column in self.columns)
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether all are numbers or vectors of them: rows that lie dense as they come."""
+        return all(column.kind in {"number", "vector"} for column in self.columns)
+
     @classmethod
     def of(cls, table: pa.Table, *, channel: str = "train", text: Kind = "category") -> Inputs:
         """Learn the inputs from training data, all of whose columns are inputs.

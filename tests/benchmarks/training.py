@@ -15,7 +15,12 @@ import pyarrow.parquet as pq
 import featurestore
 import training
 from featurestore.embedded import EmbeddedStore
-from tests.benchmarks import training_algorithms, training_feed, training_formats
+from tests.benchmarks import (
+    training_algorithms,
+    training_feed,
+    training_formats,
+    training_peers,
+)
 from tests.benchmarks.bare_xgboost import PARAMETERS, fit
 from tests.benchmarks.child import run_module
 from tests.benchmarks.harness import (
@@ -66,6 +71,7 @@ def run(size: Size, work: Path) -> list[Figure]:
         *training_formats.figures(size),
         *training_feed.figures(size, work),
         *training_algorithms.figures(size, work),
+        *training_peers.figures(size, work / "peers"),
     ]
 
 

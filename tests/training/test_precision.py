@@ -59,7 +59,7 @@ def test_a_job_computes_in_the_precision_that_it_asks_for(home: Path, tmp_path: 
     ("name", "more", "reason"),
     [
         ("xgboost", {}, "it computes in float32 alone: it does not train by torch's products"),
-        ("factorization-machines", {}, "its steps look rows up and multiply no matrices"),
+        ("factorization-machines", {}, "its pairs are small differences of large sums"),
         ("linear-learner", {"optimizer": "lbfgs"}, "and optimizer=lbfgs do not go together"),
     ],
 )

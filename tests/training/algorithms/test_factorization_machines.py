@@ -54,6 +54,21 @@ def test_module_and_model_are_the_sum_over_all_pairs(parts: Any) -> None:
     np.testing.assert_allclose(model.scores(rows), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_dense_rows_have_the_scores_and_the_gradients_of_sparse_ones(parts: Any) -> None:
+    rows, bias, linear, factors = parts
+    sparse, dense = (FactorizationMachine(bias, linear, factors) for _ in range(2))
+    given = sparse(*SparseRows(rows).take(np.arange(12)))
+    same = dense.dense(torch.tensor(rows.toarray(), dtype=torch.float32))
+    torch.testing.assert_close(same, given, rtol=1e-5, atol=1e-5)
+    for score in (given, same):
+        score.sum().backward()
+    for one, other in zip(sparse.parameters(), dense.parameters(), strict=True):
+        expected = one.grad.to_dense() if one.grad.is_sparse else one.grad
+        torch.testing.assert_close(other.grad, expected, rtol=1e-4, atol=1e-4)
+    model = FactorizationModel(None, 0.3, linear[:, 0], factors, "regressor")  # type: ignore[arg-type]
+    np.testing.assert_allclose(model.scores(rows.toarray()), model.scores(rows), rtol=1e-12)
+
+
 def test_an_empty_row_has_the_bias_as_its_score(parts: Any) -> None:
     _, bias, linear, factors = parts
     rows = scipy_sparse.csr_matrix((2, 9), dtype=np.float64)
@@ -111,9 +126,10 @@ def test_pairs_of_words_are_learned() -> None:
     assert machines.evaluate(straight, later)["rmse"] > 0.5
 
 
-def test_numbers_a_vector_and_a_sparse_vector_learn_the_same() -> None:
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_numbers_a_vector_and_a_sparse_vector_learn_the_same(share: float) -> None:
     random = np.random.default_rng(3)
-    rows = (random.random((200, 9)) < 0.3) * random.normal(size=(200, 9))
+    rows = (random.random((200, 9)) < share) * random.normal(size=(200, 9))
     target = rows @ random.normal(size=9)
     columns = {f"f{i}": rows[:, i].astype(np.float32) for i in range(9)}
     vector = pa.array(list(rows.astype(np.float32)), pa.list_(pa.float32(), 9))

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from training.algorithms.tabular.factorization.model import FactorizationModel
+from training.algorithms.tabular.factorization.model import FactorizationModel, as_rows
 from training.algorithms.tabular.factorization.module import FactorizationMachine
 from training.data import Dataset
 from training.engine.row_adam import RowAdam
-from training.engine.source import SparseRows
+from training.engine.source import Arrays, Source, SparseRows
 from training.engine.trainer import EarlyStopping, Moment, Plan, Trainer
 from training.run import Run
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from training.algorithms.tabular.factorization.learner import FactorizationMachines
 
 __all__ = ["fit"]
+
+_MOST = 0.5
 
 
 def fit(
@@ -35,9 +38,12 @@ def fit(
     target = train.labels().astype(np.float32)
     compute = functional.mse_loss if is_regressor else functional.binary_cross_entropy_with_logits
 
+    source = _source(train, target)
+    score = module.dense if isinstance(source, Arrays) else module
+
     def loss(batch: tuple[torch.Tensor, ...], at: Moment) -> torch.Tensor:
-        indices, offsets, values, wanted = batch
-        return compute(module(indices, offsets, values), wanted)
+        *rows, wanted = batch
+        return compute(score(*rows), wanted)
 
     def as_model() -> FactorizationModel:
         return FactorizationModel(
@@ -49,7 +55,7 @@ def fit(
             learner.predictor_type,
         )
 
-    held_out = None if validation is None else validation.csr(np.float64)
+    held_out = None if validation is None else as_rows(validation.features, validation.inputs)
 
     def evaluate() -> Mapping[str, float]:
         if validation is None or held_out is None:
@@ -70,9 +76,21 @@ def fit(
         stopping=stopping,
         identity={"hyperparameters": str(learner.values())},
     )
-    source = SparseRows(train.csr(), target)
     Trainer(module, source, loss, plan, run, evaluate=evaluate).fit()
     return as_model()
+
+
+def _source(train: Dataset, target: npt.NDArray[np.float32]) -> Source:
+    """Return the rows as an array where most of the numbers of each column are not 0.
+
+    A step then changes all columns, as it would by the sparse rows, in a tenth of the time.
+    """
+    if train.inputs.are_plain and len(train):
+        rows = train.matrix(np.float32)
+        held = np.count_nonzero(rows, axis=0).min()
+        if held >= _MOST * len(rows):
+            return Arrays(rows, target)
+    return SparseRows(train.csr(), target)
 
 
 def _optimizers(

@@ -15,6 +15,7 @@ from training.algorithms.tabular.factorization.model import (
     FILES,
     FactorizationModel,
     PredictorType,
+    as_rows,
 )
 from training.data import Dataset
 from training.errors import InvalidData
@@ -109,7 +110,7 @@ class FactorizationMachines(Algorithm):
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch", "scipy": "scipy"}
     hosts: ClassVar = "steps"
-    float32_only: ClassVar = "its steps look rows up and multiply no matrices"
+    float32_only: ClassVar = "its pairs are small differences of large sums"
     answers: ClassVar = (
         *("application/json", "application/jsonlines", "application/x-recordio-protobuf"),
     )
@@ -222,7 +223,7 @@ class FactorizationMachines(Algorithm):
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
         """Measure a model: the RMSE, or accuracy, cross entropy and F1 at the threshold 0.5."""
         self._check(data)
-        return self.measured(data.labels(), model.scores(data.csr(np.float64)))
+        return self.measured(data.labels(), model.scores(as_rows(data.features, data.inputs)))
 
     def measured(
         self, target: npt.NDArray[np.float64], score: npt.NDArray[np.float64]

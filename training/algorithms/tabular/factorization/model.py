@@ -14,9 +14,9 @@ import pyarrow as pa
 from training.algorithm import Model
 from training.data import as_table
 from training.inputs import Inputs
-from training.matrix import sparse
+from training.matrix import dense, sparse
 
-__all__ = ["FILES", "FactorizationModel", "PredictorType"]
+__all__ = ["FILES", "FactorizationModel", "PredictorType", "as_rows"]
 
 PredictorType = Literal["binary_classifier", "regressor"]
 
@@ -52,18 +52,27 @@ class FactorizationModel(Model):
     def predict(self, batch: object) -> pa.Table:
         """Answer n rows."""
         encoded = self.columns.encode(as_table(batch))
-        score = self.scores(sparse(encoded, self.columns, dtype=np.float64))
+        score = self.scores(as_rows(encoded, self.columns))
         if self.predictor_type == "regressor":
             return pa.table({"score": score})
         return pa.table({"score": score, "predicted_label": (score >= 0.5).astype(np.float64)})
 
     def scores(self, rows: Any) -> npt.NDArray[np.float64]:
-        """Return the score of each row of a CSR matrix; only the factors it needs are read."""
-        held, places = np.unique(rows.indices, return_inverse=True)
-        narrow = type(rows)((rows.data, places, rows.indptr), shape=(rows.shape[0], len(held)))
-        factors = self.factors[held].astype(np.float64)
-        sums, squares = narrow @ factors, narrow.multiply(narrow) @ factors**2
-        raw = self.bias + narrow @ self.linear[held].astype(np.float64)
+        """Return the score of each row of an array or a CSR matrix of float64.
+
+        Of a CSR matrix only the factors that it needs are read.
+        """
+        linear, factors = self.linear, self.factors
+        if isinstance(rows, np.ndarray):
+            squared = rows**2
+        else:
+            held, places = np.unique(rows.indices, return_inverse=True)
+            rows = type(rows)((rows.data, places, rows.indptr), shape=(rows.shape[0], len(held)))
+            squared = rows.multiply(rows)
+            linear, factors = linear[held], factors[held]
+        factors = factors.astype(np.float64)
+        sums, squares = rows @ factors, squared @ factors**2
+        raw = self.bias + rows @ linear.astype(np.float64)
         raw += (sums**2 - squares).sum(axis=1) / 2
         if self.predictor_type == "regressor":
             values: npt.NDArray[np.float64] = raw
@@ -91,3 +100,9 @@ class FactorizationModel(Model):
             np.load(folder / "factors.npy"),
             body["predictor_type"],
         )
+
+
+def as_rows(encoded: pa.Table, columns: Inputs) -> Any:
+    """Return encoded rows as scores take them: an array of plain numbers, else a CSR matrix."""
+    make = dense if columns.are_plain else sparse
+    return make(encoded, columns, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The factorization machine as a torch module on sparse rows. Imports torch."""
+"""The factorization machine as a torch module on sparse and on dense rows. Imports torch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ Array = npt.NDArray[np.float32]
 @final
 class FactorizationMachine(torch.nn.Module):
     """b + w·x + ½ Σ_f [(Σ_i v_if x_i)² − Σ_i v_if² x_i²], in O(numbers of a batch × factors).
+
+    Of sparse rows the gradients are sparse: they have the columns that the batch has.
 
     Args:
         bias: (1,); all three are trained where they lie.
@@ -45,6 +47,14 @@ class FactorizationMachine(torch.nn.Module):
         squares = products.new_zeros(len(offsets), width).index_add(0, rows, products**2)
         pairs = (sums**2 - squares).sum(dim=1) / 2
         score: torch.Tensor = self.bias + pairs.index_add(0, rows, straight)
+        return score
+
+    def dense(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the scores (rows,) of dense rows (rows, columns): the same sum, by products."""
+        sums = rows @ self.factors.weight
+        squares = rows**2 @ self.factors.weight**2
+        pairs = (sums**2 - squares).sum(dim=1) / 2
+        score: torch.Tensor = self.bias + pairs + rows @ self.linear.weight[:, 0]
         return score
 
 
