@@ -112,14 +112,14 @@ def fit(
         measured = learner.measured(validation.labels(), scoring.scores(module, *held_out))
         return {f"validation:{name}": value for name, value in measured.items()}
 
-    stopping = None
-    if validation is not None:
-        metric = "cross_entropy" if learner.is_classifier else "mean_squared_error"
-        stopping = EarlyStopping(
-            metric=f"validation:{metric}",
-            patience=learner.early_stopping_patience,
-            tolerance=learner.early_stopping_tolerance,
-        )
+    metric = "cross_entropy" if learner.is_classifier else "mean_squared_error"
+    stopping = EarlyStopping(
+        metric="train:loss" if validation is None else f"validation:{metric}",
+        patience=learner.early_stopping_patience,
+        tolerance=learner.early_stopping_tolerance,
+        # The loss of the rows it learns from is no reason to prefer an epoch.
+        keep_best=validation is not None,
+    )
     plan = Plan(
         epochs=learner.epochs,
         batch_rows=learner.mini_batch_size,
@@ -140,13 +140,17 @@ def _module(learner: Object2Vec, run: Run) -> PairNetwork:
         "is_sparse": learner.token_embedding_storage_type == "row_sparse",
     }
     if run.start is not None:
-        start: Any = run.start
-        if start.architecture != architecture:
-            found, asked = start.architecture.to_json(), architecture.to_json()
-            differ = ", ".join(name for name in asked if asked[name] != found[name])
+        start = run.start
+        if not isinstance(start, Object2VecModel):
             raise InvalidData(
-                f"model: the model to go on from differs in {differ}; train anew without it, or "
-                "with its hyperparameters",
+                f"model: object2vec goes on from a model of object2vec, got {type(start).__name__}",
+                channel="model",
+            )
+        differing = architecture.differing(start.architecture)
+        if differing:
+            raise InvalidData(
+                f"model: the model to go on from differs in {', '.join(differing)}; train anew "
+                "without it, or with its hyperparameters",
                 channel="model",
             )
         module = scoring.module_of(architecture, start.weights, **options)

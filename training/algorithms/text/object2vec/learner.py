@@ -171,6 +171,12 @@ class Object2Vec(Algorithm):
             lambda a: a.num_classes is None or a.output_layer == "softmax",
         ),
         Dependency(
+            ("negative_sampling_rate", "mini_batch_size"),
+            "negative_sampling_rate takes in1 of other rows of the step, so it needs a "
+            "mini_batch_size of 2 or more",
+            lambda a: a.mini_batch_size > 1 or not a.negative_sampling_rate,
+        ),
+        Dependency(
             ("token_embedding_storage_type", "optimizer", "bucket_width"),
             f"row_sparse goes with the optimizers {', '.join(_SPARSE)} and without buckets",
             lambda a: (
@@ -312,7 +318,7 @@ class Object2Vec(Algorithm):
         low=1,
         high=5,
         tunable=(1, 5),
-        about="epochs without improvement on validation to stop at",
+        about="epochs without improvement, on validation if there is any, to stop at",
     )
     early_stopping_tolerance: float = continuous(
         0.01,
@@ -383,6 +389,8 @@ class Object2Vec(Algorithm):
                 f"enc_dim is not used: pooled_embedding makes vectors of "
                 f"{self.architecture.encoders[0].size} numbers, its token_embedding_dim"
             )
+        if not self.mlp_layers:
+            run.sink.log("mlp_dim and mlp_activation are not used: mlp_layers is 0")
         return fitting.fit(self, train, run, validation=validation)
 
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:

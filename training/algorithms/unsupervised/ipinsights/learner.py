@@ -102,6 +102,12 @@ class IPInsights(Algorithm):
             "their sum must be from 1 to 500",
             lambda a: 1 <= a.rates <= 500,
         ),
+        Dependency(
+            ("shuffled_negative_sampling_rate", "mini_batch_size"),
+            "shuffled_negative_sampling_rate takes addresses of other rows of the step, so it "
+            "needs a mini_batch_size of 2 or more",
+            lambda a: a.mini_batch_size > 1 or not a.shuffled_negative_sampling_rate,
+        ),
     )
 
     num_entity_vectors: int = integer(
@@ -171,6 +177,12 @@ class IPInsights(Algorithm):
                 f"are left out; the first is {events.example}"
             )
         run.sink.property("rows_left_out", events.dropped)
+        if len(events.addresses) == 1 and not self.random_negative_sampling_rate:
+            raise InvalidData(
+                "train: one row has no other to take shuffled addresses from; give more rows, or "
+                "random_negative_sampling_rate",
+                channel="train",
+            )
         held_out = None if validation is None else self.events(validation)
         return fitting.fit(self, inputs_of(train), events, run, validation=held_out)
 

@@ -15,7 +15,7 @@ from training.algorithms.unsupervised.ntm import vocabulary
 from training.algorithms.unsupervised.ntm.model import FILES, Activation, NTMModel, Shape
 from training.data import Dataset, Labels
 from training.errors import InvalidData, InvalidJob
-from training.hyperparameter import boolean, categorical, comma_list, continuous, integer
+from training.hyperparameter import as_text, boolean, categorical, comma_list, continuous, integer
 from training.run import Run
 
 __all__ = ["NTM"]
@@ -132,8 +132,10 @@ class NTM(Algorithm):
     rescale_gradient: float = continuous(
         1.0, low=1e-3, high=1, tunable=(0.1, 1), about="what gradients are multiplied by"
     )
-    clip_gradient: float | None = continuous(
-        low=1e-3, about="largest size of a gradient's number, after rescaling; not set: any"
+    clip_gradient: float | str | None = continuous(
+        low=1e-3,
+        words=("inf", "Infinity"),
+        about="largest size of a gradient's number, after rescaling; not set: any",
     )
     sub_sample: float = continuous(
         1.0, low=0, high=1, about="share of the documents in an epoch, drawn anew each time"
@@ -144,6 +146,12 @@ class NTM(Algorithm):
     )
     tolerance: float = continuous(
         0.001, low=1e-6, high=0.1, about="share of the loss by which it must improve to count"
+    )
+    kl_warmup_epochs: int = integer(
+        0,
+        low=0,
+        about="epochs in which the distance from the prior comes to count, from none to all; "
+        "the fit does not stop in them",
     )
 
     @property
@@ -214,11 +222,22 @@ class NTM(Algorithm):
             problem = f"is {type(start).__name__}, expected one of ntm"
         elif start.columns != train.inputs:
             problem = "takes other columns than the data has"
-        elif start.shape != self.shape:
-            problem = f"is {start.shape} and the job asks for {self.shape}"
+        elif differing := self._differing(start.shape):
+            problem = f"differs in {differing}; train anew without it, or with its hyperparameters"
         else:
             return start
         raise InvalidJob(f"ntm: the model to go on from {problem}", field="InputDataConfig")
+
+    def _differing(self, shape: Shape) -> str:
+        """Name the hyperparameters by which a model has another shape, with both values."""
+        names = {"words": "feature_dim", "topics": "num_topics", "layers": "encoder_layers"}
+        names |= {"activation": "encoder_layers_activation", "batch_norm": "batch_norm"}
+        return ", ".join(
+            f"{name} ({as_text(getattr(shape, part))}, and the job asks for "
+            f"{as_text(getattr(self.shape, part))})"
+            for part, name in names.items()
+            if getattr(shape, part) != getattr(self.shape, part)
+        )
 
     def _report(self, model: NTMModel, counts: Any, run: Run) -> None:
         """Report how good the topics are on training documents, and what they are."""
