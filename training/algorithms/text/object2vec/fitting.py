@@ -13,7 +13,7 @@ from torch.nn import functional
 from training.algorithms.text.object2vec import scoring
 from training.algorithms.text.object2vec.learner import inputs_of
 from training.algorithms.text.object2vec.model import Object2VecModel
-from training.algorithms.text.object2vec.module import PairNetwork
+from training.algorithms.text.object2vec.module import Drawn, PairNetwork
 from training.algorithms.text.object2vec.pretrained import read_vectors
 from training.algorithms.text.object2vec.sequence import Sequences
 from training.data import Dataset
@@ -93,15 +93,21 @@ def fit(
     held_out = None if validation is None else learner.sequences(validation)
 
     def loss(batch: tuple[torch.Tensor, ...], at: Moment) -> torch.Tensor:
-        first, second = module.enc0(batch[0]), module.enc1(batch[1])
-        wanted = [batch[2]]
+        # With other rows' in1 the batch is all rows of the step, of which some are this process's.
+        own = at.own if learner.negative_sampling_rate else slice(None)
+        first, second = module.enc0(batch[0][own]), module.enc1(batch[1][own])
+        wanted = [batch[2][own]]
         firsts, seconds = [first], [second]
         order = np.random.default_rng([run.seed, at.step, 1])
-        for others in shuffled(len(first), learner.negative_sampling_rate, order):
+        for others in shuffled(at.rows, learner.negative_sampling_rate, order):
+            places = torch.from_numpy(others[at.own]).to(second.device)
+            alone = len(second) == at.rows
             firsts.append(first)
-            seconds.append(second[torch.from_numpy(others).to(second.device)])
-            wanted.append(torch.zeros_like(batch[2]))
-        outputs = module.compared(torch.cat(firsts), torch.cat(seconds))
+            seconds.append(second[places] if alone else module.enc1(batch[1][places]))
+            wanted.append(torch.zeros_like(wanted[0]))
+        outputs = module.compared(
+            torch.cat(firsts), torch.cat(seconds), drawn=Drawn(at.rows, at.own, len(firsts))
+        )
         if learner.is_classifier:
             return functional.cross_entropy(outputs, torch.cat(wanted))
         return functional.mse_loss(outputs[:, 0], torch.cat(wanted))
@@ -126,6 +132,7 @@ def fit(
         optimizers=_optimizers(learner, module),
         stopping=stopping,
         identity={"hyperparameters": str(learner.values())},
+        whole_batches=learner.negative_sampling_rate > 0,
     )
     Trainer(module, source, loss, plan, run, evaluate=evaluate).fit()
     weights = {name: held.cpu().numpy().copy() for name, held in module.state_dict().items()}

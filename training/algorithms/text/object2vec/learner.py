@@ -66,7 +66,7 @@ class Object2Vec(Algorithm):
     model: ClassVar = Object2VecModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
-    one_host: ClassVar = "SageMaker trains object2vec on one machine, and so does this"
+    hosts: ClassVar = "steps"
     float32_only: ClassVar = ""
     answers: ClassVar = ("application/json", "application/jsonlines")
     continues: ClassVar = True
