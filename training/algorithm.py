@@ -313,7 +313,15 @@ class Algorithm(ABC):
         for item in known.values():
             if item.required and item.field_name not in fields:
                 raise cls._refuse(f"{item.name}: required, expected {item.allowed}", item.name)
-        return cls(**fields)
+        made = cls(**fields)
+        object.__setattr__(made, "_given", frozenset(fields))
+        return made
+
+    @property
+    def given(self) -> frozenset[str] | None:
+        """The fields that `of` was given, also those given as their defaults; None: not made so."""
+        found: frozenset[str] | None = self.__dict__.get("_given")
+        return found
 
     def values(self) -> dict[str, Any]:
         """Return the hyperparameters that are set, by name, as typed values."""

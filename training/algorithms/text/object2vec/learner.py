@@ -26,6 +26,7 @@ from training.hyperparameter import (
     text,
 )
 from training.inputs import Inputs
+from training.profile import is_given, profile, profiled
 from training.run import Run
 
 __all__ = ["Object2Vec", "inputs_of"]
@@ -38,6 +39,15 @@ _NETWORKS = ("hcnn", "bilstm", "pooled_embedding")
 _NAMES = ("in0", "in1")
 _LAYERS = {"hcnn": 4, "bilstm": 1, "pooled_embedding": 0}
 _SPARSE = ("sgd", "adam", "adagrad")
+_SIZES = ("enc_dim", "enc0_token_embedding_dim", "enc1_token_embedding_dim")
+_FILES = ("enc0_pretrained_embedding_file", "enc1_pretrained_embedding_file")
+_BY_ROWS: tuple[tuple[float, int, int], ...] = (
+    (10_000, 32, 32),
+    (50_000, 64, 128),
+    (1_000_000, 64, 512),
+    (float("inf"), 128, 1024),
+)
+"""Fewer rows than, the sizes of vectors, and the rows of a step that `profile=auto` chooses."""
 _METRICS = ("accuracy", "cross_entropy", "mean_squared_error")
 
 
@@ -327,6 +337,7 @@ class Object2Vec(Algorithm):
         tunable=(0.001, 0.1),
         about="what counts as improvement, relatively",
     )
+    profile: str = profile()
 
     @property
     def is_classifier(self) -> bool:
@@ -379,11 +390,15 @@ class Object2Vec(Algorithm):
         self, train: Dataset, run: Run, *, validation: Dataset | None = None
     ) -> Object2VecModel:
         """Train by steps; with validation data, the best epoch's network is kept."""
-        from training.algorithms.text.object2vec import fitting
-
         for data in (train, validation):
             if data is not None:
                 self._check(data)
+        learner = profiled(self, self._chosen(len(train), validation is not None), run)
+        return learner._fit(train, run, validation)
+
+    def _fit(self, train: Dataset, run: Run, validation: Dataset | None) -> Object2VecModel:
+        from training.algorithms.text.object2vec import fitting
+
         if self.enc_dim != self.architecture.encoders[0].size:
             run.sink.log(
                 f"enc_dim is not used: pooled_embedding makes vectors of "
@@ -392,6 +407,30 @@ class Object2Vec(Algorithm):
         if not self.mlp_layers:
             run.sink.log("mlp_dim and mlp_activation are not used: mlp_layers is 0")
         return fitting.fit(self, train, run, validation=validation)
+
+    def _chosen(self, rows: int, has_validation: bool) -> Mapping[str, Any]:
+        """Return what `profile=auto` chooses: networks and steps that grow with the rows."""
+        size, batch = next(value for most, *value in _BY_ROWS if rows < most)
+        chosen: dict[str, Any] = {
+            "mlp_layers": 1,
+            "mlp_dim": size,
+            "mlp_activation": "tanh",
+            "dropout": 0.3,
+            "optimizer": "adam",
+            "learning_rate": 0.001,
+            "mini_batch_size": batch,
+            # Without validation nothing says when what is learned is no longer of use.
+            "epochs": 30 if has_validation else 10,
+            "early_stopping_tolerance": 0.001,
+        }
+        if not is_given(self, "optimizer") or self.optimizer == "adam":
+            chosen["weight_decay"] = 1e-5
+        # One size for all, so that encoders of any kind make vectors of one size.
+        if not any(is_given(self, name) for name in (*_SIZES, *_FILES)):
+            chosen |= {"enc_dim": size, "enc0_token_embedding_dim": size}
+            if self.enc1_network != "enc0":
+                chosen["enc1_token_embedding_dim"] = size
+        return chosen
 
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
         """Measure a model: accuracy and cross entropy, or the mean squared error."""

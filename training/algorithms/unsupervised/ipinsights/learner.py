@@ -18,6 +18,7 @@ from training.errors import InvalidData
 from training.hyperparameter import Dependency, continuous, integer
 from training.inputs import Input, Inputs
 from training.negatives import shuffled
+from training.profile import is_given, profile, profiled
 from training.run import Run
 
 __all__ = ["Events", "IPInsights"]
@@ -27,6 +28,9 @@ _TYPES = (
     "application/jsonlines",
 )
 _RATE = (0, 10)
+_BATCHES = (100, 10_000)
+_STEPS_OF_EPOCH = 50
+_STEPS = 500
 _SEED = 20_180_716
 """Of the pairs that a model is measured on: always the same, so that epochs and fits compare."""
 
@@ -158,6 +162,7 @@ class IPInsights(Algorithm):
     shuffled_negative_sampling_rate: int = integer(
         1, low=0, high=500, tunable=_RATE, about="addresses of other rows of the step for each pair"
     )
+    profile: str = profile()
 
     @property
     def rates(self) -> int:
@@ -184,7 +189,17 @@ class IPInsights(Algorithm):
                 channel="train",
             )
         held_out = None if validation is None else self.events(validation)
-        return fitting.fit(self, inputs_of(train), events, run, validation=held_out)
+        learner = profiled(self, self._chosen(len(events.addresses)), run)
+        return fitting.fit(learner, inputs_of(train), events, run, validation=held_out)
+
+    def _chosen(self, rows: int) -> Mapping[str, Any]:
+        """Return what `profile=auto` chooses: at least so many steps, of a fiftieth of the rows."""
+        low, high = _BATCHES
+        batch = self.mini_batch_size
+        if not is_given(self, "mini_batch_size"):
+            batch = min(max(rows // _STEPS_OF_EPOCH, low), high)
+        epochs = -(-_STEPS // -(-rows // batch))
+        return {"mini_batch_size": batch, "epochs": min(max(epochs, 10), 100)}
 
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
         """Measure how well a model tells pairs from random and shuffled ones, always the same."""

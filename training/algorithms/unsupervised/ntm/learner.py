@@ -16,6 +16,7 @@ from training.algorithms.unsupervised.ntm.model import FILES, Activation, NTMMod
 from training.data import Dataset, Labels
 from training.errors import InvalidData, InvalidJob
 from training.hyperparameter import as_text, boolean, categorical, comma_list, continuous, integer
+from training.profile import profile, profiled
 from training.run import Run
 
 __all__ = ["NTM"]
@@ -28,6 +29,9 @@ _TYPES: Final = (
 _LOSSES: Final = ("total_loss", "reconstruction", "kl")
 _TOP: Final = 10
 _MEASURED_ROWS: Final = 20_000
+_DOCUMENTS_SEEN: Final = 200_000
+_EPOCHS: Final = (20, 200)
+_MANY: Final = 10_000
 
 
 def _pattern(name: str) -> str:
@@ -153,6 +157,7 @@ class NTM(Algorithm):
         about="epochs in which the distance from the prior comes to count, from none to all; "
         "the fit does not stop in them",
     )
+    profile: str = profile()
 
     @property
     def shape(self) -> Shape:
@@ -179,13 +184,14 @@ class NTM(Algorithm):
         from training.algorithms.unsupervised.ntm import fitting
 
         counts = self._counts(train)
+        learner = profiled(self, self._chosen(counts.shape[0], validation is not None), run)
         if not counts.nnz:
             raise InvalidData(f"{train.channel}: no document has a word", channel=train.channel)
         held_out = None if validation is None else self._counts(validation)
         words = vocabulary.read(run.auxiliary, self.feature_dim)
-        start = None if run.start is None else self._to_go_on_from(run.start, train)
+        start = None if run.start is None else learner._to_go_on_from(run.start, train)
         model = fitting.fit(
-            self,
+            learner,
             counts,
             run,
             columns=train.inputs,
@@ -202,6 +208,20 @@ class NTM(Algorithm):
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
         """Measure the losses of a document, and of a word when half of its document is known."""
         return self._measured(model, self._counts(data))
+
+    def _chosen(self, documents: int, has_validation: bool) -> Mapping[str, Any]:
+        """Return what `profile=auto` chooses: some thousand steps, of few documents each."""
+        epochs = min(max(_DOCUMENTS_SEEN // documents, _EPOCHS[0]), _EPOCHS[1])
+        return {
+            "optimizer": "adam",
+            "learning_rate": 0.005,
+            "weight_decay": 0.0005,
+            "encoder_layers": ("100",),
+            "encoder_layers_activation": "tanh",
+            "mini_batch_size": 64 if documents < _MANY else 256,
+            "epochs": epochs,
+            "num_patience_epochs": 10 if has_validation else epochs,
+        }
 
     def _measured(self, model: NTMModel, counts: Any) -> Mapping[str, float]:
         pwll = model.completed(counts, np.random.default_rng(0))
