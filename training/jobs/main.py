@@ -173,6 +173,7 @@ def _report(
         channel="" if shown is None else shown.channel,
         target=None if shown is None else shown.target,
         answers=None if shown is None else model.predict(shown.features),
+        topics=sink.properties.get("topics", ()),
     )
     write_report(report, folder.report)
 
