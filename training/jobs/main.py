@@ -164,10 +164,12 @@ def _report(
     shown: Dataset | None,
 ) -> None:
     """Write what was measured as a page into the job's output data."""
+    chosen = sink.properties.get("profile", {})
     report = Report(
         job=job.training_job_name,
         algorithm=algorithm.name,
-        hyperparameters=algorithm.values(),
+        hyperparameters=algorithm.values()
+        | {name: f"{value} (chosen by profile)" for name, value in chosen.items()},
         rows=sink.rows,
         importance=sink.properties.get("feature_importance", {}),
         channel="" if shown is None else shown.channel,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from training import metrics
+from training.hyperparameter import as_text
 from training.report import chart
 
 __all__ = ["Report", "write_report"]
@@ -93,7 +94,7 @@ def _sections(report: Report) -> Iterator[str]:
         )
         yield f'<h2>Pictures</h2><div class="charts">{figures}</div>'
     if report.hyperparameters:
-        yield _table("Hyperparameters", {k: str(v) for k, v in report.hyperparameters.items()})
+        yield _table("Hyperparameters", {k: as_text(v) for k, v in report.hyperparameters.items()})
 
 
 def _table(title: str, values: Mapping[str, str]) -> str:
