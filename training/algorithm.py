@@ -169,6 +169,7 @@ class Algorithm(ABC):
         one_host: why there can be no more than one, where that is so.
         float32_only: why it does not compute in the precisions bf16 and fp16; "" where it does.
         cpu_only: whether it computes on the CPU, also where there is a CUDA device.
+        given: of one that `of` made, the names of the fields that it was given.
     """
 
     name: ClassVar[str]
@@ -189,6 +190,7 @@ class Algorithm(ABC):
     one_host: ClassVar[str] = "its fit is made for one process"
     float32_only: ClassVar[str] = "it does not train by torch's products of matrices"
     cpu_only: ClassVar[bool] = False
+    given: frozenset[str] = frozenset()
 
     @abstractmethod
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
@@ -314,14 +316,8 @@ class Algorithm(ABC):
             if item.required and item.field_name not in fields:
                 raise cls._refuse(f"{item.name}: required, expected {item.allowed}", item.name)
         made = cls(**fields)
-        object.__setattr__(made, "_given", frozenset(fields))
+        object.__setattr__(made, "given", frozenset(fields))
         return made
-
-    @property
-    def given(self) -> frozenset[str] | None:
-        """The fields that `of` was given, also those given as their defaults; None: not made so."""
-        found: frozenset[str] | None = self.__dict__.get("_given")
-        return found
 
     def values(self) -> dict[str, Any]:
         """Return the hyperparameters that are set, by name, as typed values."""

@@ -121,7 +121,9 @@ def encoded(column: Input, values: pa.ChunkedArray, channel: str) -> pa.ChunkedA
         case "tokens":
             if is_list(values.type) and not any(len(chunk.flatten()) for chunk in values.chunks):
                 # Lists of nothing do not say what they would be of.
-                empty = [None if row is None else [] for row in values.to_pylist()]
+                empty: list[list[int] | None] = [
+                    None if row is None else [] for row in values.to_pylist()
+                ]
                 return pa.chunked_array([pa.array(empty, pa.list_(pa.int32()))])
             if not is_list(values.type) or not pa.types.is_integer(values.type.value_type):
                 raise _wrong_type(column, values, "lists of whole numbers", channel)

@@ -1,55 +1,59 @@
-"""`profile=auto`: values for hyperparameters that were not given, by how much data there is."""
+"""`profile=auto`: hyperparameters that nobody set follow the size of the data."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from training.algorithm import Algorithm
 from training.hyperparameter import as_text, categorical
 from training.run import Run
 
-__all__ = ["AUTO", "is_given", "profile", "profiled"]
+__all__ = ["AUTO", "profile", "suited"]
 
 AUTO: Final = "auto"
 
-_Learner = TypeVar("_Learner", bound=Algorithm)
+A = TypeVar("A", bound=Algorithm)
 
 
-def profile() -> Any:
-    """Declare the hyperparameter `profile` of an algorithm that chooses values by itself."""
+def profile(about: str) -> Any:
+    """Declare the hyperparameter `profile`.
+
+    Args:
+        about: which hyperparameters `auto` chooses, and how.
+    """
     return categorical(
-        *("sagemaker", AUTO),
-        default="sagemaker",
-        about="auto: what is not given is chosen by how many rows there are, and the log says what",
+        "default",
+        AUTO,
+        default="default",
+        about=f"default: SageMaker's values; auto: what is not set follows the data's size: {about}"
+        "; not in SageMaker",
     )
 
 
-def is_given(learner: Algorithm, name: str) -> bool:
-    """Whether a hyperparameter was given, also as its default; made by hand, one that is not it."""
-    given = learner.given
-    if given is not None:
-        return name in given
-    item = next(item for item in learner.hyperparameters() if item.field_name == name)
-    return bool(getattr(learner, name) != item.default)
+def suited(algorithm: A, values: Mapping[str, Any], run: Run) -> A:
+    """Return an algorithm with the values that suit the data, where its profile is `auto`.
 
-
-def profiled(learner: _Learner, chosen: Mapping[str, Any], run: Run) -> _Learner:
-    """Return a learner with values for what it was not given, where its `profile` is `auto`.
+    What was set stays as it is: what `Algorithm.of` was given, also where that is the default; of
+    one made otherwise, what differs from the default. The log and the property `profile` tell what
+    was chosen.
 
     Args:
-        learner: with the hyperparameter `profile`.
-        chosen: values by field; those that were given stay as they are.
-        run: its log says what was chosen, and so does its property `profile`.
+        algorithm: with a hyperparameter `profile`.
+        values: by name, what suits the data.
+        run: of the fit.
     """
-    made: Any = learner
-    if made.profile != AUTO:
-        return learner
-    free = {name: value for name, value in chosen.items() if not is_given(learner, name)}
-    texts = {name: as_text(value) for name, value in free.items()}
-    shown = ", ".join(f"{name}={text}" for name, text in texts.items())
-    run.sink.log(f"profile=auto: {shown or 'nothing to choose, all was given'}")
-    run.sink.property("profile", texts)
-    changed: _Learner = dataclasses.replace(made, **free)
-    return changed
+    if algorithm.values()["profile"] != AUTO:
+        return algorithm
+    fields = {item.name: item for item in algorithm.hyperparameters()}
+    chosen = {
+        name: value
+        for name, value in values.items()
+        if name not in algorithm.given
+        and getattr(algorithm, fields[name].field_name) == fields[name].default
+    }
+    told = ", ".join(f"{name}={as_text(value)}" for name, value in chosen.items())
+    run.sink.log(f"profile: auto: {told or 'all values were set'}")
+    run.sink.property("profile", dict(chosen))
+    return replace(algorithm, **chosen)  # type: ignore[type-var]

@@ -63,6 +63,7 @@ RESUMED: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("factorization-machines", {}),
     ("kmeans", {"mini_batch_size": 50}),
     ("ntm", {}),
+    ("object2vec", {}),
     ("pca", {"algorithm_mode": "randomized"}),
     ("xgboost", {}),
 )

@@ -26,6 +26,7 @@ from training.data import Dataset
 from training.device import CPU, resolve_device
 from training.errors import InvalidData, TrainingError, TrainingStopped
 from training.formats import files_of
+from training.hyperparameter import as_text
 from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
@@ -169,7 +170,7 @@ def _report(
         job=job.training_job_name,
         algorithm=algorithm.name,
         hyperparameters=algorithm.values()
-        | {name: f"{value} (chosen by profile)" for name, value in chosen.items()},
+        | {name: f"{as_text(value)} (chosen by profile)" for name, value in chosen.items()},
         rows=sink.rows,
         importance=sink.properties.get("feature_importance", {}),
         channel="" if shown is None else shown.channel,

@@ -18,7 +18,7 @@ from training.errors import InvalidData
 from training.hyperparameter import Dependency, continuous, integer
 from training.inputs import Input, Inputs
 from training.negatives import shuffled
-from training.profile import is_given, profile, profiled
+from training.profile import profile, suited
 from training.run import Run
 
 __all__ = ["Events", "IPInsights"]
@@ -162,7 +162,10 @@ class IPInsights(Algorithm):
     shuffled_negative_sampling_rate: int = integer(
         1, low=0, high=500, tunable=_RATE, about="addresses of other rows of the step for each pair"
     )
-    profile: str = profile()
+    profile: str = profile(
+        "mini_batch_size, a fiftieth of the rows from 100 to 10,000, and epochs, from 10 to 100 so "
+        "that there are 500 steps"
+    )
 
     @property
     def rates(self) -> int:
@@ -189,14 +192,14 @@ class IPInsights(Algorithm):
                 channel="train",
             )
         held_out = None if validation is None else self.events(validation)
-        learner = profiled(self, self._chosen(len(events.addresses)), run)
+        learner = suited(self, self._chosen(len(events.addresses)), run)
         return fitting.fit(learner, inputs_of(train), events, run, validation=held_out)
 
     def _chosen(self, rows: int) -> Mapping[str, Any]:
         """Return what `profile=auto` chooses: at least so many steps, of a fiftieth of the rows."""
         low, high = _BATCHES
         batch = self.mini_batch_size
-        if not is_given(self, "mini_batch_size"):
+        if "mini_batch_size" not in self.given and batch == type(self).mini_batch_size:
             batch = min(max(rows // _STEPS_OF_EPOCH, low), high)
         epochs = -(-_STEPS // -(-rows // batch))
         return {"mini_batch_size": batch, "epochs": min(max(epochs, 10), 100)}

@@ -14,6 +14,7 @@ from tests.training.pairs import make_pairs
 from training.algorithms import find_algorithm
 from training.data import Dataset
 from training.errors import InvalidHyperparameter
+from training.hyperparameter import as_text
 from training.run import MemorySink, Run
 
 pytest.importorskip("torch")
@@ -66,8 +67,8 @@ def test_what_is_chosen_is_said_and_better_than_the_defaults_on_little_data(name
     loss, sink = fit(name, profile="auto", **({"epochs": 20} if name == "ntm" else {}))
     assert loss < plain
     chosen = sink.properties["profile"]
-    said = ", ".join(f"{field}={value}" for field, value in chosen.items())
-    assert f"profile=auto: {said}" in sink.lines
+    said = ", ".join(f"{field}={as_text(value)}" for field, value in chosen.items())
+    assert f"profile: auto: {said}" in sink.lines
     assert "profile" not in without.properties
 
 
@@ -121,5 +122,5 @@ def test_sizes_of_object2vec_are_chosen_together_or_not_at_all() -> None:
 
 
 def test_other_profiles_are_refused_by_name() -> None:
-    with pytest.raises(InvalidHyperparameter, match="profile: expected one of sagemaker, auto"):
+    with pytest.raises(InvalidHyperparameter, match="profile: expected one of default, auto"):
         find_algorithm("ntm").of({**REQUIRED["ntm"], "profile": "best"})
