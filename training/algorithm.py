@@ -118,10 +118,23 @@ class Model(ABC):
         """Return the model as it is to answer requests.
 
         Args:
-            settings: variables `SAGEMAKER_INFERENCE_*` of the process; a model says which it knows.
+            settings: variables `SAGEMAKER_INFERENCE_*` and `INFERENCE_*` of the process; a model
+                says which it knows.
 
         Raises:
             InvalidJob: a setting has a value that cannot be.
+        """
+        return self
+
+    def asked(self, parameters: Mapping[str, str]) -> Self:
+        """Return the model as a request asks for it in its content type.
+
+        Args:
+            parameters: of the content type, such as `{"infer_max_seqlens": "10,20"}`; a model says
+                which it knows.
+
+        Raises:
+            InvalidData: a parameter has a value that cannot be.
         """
         return self
 

@@ -119,6 +119,12 @@ def encoded(column: Input, values: pa.ChunkedArray, channel: str) -> pa.ChunkedA
         case "sparse":
             return _sparse(column, values, channel)
         case "tokens":
+            if is_list(values.type) and not any(len(chunk.flatten()) for chunk in values.chunks):
+                # Lists of nothing do not say what they would be of.
+                empty: list[list[int] | None] = [
+                    None if row is None else [] for row in values.to_pylist()
+                ]
+                return pa.chunked_array([pa.array(empty, pa.list_(pa.int32()))])
             if not is_list(values.type) or not pa.types.is_integer(values.type.value_type):
                 raise _wrong_type(column, values, "lists of whole numbers", channel)
             return values.cast(pa.list_(values.type.value_type))
@@ -130,7 +136,8 @@ def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
     A model of n columns takes n columns without names, as CSV has them; a model of n number columns
     takes one vector of n numbers, and a model of one vector takes n number columns, in order. A
     table that fits neither is returned as it is.
-    A model of n columns of words takes n columns of other names, or one of lists of n words.
+    A model of n number columns takes one sparse vector of n dimensions too. A model of n columns of
+    words takes n columns of other names, or one of lists of n words.
     """
     kinds = [column.kind for column in columns]
     if set(kinds) == {"text"}:
@@ -145,6 +152,11 @@ def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
             flat = table[vectors[0]].combine_chunks()
             split = [pc.list_element(flat, place) for place in range(len(columns))]
             return pa.table(split, names=[column.name for column in columns])
+    thin = [name for name in table.column_names if is_sparse(table[name].type)]
+    if len(thin) == 1 and set(kinds) == {"number"}:
+        held = table.schema.field(thin[0])
+        if (held.metadata or {}).get(SIZE_KEY) == str(len(columns)).encode():
+            return _filled(columns, table[thin[0]])
     if kinds in (["vector"], ["sparse"]):
         numbers = [n for n in table.column_names if n != "label" and is_number(table[n].type)]
         if len(numbers) == columns[0].size and len(numbers) >= len(table.column_names) - 1:
@@ -154,6 +166,17 @@ def by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:
             packed = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), len(numbers))
             return pa.table({columns[0].name: packed})
     return table
+
+
+def _filled(columns: Sequence[Input], values: pa.ChunkedArray) -> pa.Table:
+    """Write a sparse column as a column of numbers for each of its dimensions."""
+    held = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+    lengths = pc.list_value_length(held.field("indices")).to_numpy(zero_copy_only=False)
+    places = held.field("indices").flatten().to_numpy(zero_copy_only=False)
+    numbers = np.zeros((len(columns), len(values)), np.float32)
+    rows = np.repeat(np.arange(len(values)), lengths)
+    numbers[places, rows] = held.field("values").flatten().to_numpy(zero_copy_only=False)
+    return pa.table(list(numbers), names=[column.name for column in columns])
 
 
 def _words_by_position(columns: Sequence[Input], table: pa.Table) -> pa.Table:

@@ -14,6 +14,7 @@ from training.algorithm import Model
 from training.artifact import MANIFEST, ModelStore, open_model
 from training.data import read_table
 from training.errors import ModelNotFound
+from training.formats import ContentType
 from training.formats.inference import encode_reply
 from training.home import Store, home_of
 from training.jobs.registry import TrainingJobs
@@ -35,7 +36,8 @@ def load_model(source: str | Path, *, home: Store | str | Path | None = None) ->
 
     Raises:
         ModelNotFound: there is none.
-        InvalidJob: the environment has a `SAGEMAKER_INFERENCE_*` that the model cannot follow.
+        InvalidJob: the environment has a `SAGEMAKER_INFERENCE_*` or `INFERENCE_*` that the model
+            cannot follow.
         ModelAltered: its files are not those its digest names.
         TrainingJobNotFound: neither a folder nor a job of this name exists.
     """
@@ -94,6 +96,8 @@ def answer_file(
     if content_type is not None and content_type.strip().lower() == "text/csv":
         content_type = "text/csv;label_size=0"
     table = read_table(source, channel=source.name, content_type=content_type)
+    if content_type is not None:
+        model = model.asked(ContentType.parse(content_type).parameters)
     if content_type is not None and content_type.startswith("text/csv"):
         model.inputs.check_unnamed(table, channel=source.name)
     for start in range(0, len(table), _BATCH_ROWS):

@@ -108,7 +108,7 @@ def test_a_job_of_torch_on_two_hosts_fits_all_their_rows(home: Path, linear: Tra
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("lda", "SageMaker trains lda on one CPU"), ("object2vec", "SageMaker trains object2vec on")],
+    [("lda", "SageMaker trains lda on one CPU")],
 )
 def test_an_algorithm_of_one_host_refuses_more(
     home: Path, tmp_path: Path, name: str, reason: str

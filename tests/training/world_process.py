@@ -29,6 +29,7 @@ _FEWER: Mapping[str, Mapping[str, Any]] = {
     "factorization-machines": {"epochs": 2},
     "ipinsights": {"epochs": 2},
     "ntm": {"epochs": 5},
+    "object2vec": {"epochs": 2},
     "xgboost": {"num_round": 8},
 }
 # What the small cases do not reach, by name of the algorithm.
@@ -39,6 +40,11 @@ _MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     ),
     # The last batch has one row: the second process has none.
     "ipinsights": ({"mini_batch_size": 599},),
+    # Negative pairs and what is dropped are drawn for all rows of a step.
+    "object2vec": (
+        {"negative_sampling_rate": 2, "dropout": 0.3, "token_embedding_storage_type": "row_sparse"},
+        {"enc0_network": "hcnn", "enc_dim": 8, "bucket_width": 2, "dropout": 0.3},
+    ),
     "ntm": ({"batch_norm": True, "mini_batch_size": 133},),
     "pca": ({"algorithm_mode": "randomized"},),
     "kmeans": ({"epochs": 4}, {"mini_batch_size": 50}),
@@ -57,6 +63,7 @@ RESUMED: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("factorization-machines", {}),
     ("kmeans", {"mini_batch_size": 50}),
     ("ntm", {}),
+    ("object2vec", {}),
     ("pca", {"algorithm_mode": "randomized"}),
     ("xgboost", {}),
 )

@@ -73,6 +73,7 @@ class EarlyStopping:
         tolerance: by how much of its best value, relatively, the metric must improve to count.
         maximize: whether larger is better.
         keep_best: whether the module ends with the weights of the best epoch.
+        after: epochs at the beginning that are not looked at.
     """
 
     metric: str
@@ -80,6 +81,7 @@ class EarlyStopping:
     tolerance: float = 0.0
     maximize: bool = False
     keep_best: bool = True
+    after: int = 0
 
     def improves(self, value: float, best: float | None) -> bool:
         """Whether a value counts as better than the best so far.
@@ -350,7 +352,7 @@ class Trainer:
             self._run.sink.metric(name, value, step=epoch)
             self._run.sink.log(quality_line(name, value, epoch=epoch))
         stopping = self._plan.stopping
-        if stopping is None:
+        if stopping is None or epoch < stopping.after:
             return
         if stopping.improves(measured[stopping.metric], self.history.best):
             self.history.best, self.history.best_epoch = measured[stopping.metric], epoch

@@ -3,7 +3,8 @@
 {"features": [1.5, 16], "label": 1}                           dense, in short
 {"data": {"features": {"values": [1.5, 16]}}, "label": 1}     dense
 {"data": {"features": {"keys": [26], "shape": [2000], "values": [4]}}}    sparse
-{"features": ["ann", "10.0.0.1"]}                             words
+{"features": ["ann", "10.0.0.1"]}                             words, in short
+{"data": {"features": {"values": ["ann", "10.0.0.1"]}}}       words
 {"wind": 3.5, "sky": "wet"}                                   a column for each name
 {"in0": [6, 17], "in1": [16, 21]}                             likewise, with lists
 """
@@ -66,8 +67,9 @@ def _lifted(instance: Any, row: int, refuse: Refuse) -> _Row:
 
 
 def _column(name: str, values: list[Any], refuse: Refuse) -> tuple[pa.Field, Any]:
-    if name == "features" and _are_texts(values[0]):
-        return pa.field(name, pa.list_(pa.string())), _texts(name, values, refuse)
+    if name == "features" and _are_texts(_held(values[0])):
+        words = _texts(name, [_held(value) for value in values], refuse)
+        return pa.field(name, pa.list_(pa.string())), words
     if name == "features":
         tensors = _tensors(name, values, refuse, missing=False)
         return features_column(name, tensors, refuse)
@@ -92,6 +94,11 @@ def _column(name: str, values: list[Any], refuse: Refuse) -> tuple[pa.Field, Any
                 ) from error
         array = _floats(name, values, refuse)
     return pa.field(name, array.type), array
+
+
+def _held(value: Any) -> Any:
+    """Return the list inside `{"values": […]}`; anything else as it is."""
+    return value["values"] if isinstance(value, dict) and set(value) == {"values"} else value
 
 
 def _are_texts(value: Any) -> bool:

@@ -26,6 +26,7 @@ from training.data import Dataset
 from training.device import CPU, resolve_device
 from training.errors import InvalidData, TrainingError, TrainingStopped
 from training.formats import files_of
+from training.hyperparameter import as_text
 from training.jobs.environment import algorithm_hyperparameters
 from training.jobs.events import EventSink
 from training.jobs.folder import JobFolder
@@ -167,15 +168,18 @@ def _report(
     shown: Dataset | None,
 ) -> None:
     """Write what was measured as a page into the job's output data."""
+    chosen = sink.properties.get("profile", {})
     report = Report(
         job=job.training_job_name,
         algorithm=algorithm.name,
-        hyperparameters=algorithm.values(),
+        hyperparameters=algorithm.values()
+        | {name: f"{as_text(value)} (chosen by profile)" for name, value in chosen.items()},
         rows=sink.rows,
         importance=sink.properties.get("feature_importance", {}),
         channel="" if shown is None else shown.channel,
         target=None if shown is None else shown.target,
         answers=None if shown is None else model.predict(shown.features),
+        topics=sink.properties.get("topics", ()),
     )
     write_report(report, folder.report)
 

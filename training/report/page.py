@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from training import metrics
+from training.hyperparameter import as_text
 from training.report import chart
 
 __all__ = ["Report", "write_report"]
@@ -21,6 +22,7 @@ Array = npt.NDArray[Any]
 
 _MOST_IMPORTANT: Final = 20
 _MOST_CLASSES: Final = 20
+_WORDS: Final = 3
 _STYLE: Final = """
 body { font: 14px/1.5 system-ui, sans-serif; color: #1f2937; max-width: 1000px; margin: 2rem auto; }
 h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem }
@@ -49,6 +51,7 @@ class Report:
         channel: the channel that the model was asked about; empty: none.
         target: its labels.
         answers: the model's replies to its rows.
+        topics: of a topic model, each with its `words` and its `share` or `alpha`.
     """
 
     job: str
@@ -59,6 +62,7 @@ class Report:
     channel: str = ""
     target: Array | None = None
     answers: pa.Table | None = None
+    topics: Sequence[Mapping[str, Any]] = ()
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -81,6 +85,8 @@ def _sections(report: Report) -> Iterator[str]:
     if report.importance:
         most = dict(list(report.importance.items())[:_MOST_IMPORTANT])
         charts.append(("Importance of inputs", chart.bars(most, x="importance")))
+    if report.topics:
+        charts.append(("Topics by their share", chart.bars(_shares(report.topics), x="share")))
     if charts:
         figures = "".join(
             f"<figure><figcaption>{html.escape(title)}</figcaption>{svg}</figure>"
@@ -88,7 +94,7 @@ def _sections(report: Report) -> Iterator[str]:
         )
         yield f'<h2>Pictures</h2><div class="charts">{figures}</div>'
     if report.hyperparameters:
-        yield _table("Hyperparameters", {k: str(v) for k, v in report.hyperparameters.items()})
+        yield _table("Hyperparameters", {k: as_text(v) for k, v in report.hyperparameters.items()})
 
 
 def _table(title: str, values: Mapping[str, str]) -> str:
@@ -121,6 +127,7 @@ def _of_answers(report: Report) -> Iterator[tuple[str, str]]:
     if target is None or answers is None or not len(answers):
         return
     on = f" on {report.channel}" if report.channel else ""
+    answers = _of_pairs(answers)
     has_labels = "predicted_label" in answers.column_names
     score = answers["score"] if "score" in answers.column_names else None
     is_number = score is not None and pa.types.is_floating(score.type)
@@ -156,6 +163,27 @@ def _of_answers(report: Report) -> Iterator[tuple[str, str]]:
         )
     elif not has_labels:
         yield f"Predictions{on}", chart.points(target, given, x="label", y="prediction")
+
+
+def _shares(topics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the share of each of the largest topics, by its number and first words."""
+    sizes = np.array([topic.get("share", topic.get("alpha", 0.0)) for topic in topics], np.float64)
+    sizes /= sizes.sum() or 1
+    return {
+        " ".join([f"{place}:", *topics[place]["words"][:_WORDS]]): float(sizes[place])
+        for place in np.argsort(-sizes, kind="stable")[:_MOST_IMPORTANT].tolist()
+    }
+
+
+def _of_pairs(answers: pa.Table) -> pa.Table:
+    """Return lists of `scores`, a probability for each class or a value, as label and score."""
+    if "scores" not in answers.column_names:
+        return answers
+    scores = np.array(answers["scores"].to_pylist(), np.float64)
+    columns = {"score": scores[:, -1]} if scores.shape[1] <= 2 else {}
+    if scores.shape[1] > 1:
+        columns["predicted_label"] = scores.argmax(axis=1).astype(np.float64)
+    return pa.table(columns)
 
 
 def _confusion(target: Array, predicted: Array, on: str) -> Iterator[tuple[str, str]]:

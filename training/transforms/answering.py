@@ -19,7 +19,7 @@ from training.transforms.serving import ServedScript
 
 __all__ = ["ModelResponder", "Responder", "inference_settings", "open_responder"]
 
-_SETTINGS: Final = "SAGEMAKER_INFERENCE_"
+_SETTINGS: Final = ("SAGEMAKER_INFERENCE_", "INFERENCE_")
 _OF_TRAINING: Final = ("text/csv", "application/x-recordio-protobuf")
 
 
@@ -65,7 +65,8 @@ class ModelResponder(Responder):
 
     def answer(self, body: bytes, content_type: str, accept: Accept) -> bytes:
         """See `Responder.answer`."""
-        base = ContentType.parse(content_type).base
+        kind = ContentType.parse(content_type)
+        base = kind.base
         if base in self._refused:
             raise InvalidData(
                 f"a model of {self._name} takes no {base}; send application/json or "
@@ -74,7 +75,8 @@ class ModelResponder(Responder):
         table = decode_request(body, content_type)
         if base == "text/csv":
             self._model.inputs.check_unnamed(table)
-        predict = self._model.predict_verbose if accept.verbose else self._model.predict
+        model = self._model.asked(kind.parameters)
+        predict = model.predict_verbose if accept.verbose else model.predict
         return encode_reply(predict(table), accept.content_type, word=self._word, request=table)
 
 
@@ -97,7 +99,7 @@ class ScriptResponder(Responder):
 
 
 def inference_settings() -> dict[str, str]:
-    """Return the variables `SAGEMAKER_INFERENCE_*` of this process, which shape replies."""
+    """Return the variables `SAGEMAKER_INFERENCE_*` and `INFERENCE_*` of this process."""
     return {name: text for name, text in os.environ.items() if name.startswith(_SETTINGS)}
 
 
@@ -106,7 +108,7 @@ def open_responder(folder: Path, settings: Mapping[str, str]) -> Responder:
 
     Args:
         folder: of the model.
-        settings: variables `SAGEMAKER_INFERENCE_*`.
+        settings: see `inference_settings`.
 
     Raises:
         ModelNotFound: there is no model, or a script's that has no serving functions.

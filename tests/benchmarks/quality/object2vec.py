@@ -1,4 +1,8 @@
-"""Object2Vec on MovieLens 100k: ratings of a user's token and a film's."""
+"""Object2Vec on MovieLens 100k: ratings of a user's token and a film's.
+
+The activation and the number of epochs are chosen on a tenth of the training ratings, which the
+fits that choose do not see; then all of them are learned from. The test ratings choose nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,6 @@ _VALUES: Final = {
     "enc0_token_embedding_dim": 64,
     "mlp_layers": 1,
     "mlp_dim": 64,
-    "mlp_activation": "tanh",
     "output_layer": "mean_squared_error",
     "dropout": 0.3,
     "learning_rate": 0.001,
@@ -33,7 +36,8 @@ _VALUES: Final = {
     "early_stopping_tolerance": 1e-3,
 }
 _SEEDS: Final = (0, 1, 2)
-_CASE: Final = "MovieLens 100k, d=64 pooled, MLP 64 (tanh), 3 seeds"
+_CASE: Final = "MovieLens 100k, d=64 pooled, MLP 64, 3 seeds"
+_ACTIVATIONS: Final = ("linear", "relu", "tanh")
 
 
 def measure() -> list[Row]:
@@ -51,17 +55,33 @@ def _rows(table: pa.Table, order: Any) -> Iterator[Row]:
     learned, held_out = np.split(train, [len(train) * 9 // 10])
     sizes = [int(code.max()) + 2 for code in codes]
     values = {**_VALUES, "enc0_vocab_size": sizes[0], "enc1_vocab_size": sizes[1]}
-    chosen, errors, walls, processors = [], [], [], []
-    for seed in _SEEDS:
+    first = _dataset(codes, rating, learned)
+    later = _dataset(codes, rating, held_out, like=first)
+
+    def tried(activation: str, seed: int) -> list[float]:
         sink = MemorySink()
         run = Run(threads=1, seed=seed, sink=sink)
-        first = _dataset(codes, rating, learned)
-        later = _dataset(codes, rating, held_out, like=first)
-        Object2Vec.of(values).fit(first, run, validation=later)
-        seen = [v for name, v, _ in sink.rows if name == "validation:mean_squared_error"]
+        Object2Vec.of({**values, "mlp_activation": activation}).fit(first, run, validation=later)
+        return [v for name, v, _ in sink.rows if name == "validation:mean_squared_error"]
+
+    found = {activation: tried(activation, 0) for activation in _ACTIVATIONS}
+    best = min(_ACTIVATIONS, key=lambda activation: min(found[activation]))
+    values["mlp_activation"] = best
+    for activation, seen in found.items():
+        yield Row(
+            case="choice, on a tenth of the training ratings: activation "
+            f"{activation}, seed 0, {int(np.argmin(seen)) + 1} epochs"
+            + (" (chosen)" if activation == best else ""),
+            measure="MSE on that tenth",
+            ours=min(seen),
+            reference="",
+        )
+    chosen, errors, walls, processors = [], [], [], []
+    for seed in _SEEDS:
+        seen = found[best] if seed == 0 else tried(best, seed)
         epochs = int(np.argmin(seen)) + 1
         whole = _dataset(codes, rating, train)
-        learner = Object2Vec.of({**values, "epochs": epochs})
+        learner = Object2Vec.of({**values, "epochs": epochs, "early_stopping_patience": 5})
         began, used = time.perf_counter(), time.process_time()
         model = learner.fit(whole, Run(threads=1, seed=seed))
         walls.append(epochs * len(train) / (time.perf_counter() - began))
@@ -70,7 +90,7 @@ def _rows(table: pa.Table, order: Any) -> Iterator[Row]:
         measured = learner.evaluate(model, _dataset(codes, rating, test, like=whole))
         errors.append(measured["mean_squared_error"])
     yield Row(
-        case=f"{_CASE}; {', '.join(map(str, chosen))} epochs, chosen on a tenth of train",
+        case=f"{_CASE}, {best}; {', '.join(map(str, chosen))} epochs",
         measure="MSE on test, mean",
         ours=statistics.mean(errors),
         reference="torch, the best epoch by test",

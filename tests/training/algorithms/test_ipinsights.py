@@ -323,5 +323,33 @@ def test_a_model_is_gone_on_from_with_new_entities(model: IPInsightsModel) -> No
     on = fit(more, run=Run(threads=1, start=model), epochs=20, shuffled_negative_sampling_rate=0)
     assert len(on.rows) == len(model.rows) + 1
     assert asked(on, new, "172.16.0.9") > 1
-    with pytest.raises(InvalidData, match=r"\(200, 8, 1\), and this job asks for \(200, 4, 1\)"):
+    with pytest.raises(InvalidData, match=r"differs in vector_dim \(8, and the job asks for 4\)"):
         fit(more, run=Run(threads=1, start=model), vector_dim=4)
+
+
+def test_words_may_come_in_the_long_form(model: IPInsightsModel) -> None:
+    short = b'{"instances":[{"features":["user-1","10.0.0.1"]},{"features":["user-2","10.0.0.1"]}]}'
+    long = b"""{"instances":[{"data":{"features":{"values":["user-1","10.0.0.1"]}}},
+        {"features":["user-2","10.0.0.1"]}]}"""
+    wanted = model.predict(decode_request(short, "application/json"))
+    assert model.predict(decode_request(long, "application/json")) == wanted
+    lines = b'{"data":{"features":{"values":["user-1","10.0.0.1"]}}}\n'
+    found = model.predict(decode_request(lines, "application/jsonlines"))
+    assert found == wanted.slice(0, 1)
+
+
+def test_a_model_of_another_algorithm_is_not_gone_on_from(model: IPInsightsModel) -> None:
+    topics = find_algorithm("lda").of({"num_topics": 1, "feature_dim": 1, "mini_batch_size": 9})
+    other = topics.fit(Dataset.of(pa.table({"a": [1]}), labels="optional"), Run(threads=1))
+    with pytest.raises(InvalidData, match="a model of ipinsights, got LDAModel"):
+        fit(run=Run(threads=1, start=other))
+
+
+def test_shuffled_addresses_need_another_row() -> None:
+    with pytest.raises(InvalidHyperparameter, match="a mini_batch_size of 2 or more"):
+        fit(mini_batch_size=1)
+    fit(mini_batch_size=1, shuffled_negative_sampling_rate=0, epochs=1)
+    one = make_logins(1, seed=1)
+    with pytest.raises(InvalidData, match="one row has no other to take shuffled addresses from"):
+        fit(one, random_negative_sampling_rate=0)
+    fit(one)

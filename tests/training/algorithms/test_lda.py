@@ -31,6 +31,7 @@ from training.errors import (
     InvalidJob,
     TrainingStopped,
 )
+from training.formats.inference import decode_request
 from training.run import MemorySink, Run, Sink
 
 Array = npt.NDArray[Any]
@@ -295,6 +296,16 @@ def test_pwll_scores_the_words_that_are_not_shown() -> None:
     assert given == pytest.approx(wanted)
 
 
+def test_halves_in_pieces_are_those_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = sp.csr_matrix(bars(40, length=20)[0].astype(np.float64))
+    whole = halves(counts, np.random.default_rng(3))
+    monkeypatch.setattr(lda_variational, "_PIECE_OCCURRENCES", 50)
+    pieces = halves(counts, np.random.default_rng(3))
+    for one, other in zip(whole, pieces, strict=True):
+        assert np.array_equal(one.toarray(), other.toarray())
+    assert np.array_equal((whole[0] + whole[1]).toarray(), counts.toarray())
+
+
 def test_pwll_is_finite_for_words_that_training_did_not_see() -> None:
     table = make_notes(200, seed=1)
     unseen = table.set_column(0, "cat", pa.array([0] * 200))
@@ -355,6 +366,31 @@ def test_fitting_on_starts_from_the_topics_of_a_model() -> None:
     assert not any("moments" in line for line in sink.lines)
     assert distances(second.beta, first.beta).max() < 0.3
     assert not np.array_equal(first.beta, second.beta)
+
+
+def test_fitting_on_takes_the_jobs_alpha0(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def polish(counts: Any, topics: Array, alpha: Array, **options: Any) -> tuple[Array, Array]:
+        seen.append(alpha.sum())
+        return topics, np.ones((counts.shape[0], len(alpha)))
+
+    monkeypatch.setattr("training.algorithms.unsupervised.lda.polish", polish)
+    table = make_notes(50, seed=1)
+    start = fitted(table, num_topics=3, alpha0=1.0)
+    on = fitted(table, num_topics=3, alpha0=4.0, run=Run(threads=1, start=start))
+    assert seen == pytest.approx([1, 4])
+    assert on.alpha.sum() == pytest.approx(4)
+
+
+def test_a_sparse_request_is_answered_by_a_model_of_columns() -> None:
+    body = b'{"data":{"features":{"keys":[1,9],"shape":[10],"values":[2,3]}}}\n'
+    dense = b"0,2,0,0,0,0,0,0,0,3\n"
+    found = notes().predict(decode_request(body, "application/jsonlines"))
+    assert found == notes().predict(decode_request(dense, "text/csv"))
+    wider = body.replace(b"[10]", b"[11]")
+    with pytest.raises(InvalidData, match="is missing"):
+        notes().predict(decode_request(wider, "application/jsonlines"))
 
 
 def test_a_model_that_does_not_fit_is_no_start() -> None:

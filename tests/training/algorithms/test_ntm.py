@@ -251,6 +251,7 @@ def test_sparse_documents_give_the_same_model(small: Dataset, plain: NTMModel) -
         {"epochs": 3},
         {"rescale_gradient": 0.001, "optimizer": "sgd"},
         {"clip_gradient": 0.001, "optimizer": "sgd"},
+        {"kl_warmup_epochs": 1},
     ],
     ids=str,
 )
@@ -273,6 +274,30 @@ def test_clipped_gradients_of_sgd_move_by_no_more_than_the_rate_allows(small: Da
     values = {"optimizer": "sgd", "clip_gradient": 0.01, "learning_rate": 1, "epochs": 1}
     moved = fit(small, **values).parameters["usual"]
     assert 0 < np.abs(moved).max() <= 0.01 * 3 + 1e-7
+
+
+def test_no_bound_of_gradients_can_be_said_by_its_name(small: Dataset, plain: NTMModel) -> None:
+    for name in ("inf", "Infinity"):
+        assert not differ(fit(small, clip_gradient=name), plain)
+
+
+def test_in_a_warm_up_the_distance_from_the_prior_counts_little_at_first(small: Dataset) -> None:
+    values = {"epochs": 8, "learning_rate": 0.05, "num_patience_epochs": 8}
+    counts = small.csr(np.float64)
+    warmed = fit(small, kl_warmup_epochs=8, **values)
+    assert warmed.losses(counts)["kl"] > fit(small, **values).losses(counts)["kl"] * 1.1
+
+
+def test_a_fit_does_not_end_in_its_warm_up(small: Dataset) -> None:
+    sink = MemorySink()
+    values = {"epochs": 9, "learning_rate": 1e-6, "num_patience_epochs": 1, "kl_warmup_epochs": 5}
+    fit(small, Run(threads=1, sink=sink), **values)
+    losses = [value for name, value, _ in sink.rows if name == "train:loss"]
+    assert 7 <= len(losses) < 9
+    # What is reported is the whole loss, from the first step on.
+    whole = MemorySink()
+    fit(small, Run(threads=1, sink=whole), **{**values, "kl_warmup_epochs": 0})
+    assert losses[0] == pytest.approx(whole.rows[0][1], rel=1e-4)
 
 
 def test_layers_are_three_and_two_times_the_topics_or_as_given() -> None:
@@ -314,7 +339,8 @@ def test_a_model_is_gone_on_from(small: Dataset, plain: NTMModel) -> None:
 
 def test_a_model_that_does_not_fit_is_not_gone_on_from(small: Dataset, plain: NTMModel) -> None:
     for values in ({"num_topics": 4}, {"encoder_layers": "9"}, {"batch_norm": True}):
-        with pytest.raises(InvalidJob, match="the model to go on from is Shape"):
+        name = next(iter(values))
+        with pytest.raises(InvalidJob, match=rf"the model to go on from differs in {name} \("):
             fit(small, Run(threads=1, start=plain), **values)
     notes = Dataset.of(make_notes(20, seed=1), labels="optional")
     with pytest.raises(InvalidJob, match="takes other columns"):
@@ -338,8 +364,9 @@ def test_data_that_is_no_counts_is_refused(small: Dataset) -> None:
     counts = bars(5)[0].astype(float)
     with pytest.raises(InvalidData, match="feature_dim is 7 and the data has 25 columns"):
         fit(small, feature_dim=7)
-    counts[3, 2] = -1
-    with pytest.raises(InvalidData, match=r"train: words\[2\] is -1 in row 4"):
-        fit(dataset(counts))
+    for wrong in (-1, 2**24 + 2):
+        counts[3, 2] = wrong
+        with pytest.raises(InvalidData, match=rf"train: words\[2\] is {wrong:g}".replace("+", ".")):
+            fit(dataset(counts))
     with pytest.raises(InvalidData, match="train: no document has a word"):
         fit(dataset(np.zeros((3, 25))))

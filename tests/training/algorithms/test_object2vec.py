@@ -16,8 +16,10 @@ from training import find_algorithm
 from training.algorithm import Model
 from training.data import Dataset
 from training.errors import InvalidData, InvalidHyperparameter, InvalidJob
-from training.formats.inference import decode_request
+from training.formats.inference import Accept, decode_request
+from training.predict import predict_file
 from training.run import MemorySink, Run
+from training.transforms.answering import ModelResponder, inference_settings
 
 pytest.importorskip("torch")
 
@@ -323,6 +325,7 @@ def test_encoders_may_differ_where_their_vectors_are_of_one_size() -> None:
         ),
         ({"tied_token_embedding_weight": True, "enc1_vocab_size": 9}, "vocabularies of one size"),
         ({"enc0_pretrained_embedding_file": "glove.txt"}, "go together"),
+        ({"negative_sampling_rate": 1, "mini_batch_size": 1}, "mini_batch_size of 2 or more"),
         ({"enc1_freeze_pretrained_embedding": False}, "goes only with enc1_pretrained"),
         ({"output_layer": "mean_squared_error", "num_classes": 3}, "num_classes goes only with"),
         ({"token_embedding_storage_type": "row_sparse", "bucket_width": 3}, "without buckets"),
@@ -398,6 +401,12 @@ def test_a_model_is_gone_on_from_where_its_network_is_the_same(
         np.testing.assert_allclose(on.weights[name], held, atol=1e-4)
     with pytest.raises(InvalidData, match="differs in mlp_dim"):
         fit({**POOLED, "mlp_dim": 7}, start=start)
+    with pytest.raises(InvalidData, match="differs in enc0_token_embedding_dim, enc_dim, enc1_tok"):
+        fit({**POOLED, "enc0_token_embedding_dim": 5}, start=start)
+    other = find_algorithm("lda").of({"num_topics": 1, "feature_dim": 1, "mini_batch_size": 9})
+    topics = other.fit(Dataset.of(pa.table({"a": [1]}), labels="optional"), Run(threads=1))
+    with pytest.raises(InvalidData, match="a model of object2vec, got LDAModel"):
+        fit(POOLED, start=topics)
 
 
 def test_the_algorithm_is_found_by_its_name() -> None:
@@ -416,6 +425,77 @@ def test_requests_are_answered_by_what_they_have(
     some = decode_request(b'{"in0":[3],"in1":[2]}\n{"in0":[3]}', "application/jsonlines")
     with pytest.raises(InvalidData, match="column 'in1' has no value in row 2"):
         model.predict(some)
+
+
+def test_a_request_says_how_many_tokens_are_looked_at(
+    models: Mapping[str, Object2VecModel],
+) -> None:
+    model = models["hcnn"]
+    whole = asked(model, in0=[[3, 5, 8]], in1=[[4, 2, 9]])
+    shorter = asked(model, in0=[[3, 5]], in1=[[4]])
+    assert whole != shorter
+    pair = {"in0": [[3, 5, 8]], "in1": [[4, 2, 9]]}
+    cut = model.asked({"infer_max_seqlens": "2, 1", "charset": "utf-8"})
+    assert asked(cut, **pair) == shorter
+    assert asked(cut.asked({"infer_max_seqlens": "3,3"}), **pair) == whole
+    assert cut.module is model.module
+    long = {"in0": [[1, 2, 3, 4, 5, 6, 7]]}
+    assert asked(model.asked({"infer_max_seqlens": "7,7"}), **long) != asked(model, **long)
+    for wrong in ("2", "0,3", "1,2,3", "5001,1", "a,b"):
+        with pytest.raises(InvalidData, match="infer_max_seqlens: expected two whole numbers"):
+            model.asked({"infer_max_seqlens": wrong})
+
+
+def test_content_types_carry_how_many_tokens_are_looked_at(
+    models: Mapping[str, Object2VecModel], tmp_path: Path
+) -> None:
+    model = models["hcnn"]
+    text = json.dumps({"in0": [3, 5, 8], "in1": [4, 2, 9]})
+    shorter = asked(model, in0=[[3, 5]], in1=[[4]])[0]
+    kind = "application/jsonlines; infer_max_seqlens=2,1"
+    responder = ModelResponder(model, Object2Vec)
+    accept = Accept("application/jsonlines")
+    assert json.loads(responder.answer(text.encode(), kind, accept))["scores"] == shorter
+    (tmp_path / "asked.jsonl").write_text(text + "\n")
+    found = list(predict_file(model, tmp_path / "asked.jsonl", content_type=kind))
+    assert found == [{"scores": shorter}]
+
+
+def test_the_preferred_mode_of_inference_changes_no_answer(
+    models: Mapping[str, Object2VecModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models["pooled_embedding"]
+    monkeypatch.setenv("INFERENCE_PREFERRED_MODE", "Embedding")
+    preferring = model.served(inference_settings())
+    assert preferring.preferred == "embedding"
+    for pair in ({"in0": [[3, 5]]}, {"in0": [[3, 5]], "in1": [[4]]}):
+        assert np.allclose(asked(preferring, **pair), asked(model, **pair), atol=1e-5)
+    assert model.served({}) is model
+    with pytest.raises(InvalidJob, match="expected one of classification, embedding, got 'gpu'"):
+        model.served({"INFERENCE_PREFERRED_MODE": "gpu"})
+
+
+def test_an_empty_list_alone_is_a_sequence_without_tokens(
+    models: Mapping[str, Object2VecModel],
+) -> None:
+    alone = decode_request(b'{"in0":[]}', "application/jsonlines")
+    empty = asked(models["hcnn"], in0=[[]])
+    assert models["hcnn"].predict(alone)["embeddings"].to_pylist() == empty
+
+
+def test_without_validation_the_loss_of_training_ends_a_fit() -> None:
+    sink = MemorySink()
+    values = {**POOLED, "epochs": 50, "early_stopping_patience": 1, "learning_rate": 0.1}
+    fit({**values, "early_stopping_tolerance": 0.1}, sink=sink)
+    losses = [value for name, value, _ in sink.rows if name == "train:loss"]
+    assert 1 < len(losses) < 50
+    assert losses[-1] > losses[-2] * 0.9
+
+
+def test_layers_that_are_not_there_are_said_in_the_log() -> None:
+    sink = MemorySink()
+    fit({**POOLED, "mlp_layers": 0, "epochs": 1}, make_pairs(50, seed=1), sink=sink)
+    assert any("mlp_dim and mlp_activation are not used" in line for line in sink.lines)
 
 
 def test_a_size_that_pooled_vectors_do_not_have_is_said_in_the_log() -> None:

@@ -59,6 +59,17 @@ def test_every_picture_is_well_formed_and_nothing_is_loaded(tmp_path: Path) -> N
         ([0.5, 1.5, 2.5], {"score": [0.4, 1.4, 2.8]}, ["Predictions on test"]),
         ([1.0, 1.0], {"score": [0.4, 0.6]}, ["Predictions on test"]),
         ([0.0, 1.0], {"closest_cluster": [0.0, 1.0]}, []),
+        (
+            [0.0, 1.0, 1.0],
+            {"scores": [[0.8, 0.2], [0.4, 0.6], [0.1, 0.9]]},
+            [
+                "Confusion on test",
+                "ROC on test, area 1.0000",
+                "Precision and recall on test, mean precision 1.0000",
+            ],
+        ),
+        ([0.0, 2.0], {"scores": [[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]]}, ["Confusion on test"]),
+        ([0.5, 1.5], {"scores": [[0.4], [1.4]]}, ["Predictions on test"]),
     ],
 )
 def test_what_is_drawn_depends_on_labels_and_replies(
@@ -68,6 +79,18 @@ def test_what_is_drawn_depends_on_labels_and_replies(
         tmp_path, rows=[], channel="test", target=np.array(target), answers=pa.table(answers)
     )
     assert captions(page) == expected
+
+
+def test_topics_are_drawn_by_their_share_and_named_by_their_words(tmp_path: Path) -> None:
+    topics = [
+        {"alpha": 0.1, "words": ["sail", "mast", "rope", "sea"]},
+        {"alpha": 0.3, "words": ["cat", "dog"]},
+    ]
+    page = written(tmp_path, rows=[], topics=topics)
+    assert captions(page) == ["Topics by their share"]
+    assert page.index("1: cat dog") < page.index("0: sail mast rope<")
+    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([0-9.]+)"', page)]
+    assert widths[0] == pytest.approx(3 * widths[1], abs=0.2)
 
 
 def test_a_line_ends_where_its_last_point_is() -> None:

@@ -203,7 +203,7 @@ class LDA(Algorithm):
         """Return topics and alpha as the solver starts from them."""
         if run.start is not None:
             start = self._to_go_on_from(run.start, train)
-            return start.beta, start.alpha
+            return start.beta, start.alpha * (self.alpha0 / start.alpha.sum())
         random = np.random.default_rng([run.seed, self.num_topics])
         # Topics at random are nearly alike; the steps drive them apart.
         chance = random.gamma(100.0, 0.01, (self.num_topics, self.feature_dim))

@@ -31,6 +31,7 @@ SMOOTHING: Final = 0.1
 """How many occurrences every word is taken to have in every topic beside those it has."""
 
 _PIECE_NUMBERS: Final = 1 << 18
+_PIECE_OCCURRENCES: Final = 1 << 22
 _STEPS_OF_A_MIXTURE: Final = 200
 # A mixture is settled when its shares move by less, all together; answers hold to a millionth.
 _SETTLED: Final = 1e-8
@@ -165,20 +166,41 @@ def complete(counts: Any, topics: Array, alpha: Array, random: np.random.Generat
 def halves(counts: Any, random: np.random.Generator) -> tuple[Any, Any]:
     """Cut the occurrences of each document at random in two; an odd one goes to the first."""
     whole = counts.data.astype(np.int64)
-    rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
-    entries = np.repeat(np.arange(len(whole)), whole)
-    owners = rows[entries]
-    order = np.lexsort((random.random(len(entries)), owners))
-    length = np.bincount(owners, minlength=counts.shape[0])
-    place = np.arange(len(entries)) - np.repeat(np.cumsum(length) - length, length)
-    is_first = place < np.repeat((length + 1) // 2, length)
-    taken = np.bincount(entries[order][is_first], minlength=len(whole))
+    taken = np.empty_like(whole)
+    occurrences = np.concatenate([[0], np.cumsum(whole)])[counts.indptr]
+    start = 0
+    while start < counts.shape[0]:
+        most = occurrences[start] + _PIECE_OCCURRENCES
+        end = max(int(np.searchsorted(occurrences, most, side="right")) - 1, start + 1)
+        held = slice(counts.indptr[start], counts.indptr[end])
+        taken[held] = _taken(whole[held], np.diff(counts.indptr[start : end + 1]), random)
+        start = end
     first, second = counts.astype(np.float64), counts.astype(np.float64)
     first.data[:] = taken
     second.data[:] = whole - taken
     for half in (first, second):
         half.eliminate_zeros()
     return first, second
+
+
+def _taken(
+    whole: npt.NDArray[np.int64], sizes: npt.NDArray[Any], random: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return how many occurrences of each entry the first halves have.
+
+    Args:
+        whole: the occurrences of all entries, document by document.
+        sizes: the entries of each document.
+        random: chooses; documents at a time or all at once, it is asked for the same numbers.
+    """
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    entries = np.repeat(np.arange(len(whole)), whole)
+    owners = rows[entries]
+    order = np.lexsort((random.random(len(entries)), owners))
+    length = np.bincount(owners, minlength=len(sizes))
+    place = np.arange(len(entries)) - np.repeat(np.cumsum(length) - length, length)
+    is_first = place < np.repeat((length + 1) // 2, length)
+    return np.bincount(entries[order][is_first], minlength=len(whole))
 
 
 def _settled(counts: Any, topics: Array, alpha: Array) -> Array:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, final
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Literal, Self, final
 
 __all__ = ["Architecture", "Comparator", "Encoder", "Network"]
 
 Network = Literal["hcnn", "bilstm", "pooled_embedding"]
+_NAMED: Final = {
+    "filter_width": "cnn_filter_width",
+    "token_dim": "token_embedding_dim",
+    "is_tied": "tied_token_embedding_weight",
+    "comparators": "comparator_list",
+    "outputs": "num_classes",
+    "is_classifier": "output_layer",
+}
+"""The hyperparameters that have other names than what they decide here."""
+
 Comparator = Literal["hadamard", "concat", "abs_diff"]
 
 
@@ -65,6 +75,23 @@ class Architecture:
         """How many numbers the comparators make."""
         sizes = {"hadamard": 1, "abs_diff": 1, "concat": 2}
         return self.encoders[0].size * sum(sizes[name] for name in self.comparators)
+
+    def differing(self, other: Architecture) -> tuple[str, ...]:
+        """Name what another network does not have in common, by the hyperparameters' names."""
+        names = [
+            f"enc{number}_{_NAMED.get(field.name, field.name)}"
+            if field.name != "size"
+            else "enc_dim"
+            for number, (one, its) in enumerate(zip(self.encoders, other.encoders, strict=True))
+            for field in fields(Encoder)
+            if getattr(one, field.name) != getattr(its, field.name)
+        ]
+        names += [
+            _NAMED.get(field.name, field.name)
+            for field in fields(self)
+            if field.name != "encoders" and getattr(self, field.name) != getattr(other, field.name)
+        ]
+        return tuple(dict.fromkeys(names))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 from training.algorithms.text.object2vec import scoring
 from training.algorithms.text.object2vec.learner import inputs_of
 from training.algorithms.text.object2vec.model import Object2VecModel
-from training.algorithms.text.object2vec.module import PairNetwork
+from training.algorithms.text.object2vec.module import Drawn, PairNetwork
 from training.algorithms.text.object2vec.pretrained import read_vectors
 from training.algorithms.text.object2vec.sequence import Sequences
 from training.data import Dataset
@@ -93,15 +93,21 @@ def fit(
     held_out = None if validation is None else learner.sequences(validation)
 
     def loss(batch: tuple[torch.Tensor, ...], at: Moment) -> torch.Tensor:
-        first, second = module.enc0(batch[0]), module.enc1(batch[1])
-        wanted = [batch[2]]
+        # With other rows' in1 the batch is all rows of the step, of which some are this process's.
+        own = at.own if learner.negative_sampling_rate else slice(None)
+        first, second = module.enc0(batch[0][own]), module.enc1(batch[1][own])
+        wanted = [batch[2][own]]
         firsts, seconds = [first], [second]
         order = np.random.default_rng([run.seed, at.step, 1])
-        for others in shuffled(len(first), learner.negative_sampling_rate, order):
+        for others in shuffled(at.rows, learner.negative_sampling_rate, order):
+            places = torch.from_numpy(others[at.own]).to(second.device)
+            alone = len(second) == at.rows
             firsts.append(first)
-            seconds.append(second[torch.from_numpy(others).to(second.device)])
-            wanted.append(torch.zeros_like(batch[2]))
-        outputs = module.compared(torch.cat(firsts), torch.cat(seconds))
+            seconds.append(second[places] if alone else module.enc1(batch[1][places]))
+            wanted.append(torch.zeros_like(wanted[0]))
+        outputs = module.compared(
+            torch.cat(firsts), torch.cat(seconds), drawn=Drawn(at.rows, at.own, len(firsts))
+        )
         if learner.is_classifier:
             return functional.cross_entropy(outputs, torch.cat(wanted))
         return functional.mse_loss(outputs[:, 0], torch.cat(wanted))
@@ -112,20 +118,21 @@ def fit(
         measured = learner.measured(validation.labels(), scoring.scores(module, *held_out))
         return {f"validation:{name}": value for name, value in measured.items()}
 
-    stopping = None
-    if validation is not None:
-        metric = "cross_entropy" if learner.is_classifier else "mean_squared_error"
-        stopping = EarlyStopping(
-            metric=f"validation:{metric}",
-            patience=learner.early_stopping_patience,
-            tolerance=learner.early_stopping_tolerance,
-        )
+    metric = "cross_entropy" if learner.is_classifier else "mean_squared_error"
+    stopping = EarlyStopping(
+        metric="train:loss" if validation is None else f"validation:{metric}",
+        patience=learner.early_stopping_patience,
+        tolerance=learner.early_stopping_tolerance,
+        # The loss of the rows it learns from is no reason to prefer an epoch.
+        keep_best=validation is not None,
+    )
     plan = Plan(
         epochs=learner.epochs,
         batch_rows=learner.mini_batch_size,
         optimizers=_optimizers(learner, module),
         stopping=stopping,
         identity={"hyperparameters": str(learner.values())},
+        whole_batches=learner.negative_sampling_rate > 0,
     )
     Trainer(module, source, loss, plan, run, evaluate=evaluate).fit()
     weights = {name: held.cpu().numpy().copy() for name, held in module.state_dict().items()}
@@ -140,13 +147,17 @@ def _module(learner: Object2Vec, run: Run) -> PairNetwork:
         "is_sparse": learner.token_embedding_storage_type == "row_sparse",
     }
     if run.start is not None:
-        start: Any = run.start
-        if start.architecture != architecture:
-            found, asked = start.architecture.to_json(), architecture.to_json()
-            differ = ", ".join(name for name in asked if asked[name] != found[name])
+        start = run.start
+        if not isinstance(start, Object2VecModel):
             raise InvalidData(
-                f"model: the model to go on from differs in {differ}; train anew without it, or "
-                "with its hyperparameters",
+                f"model: object2vec goes on from a model of object2vec, got {type(start).__name__}",
+                channel="model",
+            )
+        differing = architecture.differing(start.architecture)
+        if differing:
+            raise InvalidData(
+                f"model: the model to go on from differs in {', '.join(differing)}; train anew "
+                "without it, or with its hyperparameters",
                 channel="model",
             )
         module = scoring.module_of(architecture, start.weights, **options)

@@ -26,6 +26,7 @@ from training.hyperparameter import (
     text,
 )
 from training.inputs import Inputs
+from training.profile import profile, suited
 from training.run import Run
 
 __all__ = ["Object2Vec", "inputs_of"]
@@ -38,6 +39,15 @@ _NETWORKS = ("hcnn", "bilstm", "pooled_embedding")
 _NAMES = ("in0", "in1")
 _LAYERS = {"hcnn": 4, "bilstm": 1, "pooled_embedding": 0}
 _SPARSE = ("sgd", "adam", "adagrad")
+_SIZES = ("enc_dim", "enc0_token_embedding_dim", "enc1_token_embedding_dim")
+_FILES = ("enc0_pretrained_embedding_file", "enc1_pretrained_embedding_file")
+_BY_ROWS: tuple[tuple[float, int, int], ...] = (
+    (10_000, 32, 32),
+    (50_000, 64, 128),
+    (1_000_000, 64, 512),
+    (float("inf"), 128, 1024),
+)
+"""Fewer rows than, the sizes of vectors, and the rows of a step that `profile=auto` chooses."""
 _METRICS = ("accuracy", "cross_entropy", "mean_squared_error")
 
 
@@ -66,7 +76,7 @@ class Object2Vec(Algorithm):
     model: ClassVar = Object2VecModel
     files: ClassVar = FILES
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
-    one_host: ClassVar = "SageMaker trains object2vec on one machine, and so does this"
+    hosts: ClassVar = "steps"
     float32_only: ClassVar = ""
     answers: ClassVar = ("application/json", "application/jsonlines")
     continues: ClassVar = True
@@ -169,6 +179,12 @@ class Object2Vec(Algorithm):
             ("num_classes", "output_layer"),
             "num_classes goes only with output_layer softmax",
             lambda a: a.num_classes is None or a.output_layer == "softmax",
+        ),
+        Dependency(
+            ("negative_sampling_rate", "mini_batch_size"),
+            "negative_sampling_rate takes in1 of other rows of the step, so it needs a "
+            "mini_batch_size of 2 or more",
+            lambda a: a.mini_batch_size > 1 or not a.negative_sampling_rate,
         ),
         Dependency(
             ("token_embedding_storage_type", "optimizer", "bucket_width"),
@@ -312,7 +328,7 @@ class Object2Vec(Algorithm):
         low=1,
         high=5,
         tunable=(1, 5),
-        about="epochs without improvement on validation to stop at",
+        about="epochs without improvement, on validation if there is any, to stop at",
     )
     early_stopping_tolerance: float = continuous(
         0.01,
@@ -320,6 +336,10 @@ class Object2Vec(Algorithm):
         high=0.1,
         tunable=(0.001, 0.1),
         about="what counts as improvement, relatively",
+    )
+    profile: str = profile(
+        "vectors and one hidden layer of 32 to 128 numbers, tanh, dropout 0.3, adam at 0.001 with "
+        "decay 0.00001, steps of 32 to 1,024 rows, and 30 epochs at most with validation, else 10"
     )
 
     @property
@@ -373,17 +393,50 @@ class Object2Vec(Algorithm):
         self, train: Dataset, run: Run, *, validation: Dataset | None = None
     ) -> Object2VecModel:
         """Train by steps; with validation data, the best epoch's network is kept."""
-        from training.algorithms.text.object2vec import fitting
-
         for data in (train, validation):
             if data is not None:
                 self._check(data)
+        learner = suited(self, self._chosen(len(train), validation is not None), run)
+        return learner._fit(train, run, validation)
+
+    def _fit(self, train: Dataset, run: Run, validation: Dataset | None) -> Object2VecModel:
+        from training.algorithms.text.object2vec import fitting
+
         if self.enc_dim != self.architecture.encoders[0].size:
             run.sink.log(
                 f"enc_dim is not used: pooled_embedding makes vectors of "
                 f"{self.architecture.encoders[0].size} numbers, its token_embedding_dim"
             )
+        if not self.mlp_layers:
+            run.sink.log("mlp_dim and mlp_activation are not used: mlp_layers is 0")
         return fitting.fit(self, train, run, validation=validation)
+
+    def _chosen(self, rows: int, has_validation: bool) -> Mapping[str, Any]:
+        """Return what `profile=auto` chooses: networks and steps that grow with the rows."""
+        size, batch = next(value for most, *value in _BY_ROWS if rows < most)
+        chosen: dict[str, Any] = {
+            "mlp_layers": 1,
+            "mlp_dim": size,
+            "mlp_activation": "tanh",
+            "dropout": 0.3,
+            "optimizer": "adam",
+            "learning_rate": 0.001,
+            "mini_batch_size": batch,
+            # Without validation nothing says when what is learned is no longer of use.
+            "epochs": 30 if has_validation else 10,
+            "early_stopping_tolerance": 0.001,
+        }
+        if self.optimizer == "adam" or not self._is_given("optimizer"):
+            chosen["weight_decay"] = 1e-5
+        # One size for all, so that encoders of any kind make vectors of one size.
+        if not any(self._is_given(name) for name in (*_SIZES, *_FILES)):
+            chosen |= {"enc_dim": size, "enc0_token_embedding_dim": size}
+            if self.enc1_network != "enc0":
+                chosen["enc1_token_embedding_dim"] = size
+        return chosen
+
+    def _is_given(self, name: str) -> bool:
+        return name in self.given or getattr(self, name) != getattr(type(self), name)
 
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
         """Measure a model: accuracy and cross entropy, or the mean squared error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, final
 
@@ -11,7 +12,7 @@ from torch.nn import functional
 from training.algorithms.text.object2vec.architecture import Architecture, Encoder
 from training.algorithms.text.object2vec.sequence import PAD
 
-__all__ = ["PairNetwork"]
+__all__ = ["Drawn", "PairNetwork"]
 
 _SPREAD: Final = 0.005
 """The deviation of a token's numbers at the start."""
@@ -21,6 +22,22 @@ _ACTIVATIONS: Final = {
     "relu": torch.nn.ReLU,
     "tanh": torch.nn.Tanh,
 }
+
+
+@final
+@dataclass(frozen=True)
+class Drawn:
+    """For which rows a training step draws what it leaves out, so that processes draw alike.
+
+    Attributes:
+        rows: of the step, in all processes together.
+        own: those of this process.
+        times: how many pairs there are of each row, one block of all rows after another.
+    """
+
+    rows: int
+    own: slice
+    times: int
 
 
 @final
@@ -51,29 +68,58 @@ class PairNetwork(torch.nn.Module):
         layers: list[torch.nn.Module] = []
         width = architecture.compared
         for _ in range(architecture.mlp_layers):
-            layers.append(torch.nn.Dropout(dropout))
+            layers.append(_Dropout(dropout))
             layers.append(torch.nn.Linear(width, architecture.mlp_dim))
             layers.append(_ACTIVATIONS[architecture.mlp_activation]())
             width = architecture.mlp_dim
         if not architecture.mlp_layers:
-            layers.append(torch.nn.Dropout(dropout))
+            layers.append(_Dropout(dropout))
         layers.append(torch.nn.Linear(width, architecture.outputs))
         self.mlp = torch.nn.Sequential(*layers)
 
-    def compared(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Return the outputs (n, outputs) of n pairs of vectors."""
+    def compared(
+        self, first: torch.Tensor, second: torch.Tensor, *, drawn: Drawn | None = None
+    ) -> torch.Tensor:
+        """Return the outputs (n, outputs) of n pairs of vectors.
+
+        Args:
+            first: (n, size).
+            second: (n, size).
+            drawn: the rows of a training step; None: nothing is left out.
+        """
         made = {
             "hadamard": lambda: [first * second],
             "concat": lambda: [first, second],
             "abs_diff": lambda: [(first - second).abs()],
         }
         parts = [part for name in self._comparators for part in made[name]()]
-        outputs: torch.Tensor = self.mlp(torch.cat(parts, dim=1))
+        outputs = torch.cat(parts, dim=1)
+        for layer in self.mlp:
+            outputs = layer(outputs, drawn) if isinstance(layer, _Dropout) else layer(outputs)
         return outputs
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Return the outputs of n pairs of padded sequences."""
         return self.compared(self.enc0(first), self.enc1(second))
+
+
+@final
+class _Dropout(torch.nn.Module):
+    """Dropout that is drawn for all rows of a step, of which each process takes its own."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self._kept = 1 - share
+
+    def forward(self, rows: torch.Tensor, drawn: Drawn | None) -> torch.Tensor:
+        """Return rows (pairs, width) without some of their numbers, the others larger for it."""
+        if drawn is None or self._kept == 1:
+            return rows
+        if not self._kept:
+            return rows * 0
+        size = (drawn.times, drawn.rows, rows.shape[1])
+        held = torch.empty(size, dtype=rows.dtype, device=rows.device).bernoulli_(self._kept)
+        return rows * held[:, drawn.own].reshape(rows.shape).div_(self._kept)
 
 
 @final

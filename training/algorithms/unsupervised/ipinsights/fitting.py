@@ -158,12 +158,23 @@ def _go_on(
     learner: IPInsights, start: Any, rows: npt.NDArray[np.int64], seed: int
 ) -> tuple[npt.NDArray[np.int64], tuple[Array, Array, Array, Array]]:
     """Return all rows, known and new, and the arrays of a model to go on from."""
+    if not isinstance(start, IPInsightsModel):
+        raise InvalidData(
+            f"model: ipinsights goes on from a model of ipinsights, got {type(start).__name__}",
+            channel="model",
+        )
+    names = ("num_entity_vectors", "vector_dim", "num_ip_encoder_layers")
     shape = (learner.num_entity_vectors, learner.vector_dim, learner.num_ip_encoder_layers)
     found = (start.num_entity_vectors, start.entities.shape[1], len(start.weights))
     if shape != found:
+        differing = ", ".join(
+            f"{name} ({has}, and the job asks for {asked})"
+            for name, has, asked in zip(names, found, shape, strict=True)
+            if has != asked
+        )
         raise InvalidData(
-            "model: the model to go on from has num_entity_vectors, vector_dim and "
-            f"num_ip_encoder_layers {found}, and this job asks for {shape}; train anew without it",
+            f"model: the model to go on from differs in {differing}; train anew without it, or "
+            "with its hyperparameters",
             channel="model",
         )
     together = np.union1d(start.rows, rows)

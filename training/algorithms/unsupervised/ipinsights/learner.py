@@ -18,6 +18,7 @@ from training.errors import InvalidData
 from training.hyperparameter import Dependency, continuous, integer
 from training.inputs import Input, Inputs
 from training.negatives import shuffled
+from training.profile import profile, suited
 from training.run import Run
 
 __all__ = ["Events", "IPInsights"]
@@ -27,6 +28,9 @@ _TYPES = (
     "application/jsonlines",
 )
 _RATE = (0, 10)
+_BATCHES = (100, 10_000)
+_STEPS_OF_EPOCH = 50
+_STEPS = 500
 _SEED = 20_180_716
 """Of the pairs that a model is measured on: always the same, so that epochs and fits compare."""
 
@@ -102,6 +106,12 @@ class IPInsights(Algorithm):
             "their sum must be from 1 to 500",
             lambda a: 1 <= a.rates <= 500,
         ),
+        Dependency(
+            ("shuffled_negative_sampling_rate", "mini_batch_size"),
+            "shuffled_negative_sampling_rate takes addresses of other rows of the step, so it "
+            "needs a mini_batch_size of 2 or more",
+            lambda a: a.mini_batch_size > 1 or not a.shuffled_negative_sampling_rate,
+        ),
     )
 
     num_entity_vectors: int = integer(
@@ -152,6 +162,10 @@ class IPInsights(Algorithm):
     shuffled_negative_sampling_rate: int = integer(
         1, low=0, high=500, tunable=_RATE, about="addresses of other rows of the step for each pair"
     )
+    profile: str = profile(
+        "mini_batch_size, a fiftieth of the rows from 100 to 10,000, and epochs, from 10 to 100 so "
+        "that there are 500 steps"
+    )
 
     @property
     def rates(self) -> int:
@@ -171,8 +185,24 @@ class IPInsights(Algorithm):
                 f"are left out; the first is {events.example}"
             )
         run.sink.property("rows_left_out", events.dropped)
+        if len(events.addresses) == 1 and not self.random_negative_sampling_rate:
+            raise InvalidData(
+                "train: one row has no other to take shuffled addresses from; give more rows, or "
+                "random_negative_sampling_rate",
+                channel="train",
+            )
         held_out = None if validation is None else self.events(validation)
-        return fitting.fit(self, inputs_of(train), events, run, validation=held_out)
+        learner = suited(self, self._chosen(len(events.addresses)), run)
+        return fitting.fit(learner, inputs_of(train), events, run, validation=held_out)
+
+    def _chosen(self, rows: int) -> Mapping[str, Any]:
+        """Return what `profile=auto` chooses: at least so many steps, of a fiftieth of the rows."""
+        low, high = _BATCHES
+        batch = self.mini_batch_size
+        if "mini_batch_size" not in self.given and batch == type(self).mini_batch_size:
+            batch = min(max(rows // _STEPS_OF_EPOCH, low), high)
+        epochs = -(-_STEPS // -(-rows // batch))
+        return {"mini_batch_size": batch, "epochs": min(max(epochs, 10), 100)}
 
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
         """Measure how well a model tells pairs from random and shuffled ones, always the same."""

@@ -62,7 +62,13 @@ def fit(
         # Drawn for all documents of the step, so that processes draw what one would.
         noise = torch.randn(at.rows, shape.topics, device=module.usual.device)[at.own]
         lost, far = module.losses(*batch, noise=noise, rows=at.rows)
-        return (lost + far).sum() / max(len(lost), 1)
+        whole = (lost + far).sum() / max(len(lost), 1)
+        weight = _weight(learner, at)
+        if weight == 1:
+            return whole
+        # What is reported is the whole loss; the steps go by the part of it that counts so far.
+        counted = (lost + weight * far).sum() / max(len(lost), 1)
+        return counted + (whole - counted).detach()
 
     def as_model() -> NTMModel:
         state = module.state_dict()
@@ -77,17 +83,19 @@ def fit(
     source: Source = SparseRows(counts)
     if learner.sub_sample < 1:
         source = Sampled(source, learner.sub_sample)
+    clip = learner.clip_gradient
     plan = Plan(
         epochs=learner.epochs,
         batch_rows=learner.mini_batch_size,
         optimizers=[_optimizer(learner, module)],
-        clip_value=learner.clip_gradient,
+        clip_value=None if isinstance(clip, str) else clip,
         stopping=EarlyStopping(
             metric="train:loss" if validation is None else "validation:total_loss",
             patience=learner.num_patience_epochs,
             tolerance=learner.tolerance,
             # A sample's loss is no reason to prefer an epoch; one on held-out documents is.
             keep_best=validation is not None,
+            after=learner.kl_warmup_epochs,
         ),
         identity={"hyperparameters": str(learner.values())},
         joined=True,
@@ -108,6 +116,12 @@ def _begun(
             reach = 1 / np.sqrt(given)
             begun[name] = random.uniform(-reach, reach, value.shape).astype(np.float32)
     return begun
+
+
+def _weight(learner: NTM, at: Moment) -> float:
+    """Return how much the distance from the prior counts in a step: ever more in a warm-up."""
+    warming = learner.kl_warmup_epochs * at.steps / learner.epochs
+    return min(1.0, (at.step + 1) / warming) if warming else 1.0
 
 
 def _optimizer(learner: NTM, module: TopicModule) -> torch.optim.Optimizer:

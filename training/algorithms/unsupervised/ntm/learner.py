@@ -15,7 +15,8 @@ from training.algorithms.unsupervised.ntm import vocabulary
 from training.algorithms.unsupervised.ntm.model import FILES, Activation, NTMModel, Shape
 from training.data import Dataset, Labels
 from training.errors import InvalidData, InvalidJob
-from training.hyperparameter import boolean, categorical, comma_list, continuous, integer
+from training.hyperparameter import as_text, boolean, categorical, comma_list, continuous, integer
+from training.profile import profile, suited
 from training.run import Run
 
 __all__ = ["NTM"]
@@ -28,6 +29,9 @@ _TYPES: Final = (
 _LOSSES: Final = ("total_loss", "reconstruction", "kl")
 _TOP: Final = 10
 _MEASURED_ROWS: Final = 20_000
+_DOCUMENTS_SEEN: Final = 200_000
+_EPOCHS: Final = (20, 200)
+_MANY: Final = 10_000
 
 
 def _pattern(name: str) -> str:
@@ -132,8 +136,10 @@ class NTM(Algorithm):
     rescale_gradient: float = continuous(
         1.0, low=1e-3, high=1, tunable=(0.1, 1), about="what gradients are multiplied by"
     )
-    clip_gradient: float | None = continuous(
-        low=1e-3, about="largest size of a gradient's number, after rescaling; not set: any"
+    clip_gradient: float | str | None = continuous(
+        low=1e-3,
+        words=("inf", "Infinity"),
+        about="largest size of a gradient's number, after rescaling; not set: any",
     )
     sub_sample: float = continuous(
         1.0, low=0, high=1, about="share of the documents in an epoch, drawn anew each time"
@@ -144,6 +150,17 @@ class NTM(Algorithm):
     )
     tolerance: float = continuous(
         0.001, low=1e-6, high=0.1, about="share of the loss by which it must improve to count"
+    )
+    kl_warmup_epochs: int = integer(
+        0,
+        low=0,
+        about="epochs in which the distance from the prior comes to count, from none to all; "
+        "the fit does not stop in them",
+    )
+    profile: str = profile(
+        "adam at 0.005, decay 0.0005, an encoder of 100 with tanh, steps of 64 documents, 256 from "
+        "10,000 on, and as many epochs as show 200,000 documents, from 20 to 200, that do not end "
+        "early without validation, else with a patience of 10"
     )
 
     @property
@@ -171,13 +188,14 @@ class NTM(Algorithm):
         from training.algorithms.unsupervised.ntm import fitting
 
         counts = self._counts(train)
+        learner = suited(self, self._chosen(counts.shape[0], validation is not None), run)
         if not counts.nnz:
             raise InvalidData(f"{train.channel}: no document has a word", channel=train.channel)
         held_out = None if validation is None else self._counts(validation)
         words = vocabulary.read(run.auxiliary, self.feature_dim)
-        start = None if run.start is None else self._to_go_on_from(run.start, train)
+        start = None if run.start is None else learner._to_go_on_from(run.start, train)
         model = fitting.fit(
-            self,
+            learner,
             counts,
             run,
             columns=train.inputs,
@@ -194,6 +212,20 @@ class NTM(Algorithm):
     def evaluate(self, model: Any, data: Dataset) -> Mapping[str, float]:
         """Measure the losses of a document, and of a word when half of its document is known."""
         return self._measured(model, self._counts(data))
+
+    def _chosen(self, documents: int, has_validation: bool) -> Mapping[str, Any]:
+        """Return what `profile=auto` chooses: some thousand steps, of few documents each."""
+        epochs = min(max(_DOCUMENTS_SEEN // documents, _EPOCHS[0]), _EPOCHS[1])
+        return {
+            "optimizer": "adam",
+            "learning_rate": 0.005,
+            "weight_decay": 0.0005,
+            "encoder_layers": ("100",),
+            "encoder_layers_activation": "tanh",
+            "mini_batch_size": 64 if documents < _MANY else 256,
+            "epochs": epochs,
+            "num_patience_epochs": 10 if has_validation else epochs,
+        }
 
     def _measured(self, model: NTMModel, counts: Any) -> Mapping[str, float]:
         pwll = model.completed(counts, np.random.default_rng(0))
@@ -214,11 +246,22 @@ class NTM(Algorithm):
             problem = f"is {type(start).__name__}, expected one of ntm"
         elif start.columns != train.inputs:
             problem = "takes other columns than the data has"
-        elif start.shape != self.shape:
-            problem = f"is {start.shape} and the job asks for {self.shape}"
+        elif differing := self._differing(start.shape):
+            problem = f"differs in {differing}; train anew without it, or with its hyperparameters"
         else:
             return start
         raise InvalidJob(f"ntm: the model to go on from {problem}", field="InputDataConfig")
+
+    def _differing(self, shape: Shape) -> str:
+        """Name the hyperparameters by which a model has another shape, with both values."""
+        names = {"words": "feature_dim", "topics": "num_topics", "layers": "encoder_layers"}
+        names |= {"activation": "encoder_layers_activation", "batch_norm": "batch_norm"}
+        return ", ".join(
+            f"{name} ({as_text(getattr(shape, part))}, and the job asks for "
+            f"{as_text(getattr(self.shape, part))})"
+            for part, name in names.items()
+            if getattr(shape, part) != getattr(self.shape, part)
+        )
 
     def _report(self, model: NTMModel, counts: Any, run: Run) -> None:
         """Report how good the topics are on training documents, and what they are."""
