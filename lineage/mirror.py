@@ -43,8 +43,8 @@ _SPARE_NODES: Final = 1_024
 # When it is worth it: so many entities walked, or so many queries asked.
 _MANY_NODES: Final = 200_000
 _OFTEN: Final = 200
-# Who has asked so many, or for so much at once, asks more: the store may read ahead. Not before: one
-# walk alone is slower beside that.
+# Who has asked so many, or for so much at once, asks more: the store may read ahead. Not before, as
+# a walk alone is slower beside that.
 _SEVERAL: Final = 8
 _MUCH: Final = 10_000
 
