@@ -276,8 +276,7 @@ def record_feature_group(graph: lineage.Graph, entry: Registered, offline_uri: s
     # By these SageMaker's feature processors find the group.
     created = dt.datetime.fromtimestamp(entry.created_us / 1e6, dt.UTC)
     pipeline, version = feature_group_pipeline(group.name, created, entry.version)
-    # With the group itself a feature processor connects them, once there is one.
-    links = [(pipeline, version, "AssociatedWith")]
+    links = [(entity, pipeline, "AssociatedWith"), (pipeline, version, "AssociatedWith")]
     if entry.version > 1:
         _, before = feature_group_pipeline(group.name, created, entry.version - 1)
         links.append((before, version, "DerivedFrom"))

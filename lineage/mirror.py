@@ -43,6 +43,10 @@ _SPARE_NODES: Final = 1_024
 # When it is worth it: so many entities walked, or so many queries asked.
 _MANY_NODES: Final = 200_000
 _OFTEN: Final = 200
+# Who has asked so many, or for so much at once, asks more: the store may read ahead. Not before, as
+# a walk alone is slower beside that.
+_SEVERAL: Final = 8
+_MUCH: Final = 10_000
 
 _MAGIC: Final = b"featureline lineage mirror 1\n"
 _HEADER: Final = struct.Struct(">I")
@@ -384,6 +388,8 @@ class Mirroring:
         """Note a walk, and begin to read the associations when it is worth it."""
         self._queries += 1
         self._walked += count
+        if self._queries == _SEVERAL or count >= _MUCH:
+            self._store.read_ahead()
         if self._mirror is not None or self._loading is not None or self._closed:
             return
         if self._walked >= _MANY_NODES or self._queries >= _OFTEN:

@@ -1,4 +1,4 @@
-"""Which files of tests come first, and which share a process, where processes run them side by side.
+"""Which files of tests come first, and which share a process, where processes run side by side.
 
 A process runs whole files. Long ones come first, so that none is left over at the end while the
 other processes have nothing to do; those that wait for most of their time, for brokers and for

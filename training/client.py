@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, final
 
@@ -29,6 +30,7 @@ from training.jobs.following import LogPiece, log_lines
 from training.jobs.job import TrainingJob, TrainingJobStatus
 from training.jobs.metricfile import METRIC_SCHEMA
 from training.jobs.result import JobResult, Progress
+from training.kept_model import ArrivingModel
 from training.replaying import ReplayReport
 from training.transforms.client import TransformClient
 from training.v1 import training_pb2 as pb
@@ -258,7 +260,11 @@ class TrainingClient:
             time.sleep(poll_s)
 
     def replay(
-        self, model: str, *, on_progress: Callable[[Progress], None] | None = None
+        self,
+        model: str,
+        *,
+        keep: Path | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> ReplayReport:
         """Train a model of the server again; see `training.replay`.
 
@@ -266,19 +272,30 @@ class TrainingClient:
 
         Args:
             model: uid of the model in the server's lineage, or its digest.
+            keep: a new folder here for the model that came out; it needs the permission
+                `featureline:ReadModel`.
             on_progress: called with every change of status and every step of the fit.
+
+        Raises:
+            InvalidJob: `keep` exists.
         """
-        metadata = self._login.call_metadata()
-        with self._explained(metadata):
-            replies = self._stub.ReplayModel(pb.ReplayModelRequest(model=model), metadata=metadata)
-            try:
-                for reply in replies:
-                    if reply.WhichOneof("said") == "report":
-                        return convert_replay.report_from_message(reply.report)
-                    if on_progress is not None:
-                        on_progress(convert_replay.progress_from_message(reply.progress))
-            finally:
-                replies.cancel()
+        with ExitStack() as opened:
+            kept = None if keep is None else opened.enter_context(ArrivingModel(keep))
+            request = pb.ReplayModelRequest(model=model, keep=keep is not None)
+            metadata = self._login.call_metadata()
+            opened.enter_context(self._explained(metadata))
+            replies = self._stub.ReplayModel(request, metadata=metadata)
+            opened.callback(replies.cancel)
+            for reply in replies:
+                said = reply.WhichOneof("said")
+                if said == "report":
+                    if kept is not None:
+                        kept.finish()
+                    return convert_replay.report_from_message(reply.report)
+                if said == "file" and kept is not None:
+                    kept.write(reply.file)
+                elif said == "progress" and on_progress is not None:
+                    on_progress(convert_replay.progress_from_message(reply.progress))
         raise InternalError(f"the training service at {self._target} ended without a report")
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from training.errors import InvalidJob
 from training.home import Store, home_of
 from training.jobs.registry import TrainingJobs
 from training.jobs.runner import RunningJob, submit
+from training.kept_model import LeavingModel
 from training.reading import JobReading
 from training.replaying import Replayable, replay
 from training.v1 import training_pb2 as pb
@@ -137,19 +138,36 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
                 job.stop()
 
         asked = copy_context()  # it knows who calls
-        work = partial(asked.run, self._replay, request.model, say, begun)
+        kept = self._place_for_a_model() if request.keep else None
+
+        def retrain() -> pb.ReplayModelResponse:
+            try:
+                keep = None if kept is None else kept.folder
+                return self._replay(request.model, say, begun, keep)
+            finally:
+                if kept is not None and is_gone.is_set():
+                    kept.remove()
+
+        work = partial(asked.run, retrain)
         replaying = asyncio.ensure_future(self._answer(context, work, self._replays))
         replaying.add_done_callback(lambda done: said.put_nowait(None))
         try:
             while (message := await said.get()) is not None:
                 yield message
-            yield await replaying
+            report = await replaying
+            if kept is not None:
+                while (piece := await self._answer(context, kept.next)) is not None:
+                    yield piece
+                kept.remove()
+            yield report
         finally:
             # A caller that is gone wants no report. The job ends, and the record says so.
             is_gone.set()
             replaying.cancel()
             for job in started:
                 job.stop()
+            if kept is not None:
+                kept.remove()
 
     def end_streams(self) -> None:
         """Let the calls that follow a job end where they are; called on the event loop."""
@@ -207,11 +225,17 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         self._jobs.stop(request.training_job_name)
         return pb.StopTrainingJobResponse()
 
+    def _place_for_a_model(self) -> LeavingModel | None:
+        """Where a model waits; without a store nothing is trained again, and the call says so."""
+        store = self._replayable
+        return None if store is None else LeavingModel(store.home / "tmp")
+
     def _replay(
         self,
         model: str,
         say: Callable[[pb.ReplayModelResponse], None],
         begun: Callable[[RunningJob], None],
+        keep: Path | None,
     ) -> pb.ReplayModelResponse:
         if self._replayable is None:
             raise InvalidJob(
@@ -222,6 +246,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         report = replay(
             self._replayable,
             model,
+            keep=keep,
             on_progress=lambda seen: say(convert_replay.progress_to_message(seen)),
             on_job=begun,
             scripts=self._scripts,

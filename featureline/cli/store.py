@@ -114,7 +114,9 @@ def login() -> tuple[str | None, ClientTls | None]:
 def open_embedded(home: Path | None, connect: str | None, what: str) -> EmbeddedStore:
     """Open the home for a command that works on files only."""
     if connect is not None:
-        raise click.UsageError(f"{what} works on the files of a home; use --home")
+        raise click.UsageError(
+            f"{what} works on the files of a home; use --home, on the machine that has them"
+        )
     return open_store(home)
 
 

@@ -402,9 +402,15 @@ class Eraser:
             rows=report.rows,
             report_digest=document["digest"],
         )
+        # What held the record, or may have: found from the erasure, and the erasure from each.
+        exposed = [one["uid"] for one in (*report.datasets, *report.models) if one["uid"]]
+        links: list[tuple[lineage.Entity | str, lineage.Entity, str]] = [
+            (group_entity(entry.group.name), done, "ContributedTo"),
+            *((uid, done, "AssociatedWith") for uid in exposed),
+        ]
         self.graph().record(
             [done],
-            [(group_entity(entry.group.name), done, "ContributedTo")],
+            links,
             kind="Erasure",
             event_uid=f"erasure-{report.erasure}",
         )

@@ -134,6 +134,12 @@ def _training(request: Any) -> Needs:
     return needs
 
 
+def _replay(request: Any) -> Needs:
+    """The lineage names the job and its data; who also gets the model may read models."""
+    actions = ["featureline:ReplayModel", *["featureline:ReadModel"] * request.keep]
+    return [(action, _GRAPH) for action in actions]
+
+
 def _transform(request: Any) -> Needs:
     """Creating a job also uses a model, reads, and writes: files here, or feature groups."""
     needs = [("sagemaker:CreateTransformJob", arn("transform-job", request.transform_job_name))]
@@ -273,6 +279,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "ListTags": _on("sagemaker:ListTags", _GRAPH),
     "DescribeGraph": _on("featureline:DescribeGraph", _GRAPH),
     "ExportGraph": _on("featureline:ExportGraph", _GRAPH),
+    "ListOpenLineageEvents": _on("featureline:ListOpenLineageEvents", _GRAPH),
     "RebuildGraph": _on("featureline:RebuildGraph", _GRAPH),
     "ReplaySpool": _on("featureline:ReplaySpool", _GRAPH),
     "CollectGarbage": _on("featureline:CollectGarbage", _GRAPH),
@@ -286,7 +293,7 @@ _NEEDS: Final[dict[str, Callable[[Any], Needs]]] = {
     "UpdateTrainingBudget": _on("featureline:UpdateTrainingBudget", arn("training-job", "*")),
     "ListTrainingJobs": _on("sagemaker:ListTrainingJobs", arn("training-job", "*")),
     "StopTrainingJob": _on_job("sagemaker:StopTrainingJob"),
-    "ReplayModel": _on("featureline:ReplayModel", _GRAPH),  # which names the job, and its data
+    "ReplayModel": _replay,
     # BatchTransform
     "CreateTransformJob": _transform,
     "DescribeTransformJob": _on_transform("sagemaker:DescribeTransformJob"),
@@ -325,6 +332,7 @@ ACTIONS: Final = frozenset(
         "featureline:ListEvents",
         "featureline:ListFeatureUsers",
         "featureline:ListInputFeatures",
+        "featureline:ListOpenLineageEvents",
         "featureline:ListRecordsBehind",
         "featureline:ListRuns",
         "featureline:ListTableVersions",
@@ -339,6 +347,7 @@ ACTIONS: Final = frozenset(
         "featureline:QueryColumns",
         "featureline:ReadDataset",
         "featureline:ReadHistory",
+        "featureline:ReadModel",
         "featureline:ReadPath",
         "featureline:ReadTrainingJobLogs",
         "featureline:ReadTrainingJobMetrics",

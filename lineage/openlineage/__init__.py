@@ -14,6 +14,7 @@ from lineage.openlineage.record import (
     record_events,
 )
 from lineage.openlineage.sink import FileSink, HttpSink, Sink, open_sink
+from lineage.openlineage.tell import Tells, Told, ToldEvents, tell
 
 __all__ = [  # noqa: RUF022 - by topic
     # in
@@ -32,6 +33,10 @@ __all__ = [  # noqa: RUF022 - by topic
     "Emitter",
     "Emitted",
     "Outward",
+    "tell",
+    "Tells",
+    "Told",
+    "ToldEvents",
     "open_sink",
     "Sink",
     "FileSink",

@@ -5,27 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, final
+from typing import Final, final
 
-from lineage.change import Change
-from lineage.errors import InvalidEvent, StoreCorrupt, StoreUnavailable
+from lineage.errors import InvalidEvent, StoreUnavailable
 from lineage.graph import Graph
-from lineage.log import Event as LogEvent
-from lineage.openlineage.outward import Outward, dataset_events, run_events
+from lineage.openlineage.outward import Outward
 from lineage.openlineage.record import write_whole
 from lineage.openlineage.sink import Sink
+from lineage.openlineage.tell import MOST, Tells, Told, ToldEvents, tell
 
 __all__ = ["Emitted", "Emitter"]
 
-_SLICE: Final = 100
 _POLL_S: Final = 0.5
 _FIRST_BACKOFF_S: Final = 0.5
 _MAX_BACKOFF_S: Final = 60.0
-_FOREIGN: Final = "OpenLineage"
 _log = logging.getLogger(__name__)
 
 
@@ -45,11 +41,6 @@ class Emitted:
     refused: int = 0
 
 
-class _Told(NamedTuple):
-    sequence: int
-    events: list[dict[str, Any]]
-
-
 @final
 class Emitter:
     """Sends what jobs record, each event at least once, however often this or the other side ends.
@@ -59,7 +50,7 @@ class Emitter:
     sent again.
 
     Args:
-        graph: whose log is followed.
+        graph: whose log is followed; that of a server (`lineage.connect`) is asked for it.
         sink: where to; this closes it.
         cursor: the file that keeps the place; it begins with the oldest event when absent.
         outward: names.
@@ -81,7 +72,7 @@ class Emitter:
     """
 
     def __init__(
-        self, graph: Graph, sink: Sink, cursor: Path, *, outward: Outward | None = None
+        self, graph: Graph | Tells, sink: Sink, cursor: Path, *, outward: Outward | None = None
     ) -> None:
         self._graph = graph
         self._sink = sink
@@ -98,16 +89,19 @@ class Emitter:
         Raises:
             StoreUnavailable: the other side is away; what it took is noted.
         """
-        while not self._stop.is_set() and self._graph.store.head().sequence > self.done.sequence:
+        while not self._stop.is_set():
             before = self.done.sequence
+            part = self._tell(before)
             try:
-                for told in self._slice():
+                for told in part.told:
                     if not self._send(told):
                         break
                     self.done.sequence = told.sequence
             finally:
                 if self.done.sequence != before:
                     self._keep()
+            if self.done.sequence >= part.last:
+                break
         return self.done
 
     def follow(self) -> Emitted:
@@ -139,23 +133,16 @@ class Emitter:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _slice(self) -> list[_Told]:
+    def _tell(self, after: int, limit: int = MOST) -> ToldEvents:
         """The next events of the log, as what they are told as."""
-        with self._graph.store.log(self.done.sequence) as (logged, _):
-            events = list(islice(logged, _SLICE))
-        return [_Told(event.sequence, list(self._told(event))) for event in events]
+        if isinstance(self._graph, Graph):
+            return tell(self._graph, after, self._outward, limit=limit)
+        named = self._outward
+        return self._graph.openlineage_events(
+            after, namespace=named.namespace, producer=named.producer, limit=limit
+        )
 
-    def _told(self, logged: LogEvent) -> Iterator[dict[str, Any]]:
-        if logged.kind.startswith(_FOREIGN):
-            return
-        try:
-            change = Change.decode(logged.body)
-        except ValueError as error:
-            raise StoreCorrupt("lineage log", f"event {logged.sequence}: {error}") from error
-        yield from run_events(logged, change, self._graph.entity, self._outward)
-        yield from dataset_events(logged, change, self._outward)
-
-    def _send(self, told: _Told) -> bool:
+    def _send(self, told: Told) -> bool:
         """Send what one event of the log is told as; whether that was all of it."""
         sequence, sent = self._within
         for place, event in enumerate(told.events):
@@ -164,7 +151,7 @@ class Emitter:
             if self._stop.is_set():
                 return False
             try:
-                self._sink.send(event)
+                self._sink.send(json.loads(event))
                 self.done.sent += 1
             except InvalidEvent as error:
                 self.done.refused += 1
@@ -185,7 +172,7 @@ class Emitter:
                 f"{self._cursor}: expected the place in the log as JSON, got something else; "
                 f"delete it to send everything again"
             )
-        head = self._graph.store.head().sequence
+        head = self._tell(place, 0).last
         if place > head:
             raise StoreUnavailable(
                 f"{self._cursor}: says that event {place} was sent, and the log ends with {head}; "

@@ -24,15 +24,22 @@ _CODE_DIFFS = ("code_diff", "dirty_diff", "diff")
 _PACKAGES = ("packages", "libraries")
 _ENVIRONMENT = frozenset(
     {"python_version", "environment_digest", "device", "threads", "platform", "image", "cuda"}
+    | {"precision", "instance_count"}
 )
 # What came of a run: never a cause.
 _OUTCOMES = ("metrics",)
-_RESULTS = ("rounds", "rows", "refused", "stop_reason", "failure_reason")
+_RESULTS = (
+    *("rounds", "rows", "rows_in", "rows_out", "rows_left_out", "refused"),
+    *("stop_reason", "failure_reason"),
+    # What algorithms say of the model that came out.
+    *("chosen", "threshold", "topics", "cluster_sizes", "singular_values"),
+    *("lists", "nprobe", "pq_bits", "method"),
+)
 # What every run has of its own, and what says again what is compared by itself.
 _OWN = frozenset(
     {"started_us", "ended_us", "metric_summaries", "job", "tags", "proof", "rebuilt", "channels"}
     | {"code_diff_digest", "code_untracked"}
-    | {"run", "run_id", "attempt", "resumed", "host", "pid", "user", "working_folder"}
+    | {"run", "run_id", "attempt", "attempts", "resumed", "host", "pid", "user", "working_folder"}
     | {"feature_importance", "verdict", "report", "partitions", "stretches"}
 )
 # Chosen for a job as its parameters are: which columns it reads.

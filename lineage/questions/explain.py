@@ -25,6 +25,8 @@ _ENVIRONMENT = (
     "packages",
     "device",
     "threads",
+    "precision",
+    "instance_count",
 )
 _MEASURES = ("rows", "files", "bytes", "table_version")
 _SHOWN = 12

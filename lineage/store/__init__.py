@@ -202,6 +202,13 @@ class LineageStore(ABC):
         """Where a snapshot of the associations may lie beside the store; None: nowhere."""
         return None
 
+    def read_ahead(self) -> None:
+        """Make ready for queries that read much of the graph; returns at once.
+
+        A store that reads no file page by page has nothing to do.
+        """
+        return
+
     @abstractmethod
     def append(self, draft: Draft) -> Recorded:
         """Add one event, all or nothing; durable when this returns.

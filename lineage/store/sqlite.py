@@ -15,6 +15,7 @@ from lineage.errors import LineageError
 from lineage.log import Event, Head
 from lineage.proofs.checkpoint import Checkpoint
 from lineage.store import LineageStore, View
+from lineage.store.ahead import read_ahead
 from lineage.store.commit import GroupCommit
 from lineage.store.ledger import (
     TABLES,
@@ -51,6 +52,7 @@ class SQLiteStore(LineageStore):
 
     def __init__(self, file: SQLiteFile) -> None:
         self._file = file
+        self._is_read_ahead = False
         self._commits: GroupCommit[Sequence[Draft], Outcomes] = GroupCommit(self._commit)
 
     @classmethod
@@ -75,6 +77,12 @@ class SQLiteStore(LineageStore):
     def mirror_path(self) -> Path | None:
         """A file beside the lineage file."""
         return self._file.path.with_name(self._file.path.name + ".mirror")
+
+    def read_ahead(self) -> None:
+        """Bring the file into memory, once, when it fits."""
+        if not self._is_read_ahead:
+            self._is_read_ahead = True
+            read_ahead(self._file.path)
 
     def append(self, draft: Draft) -> Recorded:
         """Add one event in a transaction shared with other threads; synced on return."""

@@ -31,6 +31,8 @@ _BUSY_TIMEOUT_S = 30.0
 _QUEUE_TIMEOUT_S = 30.0
 _IDLE_READERS = 16
 _WRITER_CACHE_KB = 64 * 1024
+# Four times SQLite's own: the upper pages of the indexes of a million entities stay.
+_READER_CACHE_KB = 8 * 1024
 # 32 MB: a checkpoint holds up the writer that meets it, and one half as large comes more than
 # twice as often to the same pages.
 _CHECKPOINT_PAGES = 8192
@@ -247,7 +249,9 @@ class SQLiteFile:
                 f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}"
             )
         else:
-            connection.execute("PRAGMA query_only = ON")
+            connection.executescript(
+                f"PRAGMA query_only = ON; PRAGMA cache_size = -{_READER_CACHE_KB}"
+            )
         return connection
 
     def _recognise(

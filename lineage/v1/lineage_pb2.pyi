@@ -288,3 +288,30 @@ class ReplaySpoolResponse(_message.Message):
     refused: int
     waiting: int
     def __init__(self, recorded: _Optional[int] = ..., refused: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class ListOpenLineageEventsRequest(_message.Message):
+    __slots__ = ("after", "namespace", "producer", "limit")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    PRODUCER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    namespace: str
+    producer: str
+    limit: int
+    def __init__(self, after: _Optional[int] = ..., namespace: _Optional[str] = ..., producer: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListOpenLineageEventsResponse(_message.Message):
+    __slots__ = ("told", "last")
+    class Told(_message.Message):
+        __slots__ = ("sequence", "events")
+        SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+        EVENTS_FIELD_NUMBER: _ClassVar[int]
+        sequence: int
+        events: _containers.RepeatedScalarFieldContainer[bytes]
+        def __init__(self, sequence: _Optional[int] = ..., events: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    TOLD_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    told: _containers.RepeatedCompositeFieldContainer[ListOpenLineageEventsResponse.Told]
+    last: int
+    def __init__(self, told: _Optional[_Iterable[_Union[ListOpenLineageEventsResponse.Told, _Mapping]]] = ..., last: _Optional[int] = ...) -> None: ...

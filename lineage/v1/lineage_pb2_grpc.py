@@ -183,6 +183,11 @@ class LineageStub(object):
                 request_serializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.SerializeToString,
                 response_deserializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.FromString,
                 _registered_method=True)
+        self.ListOpenLineageEvents = channel.unary_unary(
+                '/lineage.v1.Lineage/ListOpenLineageEvents',
+                request_serializer=lineage_dot_v1_dot_lineage__pb2.ListOpenLineageEventsRequest.SerializeToString,
+                response_deserializer=lineage_dot_v1_dot_lineage__pb2.ListOpenLineageEventsResponse.FromString,
+                _registered_method=True)
         self.CollectGarbage = channel.unary_unary(
                 '/lineage.v1.Lineage/CollectGarbage',
                 request_serializer=lineage_dot_v1_dot_collect__pb2.CollectGarbageRequest.SerializeToString,
@@ -391,6 +396,13 @@ class LineageServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOpenLineageEvents(self, request, context):
+        """The jobs of the log as events of OpenLineage, for those who send them on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CollectGarbage(self, request, context):
         """Says what of the server's home no replay of anything in use needs, or deletes it.
         """
@@ -545,6 +557,11 @@ def add_LineageServicer_to_server(servicer, server):
                     servicer.ExportGraph,
                     request_deserializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.FromString,
                     response_serializer=lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.SerializeToString,
+            ),
+            'ListOpenLineageEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpenLineageEvents,
+                    request_deserializer=lineage_dot_v1_dot_lineage__pb2.ListOpenLineageEventsRequest.FromString,
+                    response_serializer=lineage_dot_v1_dot_lineage__pb2.ListOpenLineageEventsResponse.SerializeToString,
             ),
             'CollectGarbage': grpc.unary_unary_rpc_method_handler(
                     servicer.CollectGarbage,
@@ -1335,6 +1352,33 @@ class Lineage(object):
             '/lineage.v1.Lineage/ExportGraph',
             lineage_dot_v1_dot_lineage__pb2.ExportGraphRequest.SerializeToString,
             lineage_dot_v1_dot_lineage__pb2.ExportGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpenLineageEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lineage.v1.Lineage/ListOpenLineageEvents',
+            lineage_dot_v1_dot_lineage__pb2.ListOpenLineageEventsRequest.SerializeToString,
+            lineage_dot_v1_dot_lineage__pb2.ListOpenLineageEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

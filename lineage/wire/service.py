@@ -16,6 +16,8 @@ from lineage.change import Draft, Recorded
 from lineage.collection import Collects
 from lineage.errors import InvalidQuery, LineageError
 from lineage.graph import Graph, as_draft
+from lineage.openlineage.outward import Outward
+from lineage.openlineage.tell import MOST, tell
 from lineage.query import Direction
 from lineage.questions import CommonEntities
 from lineage.result import LineageResult
@@ -240,6 +242,11 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
         finally:
             exported.close()
 
+    async def ListOpenLineageEvents(  # noqa: D102
+        self, request: pb.ListOpenLineageEventsRequest, context: Any
+    ) -> pb.ListOpenLineageEventsResponse:
+        return await self._answer(context, lambda: self._tell(request))
+
     async def CollectGarbage(  # noqa: D102
         self, request: pb.CollectGarbageRequest, context: Any
     ) -> pb.CollectGarbageResponse:
@@ -295,6 +302,22 @@ class LineageService(lineage_pb2_grpc.LineageServicer):
             recorded=done.recorded,
             refused=done.refused,
             waiting=0 if spool is None else spool.waiting(),
+        )
+
+    def _tell(self, request: pb.ListOpenLineageEventsRequest) -> pb.ListOpenLineageEventsResponse:
+        if request.after < 0 or not 0 <= request.limit <= MOST:
+            raise InvalidQuery(
+                f"after: expected 0 or more, limit: 0 to {MOST}; got {request.after} "
+                f"and {request.limit}"
+            )
+        outward = Outward(request.namespace or "featureline", producer=request.producer)
+        found = tell(self._graph, request.after, outward, limit=request.limit)
+        return pb.ListOpenLineageEventsResponse(
+            told=[
+                pb.ListOpenLineageEventsResponse.Told(sequence=one.sequence, events=one.events)
+                for one in found.told
+            ],
+            last=found.last,
         )
 
     def _collect(self, request: pb.CollectGarbageRequest) -> pb.CollectGarbageResponse:

@@ -132,6 +132,9 @@ def test_every_action_is_asked_for_by_some_call():
         if method.name == "CreateTransformJob":
             request.transform_output.path = "/answers"
             asked |= {action for action, _ in action_and_resources(method.name, request)}
+        if method.name == "ReplayModel":
+            request.keep = True
+            asked |= {action for action, _ in action_and_resources(method.name, request)}
         if method.name == "Backfill":
             request.rebuild = not request.rebuild
             asked |= {action for action, _ in action_and_resources(method.name, request)}

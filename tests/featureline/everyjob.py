@@ -533,7 +533,7 @@ NO_JOB_CALLS: Mapping[str, str] = {
             *("FindPaths", "CommonAncestors", "CommonDescendants", "DiffLineage", "ExplainEntity"),
             *("QueryColumns", "ListInputFeatures", "ListFeatureUsers", "ListRuns", "ListEvents"),
             *("ListTags", "DescribeGraph", "Subscribe", "ListCheckpoints", "ProveEntity"),
-            *("ProveGrowth", "ExportGraph"),
+            *("ProveGrowth", "ExportGraph", "ListOpenLineageEvents"),
         )
     },
 }

@@ -218,6 +218,17 @@ def test_wrong_arguments(run: Callable[..., Result], arguments: list[str], words
     assert words in ended.output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["copy", "--to", "log.db"], ["use", "postgresql://h/d"], ["salvage", "--out", "x"]],
+)
+def test_what_works_on_files_says_where_to_do_it(arguments: list[str]) -> None:
+    ended = CliRunner().invoke(cli, ["lineage", *arguments, "--connect", "127.0.0.1:1"])
+    assert ended.exit_code == 2
+    assert f"lineage {arguments[0]} works on the files of a home" in ended.output
+    assert "use --home, on the machine that has them" in ended.output
+
+
 def test_every_command_has_help_and_kind_is_in_it(run: Callable[..., Result]) -> None:
     listed = CliRunner().invoke(cli, ["lineage", "--help"]).output
     for name, *_ in COMMANDS:

@@ -180,6 +180,8 @@ def test_every_version_of_a_group_has_a_pipeline_version_of_its_own(store):
     assert [one.name for one in versions] == names
     found = store.graph.query(pipeline, "descendants")
     first, second, third = (one.uid for one in versions)
+    (group,) = store.graph.find(type="FeatureGroup")
+    assert [one.uid for one in store.graph.query(pipeline)] == [pipeline.uid, group.uid]
     assert {(edge.source, edge.destination, edge.type.value) for edge in found.associations} == {
         *((pipeline.uid, one.uid, "AssociatedWith") for one in versions),
         (first, second, "DerivedFrom"),

@@ -477,6 +477,12 @@ def test_the_report_names_datasets_and_models(filled):
     (action,) = filled.graph.find(type="Erasure")
     assert action.properties["report_digest"] == report.document["digest"]
     assert action.properties["identifiers"] == [report.document["identifiers"][0]["hash"]]
+    exposed = {one["uid"] for one in (*report.datasets, *report.models)}
+    (trained,) = filled.graph.find(type="Model")
+    assert trained.uid in exposed
+    near = filled.graph.query(action, "ascendants", depth=1, through=["AssociatedWith"])
+    assert {one.uid for one in near} == exposed | {action.uid}
+    assert list(filled.graph.query(trained, "descendants", types=["Erasure"])) == [action]
 
 
 def test_deleting_datasets_takes_those_with_rows_only(filled):

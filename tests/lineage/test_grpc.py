@@ -337,6 +337,20 @@ def test_the_deepest_properties_travel(client: LineageClient) -> None:
     assert [entity.properties for entity in client.query(stored)] == [{"p": deep}]
 
 
+def test_what_is_larger_than_a_message_is_refused_as_here(
+    server: Server, client: LineageClient
+) -> None:
+    before = server.graph.last_sequence()
+    for count in (1, 4):  # the server refuses the one, the client does not even send the other
+        large = [
+            artifact("DataSet", f"s3://b/{n}", properties={"text": "x" * 17_000_000})
+            for n in range(count)
+        ]
+        with pytest.raises(InvalidEntity, match="at most 16777216 bytes"):
+            client.record(large, kind="T")
+    assert server.graph.last_sequence() == before
+
+
 def test_many_callers_share_commits(server: Server, client: LineageClient) -> None:
     before = server.graph.stats()["events"]
     threads = [

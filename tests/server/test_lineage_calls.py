@@ -19,10 +19,11 @@ import featurestore
 import lineage
 import training
 from featurestore.auth import AccessDatabase, Guard
-from lineage.openlineage import import_file
+from lineage.openlineage import Emitter, Outward, import_file, open_sink
 from tests.inprocess import Ended, run_command
 from tests.server.conftest import WEATHER, Loop, Serving
 from training import Channel, TrainingJob
+from training.kept_model import ArrivingModel, LeavingModel
 from training.v1 import training_pb2, training_pb2_grpc
 
 READS = ["sagemaker:QueryLineage", "featureline:Describe*", "featureline:*Entities"]
@@ -34,6 +35,8 @@ MAY = {
         *("featureline:VerifyLog", *READS),
     ],
     "trainer": ["featureline:ReplayModel", *READS],
+    "receiver": ["featureline:ReplayModel", "featureline:ReadModel", *READS],
+    "teller": ["featureline:ListOpenLineageEvents", *READS],
     "reader": READS,
 }
 
@@ -58,6 +61,7 @@ def served(
             "lineage", *arguments, "--connect", serving.address, FEATURELINE_TOKEN=tokens[name]
         )
 
+    run.tokens = tokens  # type: ignore[attr-defined]
     yield serving, run
     serving.stop()
     guard.close()
@@ -270,10 +274,87 @@ def test_a_model_is_trained_again_there(
     assert by == "trainer"
     assert "featureline:ReplayModel" in run("reader", "replay", "late").stderr
     assert audited(serving, "ReplayModel") == [("trainer", "OK"), ("reader", "PERMISSION_DENIED")]
-    kept = run("trainer", "replay", "late", "--keep", tmp_path / "kept")
-    assert (kept.returncode, "--keep" in kept.stderr) == (2, True)
     unknown = run("trainer", "replay", "nobody")
     assert "nobody" in unknown.stderr
+
+
+def test_the_model_that_came_out_is_sent_to_who_may_read_it(
+    served: tuple[Serving, Callable[..., Ended]], trained: SimpleNamespace, tmp_path: Path
+) -> None:
+    serving, run = served
+    command = ("replay", "late", "--keep", tmp_path / "kept", "--json")
+
+    refused = run("trainer", *command)
+
+    assert "featureline:ReadModel" in refused.stderr
+    assert not (tmp_path / "kept").exists()
+
+    done = run("receiver", *command)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["digest"] == trained.digest
+    kept = training.Artifact.read(tmp_path / "kept")  # checks every file
+    assert kept.digest == trained.digest
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert list((serving.home / "tmp").iterdir()) == []
+    again = run("receiver", *command)
+    assert f"{tmp_path / 'kept'}: exists" in again.stderr
+
+
+def test_a_model_of_many_pieces_arrives_whole_and_stays_in_its_folder(tmp_path: Path) -> None:
+    leaving = LeavingModel(tmp_path / "there")
+    (leaving.folder / "deep").mkdir(parents=True)
+    (leaving.folder / "deep" / "weights").write_bytes(bytes(range(256)) * 10_000)
+    (leaving.folder / "empty").touch()
+    with ArrivingModel(tmp_path / "here") as arriving:
+        while (piece := leaving.next()) is not None:
+            arriving.write(piece.file)
+        assert not (tmp_path / "here").exists()
+        arriving.finish()
+    assert lineage.folder_digest(tmp_path / "here") == lineage.folder_digest(leaving.folder)
+    leaving.remove()
+    assert list((tmp_path / "there").iterdir()) == []
+    for name in ("../out", "/etc/out", ""):
+        piece = training_pb2.ReplayModelResponse.File(path=name, content=b"x")
+        with pytest.raises(training.InternalError), ArrivingModel(tmp_path / "bad") as arriving:
+            arriving.write(piece)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]
+
+
+def test_jobs_of_the_server_are_told_as_openlineage_from_where_the_last_time_ended(
+    served: tuple[Serving, Callable[..., Ended]], tmp_path: Path
+) -> None:
+    serving, run = served
+    there, here = tmp_path / "there.jsonl", tmp_path / "here.jsonl"
+    command = ("emit", "--to", there, "--cursor", tmp_path / "cursor", "--namespace", "prod")
+    local = Emitter(
+        serving.store.graph, open_sink(str(here)), tmp_path / "own", outward=Outward("prod")
+    )
+    for name in ("first", "second"):
+        with lineage.Recorder(serving.store.graph, "Job", name) as job:
+            job.output(lineage.artifact("DataSet", f"s3://bucket/{name}"))
+            job.property("much", "x" * 100_000)
+
+        done = run("teller", *command, "--json")
+
+        assert done.returncode == 0, done.stderr
+        local.step()
+        assert json.loads(done.stdout)["sequence"] == serving.store.graph.last_sequence()
+        assert there.read_text() == here.read_text()
+    local.close()
+    assert json.loads(run("teller", *command, "--json").stdout)["sent"] == 0
+    told = [json.loads(line) for line in there.read_text().splitlines()]
+    assert [event["eventType"] for event in told][-2:] == ["START", "COMPLETE"]
+    assert "featureline:ListOpenLineageEvents" in run("reader", *command).stderr
+    assert ("reader", "PERMISSION_DENIED") in audited(serving, "ListOpenLineageEvents")
+    assert "--cursor" in run("teller", "emit", "--to", there).stderr
+    (tmp_path / "cursor").write_text('{"sequence": 1000000}')
+    assert "another graph" in run("teller", *command).stderr
+    with (
+        lineage.connect(serving.address, token=run.tokens["teller"]) as graph,  # type: ignore[attr-defined]
+        pytest.raises(lineage.InvalidQuery, match="limit"),
+    ):
+        graph.openlineage_events(0, limit=101)
 
 
 def test_a_program_of_a_caller_is_not_run_again(

@@ -383,13 +383,15 @@ class StopTrainingJobResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ReplayModelRequest(_message.Message):
-    __slots__ = ("model",)
+    __slots__ = ("model", "keep")
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
     model: str
-    def __init__(self, model: _Optional[str] = ...) -> None: ...
+    keep: bool
+    def __init__(self, model: _Optional[str] = ..., keep: bool = ...) -> None: ...
 
 class ReplayModelResponse(_message.Message):
-    __slots__ = ("progress", "report")
+    __slots__ = ("progress", "report", "file")
     class Progress(_message.Message):
         __slots__ = ("job", "status", "done", "total", "metrics")
         class MetricsEntry(_message.Message):
@@ -440,8 +442,17 @@ class ReplayModelResponse(_message.Message):
         reason: str
         recorded: str
         def __init__(self, model: _Optional[str] = ..., digest: _Optional[str] = ..., job: _Optional[str] = ..., verdict: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[ReplayModelResponse.Step, _Mapping]]] = ..., reason: _Optional[str] = ..., recorded: _Optional[str] = ...) -> None: ...
+    class File(_message.Message):
+        __slots__ = ("path", "content")
+        PATH_FIELD_NUMBER: _ClassVar[int]
+        CONTENT_FIELD_NUMBER: _ClassVar[int]
+        path: str
+        content: bytes
+        def __init__(self, path: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
     progress: ReplayModelResponse.Progress
     report: ReplayModelResponse.Report
-    def __init__(self, progress: _Optional[_Union[ReplayModelResponse.Progress, _Mapping]] = ..., report: _Optional[_Union[ReplayModelResponse.Report, _Mapping]] = ...) -> None: ...
+    file: ReplayModelResponse.File
+    def __init__(self, progress: _Optional[_Union[ReplayModelResponse.Progress, _Mapping]] = ..., report: _Optional[_Union[ReplayModelResponse.Report, _Mapping]] = ..., file: _Optional[_Union[ReplayModelResponse.File, _Mapping]] = ...) -> None: ...

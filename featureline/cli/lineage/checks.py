@@ -204,7 +204,9 @@ def home_folder(home: Path | None) -> Path:
 
 def _home_only(connect: str | None, what: str) -> None:
     if connect is not None:
-        raise click.UsageError(f"{what} works on the files of a home; use --home")
+        raise click.UsageError(
+            f"{what} works on the files of a home; use --home, on the machine that has them"
+        )
 
 
 def _write(out: Path, document: Any) -> None:

@@ -105,16 +105,16 @@ def replay(
 
     Its datasets are built again from the table versions they name; parameters, seed, threads and
     device are those of its job. The verdict is recorded. With --connect the server trains, and
-    Ctrl-C stops it there.
+    Ctrl-C stops it there; the model of --keep is sent from there.
     """
-    if connect is not None and keep is not None:
-        raise click.UsageError("--keep: the model stays on the server; use --home there")
     with open_any(home, connect) as store:
         found = find_model(store.graph, model)
         with progress(f"replay {found.name}", None, "steps") as tick:
             if connect is not None:
                 with jobs_of_server(connect) as there:
-                    report = there.replay(found.uid, on_progress=lambda seen: tick(seen.done))
+                    report = there.replay(
+                        found.uid, keep=keep, on_progress=lambda seen: tick(seen.done)
+                    )
             else:
                 report = training.replay(
                     cast(EmbeddedStore, store),

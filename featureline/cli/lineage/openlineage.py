@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from featureline.cli.output import emit as print_out
-from featureline.cli.store import common_options, home_of, open_any, open_embedded
+from featureline.cli.store import common_options, home_of, open_any
 from featureline.server.emitting import TOKEN, cursor_path
 from lineage.openlineage import Cursor, Emitter, Imported, Outward, import_file, open_sink
 
@@ -90,7 +90,8 @@ def import_command(
 @click.option(
     "--cursor",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File that keeps how much was sent.  [default: one in the home for each target]",
+    help="File that keeps how much was sent; needed with --connect.  "
+    "[default: one in the home for each target]",
 )
 @common_options
 def emit_command(
@@ -106,15 +107,20 @@ def emit_command(
 
     It begins with the oldest, and the next time with what is new. Where the endpoint is away,
     --follow waits for it, longer each time; without it the exit code is 1 and what was taken is
-    noted. Jobs wait for none of this.
+    noted. Jobs wait for none of this. With --connect they are asked from the server, and sent from
+    here.
     """
+    if connect is not None and cursor is None:
+        raise click.UsageError(
+            "--connect needs --cursor FILE: it keeps how much was sent, and there is no home here"
+        )
     sink = open_sink(target, token=os.environ.get(TOKEN, ""))
     with (
-        open_embedded(home, connect, "lineage emit") as store,
+        open_any(home, connect) as store,
         Emitter(
             store.graph,
             sink,
-            cursor or cursor_path(store.home, target),
+            cursor or cursor_path(home_of(store), target),
             outward=Outward(namespace),
         ) as emitter,
     ):

@@ -150,8 +150,10 @@ function paintEdges(window_, dim) {
     if (!edges[edge].seen || !inWindow(edge, window_)) continue;
     layers[edge === hoveredEdge ? 2 : edges[edge].mark && state.focused ? 1 : 0].push(edge);
   }
-  // Far more lines than can be told apart are drawn faint.
-  const crowd = layers[0].length > 1500 && !dim ? 0.45 : 1;
+  // Far more lines than can be told apart are drawn faint, those that only pass by most of all.
+  const count = layers[0].length;
+  const crowd = count > 1500 && !dim ? 0.45 : 1;
+  const passing = count > 150 && !dim ? Math.max(0.08, 45 / count) : crowd;
   layers.forEach((some, rank) => {
     if (rank === 0 && far) {
       paintFar(some, dim ? colours.faint : colours.edge, crowd);
@@ -167,7 +169,9 @@ function paintEdges(window_, dim) {
       pen.strokeStyle = pen.fillStyle = colour;
       // What passes behind the rows of a block must not look like an edge between them.
       const quiet = rank === 0 && (drawn.inBlock[edges[edge].a] || drawn.inBlock[edges[edge].b]);
-      pen.globalAlpha = rank ? 1 : quiet ? 0.3 : crowd;
+      const [left, , right] = boundsOf(edge);
+      const passes = right - left > drawn.sizes.layerGap + drawn.sizes.width;
+      pen.globalAlpha = rank ? 1 : quiet ? Math.min(0.3, passing) : passes ? passing : crowd;
       pen.lineWidth = Math.max(wide * Math.min(scale, 1), far ? 0.7 : 1) / scale;
       pen.setLineDash(style.dash.map((length) => length / Math.max(scale, 0.4)));
       pen.beginPath();
@@ -334,18 +338,23 @@ function paintCard(node, x, y, width, height, colour) {
     lines.forEach((line, at) => pen.fillText(line, x + 14, y + (lines.length > 1 ? 38 + 16 * at : 45)));
     return;
   }
-  // From afar the letters grow, as far as two lines have room, then one.
+  // From afar the letters grow, as far as three lines have room, then two, then one.
   const size = Math.min(34, 10.5 / view.scale);
   pen.textBaseline = "middle";
-  const two = size < 27;
-  if (two) {
+  const rows = size < 19 ? 3 : size < 27 ? 2 : 1;
+  if (rows > 1) {
     pen.font = `500 ${size * 0.92}px ${FONT}`;
     pen.fillStyle = colour;
-    pen.fillText(fitted(version ? `${entity.type} ${version}` : entity.type, width - 34), x + 13, y + height * 0.28);
+    const suffix = version ? ` ${version}` : "";
+    pen.fillText(begun(entity.type, width - 34 - pen.measureText(suffix).width) + suffix,
+      x + 13, y + height * (rows === 3 ? 0.2 : 0.28));
   }
   pen.font = `600 ${size}px ${FONT}`;
   pen.fillStyle = colours.text;
-  pen.fillText(fitted(nameOf(node), width - (two ? 19 : 34)), x + 13, y + height * (two ? 0.7 : 0.5));
+  const name = nameOf(node);
+  const lines = rows === 3 ? wrapped(name, width - 19) : [fitted(name, width - (rows === 2 ? 19 : 34))];
+  const first = lines.length === 2 ? 0.51 : rows === 1 ? 0.5 : rows === 2 ? 0.7 : 0.64;
+  lines.forEach((line, at) => pen.fillText(line, x + 13, y + height * (first + 0.29 * at)));
   paintState(node, x + width - 14, y + 15, 7);
 }
 

@@ -144,11 +144,13 @@ function versionOf(entity) {
   return entity.kind === "Artifact" || entity.version > 1 ? `v${entity.version}` : "";
 }
 
-// A name that several entities share is told apart by the folder before it.
+// A name that several entities of a type share is told apart by the folder before it.
 const sharing = new Map();
-for (const { name } of entities) sharing.set(name, (sharing.get(name) ?? 0) + 1);
-const namesOf = entities.map(({ name, source_uri: uri }) => {
-  if (sharing.get(name) === 1 || !uri.endsWith(`/${name}`)) return name;
+const called = ({ type, name }) => `${type} ${name}`;
+for (const entity of entities) sharing.set(called(entity), (sharing.get(called(entity)) ?? 0) + 1);
+const namesOf = entities.map((entity) => {
+  const { name, source_uri: uri } = entity;
+  if (sharing.get(called(entity)) === 1 || !uri.endsWith(`/${name}`)) return name;
   const folder = uri.slice(0, -name.length - 1).split("/").pop();
   return folder ? `${folder}/${name}` : name;
 });

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import grpc
 
+from lineage.change import MAX_BODY_BYTES
 from lineage.errors import (
     AccessDenied,
+    InvalidEntity,
     LineageError,
     StoreClosed,
     StoreUnavailable,
@@ -68,6 +70,11 @@ def _to_error(error: Any, target: str, login: Login) -> LineageError:
         return StoreUnavailable(
             f"no lineage server answers at {target} ({code.name}: {details}); "
             f"{why or 'check that it runs and that the address is right'}"
+        )
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return InvalidEntity(
+            f"a request to {target}: expected an event of at most {MAX_BODY_BYTES} bytes, got a "
+            f"larger request ({details}); record it in several, and large content as files"
         )
     if code is grpc.StatusCode.UNAUTHENTICATED:  # said by somebody between us and the server
         return Unauthenticated(f"{target}: {details}")

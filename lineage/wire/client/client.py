@@ -15,6 +15,7 @@ from lineage.wire.client.exporting import Exporting
 from lineage.wire.client.keeping import Keeping
 from lineage.wire.client.looking import Looking
 from lineage.wire.client.recording import Recording
+from lineage.wire.client.telling import Telling
 from lineage.wire.client.walking import Walking
 
 
@@ -53,7 +54,7 @@ def connect(
 
 
 @final
-class LineageClient(Recording, Looking, Walking, Asking, Keeping, Exporting):
+class LineageClient(Recording, Looking, Walking, Asking, Keeping, Exporting, Telling):
     """A lineage graph somewhere else: record, look up, walk, ask, verify.
 
     The methods promise what those of `Graph` of the same name do, and raise the same

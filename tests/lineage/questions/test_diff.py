@@ -123,6 +123,23 @@ def test_causes_are_ranked_data_code_parameters_seed_environment(graph: Graph) -
     assert "eta: none → 0.1" in found.text()
 
 
+def test_what_an_algorithm_says_of_its_model_is_an_outcome(graph: Graph) -> None:
+    said = {"singular_values": [3.0, 1.0], "threshold": 0.5, "chosen": {"l1": 0.1}, "rounds": 7}
+    a = train(graph, "a", properties={**said, "attempts": [{"number": 1, "ended_us": 17}]})
+    other = {"singular_values": [2.0, 1.0], "threshold": 0.4, "chosen": {"l1": 0.2}, "rounds": 8}
+    attempts = [{"number": 1, "ended_us": 23}, {"number": 2, "ended_us": 29}]
+    b = train(graph, "b", version=5, properties={**other, "attempts": attempts})
+    assert causes(graph, a, b) == [("data", "FeatureGroupVersion")]
+    named = {one.name: (one.old, one.new) for one in graph.diff(a, b).outcomes}
+    assert named == {name: (said[name], other[name]) for name in said}
+
+
+def test_precision_and_hosts_are_of_the_environment(graph: Graph) -> None:
+    a = train(graph, "a")
+    b = train(graph, "b", properties={"precision": "bf16", "instance_count": 2})
+    assert causes(graph, a, b) == [("environment", "instance_count"), ("environment", "precision")]
+
+
 def test_of_lists_what_only_one_has_is_shown(graph: Graph) -> None:
     a = train(graph, "a", parameters={"features": ["wind", {"x": 1}], "seed": 1})
     b = train(graph, "b", parameters={"features": ["wind", "temp"], "seed": 1})

@@ -104,7 +104,7 @@ def test_which_way_ran_is_told() -> None:
     ]:
         sink = MemorySink()
         fit(points, run=Run(threads=1, sink=sink), **values)
-        told.append(sink.properties["algorithm"])
+        told.append(sink.properties["method"])
     assert told == [
         "regular, by the sum of squares",
         "regular, by the inner products of the rows",

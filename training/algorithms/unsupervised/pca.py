@@ -195,7 +195,7 @@ class PCA(Algorithm):
         run.sink.metric("train:explained_variance", explained)
         run.sink.log(quality_line("train:explained_variance", explained))
         run.sink.log(f"algorithm: {how}")
-        run.sink.property("algorithm", how)
+        run.sink.property("method", how)
         run.sink.property("singular_values", [float(value) for value in model.s])
         run.sink.progress(work.steps, work.steps)
         return model
