@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ from training.algorithms.unsupervised.lda_spectral import (
     topics_of,
     whitening,
 )
-from training.algorithms.unsupervised.lda_variational import complete, halves, mixtures, smoothed
+from training.algorithms.unsupervised.lda_variational import (
+    Polished,
+    complete,
+    halves,
+    mixtures,
+    smoothed,
+)
 from training.data import Dataset
 from training.errors import (
     FitFailed,
@@ -371,9 +378,9 @@ def test_fitting_on_starts_from_the_topics_of_a_model() -> None:
 def test_fitting_on_takes_the_jobs_alpha0(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def polish(counts: Any, topics: Array, alpha: Array, **options: Any) -> tuple[Array, Array]:
+    def polish(counts: Any, state: Polished, alpha: Array, **options: Any) -> Polished:
         seen.append(alpha.sum())
-        return topics, np.ones((counts.shape[0], len(alpha)))
+        return replace(state, weights=np.ones((counts.shape[0], len(alpha))))
 
     monkeypatch.setattr("training.algorithms.unsupervised.lda.polish", polish)
     table = make_notes(50, seed=1)
