@@ -21,7 +21,9 @@ _FILE = "lineage.db"
 _SPOOL = "lineage.spool.ndjson"
 
 
-def open_home(home: Path, url: str | None = None, *, changes: DataChanges | None = None) -> Graph:
+def open_home(
+    home: str | Path, url: str | None = None, *, changes: DataChanges | None = None
+) -> Graph:
     """Open the lineage graph of a home.
 
     Without a URL it is the file `home/lineage.db`. A URL given once is remembered in
@@ -39,6 +41,7 @@ def open_home(home: Path, url: str | None = None, *, changes: DataChanges | None
         NotALineageFile: lineage.json is damaged, or the place holds something else.
         StoreUnavailable: the place cannot be read, or the database is away.
     """
+    home = Path(home)
     known = chosen(home)
     url = url or os.environ.get("FEATURELINE_LINEAGE") or None
     if url is None or url == known:
@@ -52,22 +55,23 @@ def open_home(home: Path, url: str | None = None, *, changes: DataChanges | None
     return _spooled(home, url, changes)
 
 
-def replay_spool(home: Path) -> Replayed:
+def replay_spool(home: str | Path) -> Replayed:
     """Record what waits in the spool of a home; `open_home` does so too, and goes on without.
 
     Raises:
         NotALineageFile: lineage.json is damaged, or the place holds something else.
         StoreUnavailable: the store is still away.
     """
+    home = Path(home)
     if not spool_of(home):
         return Replayed(0, 0)
     with _opened(home, chosen(home)) as graph:
         return graph.replay_spool()
 
 
-def spool_of(home: Path) -> Spool:
+def spool_of(home: str | Path) -> Spool:
     """Where the events of a home wait while its store is away."""
-    return Spool(home / _SPOOL)
+    return Spool(Path(home) / _SPOOL)
 
 
 def chosen(home: Path) -> str | None:

@@ -1,12 +1,15 @@
 """The embedded store: every verb on the files of one home folder.
 
-- `store`: `EmbeddedStore` and `open_store`, the verbs.
+- `opening`: `open_store`; `store`: `EmbeddedStore`, which hands each verb to one of the others.
 - `groups`: feature groups made, changed and ended.
-- `prepare`: from records to writes; `reads`: from the online store to records.
-- `tables`: the offline tables and the flush; `resolve`: what datasets refer to.
+- `records`: records written; `prepare`: from records to writes; `reads`: from the online store to
+  records.
+- `tables`: the offline tables and the flush; `transfer`: rows from store to store.
+- `datasets`: datasets built, kept and checked; `resolve`: what they refer to.
 - `upkeep`: maintenance, old versions, verification, expiry.
 """
 
-from featurestore.embedded.store import EmbeddedStore, open_store
+from featurestore.embedded.opening import open_store
+from featurestore.embedded.store import EmbeddedStore
 
 __all__ = ["EmbeddedStore", "open_store"]

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import replace
-from functools import cached_property, partial
-from operator import attrgetter, itemgetter
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
 import pyarrow as pa
 
 import lineage
-from featurestore import builderquery, eventtime, verify
 from featurestore import record as record_rules
-from featurestore.arrowcode import check_records, encode_batch
-from featurestore.asof import read_as_of
-from featurestore.backfill import backfill, rebuild_online
-from featurestore.batches import record_batches
+from featurestore import verify
 from featurestore.builder import BuilderOptions, BuiltDataset
-from featurestore.check import CheckReport, check_dataset
+from featurestore.check import CheckReport
 from featurestore.checked import CheckedBatch
 from featurestore.dataset import (
     Dataset,
@@ -32,23 +23,19 @@ from featurestore.dataset import (
     Resolved,
     moment_us,
 )
+from featurestore.embedded.datasets import Datasets
 from featurestore.embedded.groups import Groups
 from featurestore.embedded.prepare import Preparer
 from featurestore.embedded.reads import Reader
+from featurestore.embedded.records import Records
 from featurestore.embedded.resolve import Resolver
 from featurestore.embedded.tables import Tables
+from featurestore.embedded.transfer import Transfer
 from featurestore.embedded.upkeep import Upkeep
-from featurestore.engine import Engine, build, check_engine, write
+from featurestore.engine import Engine
 from featurestore.erasure import Eraser, ErasureReport
-from featurestore.errors import (
-    FeatureGroupNotFound,
-    InvalidRecord,
-    InvalidRequest,
-    StoreUnavailable,
-)
 from featurestore.feature import FeatureDefinition, Value
 from featurestore.impact import ImpactReport, Tracer
-from featurestore.load import load
 from featurestore.loaded import BackfillReport, LoadResult, Progress
 from featurestore.metadata import FeatureMetadata, MetadataChange
 from featurestore.offline import (
@@ -60,30 +47,23 @@ from featurestore.offline import (
 )
 from featurestore.offline.history import TableVersion
 from featurestore.online import (
-    Batch,
     Committer,
     OnlineStore,
     OutboxBound,
     OutboxLimit,
-    Outcome,
-    PutColumns,
     Write,
     open_online,
 )
-from featurestore.plan import DatasetPlan, explain
+from featurestore.plan import DatasetPlan
 from featurestore.position import SourcePosition, check_source
 from featurestore.provenance import (
-    record_builder,
-    record_dataset,
     record_windowed_group,
     recorded_load,
     recorded_work,
     table_change,
 )
-from featurestore.rebuild import rebuild
 from featurestore.record import Delete, Put
-from featurestore.registry import Registered, Registry, named
-from featurestore.requested import refused_delete, write_error
+from featurestore.registry import Registered, Registry
 from featurestore.saved import SavedDataset, SavedDatasets
 from featurestore.schema import (
     FeatureGroup,
@@ -95,7 +75,6 @@ from featurestore.sealing import Sealing
 from featurestore.search import Expression, Filter, Resource
 from featurestore.seek import move_source
 from featurestore.settle import Stores
-from featurestore.spine import is_query, name_of, read_spine
 from featurestore.store import (
     Description,
     FeatureStore,
@@ -104,60 +83,12 @@ from featurestore.store import (
     PutResult,
     WindowedDescription,
     WriteError,
-    selections,
 )
 from featurestore.streamed import WrittenDataset
 from featurestore.window import WindowedGroup
 from featurestore.windowed import WindowedGroups
 
-__all__ = ["EmbeddedStore", "open_store"]
-
-# A commit of so many rows holds other writers up for 30 to 100 ms.
-TABLE_CHUNK: Final = 10_000
-TABLE_CHUNK_BYTES: Final = 32 << 20
-_LIST_CHUNK: Final = 1_000
-_DELETE_US: Final = 600_000_000  # more than any delete takes
-_UNTAKEN_BY_DELTA: Final = re.compile(r"[\[\]\\^|]|%[0-9A-Fa-f]{2}")
-
-
-def open_store(home: str | Path | None = None, *, online: str | None = None) -> EmbeddedStore:
-    """Open the store in a home folder, making it when absent.
-
-    Several processes may have one home open at once. A home remembers its online store, so that
-    `online` need be given only once, and again when the login changes.
-
-    Args:
-        home: default `$FEATURELINE_HOME`, else `./.featureline`.
-        online: URL of the online store in Redis or Valkey (`redis://…`, `rediss://…` or
-            `redis+cluster://…`, see `featurestore.online.RedisUrl`); default
-            `$FEATURELINE_ONLINE`, else the one that the home remembers, at first LMDB in it.
-
-    Raises:
-        StoreCorrupt: a file in the folder is damaged or belongs to another program.
-        StoreUnavailable: the folder cannot be opened, or the Delta library cannot take its name;
-            the home has another online store, or that one cannot be reached.
-        InvalidRequest: the URL has another form.
-    """
-    chosen = Path(home or os.environ.get("FEATURELINE_HOME") or ".featureline").resolve()
-    untaken = _UNTAKEN_BY_DELTA.search(str(chosen))
-    if untaken is not None:
-        raise StoreUnavailable(
-            f"the home {chosen} cannot be opened: the Delta library takes no {untaken.group()!r} "
-            f"in a path; choose another folder"
-        )
-    try:
-        chosen.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreUnavailable(
-            f"the home {chosen} cannot be opened: {error.strerror}; choose a folder this process "
-            f"may write to"
-        ) from error
-    url = online or os.environ.get("FEATURELINE_ONLINE") or None
-    with ExitStack() as opened:
-        engine = None if url is None else opened.enter_context(closing(open_online(chosen, url)))
-        store = EmbeddedStore(chosen, online=engine)
-        opened.pop_all()
-    return store
+__all__ = ["EmbeddedStore"]
 
 
 @final
@@ -210,6 +141,31 @@ class EmbeddedStore(FeatureStore):
         self.reader = Reader(self.registry, self.online, self.sealing, self.windowed, now=now)
         self.prepare = Preparer(
             self.reader, self.sealing, now=now, tolerance_us=future_tolerance_us
+        )
+        self._records = Records(
+            self.registry,
+            self._committer,
+            self.prepare,
+            self.reader,
+            now=now,
+            tolerance_us=future_tolerance_us,
+        )
+        self._datasets = Datasets(
+            self.registry,
+            self.resolver,
+            self.saved,
+            reader=self.reader,
+            windowed=self.windowed,
+            keeper=self,
+            graph=lambda: self.graph,
+            now=now,
+        )
+        self._transfer = Transfer(
+            self.registry,
+            self._flusher,
+            self.windowed,
+            stores=lambda: self.stores,
+            graph=lambda: self.graph,
         )
         self.groups = Groups(
             self.registry,
@@ -369,8 +325,7 @@ class EmbeddedStore(FeatureStore):
         stores: tuple[str, ...] | None = None,
     ) -> None:
         """See FeatureStore.put."""
-        write = self.prepare.put(self.registry.current(), Put(group, record, ttl, stores))
-        self._committer.put(Batch([write]))
+        self._records.put(group, record, ttl=ttl, stores=stores)
 
     def get(
         self, group: str, identifier: object, *, features: Sequence[str] = ()
@@ -393,56 +348,13 @@ class EmbeddedStore(FeatureStore):
         self, entries: Sequence[Put | Delete], *, position: SourcePosition | None = None
     ) -> list[WriteError]:
         """See FeatureStore.batch_write."""
-        if not entries and position is None:
-            raise InvalidRequest("entries: expected at least one record in the batch, got none")
-        writes: list[Write] = []
-        errors: list[WriteError] = []
-        groups = self.registry.current()
-        for index, entry in enumerate(entries):
-            try:
-                if isinstance(entry, Delete):
-                    writes.append(self.prepare.soft_delete(named(groups, entry.group), entry))
-                else:
-                    writes.append(self.prepare.put(groups, entry))
-            except (InvalidRequest, FeatureGroupNotFound) as error:
-                errors.append(write_error(index, len(entries), error))
-        self.commit(writes, position)
-        return errors
+        return self._records.batch_write(entries, position=position)
 
     def put_checked(
         self, batch: CheckedBatch, *, position: SourcePosition | None = None
     ) -> list[WriteError]:
         """See FeatureStore.put_checked."""
-        if not batch and position is None:
-            raise InvalidRequest("batch: expected at least one accepted record, got none")
-        entry = self.registry.get(batch.group.name)
-        encoded, now = batch.encoded, self._now()
-        errors: list[WriteError] = []
-        if entry.group == batch.group:
-            puts, rows = self.prepare.columns(entry, encoded, None, now), encoded.rows
-        else:
-            checked = check_records(
-                entry.group, encoded.records, now=now, tolerance_us=self._tolerance_us
-            )
-            puts, rows = self.prepare.columns(entry, checked, None, now), encoded.rows[checked.rows]
-            errors = [
-                WriteError(int(encoded.rows[place]), type(error).__name__, error.message)
-                for place, error in checked.refused
-            ]
-        if not batch.deletes:
-            self.commit(puts, position)
-            return errors
-        numbered: list[tuple[int, Write]] = list(zip(rows.tolist(), puts, strict=True))
-        for number, delete in batch.deletes:
-            try:
-                write = self.prepare.soft_delete(entry, delete)
-            except InvalidRecord as error:
-                errors.append(WriteError(number, type(error).__name__, error.message))
-            else:
-                numbered.append((number, write))
-        numbered.sort(key=itemgetter(0))
-        self.commit([write for _, write in numbered], position)
-        return sorted(errors, key=attrgetter("index"))
+        return self._records.put_checked(batch, position=position)
 
     def put_table(
         self,
@@ -456,40 +368,10 @@ class EmbeddedStore(FeatureStore):
         """See FeatureStore.put_table."""
         entry = self.registry.get(group)
         with recorded_load(self.graph, group, source) as job:
-            result = self._put_rows(entry, table, position, on_progress)
+            result = self._records.put_rows(entry, table, position, on_progress)
             job.property("rows", result.rows)
             job.property("refused", len(result.errors))
         return result
-
-    def _put_rows(
-        self,
-        entry: Registered,
-        table: Any,
-        position: SourcePosition | None,
-        on_progress: Callable[[int], None] | None,
-    ) -> PutResult:
-        group = entry.group.name
-        rows = 0
-        errors: list[WriteError] = []
-        waiting: list[PutColumns] = []
-        for batch in record_batches(table):
-            now = self._now()
-            encoded = encode_batch(entry.group, batch, now=now, tolerance_us=self._tolerance_us)
-            waiting.append(self.prepare.columns(entry, encoded, None, now))
-            errors.extend(
-                WriteError(rows + row, type(error).__name__, f"{error} (row {rows + row})")
-                for row, error in encoded.refused
-            )
-            rows += len(batch)
-            if position is None:
-                self.commit(waiting.pop(), None)
-            if on_progress is not None:
-                on_progress(rows)
-        if rows == 0:
-            raise InvalidRequest(f"{group}: expected a table with rows, got an empty one")
-        if waiting:
-            self.commit(PutColumns.join(waiting), position)
-        return PutResult(rows - len(errors), errors)
 
     def update(
         self,
@@ -501,33 +383,17 @@ class EmbeddedStore(FeatureStore):
         stores: tuple[str, ...] | None = None,
     ) -> None:
         """See FeatureStore.update."""
-        while True:
-            # Another writer may put a newer version between the look and the write: look again.
-            entry = self.registry.get(group)
-            write = self.prepare.update(entry, identifier, features, ttl, stores)
-            if self._committer.put(Batch([write]))[0] is not Outcome.CHANGED:
-                return
+        self._records.update(group, identifier, features, ttl=ttl, stores=stores)
 
     def delete(
         self, group: str, identifier: object, *, event_time: object, hard: bool = False
     ) -> None:
         """See FeatureStore.delete."""
-        entry = self.registry.get(group)
-        write = self.prepare.delete(entry, identifier, event_time, hard=hard)
-        if self._committer.put(Batch([write]))[0] is Outcome.REFUSED:
-            raise refused_delete(entry, write)
+        self._records.delete(group, identifier, event_time=event_time, hard=hard)
 
     def records(self, group: str, *, include_soft_deleted: bool = False) -> Iterator[str]:
         """See FeatureStore.records."""
-        entry = self.registry.get(group)
-        after: bytes | None = None
-        while True:
-            identifiers, after = self.reader.page(
-                entry, after=after, limit=_LIST_CHUNK, include_soft_deleted=include_soft_deleted
-            )
-            yield from identifiers
-            if after is None:
-                return
+        return self._records.records(group, include_soft_deleted=include_soft_deleted)
 
     def source_position(self, source: str) -> dict[str, int]:
         """See FeatureStore.source_position."""
@@ -589,19 +455,16 @@ class EmbeddedStore(FeatureStore):
         `engine="spark"` the session `spark` joins, by default the active one or a new one; see
         `write_dataset` for a result that does not fit into memory.
         """
-        check_engine(engine, spark, threads=threads)
-        rows, resolved = self._read_and_resolve(spine, features, engine)
-        dataset = build(
-            rows,
-            resolved,
-            engine=engine,
+        return self._datasets.dataset(
+            spine,
+            features,
             time=time,
-            as_of_us=moment_us(as_of),
+            as_of=as_of,
+            spine_name=spine_name,
             threads=threads,
-            session=spark,
+            engine=engine,
+            spark=spark,
         )
-        name = spine_name or name_of(spine)
-        return self._recorded(dataset, resolved, name, rebuilt=False)
 
     def get_as_of(
         self,
@@ -613,19 +476,8 @@ class EmbeddedStore(FeatureStore):
         lookback: dt.timedelta | None = None,
     ) -> pa.Table:
         """See FeatureStore.get_as_of."""
-        groups = self.registry.current()
-        entry = groups.get(group)
-        return read_as_of(
-            FeatureSelection(group, tuple(features), lookback=lookback),
-            identifiers,
-            times,
-            schema_of=lambda: (
-                self.windowed.get(group).windows.schema if entry is None else entry.group
-            ),
-            stored=None
-            if entry is None or not entry.group.online
-            else partial(self.reader.stored, entry),
-            resolved=lambda asked: self.resolver.selections([asked])[0],
+        return self._datasets.get_as_of(
+            group, identifiers, times, features=features, lookback=lookback
         )
 
     def explain_dataset(
@@ -637,14 +489,11 @@ class EmbeddedStore(FeatureStore):
         as_of: dt.datetime | None = None,
     ) -> DatasetPlan:
         """See FeatureStore.explain_dataset."""
-        resolved = self.resolver.selections(selections(features))
-        return explain(read_spine(spine), resolved, time=time, as_of_us=moment_us(as_of))
+        return self._datasets.explain(spine, features, time=time, as_of=as_of)
 
     def run_builder(self, options: BuilderOptions, rows: pa.Table | None) -> BuiltDataset:
         """See FeatureStore.run_builder."""
-        built, resolved = builderquery.build(options, rows, self.resolver.plain)
-        uid = record_builder(self.graph, built.manifest, resolved)
-        return replace(built, manifest={**built.manifest, "lineage": {"uid": uid}})
+        return self._datasets.run_builder(options, rows)
 
     def write_dataset(
         self,
@@ -683,32 +532,27 @@ class EmbeddedStore(FeatureStore):
         Raises:
             StoreUnavailable: Spark could not finish.
         """
-        check_engine(
-            engine, spark, memory_limit=memory_limit, threads=threads, on_progress=on_progress
-        )
-        resolved = self.resolver.selections(selections(features), engine)
-        name = spine_name or name_of(spine)
-        return write(
+        return self._datasets.write(
             spine,
-            resolved,
-            Path(path),
-            engine=engine,
-            time=time,
-            as_of_us=moment_us(as_of),
-            recorded=lambda manifest: self._with_lineage(manifest, resolved, name, rebuilt=False),
+            features,
+            path,
             memory_limit=memory_limit,
+            time=time,
+            as_of=as_of,
+            spine_name=spine_name,
             threads=threads,
             on_progress=on_progress,
-            session=spark,
+            engine=engine,
+            spark=spark,
         )
 
     def save_dataset(self, dataset: Dataset) -> Path:
         """See FeatureStore.save_dataset."""
-        return self.saved.save(dataset, now=eventtime.to_datetime(self._now()))
+        return self._datasets.save(dataset)
 
     def load_dataset(self, fingerprint: str) -> Dataset:
         """See FeatureStore.load_dataset."""
-        return replace(self.saved.load(fingerprint), keeper=self)
+        return self._datasets.load(fingerprint)
 
     def rebuild_dataset(
         self,
@@ -726,65 +570,21 @@ class EmbeddedStore(FeatureStore):
             engine: `duckdb` or `spark`, whichever built it the first time.
             spark: the Spark session; by default the active one, else a new one.
         """
-        manifest = self.saved.find(fingerprint).manifest
-        dataset, resolved = rebuild(
-            manifest,
-            self.saved.spine(manifest),
-            partial(self.resolver.manifest, engine=engine),
-            threads=threads,
-            engine=engine,
-            session=spark,
-        )
-        name = str(manifest.get("lineage", {}).get("spine", ""))
-        return self._recorded(dataset, resolved, name, rebuilt=True)
+        return self._datasets.rebuild(fingerprint, threads=threads, engine=engine, spark=spark)
 
     def list_datasets(self) -> list[SavedDataset]:
         """See FeatureStore.list_datasets."""
-        return self.saved.list()
+        return self._datasets.all()
 
     def describe_dataset(self, fingerprint: str) -> SavedDataset:
         """See FeatureStore.describe_dataset."""
-        return self.saved.find(fingerprint)
+        return self._datasets.describe(fingerprint)
 
     def check_dataset(
         self, dataset: Dataset, *, rows: int | None = None, seed: int = 0
     ) -> CheckReport:
         """See FeatureStore.check_dataset."""
-        resolved = self.resolver.manifest(dataset.manifest)
-        return check_dataset(dataset, resolved, rows=rows, seed=seed)
-
-    def _read_and_resolve(
-        self, spine: object, features: Iterable[FeatureSelection | str], engine: Engine
-    ) -> tuple[pa.Table, list[Resolved]]:
-        """Read a spine and find what selections refer to; beside each other where it is a file."""
-        if is_query(spine) or not isinstance(spine, str | Path):
-            return read_spine(spine), self.resolver.selections(selections(features), engine)
-        with ThreadPoolExecutor(1, "spine") as beside:
-            reading = beside.submit(read_spine, spine)
-            try:
-                resolved = self.resolver.selections(selections(features), engine)
-            except Exception:
-                reading.result()  # of two errors, that of the spine is told
-                raise
-            return reading.result(), resolved
-
-    def _recorded(
-        self, dataset: Dataset, resolved: list[Resolved], spine_name: str, *, rebuilt: bool
-    ) -> Dataset:
-        manifest = self._with_lineage(dataset.manifest, resolved, spine_name, rebuilt=rebuilt)
-        return replace(dataset, manifest=manifest, keeper=self)
-
-    def _with_lineage(
-        self,
-        manifest: Mapping[str, Any],
-        resolved: list[Resolved],
-        spine_name: str,
-        *,
-        rebuilt: bool,
-    ) -> dict[str, Any]:
-        uid = record_dataset(self.graph, manifest, resolved, spine_name=spine_name, rebuilt=rebuilt)
-        source = {"spine": spine_name} if spine_name else {}
-        return {**manifest, "lineage": {"uid": uid, **source}}
+        return self._datasets.check(dataset, rows=rows, seed=seed)
 
     # -- rows from store to store -------------------------------------------------------------
 
@@ -798,47 +598,15 @@ class EmbeddedStore(FeatureStore):
         on_progress: Progress | None = None,
     ) -> LoadResult:
         """See FeatureStore.load."""
-        named = source or name_of(data)
-        result = load(self.stores, group, data, key=key, source=named, on_progress=on_progress)
-        self._fill_windows(group, on_progress)
-        return result
+        return self._transfer.load(group, data, key=key, source=source, on_progress=on_progress)
 
     def backfill(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
         """See FeatureStore.backfill."""
-        self.registry.get(group)
-        with recorded_work(self.graph, "Backfill", group, changes=False) as job:
-            report = backfill(self.stores, group, on_progress=on_progress)
-            self._fill_windows(group, on_progress)
-            job.property("table_version", report.version)
-            job.property("written", report.written)
-            job.property("removed", report.removed)
-        return report
+        return self._transfer.backfill(group, on_progress=on_progress)
 
     def rebuild_online(self, group: str, *, on_progress: Progress | None = None) -> BackfillReport:
         """See FeatureStore.rebuild_online."""
-        self.registry.get(group)
-        with recorded_work(self.graph, "Rebuild", group, changes=False) as job:
-            report = rebuild_online(self.stores, group, on_progress=on_progress)
-            self._fill_windows(group, on_progress)
-            job.property("table_version", report.version)
-            job.property("written", report.written)
-            job.property("removed", report.removed)
-        return report
-
-    def _fill_windows(self, group: str, on_progress: Progress | None) -> None:
-        """Take rows that came into a group by no put into the windowed groups made of it."""
-        tell = on_progress or (lambda step, rows: None)
-        source = self.registry.get(group)
-        made = [w for w in self.registry.windows().values() if w.source.number == source.number]
-        if not made:
-            return
-        with self._flusher.settling(source.number):
-            with self.stores.appending(source) as (_, mark):
-                pass  # every event up to the mark is in the table now
-            for entry in made:
-                self.windowed.fill(
-                    entry.group.name, newest=mark, on_progress=partial(tell, "windows")
-                )
+        return self._transfer.rebuild_online(group, on_progress=on_progress)
 
     @cached_property
     def stores(self) -> Stores:
@@ -1003,8 +771,7 @@ class EmbeddedStore(FeatureStore):
 
     def commit(self, writes: Sequence[Write], position: SourcePosition | None) -> None:
         """Store checked writes, and a position with them, in one transaction."""
-        if writes or position is not None:
-            self._committer.put(Batch(writes, position))
+        self._records.commit(writes, position)
 
     def resolve_manifest(
         self, manifest: Mapping[str, Any], *, engine: Engine = "duckdb"

@@ -105,5 +105,5 @@ def test_a_spool_is_replayed_by_hand(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert (body["recorded"], body["refused"], body["waiting"]) == (1, 1, 0)
     assert "urn:none" in Path(body["refused_in"]).read_text("utf-8")
-    with lineage.open_home(home) as graph:
+    with lineage.open_home(str(home)) as graph:
         assert [one.name for one in graph.find()] == ["a"]

@@ -190,6 +190,34 @@ def test_what_is_there_can_be_read(open_page: Open, flights: Drawing) -> None:
     assert page.run("return document.querySelectorAll('img, link').length") == 0
 
 
+def test_names_that_only_another_type_has_too_stay_short(open_page: Open) -> None:
+    entities = [
+        artifact("Topic", "kafka://host/weather", name="weather"),
+        context("FeatureGroup", "weather", source_uri="/home/offline/weather"),
+        artifact("DataSet", "s3://monday/flights", name="flights"),
+        artifact("DataSet", "s3://tuesday/flights", name="flights"),
+    ]
+    page = open_page(drawn(entities, [(0, 1, "ContributedTo")], 0))
+    shown = [one["called"] for one in page.items()]
+    assert sorted(shown) == ["monday/flights", "tuesday/flights", "weather", "weather"]
+
+
+def test_lines_that_only_pass_by_do_not_hide_the_others(open_page: Open, many: Drawing) -> None:
+    page = open_page(many)
+    items, edges = page.items(), page.run("return lineagePage.edges()")
+    gaps = [
+        (items[one["to"]]["box"][0] - items[one["from"]]["box"][0], one["alpha"])
+        for one in edges
+        if one["alpha"]  # in the window
+    ]
+    layer = min(abs(gap) for gap, _ in gaps if gap)
+    near = [alpha for gap, alpha in gaps if abs(gap) < 1.5 * layer]
+    passing = [alpha for gap, alpha in gaps if abs(gap) > 1.5 * layer]
+    assert len(passing) > 150
+    assert max(passing) < 0.31
+    assert max(near) == 1
+
+
 def test_nothing_lies_on_anything(open_page: Open, flights: Drawing, many: Drawing) -> None:
     for drawing in (flights, many):
         page = open_page(drawing)

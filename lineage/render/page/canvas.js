@@ -171,7 +171,7 @@ function paintEdges(window_, dim) {
       const quiet = rank === 0 && (drawn.inBlock[edges[edge].a] || drawn.inBlock[edges[edge].b]);
       const [left, , right] = boundsOf(edge);
       const passes = right - left > drawn.sizes.layerGap + drawn.sizes.width;
-      pen.globalAlpha = rank ? 1 : quiet ? Math.min(0.3, passing) : passes ? passing : crowd;
+      pen.globalAlpha = edges[edge].alpha = rank ? 1 : quiet ? Math.min(0.3, passing) : passes ? passing : crowd;
       pen.lineWidth = Math.max(wide * Math.min(scale, 1), far ? 0.7 : 1) / scale;
       pen.setLineDash(style.dash.map((length) => length / Math.max(scale, 0.4)));
       pen.beginPath();

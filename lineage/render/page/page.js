@@ -393,12 +393,12 @@ document.documentElement.dataset.ready = "true";
 // For scripts: what is shown, without reading the pixels.
 window.lineagePage = Object.freeze({
   items: () => items.map((one, item) => ({
-    names: one.members.map((node) => entities[node].name), isStack: one.isStack, type: one.type, shown: one.seen,
+    names: one.members.map((node) => entities[node].name), called: nameOf(one.members[0]), isStack: one.isStack, type: one.type, shown: one.seen,
     up: Boolean(one.mark & UP), down: Boolean(one.mark & DOWN), self: Boolean(one.mark & SELF), hits: one.hits,
     box: boxOf(item), onScreen: [boxOf(item)[0] * view.scale + view.x, boxOf(item)[1] * view.scale + view.y],
   })),
-  edges: () => edges.map(({ a, b, type, seen, mark: lit, links: all }) => ({
-    from: a, to: b, type: data.types[type], shown: seen, associations: all.length, up: Boolean(lit & UP), down: Boolean(lit & DOWN) })),
+  edges: () => edges.map(({ a, b, type, seen, alpha = 0, mark: lit, links: all }) => ({
+    from: a, to: b, type: data.types[type], shown: seen, alpha, associations: all.length, up: Boolean(lit & UP), down: Boolean(lit & DOWN) })),
   labels: () => labelBoxes,
   view: () => ({ ...view }),
   paint,
