@@ -94,6 +94,6 @@ def test_wide_rows_are_sketched_unless_the_exact_way_was_asked_for() -> None:
     make = find_algorithm("pca")
     sink = MemorySink()
     make.of(given).fit(data, Run(threads=1, sink=sink))
-    assert sink.properties["algorithm"] == "randomized, 2 passes"
+    assert sink.properties["method"] == "randomized, 2 passes"
     with pytest.raises(InvalidHyperparameter, match="profile: expected one of default, auto"):
         make.of({**given, "profile": "best"})
