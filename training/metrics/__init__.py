@@ -45,6 +45,7 @@ from training.metrics.lines import (
 )
 from training.metrics.ranking import (
     dcg,
+    mean_average_precision,
     ndcg,
 )
 from training.metrics.regression import (
@@ -80,6 +81,7 @@ __all__ = [
     "logloss",
     "mae",
     "mape",
+    "mean_average_precision",
     "mse",
     "ndcg",
     "normalized_mutual_information",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["dcg", "ndcg"]
+__all__ = ["dcg", "mean_average_precision", "ndcg"]
 
 Array = npt.NDArray[Any]
 
@@ -48,3 +48,28 @@ def ndcg(relevance: Array, score: Array, *, k: int | None = None) -> float:
     best = np.array([dcg(relevance[[i]], relevance[[i]], k=k) for i in rows])
     got = np.array([dcg(relevance[[i]], np.asarray(score)[[i]], k=k) for i in rows])
     return float(np.mean(np.divide(got, best, out=np.zeros(len(best)), where=best > 0)))
+
+
+def mean_average_precision(relevance: Array, score: Array) -> float:
+    """Mean over rows of the precision at the place of each relevant item; equal scores count above.
+
+    Args:
+        relevance: (n, items), 1 where an item is relevant, else 0. A row in which all are alike
+            cannot be ordered badly, and counts 1.
+        score: (n, items), by which they are ordered, highest first.
+
+    Source: scikit-learn's `label_ranking_average_precision_score`.
+
+    >>> mean_average_precision(np.array([[0, 1, 1]]), np.array([[0.9, 0.5, 0.1]])).__round__(4)
+    0.5833
+    """
+    precisions = []
+    for wanted, given in zip(np.asarray(relevance) > 0, np.asarray(score), strict=True):
+        if wanted.all() or not wanted.any():
+            precisions.append(1.0)
+            continue
+        falling = np.sort(-given)
+        places = np.searchsorted(falling, -given[wanted], side="right")
+        found = np.searchsorted(np.sort(-given[wanted]), -given[wanted], side="right")
+        precisions.append(float(np.mean(found / places)))
+    return float(np.mean(precisions))
