@@ -123,10 +123,8 @@ PROBABILITY = RANDOM.dirichlet(np.ones(4), 500)
             lambda: sk.ndcg_score(RELEVANCE, RANKED, k=3),
         ),
         (
-            lambda: metrics.mean_average_precision(RELEVANCE > np.median(RELEVANCE), RANKED),
-            lambda: sk.label_ranking_average_precision_score(
-                RELEVANCE > np.median(RELEVANCE), RANKED
-            ),
+            lambda: metrics.mean_average_precision(RELEVANCE >= 2, RANKED),
+            lambda: sk.label_ranking_average_precision_score(RELEVANCE >= 2, RANKED),
         ),
         (
             lambda: metrics.adjusted_rand_index(CLASSES, CLASS_GUESS),
