@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from lineage.association import AssociationType
 from lineage.errors import LineageError
-from lineage.store import Edge, LineageStore, TimedEdge, View
+from lineage.store import Edge, LineageStore, Reaching, TimedEdge, View
 
 # In the order of their texts, which is the order of the store's indexes.
 _TYPES: Final = tuple(sorted(link.value for link in AssociationType))
@@ -32,6 +32,7 @@ _CODES: Final = {link: code for code, link in enumerate(_TYPES)}
 _ENDED: Final = 255
 
 _AT_ONCE: Final = 20_000
+_NODES_AT_ONCE: Final = 4_000
 # A frontier of so many nodes is gathered by NumPy; below, slices cost less.
 _WIDE: Final = 48
 # A walk steps through arrays from so many nodes in a frontier on.
@@ -175,7 +176,8 @@ class Mirror:
 
         Cost: seconds for a million; see `load`.
         """
-        columns = _read(view.edges(0), stop)
+        bulk = view.reaching
+        columns = _read(view.edges(0), stop) if bulk is None else _read_in_bulk(bulk, stop)
         return None if columns is None else cls(view.sequence(), *_both(*columns))
 
     def refresh(self, view: View) -> bool:
@@ -457,6 +459,23 @@ def _both(sources: _Ints, destinations: _Ints, codes: _Bytes) -> tuple[_Side, _S
 
 def _arrays(up: _Side, down: _Side) -> list[Any]:
     return [array for side in (up, down) for array in (side.starts, side.others, side.codes)]
+
+
+def _read_in_bulk(
+    reaching: Reaching, stop: Callable[[], bool]
+) -> tuple[_Ints, _Ints, _Bytes] | None:
+    """The same from a store that gives them in bulk, at a sixth of the cost."""
+    sources: list[_Ints] = [np.empty(0, np.int32)]
+    destinations: list[_Ints] = [np.empty(0, np.int32)]
+    codes: list[_Bytes] = [np.empty(0, np.uint8)]
+    for first in range(0, reaching.last_node() + 1, _NODES_AT_ONCE):
+        if stop():
+            return None
+        source, destination, code = reaching.links(first, first + _NODES_AT_ONCE, _TYPES)
+        sources.append(source.astype(np.int32))
+        destinations.append(destination.astype(np.int32))
+        codes.append(code.astype(np.uint8))
+    return np.concatenate(sources), np.concatenate(destinations), np.concatenate(codes)
 
 
 def _read(

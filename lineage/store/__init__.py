@@ -103,6 +103,18 @@ class Reaching(Protocol):
             through: association types that count; empty for all.
         """
 
+    def links(self, first: int, after: int, types: Sequence[str]) -> tuple[Nodes, Nodes, Nodes]:
+        """The associations that end at a stretch of nodes.
+
+        Args:
+            first: node of the stretch.
+            after: the node behind its last.
+            types: every association type.
+
+        Returns:
+            source, destination and place of the type in `types`, in no order.
+        """
+
     def last_node(self) -> int:
         """The greatest node there is; 0 when there is none."""
 

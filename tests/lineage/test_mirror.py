@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 
 import lineage
 from lineage import AssociationType, Graph, MemoryStore, StoreUnavailable, action, artifact
-from lineage.mirror import Mirror, hash_at
+from lineage.mirror import Mirror, _read, _read_in_bulk, hash_at
 
 LINKS = [link.value for link in AssociationType]
 ROOT = Path(lineage.__file__).parents[1]
@@ -111,6 +111,31 @@ def test_the_mirror_answers_as_the_store_does(
             asked = {"start": start, "direction": direction}
             assert answer(mirrored, asked) == answer(plain, asked)
     plain.close()
+
+
+def test_what_is_read_in_bulk_is_what_is_read_row_by_row(
+    open_graph: Callable[[], Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lineage.mirror._NODES_AT_ONCE", 3)
+    graph = open_graph()
+    links = [
+        (node(a), node(b), link) for a in range(7) for b in range(a) for link in AssociationType
+    ]
+    graph.record([node(number) for number in range(9)], links, kind="T", cycles="allow")
+    graph.record([], retract=links[::4], kind="T")
+    graph.record([], links[:8:4], kind="T", cycles="allow")  # begun again
+    with graph.store.view() as view:
+        rows = _read(view.edges(0), bool)
+        bulk = view.reaching
+        assert rows is not None
+        found = sorted(zip(*(column.tolist() for column in rows), strict=True))
+        assert len(found) == len(links) - len(links[::4]) + 2
+        if bulk is not None:  # the store in memory has its rows at hand
+            columns = _read_in_bulk(bulk, bool)
+            assert columns is not None
+            assert [column.dtype for column in columns] == [column.dtype for column in rows]
+            assert sorted(zip(*(column.tolist() for column in columns), strict=True)) == found
+            assert _read_in_bulk(bulk, lambda: True) is None
 
 
 def test_it_is_read_by_itself_when_a_graph_is_asked_often(
