@@ -156,6 +156,7 @@ class Algorithm(ABC):
         one_host: why there can be no more than one, where that is so.
         float32_only: why it does not compute in the precisions bf16 and fp16; "" where it does.
         cpu_only: whether it computes on the CPU, also where there is a CUDA device.
+        given: of one that `of` made, the names of the fields that it was given.
     """
 
     name: ClassVar[str]
@@ -176,6 +177,7 @@ class Algorithm(ABC):
     one_host: ClassVar[str] = "its fit is made for one process"
     float32_only: ClassVar[str] = "it does not train by torch's products of matrices"
     cpu_only: ClassVar[bool] = False
+    given: frozenset[str] = frozenset()
 
     @abstractmethod
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> Model:
@@ -300,7 +302,9 @@ class Algorithm(ABC):
         for item in known.values():
             if item.required and item.field_name not in fields:
                 raise cls._refuse(f"{item.name}: required, expected {item.allowed}", item.name)
-        return cls(**fields)
+        made = cls(**fields)
+        object.__setattr__(made, "given", frozenset(fields))
+        return made
 
     def values(self) -> dict[str, Any]:
         """Return the hyperparameters that are set, by name, as typed values."""

@@ -202,6 +202,7 @@ class _Judge:
         self._rows = rows
         self._raw = watched.labels()
         self._target = torch.from_numpy(labels.apply(self._raw[:, None])[:, 0])
+        self._channel = watched.channel
         self._is_held_out = watched.channel == "validation"
         self._wd = np.array([one.wd for one in tried])
         self.optimizer: PerModel | None = None
@@ -216,7 +217,7 @@ class _Judge:
             classes = scores.shape[2]
             active = waiting.to(torch.float32).repeat_interleave(classes)
             self.optimizer.param_groups[0]["active"] = active
-        return {"validation:objective_loss": float(np.nanmin(losses))}
+        return {f"{self._channel}:objective_loss": float(np.nanmin(losses))}
 
     def losses(self, scores: Array, *, best: bool = False) -> Array:
         """Return the mean loss of each model; on training data with what its weights cost."""
