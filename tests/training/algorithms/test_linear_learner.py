@@ -334,8 +334,25 @@ def test_a_fit_goes_on_from_a_model(line: Dataset) -> None:
     ]
     assert errors[0] < 0.2 * errors[1]
     other = fit(dataset(line.matrix()[:, :1], line.labels()), values)
-    with pytest.raises(InvalidData, match=r"model: the model to go on from .* takes other columns"):
+    with pytest.raises(InvalidData, match="model: the model to go on from takes other columns"):
         LinearLearner.of(values).fit(line, Run(threads=1, start=other))
+    with pytest.raises(InvalidData, match="go on from has a bias, and this fit use_bias=false"):
+        LinearLearner.of({**values, "use_bias": False}).fit(line, Run(threads=1, start=first))
+    positive = dataset(line.matrix(), line.labels() > 0)
+    with pytest.raises(InvalidData, match="has predictor_type=regressor, and this fit binary_cl"):
+        LinearLearner.of(BINARY).fit(positive, Run(threads=1, start=first))
+
+
+def test_a_model_of_other_classes_begins_anew_and_says_so() -> None:
+    loaded = datasets.load_wine()
+    data = dataset(loaded.data, loaded.target)
+    values = {"predictor_type": "multiclass_classifier", "num_models": 1, "optimizer": "lbfgs"}
+    first = fit(data, {**values, "num_classes": 3})
+    sink = MemorySink()
+    learner = LinearLearner.of({**values, "num_classes": 4})
+    model = learner.fit(data, Run(threads=1, start=first, sink=sink))
+    assert "go on from has 3 classes, and this fit 4" in "".join(sink.lines)
+    assert model.weights.shape[1] == 4
 
 
 @pytest.mark.parametrize(

@@ -506,3 +506,8 @@ def test_very_wide_sparse_rows_are_named_at_once() -> None:
     label = pa.field("label", pa.float64())
     table = pa.table([pa.array([0.0, 1, 0, 1]), features], schema=pa.schema([label, field]))
     assert len(safe_names(Dataset.of(table).inputs)) == width
+
+
+def test_a_channel_of_scripts_is_refused_with_what_runs_them() -> None:
+    with pytest.raises(InvalidJob, match=r"channel 'code' holds a script, .*AlgorithmName=script"):
+        XGBoost.of(CLASSIFY).check_channels(["train", "code"])

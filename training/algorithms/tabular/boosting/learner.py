@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -29,7 +29,13 @@ from training.algorithms.tabular.boosting.rules import (
     UPDATERS,
 )
 from training.data import Dataset
-from training.errors import FitFailed, InvalidData, InvalidHyperparameter, TrainingStopped
+from training.errors import (
+    FitFailed,
+    InvalidData,
+    InvalidHyperparameter,
+    InvalidJob,
+    TrainingStopped,
+)
 from training.hyperparameter import (
     boolean,
     categorical,
@@ -347,6 +353,17 @@ class XGBoost(Algorithm):
         """Require `train`, and `validation` where early stopping needs it."""
         needs_validation = self.early_stopping_rounds is not None and self.kfold is None
         return ("train", "validation") if needs_validation else ("train",)
+
+    def check_channels(self, names: Collection[str]) -> None:
+        """Refuse channels that it does not read; `code` with what runs scripts."""
+        if "code" in names:
+            raise InvalidJob(
+                "xgboost: channel 'code' holds a script, and the algorithm runs none: leave the "
+                "channel out, or run the script by AlgorithmName=script with sagemaker_program and "
+                "sagemaker_submit_directory",
+                field="InputDataConfig",
+            )
+        super().check_channels(names)
 
     def check_hosts(self, count: int) -> None:
         """Refuse several hosts for what the library cannot spread over them."""
