@@ -112,6 +112,7 @@ class Run:
         output: a folder for further files of the job, beside the model; None: keep none.
         precision: of the arithmetic in torch algorithms: `float32`, or mixed `bf16` or `fp16`.
         world: the processes that make this fit together; see `Algorithm.hosts`.
+        is_tuned: whether a tuner chose the hyperparameters, and will choose others.
     """
 
     device: Device = CPU
@@ -127,3 +128,4 @@ class Run:
     output: Path | None = None
     precision: Precision = "float32"
     world: World = ALONE
+    is_tuned: bool = False

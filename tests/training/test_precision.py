@@ -60,7 +60,11 @@ def test_a_job_computes_in_the_precision_that_it_asks_for(home: Path, tmp_path: 
     [
         ("xgboost", {}, "it computes in float32 alone: it does not train by torch's products"),
         ("factorization-machines", {}, "its pairs are small differences of large sums"),
-        ("linear-learner", {"optimizer": "lbfgs"}, "and optimizer=lbfgs do not go together"),
+        (
+            "linear-learner",
+            {"optimizer": "lbfgs", "mini_batch_size": 1000},
+            "and optimizer=lbfgs do not go together",
+        ),
     ],
 )
 def test_who_cannot_use_a_precision_refuses_it(

@@ -35,8 +35,13 @@ _FEWER: Mapping[str, Mapping[str, Any]] = {
 # What the small cases do not reach, by name of the algorithm.
 _MORE: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "linear-learner": (
-        {"optimizer": "lbfgs", "num_models": 2},
-        {"optimizer": "lbfgs", "num_models": 1, "predictor_type": "regressor"},
+        {"optimizer": "lbfgs", "num_models": 2, "mini_batch_size": 1000},
+        {
+            "optimizer": "lbfgs",
+            "num_models": 1,
+            "mini_batch_size": 1000,
+            "predictor_type": "regressor",
+        },
     ),
     # The last batch has one row: the second process has none.
     "ipinsights": ({"mini_batch_size": 599},),

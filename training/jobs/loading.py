@@ -9,7 +9,7 @@ from typing import Final, final
 
 from training.algorithm import Algorithm, Model
 from training.data import Dataset, kind_of
-from training.errors import InvalidData, TrainingError
+from training.errors import InvalidData, InvalidJob, TrainingError
 from training.formats import files_of
 from training.formats.joined import Joined
 from training.formats.parts import table_bytes
@@ -90,6 +90,9 @@ def load(
 
     Several processes hold their rows in memory.
 
+    Raises:
+        InvalidJob: those of several processes do not fit there.
+
     Args:
         folder: of the job.
         job: what was asked for.
@@ -108,8 +111,10 @@ def load(
     reading = Reading(algorithm, world, folder, root or folder, read)
     budget = _budget(job)
     fitted = [channels[name] for name in _NAMES[:2] if name in channels]
-    is_large = algorithm.streams and world.size == 1
-    data = _bytes(folder, fitted, modes, algorithm, budget) if is_large else 0
+    data = _bytes(folder, fitted, modes, algorithm, budget) if algorithm.streams else 0
+    if world.size > 1:
+        _check_share(world, fitted, data, budget)
+        data = 0
     if not data or _PROGRAM_BYTES + _COPIES * data <= budget:
         train = reading.rows(channels["train"])
         validation, test = None, None
@@ -152,6 +157,26 @@ def load(
         )
     test = reading.whole(channels["test"], like=opened[0]) if "test" in channels else None
     return Loaded(opened[0], opened[1] if len(opened) > 1 else None, test, reading.files)
+
+
+def _check_share(world: World, channels: Sequence[Channel], data: int, budget: int) -> None:
+    """Refuse several hosts whose rows do not fit into memory: they are on disk on one host alone.
+
+    A host that has all files reads them before its share is cut.
+
+    Raises:
+        InvalidJob: some host's rows take more than it has.
+    """
+    takes = max(world.gather(data))
+    if takes and _PROGRAM_BYTES + _COPIES * takes > budget:
+        names = " and ".join(channel.channel_name for channel in channels)
+        raise InvalidJob(
+            f"{names}: each of {world.size} hosts holds its rows in memory, the files it reads "
+            f"take about {_COPIES * takes / 1e6:.0f} MB there, and it has {budget / 1e6:.0f} MB; "
+            "spread the files with S3DataDistributionType=ShardedByS3Key, set a larger MemoryInMB, "
+            "or set InstanceCount to 1, where rows stay on disk",
+            field="ResourceConfig",
+        )
 
 
 def _budget(job: TrainingJob) -> int:

@@ -136,6 +136,7 @@ def _fit(
             auxiliary=_auxiliary(folder) if "auxiliary" in channels else {},
             precision=cast(Precision, job.resource_config.precision),
             world=world,
+            is_tuned="_tuning_objective_metric" in job.hyper_parameters,
         )
         try:
             model = loaded.fit(algorithm, run)

@@ -16,6 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from tests.training.blobs import sparse_vectors, vectors
 from training.algorithms.tabular.knn import KNN
+from training.algorithms.tabular.knn_index import FlatIndex, ListIndex
 from training.algorithms.tabular.knn_lists import sampled
 from training.algorithms.tabular.knn_model import KNNModel, vote
 from training.algorithms.tabular.knn_reduction import Reduction, hadamard
@@ -307,6 +308,7 @@ def test_a_model_that_does_not_fit_is_not_gone_on_from(flat: KNNModel) -> None:
     [
         ({"k": "9", "sample_size": "5"}, "k is at most sample_size"),
         ({"dimension_reduction_type": "sign"}, "go only together"),
+        ({"dimension_reduction_trials": "2"}, "goes only with dimension_reduction_type"),
         (
             {"dimension_reduction_type": "sign", "dimension_reduction_target": "64"},
             "dimension_reduction_target is less than feature_dim",
@@ -376,3 +378,16 @@ def test_a_stopped_fit_says_where() -> None:
     asked = iter(range(100))
     with pytest.raises(TrainingStopped, match="stopped when row 1000 of 1257 was read"):
         fit(run=Run(should_stop=lambda: next(asked) >= 2), mini_batch_size=500)
+
+
+def test_the_profile_takes_lists_for_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    sink = MemorySink()
+    assert isinstance(fit(profile="auto", run=Run(threads=1, sink=sink)).index, FlatIndex)
+    assert sink.properties["profile"] == {"index_type": "faiss.Flat"}
+    monkeypatch.setattr("training.algorithms.tabular.knn._LISTED_ROWS", 500)
+    assert isinstance(fit(profile="auto").index, ListIndex)
+    given = {"feature_dim": 64, "k": 5, "sample_size": 2000, "predictor_type": "classifier"}
+    asked = KNN.of({**given, "index_type": "faiss.Flat", "profile": "auto"})
+    kept = asked.fit(dataset(TRAIN, CLASSES), Run(threads=1))
+    assert isinstance(kept.index, FlatIndex)

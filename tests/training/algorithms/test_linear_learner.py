@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,9 @@ def fit(data: Dataset, values: dict[str, Any], **options: Any) -> LinearModel:
     ids=["lbfgs", "adam", "rmsprop", "sgd"],
 )
 def test_a_line_is_found_in_the_units_of_the_data(line: Dataset, values: dict[str, Any]) -> None:
-    model = fit(line, {**VALUES, "early_stopping_patience": 50, **values})
+    if values.get("optimizer") != "lbfgs":
+        values = {**values, "early_stopping_patience": 50}
+    model = fit(line, {**VALUES, **values})
     assert model.weights[:, 0] == pytest.approx([2, -1], abs=0.05)
     assert model.bias[0] == pytest.approx(3, abs=0.2)
 
@@ -331,8 +334,25 @@ def test_a_fit_goes_on_from_a_model(line: Dataset) -> None:
     ]
     assert errors[0] < 0.2 * errors[1]
     other = fit(dataset(line.matrix()[:, :1], line.labels()), values)
-    with pytest.raises(InvalidData, match=r"model: the model to go on from .* takes other columns"):
+    with pytest.raises(InvalidData, match="model: the model to go on from takes other columns"):
         LinearLearner.of(values).fit(line, Run(threads=1, start=other))
+    with pytest.raises(InvalidData, match="go on from has a bias, and this fit use_bias=false"):
+        LinearLearner.of({**values, "use_bias": False}).fit(line, Run(threads=1, start=first))
+    positive = dataset(line.matrix(), line.labels() > 0)
+    with pytest.raises(InvalidData, match="has predictor_type=regressor, and this fit binary_cl"):
+        LinearLearner.of(BINARY).fit(positive, Run(threads=1, start=first))
+
+
+def test_a_model_of_other_classes_begins_anew_and_says_so() -> None:
+    loaded = datasets.load_wine()
+    data = dataset(loaded.data, loaded.target)
+    values = {"predictor_type": "multiclass_classifier", "num_models": 1, "optimizer": "lbfgs"}
+    first = fit(data, {**values, "num_classes": 3})
+    sink = MemorySink()
+    learner = LinearLearner.of({**values, "num_classes": 4})
+    model = learner.fit(data, Run(threads=1, start=first, sink=sink))
+    assert "go on from has 3 classes, and this fit 4" in "".join(sink.lines)
+    assert model.weights.shape[1] == 4
 
 
 @pytest.mark.parametrize(
@@ -351,6 +371,13 @@ def test_a_fit_goes_on_from_a_model(line: Dataset) -> None:
         ({**VALUES, "balance_multiclass_weights": True}, "goes only with multiclass_classifier"),
         ({**VALUES, "positive_example_weight_mult": 2}, "goes only with binary_classifier"),
         ({**VALUES, "optimizer": "lbfgs", "l1": 1}, "lbfgs takes a smooth loss"),
+        ({**VALUES, "optimizer": "lbfgs", "learning_rate": 1}, "and so takes no learning_rate"),
+        ({**VALUES, "optimizer": "lbfgs", "mini_batch_size": 9}, "and so takes no learning_rate"),
+        ({**VALUES, "optimizer": "lbfgs", "bias_wd_mult": 9}, "and so takes no learning_rate"),
+        ({**VALUES, "use_lr_scheduler": False, "lr_scheduler_step": 9}, "only with use_lr_sched"),
+        ({**VALUES, "use_bias": False, "init_bias": 9}, "init_bias go only with use_bias"),
+        ({**BINARY, "accuracy_top_k": 2}, "accuracy_top_k goes only with multiclass_classifier"),
+        ({**VALUES, "f_beta": 2}, "f_beta goes only with classifiers"),
         ({**BINARY, "num_models": 0}, "num_models: expected an integer > 0 or auto, got 0"),
     ],
 )
@@ -392,3 +419,45 @@ def test_metrics_of_one_class_leave_out_what_has_no_value(cancer: Dataset) -> No
         LinearLearner.of(BINARY).fit(ones, Run(threads=1, sink=sink))
     assert "train:roc_auc_score" not in sink.metrics
     assert all(math.isfinite(value) for value in sink.metrics.values())
+
+
+def test_a_tuner_asks_for_one_model(cancer: Dataset) -> None:
+    learner = LinearLearner.of({"predictor_type": "binary_classifier"})
+    assert len(learner.candidates(cancer)) > 1
+    assert len(learner.candidates(cancer, is_tuned=True)) == 1
+    asked = replace(learner, num_models=4)
+    assert len(asked.candidates(cancer, is_tuned=True)) == 4
+
+
+def test_a_loss_is_reported_of_the_channel_it_is_of(cancer: Dataset) -> None:
+    sink = MemorySink()
+    learner = LinearLearner.of({**BINARY, "epochs": 2, "num_models": 1})
+    learner.fit(cancer, Run(threads=1, sink=sink))
+    assert {name.partition(":")[0] for name in sink.metrics} == {"train"}
+    held_out = replace(cancer, channel="validation")
+    learner.fit(cancer, Run(threads=1, sink=sink), validation=held_out)
+    steps = [step for name, _, step in sink.rows if name == "validation:objective_loss"]
+    assert {0, 1} <= {step for step in steps if step is not None}
+
+
+def test_the_profile_solves_small_data_and_steps_through_what_no_solver_takes(
+    cancer: Dataset,
+) -> None:
+    found = {}
+    for name, more in {
+        "small": {},
+        "hinge": {"loss": "hinge_loss"},
+        "rate": {"learning_rate": 0.1},
+        "given": {"optimizer": "adam", "epochs": 15},
+    }.items():
+        sink = MemorySink()
+        learner = LinearLearner.of({**BINARY, **more, "num_models": 1, "profile": "auto"})
+        learner.fit(cancer, Run(threads=1, sink=sink))
+        found[name] = sink.properties["profile"]
+    steps = {"epochs": 100, "mini_batch_size": 100}
+    assert found == {
+        "small": {"optimizer": "lbfgs"},
+        "hinge": steps,
+        "rate": steps,
+        "given": {"mini_batch_size": 100},
+    }

@@ -16,6 +16,7 @@ import xgboost
 import training
 from training import metrics
 from training.algorithms.tabular.boosting.learner import XGBoost
+from training.algorithms.tabular.boosting.matrix import safe_names
 from training.algorithms.tabular.boosting.parameters import parameters
 from training.data import Dataset
 from training.device import Device
@@ -487,3 +488,26 @@ def test_vectors_are_the_columns_they_hold(flights: pa.Table, kind: str) -> None
     ]
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-6)
     assert next(iter(models[1].importance())).startswith("features[")
+
+
+def test_a_model_is_measured_by_the_metrics_asked_for(train: Dataset, validation: Dataset) -> None:
+    algorithm = XGBoost.of({**CLASSIFY, "eval_metric": "logloss,auc,f1"})
+    sink = MemorySink()
+    model = algorithm.fit(train, Run(threads=1, sink=sink), validation=validation)
+    measured = algorithm.evaluate(model, validation)
+    for name in ("logloss", "auc", "f1"):
+        assert measured[name] == pytest.approx(sink.metrics[f"validation:{name}"], abs=1e-6)
+
+
+def test_very_wide_sparse_rows_are_named_at_once() -> None:
+    width = 300_000
+    features = pa.array([{"indices": [row], "values": [1.0]} for row in range(4)])
+    field = pa.field("f", features.type, metadata={b"featureline.size": str(width).encode()})
+    label = pa.field("label", pa.float64())
+    table = pa.table([pa.array([0.0, 1, 0, 1]), features], schema=pa.schema([label, field]))
+    assert len(safe_names(Dataset.of(table).inputs)) == width
+
+
+def test_a_channel_of_scripts_is_refused_with_what_runs_them() -> None:
+    with pytest.raises(InvalidJob, match=r"channel 'code' holds a script, .*AlgorithmName=script"):
+        XGBoost.of(CLASSIFY).check_channels(["train", "code"])

@@ -67,6 +67,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "seed": ({"subsample": 0.5}, 5),
     "nthread": ({}, 2),
     "verbosity": ({}, 0),
+    "profile": ({}, "auto"),
 }
 REFUSED = {"lambda_bias": (LINEAR, 0.5, "the library does not penalise gblinear's bias")}
 

@@ -263,3 +263,23 @@ def test_a_job_with_little_memory_makes_the_same_model(tmp_path: Path, ending: s
     log = (jobs / "little-1" / "training.log").read_text()
     assert re.search(r"the data would take about \d+ MB and the job has 1 MB of memory", log)
     assert "would take about" not in (jobs / "little-0" / "training.log").read_text()
+
+
+def test_hosts_whose_rows_do_not_fit_into_memory_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pq.write_table(make_flights(4_000, seed=3).select(["late", "wind", "delay"]), path)
+    job = training.TrainingJob(
+        training_job_name="little",
+        algorithm_name="xgboost",
+        hyper_parameters=CLASSIFY,
+        input_data_config=[
+            training.Channel(channel_name=name, path=str(path), label="late")
+            for name in ("train", "validation")
+        ],
+        resource_config=training.ResourceConfig(
+            threads=1, device="cpu", memory_mb=1, instance_count=2
+        ),
+    )
+    done = training.train(tmp_path / "home", job)
+    assert "each of 2 hosts holds its rows in memory" in done.failure_reason
+    assert "or set InstanceCount to 1, where rows stay on disk" in done.failure_reason

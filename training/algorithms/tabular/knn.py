@@ -18,6 +18,7 @@ from training.algorithms.tabular.knn_index import (
     L2,
     FlatIndex,
     Index,
+    has_faiss,
     threads,
 )
 from training.algorithms.tabular.knn_lists import PROBED_ROWS, Lists, check, sampled
@@ -34,6 +35,7 @@ from training.data import Dataset
 from training.errors import InvalidData
 from training.hyperparameter import Dependency, categorical, integer
 from training.metrics import accuracy, mse, quality_line
+from training.profile import profile, suited
 from training.run import Run
 from training.world import Contributed
 
@@ -48,7 +50,10 @@ _CONTENT_TYPES: Final = (
 )
 _LISTS: Final = ("faiss.IVFFlat", "faiss.IVFPQ")
 _PQ_M: Final = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
+_TRIALS: Final = 32
 _TRIAL_ROWS: Final = 2048
+_LISTED_ROWS: Final = 100_000
+"""Rows from which on the profile auto puts them into lists."""
 _EVALUATED_ROWS: Final = 4096
 _MOST_CELLS: Final = 1 << 31
 
@@ -118,6 +123,13 @@ class KNN(Algorithm):
             ),
         ),
         Dependency(
+            ("dimension_reduction_trials", "dimension_reduction_type"),
+            "dimension_reduction_trials goes only with dimension_reduction_type",
+            lambda a: (
+                a.dimension_reduction_type is not None or a.dimension_reduction_trials == _TRIALS
+            ),
+        ),
+        Dependency(
             ("dimension_reduction_target", "feature_dim"),
             "dimension_reduction_target is less than feature_dim",
             lambda a: (a.dimension_reduction_target or 0) < a.feature_dim,
@@ -157,7 +169,7 @@ class KNN(Algorithm):
         low=1, about="dimensions that are left, fewer than feature_dim"
     )
     dimension_reduction_trials: int = integer(
-        32,
+        _TRIALS,
         low=1,
         about="projections that are tried on some rows; the one whose neighbours answer best is "
         "kept; not in SageMaker",
@@ -181,6 +193,9 @@ class KNN(Algorithm):
         words=("auto",),
         about="lists a query looks into; auto: as many as hold 98 % of the neighbours of some "
         "rows; not in SageMaker",
+    )
+    profile: str = profile(
+        "index_type, faiss.IVFFlat from 100,000 rows on, on the CPU and where faiss is installed"
     )
 
     def __post_init__(self) -> None:
@@ -226,7 +241,7 @@ class KNN(Algorithm):
                     f"{len(vectors)}",
                     channel=train.channel,
                 )
-            index = self._index(vectors, run)
+            index = suited(self, self._by_rows(len(vectors), run), run)._index(vectors, run)
             model = KNNModel(
                 train.inputs, index, labels, self.k, self.predictor_type, reduction, normalize
             )
@@ -371,6 +386,11 @@ class KNN(Algorithm):
             batch=self.mini_batch_size,
         )
         return how.built(vectors, metric, run)
+
+    def _by_rows(self, rows: int, run: Run) -> dict[str, str]:
+        """Return what the profile auto has for so many rows."""
+        is_long = rows >= _LISTED_ROWS and run.device.kind == "cpu" and has_faiss()
+        return {"index_type": "faiss.IVFFlat" if is_long else "faiss.Flat"}
 
     def _measure(self, model: KNNModel, vectors: npt.NDArray[np.float32], run: Run) -> None:
         """Measure some of the rows by their neighbours, themselves left out."""

@@ -161,11 +161,12 @@ def _check_queries(dataset: Rows) -> None:
 
 def safe_names(inputs: Inputs) -> list[str]:
     """Return the matrix' columns for the library, which takes no brackets and no `<` in names."""
-    names: list[str] = []
+    # A dict keeps the order and, with a million columns, finds a name at once.
+    names: dict[str, None] = {}
     for number, name in enumerate(column_names(inputs)):
         safe = re.sub(r"[\[\]<]", "_", name)
-        names.append(safe if safe not in names else f"{safe}_{number}")
-    return names
+        names[safe if safe not in names else f"{safe}_{number}"] = None
+    return list(names)
 
 
 def column_names(inputs: Inputs) -> list[str]:

@@ -51,7 +51,7 @@ def evaluated(algorithm: XGBoost, model: XGBoostModel, data: Dataset) -> dict[st
         copy = booster.copy()
         native = [native_name(algorithm, n) for n in algorithm.eval_metric or () if is_native(n)]
         if native:
-            copy.set_param({"eval_metric": native})
+            copy.set_param([("eval_metric", name) for name in native])
         rounds.append(measured(algorithm, copy, [(matrix, "test")], 0)["test"])
     return {name: float(np.mean([one[name] for one in rounds])) for name in rounds[0]}
 

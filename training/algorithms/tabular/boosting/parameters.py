@@ -18,7 +18,7 @@ _OURS: Final = frozenset(
     {
         *("num_round", "early_stopping_rounds", "_kfold", "_num_cv_round", "csv_weights"),
         *("save_model_on_termination", "eval_metric", "nthread", "seed", "tree_method"),
-        *("lambda_bias", "verbosity"),
+        *("lambda_bias", "verbosity", "profile"),
     }
 )
 

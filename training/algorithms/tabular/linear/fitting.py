@@ -130,10 +130,16 @@ def _models(
 ) -> LinearModels:
     classes = learner.num_classes or 1
     shape = (train.width, count, classes)
-    if run.start is not None:
-        begun, offset = _going_on(learner, train, run.start, data, labels)
-        start = np.repeat(begun[:, None], count, axis=1)
-        bias = np.tile(offset, (count, 1))
+    given = _going_on(learner, train, run.start, data, labels) if run.start else None
+    if given is not None and given[0].shape[1] != classes:
+        run.sink.log(
+            f"the model to go on from has {given[0].shape[1]} classes, and this fit {classes}: a "
+            "linear model is nothing but its classes, so all weights begin anew"
+        )
+        given = None
+    if given is not None:
+        start = np.repeat(given[0][:, None], count, axis=1)
+        bias = np.tile(given[1], (count, 1))
     else:
         order = np.random.default_rng([run.seed, train.width])
         if learner.init_method == "uniform":
@@ -158,16 +164,25 @@ def _going_on(
     learner: LinearLearner, train: Dataset, start: Any, data: Scaling, labels: Scaling
 ) -> tuple[Array, Array]:
     """Return the weights of an earlier model for scaled inputs and labels."""
-    fits = start.predictor_type == learner.predictor_type and start.inputs == train.inputs
-    if not fits or start.weights.shape[1] != (learner.num_classes or 1):
-        raise InvalidData(
-            "model: the model to go on from predicts another thing or takes other columns "
-            f"({start.predictor_type}, {start.weights.shape[0]} columns, "
-            f"{start.weights.shape[1]} scores); train anew without it",
-            channel="model",
+    if start.predictor_type != learner.predictor_type:
+        raise _unfit(
+            f"has predictor_type={start.predictor_type}, and this fit {learner.predictor_type}"
         )
+    if start.inputs != train.inputs:
+        raise _unfit(
+            f"takes other columns than channel {train.channel!r} has ({start.weights.shape[0]} "
+            f"dimensions there, {train.width} here)"
+        )
+    if not learner.use_bias and start.bias.any():
+        raise _unfit("has a bias, and this fit use_bias=false")
     bias = (start.bias + data.shift @ start.weights - labels.shift) / labels.scale
     return start.weights * data.scale[:, None] / labels.scale, bias
+
+
+def _unfit(reason: str) -> InvalidData:
+    return InvalidData(
+        f"model: the model to go on from {reason}; train anew without it", channel="model"
+    )
 
 
 def _row_weights(
@@ -202,6 +217,7 @@ class _Judge:
         self._rows = rows
         self._raw = watched.labels()
         self._target = torch.from_numpy(labels.apply(self._raw[:, None])[:, 0])
+        self._channel = watched.channel
         self._is_held_out = watched.channel == "validation"
         self._wd = np.array([one.wd for one in tried])
         self.optimizer: PerModel | None = None
@@ -216,7 +232,7 @@ class _Judge:
             classes = scores.shape[2]
             active = waiting.to(torch.float32).repeat_interleave(classes)
             self.optimizer.param_groups[0]["active"] = active
-        return {"validation:objective_loss": float(np.nanmin(losses))}
+        return {f"{self._channel}:objective_loss": float(np.nanmin(losses))}
 
     def losses(self, scores: Array, *, best: bool = False) -> Array:
         """Return the mean loss of each model; on training data with what its weights cost."""

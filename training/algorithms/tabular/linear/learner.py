@@ -14,31 +14,31 @@ from training import metrics
 from training.algorithm import Algorithm, ChannelDeclaration, MetricDeclaration
 from training.algorithms.tabular.linear.grid import Candidate, candidates
 from training.algorithms.tabular.linear.model import FILES, LinearModel, PredictorType
+from training.algorithms.tabular.linear.rules import (
+    BINARY,
+    LOSSES,
+    REGRESSION,
+    RULES,
+    SMOOTH,
+    STEPS,
+)
 from training.algorithms.tabular.linear.scaling import Scaling
 from training.algorithms.tabular.linear.selection import CRITERIA, Choice, choose
 from training.data import Dataset
 from training.errors import InvalidData, InvalidJob
-from training.hyperparameter import Dependency, boolean, categorical, continuous, integer
+from training.hyperparameter import boolean, categorical, continuous, integer
+from training.profile import profile, suited
 from training.run import Run
 
 __all__ = ["LinearLearner"]
 
 Array = npt.NDArray[Any]
 
-_BINARY = ("logistic", "hinge_loss")
-_REGRESSION = (
-    *("squared_loss", "absolute_loss", "eps_insensitive_squared_loss"),
-    *("eps_insensitive_absolute_loss", "quantile_loss", "huber_loss"),
-)
-_LOSSES = {
-    "binary_classifier": _BINARY,
-    "multiclass_classifier": ("softmax_loss",),
-    "regressor": _REGRESSION,
-}
-_SMOOTH = ("logistic", "softmax_loss", "squared_loss", "huber_loss")
 _MODELS = 32
 _MOST_WEIGHTS = 200_000_000
 _CALIBRATION_ROWS = 100_000
+_SOLVED_COLUMNS, _SOLVED_VALUES = 2000, 20_000_000
+_AUTO_ROWS, _AUTO_SMALL = 2_000_000, 20_000
 _MOST_SHIFTED = 10_000
 """Columns of sparse data above which their mean is not taken from them unless asked for."""
 
@@ -54,19 +54,6 @@ _CLASSES = (
 _VALUES = ("absolute_loss", "mse", "rmse")
 _METRICS = ("objective_loss", *_CLASS, *_CLASSES, *_VALUES)
 _AUTO = ("auto",)
-
-
-def _only(names: tuple[str, ...], with_: str, values: tuple[str, ...]) -> Dependency:
-    """Say that some hyperparameters go only with some values of another."""
-    go = "go" if len(names) > 1 else "goes"
-    return Dependency(
-        (*names, with_),
-        f"{', '.join(names)} {go} only with {with_} {', '.join(values)}",
-        lambda a: (
-            all(getattr(a, name) in (None, "auto") for name in names)
-            or getattr(a, f"chosen_{with_}", getattr(a, with_)) in values
-        ),
-    )
 
 
 @final
@@ -92,7 +79,10 @@ class LinearLearner(Algorithm):
     libraries: ClassVar[Mapping[str, str]] = {"torch": "torch"}
     hosts: ClassVar = "steps"
     float32_only: ClassVar = ""
-    answers: ClassVar = ("application/json", "application/jsonlines", "text/csv")
+    answers: ClassVar = (
+        *("application/json", "application/jsonlines", "text/csv"),
+        "application/x-recordio-protobuf",
+    )
     channels: ClassVar = (
         ChannelDeclaration(
             name="train", about="what to learn from", required=True, content_types=_TYPES
@@ -113,94 +103,24 @@ class LinearLearner(Algorithm):
         for channel in ("validation", "test")
         for name in _METRICS
     )
-    dependencies: ClassVar = (
-        Dependency(
-            ("predictor_type", "num_classes"),
-            "num_classes goes with predictor_type multiclass_classifier, and only with it",
-            lambda a: (a.num_classes is not None) == (a.predictor_type == "multiclass_classifier"),
-        ),
-        Dependency(
-            ("predictor_type", "loss"),
-            "loss is logistic or hinge_loss for two classes, softmax_loss for several, and "
-            f"{', '.join(_REGRESSION)} for regression",
-            lambda a: a.loss == "auto" or a.loss in _LOSSES[a.predictor_type],
-        ),
-        _only(("margin",), "loss", ("hinge_loss",)),
-        _only(
-            ("loss_insensitivity",),
-            "loss",
-            ("eps_insensitive_squared_loss", "eps_insensitive_absolute_loss"),
-        ),
-        _only(("huber_delta",), "loss", ("huber_loss",)),
-        _only(("quantile",), "loss", ("quantile_loss",)),
-        _only(("momentum",), "optimizer", ("sgd",)),
-        _only(("beta_1", "beta_2"), "optimizer", ("adam",)),
-        _only(("init_scale",), "init_method", ("uniform",)),
-        _only(("init_sigma",), "init_method", ("normal",)),
-        _only(("normalize_label", "unbias_label"), "predictor_type", ("regressor",)),
-        Dependency(
-            ("unbias_data", "unbias_label", "use_bias"),
-            "unbias_data and unbias_label need use_bias",
-            lambda a: a.use_bias or (a.unbias_data is not True and a.unbias_label is not True),
-        ),
-        Dependency(
-            ("binary_classifier_model_selection_criteria", "predictor_type"),
-            "binary_classifier_model_selection_criteria goes only with binary_classifier",
-            lambda a: (
-                a.predictor_type == "binary_classifier"
-                or a.binary_classifier_model_selection_criteria is None
-            ),
-        ),
-        Dependency(
-            ("binary_classifier_model_selection_criteria", "loss"),
-            "cross_entropy_loss needs loss=logistic, whose scores are probabilities",
-            lambda a: a.criterion != "cross_entropy_loss" or a.chosen_loss == "logistic",
-        ),
-        Dependency(
-            ("target_precision", "binary_classifier_model_selection_criteria"),
-            "target_precision goes only with recall_at_target_precision",
-            lambda a: a.target_precision is None or a.criterion == "recall_at_target_precision",
-        ),
-        Dependency(
-            ("target_recall", "binary_classifier_model_selection_criteria"),
-            "target_recall goes only with precision_at_target_recall",
-            lambda a: a.target_recall is None or a.criterion == "precision_at_target_recall",
-        ),
-        Dependency(
-            ("positive_example_weight_mult", "predictor_type"),
-            "positive_example_weight_mult goes only with binary_classifier",
-            lambda a: (
-                a.positive_example_weight_mult == 1 or a.predictor_type == "binary_classifier"
-            ),
-        ),
-        Dependency(
-            ("balance_multiclass_weights", "predictor_type"),
-            "balance_multiclass_weights goes only with multiclass_classifier",
-            lambda a: (
-                not a.balance_multiclass_weights or a.predictor_type == "multiclass_classifier"
-            ),
-        ),
-        Dependency(
-            ("optimizer", "loss", "l1"),
-            f"lbfgs takes a smooth loss ({', '.join(_SMOOTH)}) and no l1",
-            lambda a: a.optimizer != "lbfgs" or (a.chosen_loss in _SMOOTH and a.l1 in ("auto", 0)),
-        ),
-    )
+    dependencies: ClassVar = RULES
 
     predictor_type: PredictorType = categorical(  # noqa: RUF009 - a field, as its neighbours
-        *_LOSSES, required=True, about="what is predicted: one of two classes, of several, a value"
+        *LOSSES, required=True, about="what is predicted: one of two classes, of several, a value"
     )
     num_classes: int | None = integer(
         low=3, high=1_000_000, about="classes, numbered from 0, of multiclass_classifier"
     )
     feature_dim: int | str = integer("auto", above=0, words=_AUTO, about="columns of the data")
-    epochs: int = integer(15, above=0, about="passes over the data, at most")
+    epochs: int = integer(
+        15, above=0, about="passes over the data, at most; of lbfgs its steps, if more than 100"
+    )
     mini_batch_size: int = integer(1000, above=0, tunable=(100, 5000), about="rows of a step")
     loss: str = categorical(
         "auto",
-        *_BINARY,
+        *BINARY,
         "softmax_loss",
-        *_REGRESSION,
+        *REGRESSION,
         default="auto",
         about="what is minimised; auto: logistic, softmax_loss, squared_loss",
     )
@@ -299,7 +219,10 @@ class LinearLearner(Algorithm):
         "auto", above=0, words=_AUTO, about="rows to choose model and threshold on; auto: 100,000"
     )
     num_models: int | str = integer(
-        "auto", above=0, words=_AUTO, about="models trained side by side; auto: 32, fewer if wide"
+        "auto",
+        above=0,
+        words=_AUTO,
+        about="models trained side by side; auto: 32, fewer if wide, 1 where a tuner asks",
     )
     binary_classifier_model_selection_criteria: str | None = categorical(
         *CRITERIA, library="accuracy", about="what the best of two-class models is best in"
@@ -328,11 +251,16 @@ class LinearLearner(Algorithm):
     early_stopping_tolerance: float = continuous(
         0.001, above=0, about="what counts as improvement, relatively"
     )
+    profile: str = profile(
+        "optimizer, lbfgs where loss and l1 allow it and data has at most 2,000 columns and "
+        "20,000,000 values; else mini_batch_size, 100 below 20,000 rows, and epochs, 2,000,000 by "
+        "the rows, from 15 to 100"
+    )
 
     @property
     def chosen_loss(self) -> str:
         """What is minimised, `auto` decided."""
-        return _LOSSES[self.predictor_type][0] if self.loss == "auto" else self.loss
+        return LOSSES[self.predictor_type][0] if self.loss == "auto" else self.loss
 
     @property
     def chosen_optimizer(self) -> str:
@@ -379,6 +307,9 @@ class LinearLearner(Algorithm):
 
     def fit(self, train: Dataset, run: Run, *, validation: Dataset | None = None) -> LinearModel:
         """Train all models, then keep the best one with its threshold."""
+        return suited(self, self._by_size(train, run), run)._fit(train, validation, run)
+
+    def _fit(self, train: Dataset, validation: Dataset | None, run: Run) -> LinearModel:
         from training.algorithms.tabular.linear import fitting
 
         self._check(train)
@@ -386,7 +317,7 @@ class LinearLearner(Algorithm):
             self._check(validation)
         rows, watched = fitting.rows_of(train), self._watched(train, validation, run)
         data, labels = self._scalings(rows, train.labels())
-        tried = self.candidates(train, can_judge=validation is not None)
+        tried = self.candidates(train, can_judge=validation is not None, is_tuned=run.is_tuned)
         trained = fitting.fit(self, train, rows, watched, data, labels, tried, run)
         best, choice = self._choose(trained, watched, labels)
         weights, bias = data.unscaled(trained.weights[:, best], trained.bias[best])
@@ -432,10 +363,23 @@ class LinearLearner(Algorithm):
             "macro_recall": metrics.recall_macro(target, guess),
         }
 
-    def candidates(self, train: Dataset, *, can_judge: bool = True) -> list[Candidate]:
+    def _by_size(self, train: Dataset, run: Run) -> dict[str, Any]:
+        """Return what the profile auto has for data of this size."""
+        rows, width = len(train), train.width
+        small = width <= _SOLVED_COLUMNS and rows * width <= _SOLVED_VALUES
+        smooth = self.chosen_loss in SMOOTH and self.l1 in ("auto", 0)
+        steps = STEPS & self.given or self.optimizer != "auto" or run.precision != "float32"
+        if small and smooth and not steps:
+            return {"optimizer": "lbfgs"}
+        values: dict[str, Any] = {"epochs": min(max(_AUTO_ROWS // rows, 15), 100)}
+        return values | ({"mini_batch_size": 100} if rows < _AUTO_SMALL else {})
+
+    def candidates(
+        self, train: Dataset, *, can_judge: bool = True, is_tuned: bool = False
+    ) -> list[Candidate]:
         """Return the settings of the models that a fit on this data trains side by side."""
         classes = self.num_classes or 1
-        most = max(1, _MOST_WEIGHTS // (train.width * classes))
+        most = 1 if is_tuned else max(1, _MOST_WEIGHTS // (train.width * classes))
         count = min(_MODELS, most) if isinstance(self.num_models, str) else self.num_models
         steps = self.epochs * math.ceil(len(train) / self.mini_batch_size)
         rate = min(0.5, max(0.005, 3 / steps)) if isinstance(self.learning_rate, str) else None
