@@ -1,4 +1,4 @@
-"""Which files of tests come first, and which share a process, where processes run side by side.
+"""Which files of tests come first, and which share a process, where several processes run.
 
 A process runs whole files. Long ones come first, so that none is left over at the end while the
 other processes have nothing to do; those that wait for most of their time, for brokers and for
@@ -36,7 +36,17 @@ _LONG: Final = (
     "training/test_replay.py",
     "featurestore/test_backup.py",
     "ingest/test_remote.py",
+    "featurestore/test_disk_full.py",
+    "server/test_same_verbs.py",
+    "lineage/test_postgres.py",
+    "training/test_runner.py",
+    "server/test_same_datasets.py",
     "training/test_orphans.py",
+    "server/test_generated_client.py",
+    "featurestore/test_damaged_home.py",
+    "featureline/test_every_job.py",
+    "training/test_feed.py",
+    "docs/test_training_jobs_page.py",
     "featureline/test_benchmarks.py",
     "featurestore/test_offline_s3.py",
     "docs/test_batch_transform_page.py",

@@ -15,7 +15,7 @@ from tests.soak.writer import GROUP, lost_online, offline_faults
 
 pytestmark = pytest.mark.timeout(200)
 
-ROUNDS = 12
+ROUNDS = 8
 
 
 def test_acknowledged_records_outlive_kill_9(tmp_path):

@@ -199,7 +199,7 @@ def test_a_process_that_puts_and_flushes_is_killed_again_and_again(
             os.kill(child, signal.SIGKILL)
             assert process.stdout.readline() == "gone\n"
             told = [int(line) for line in path.read_text().split()]
-            first = max(first, *told[-1:]) + 2
+            first = max([first, *told[-1:]]) + 2
         process.stdin.close()
     assert process.returncode == 0
     assert len(told) > KILLS
