@@ -100,7 +100,7 @@ class DataKey(NamedTuple):
 class KeyRing:
     """The data keys of a home. May be used from many threads, and opened by many processes.
 
-    >>> import tempfile
+    >>> import base64, tempfile
     >>> environ = {"FEATURELINE_MASTER_KEY": base64.b64encode(bytes(32)).decode()}
     >>> with tempfile.TemporaryDirectory() as home, KeyRing.open(home, environ=environ) as ring:
     ...     cipher = ring.create(7)
