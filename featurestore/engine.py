@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from featurestore import dataset, spark, streamed
+from featurestore import datasetbuild, spark, streamed
 from featurestore.dataset import Dataset, Resolved
 from featurestore.errors import InvalidRequest
 from featurestore.spine import spine_batches
@@ -52,11 +52,11 @@ def build(
     threads: int | None,
     session: Any | None,
 ) -> Dataset:
-    """Build a dataset in memory; see `dataset.build` and `spark.build`."""
+    """Build a dataset in memory; see `datasetbuild.build` and `spark.build`."""
     check_engine(engine, session, threads=threads)
     if engine == "spark":
         return spark.build(spine, resolved, time=time, as_of_us=as_of_us, spark=session)
-    return dataset.build(spine, resolved, time=time, as_of_us=as_of_us, threads=threads)
+    return datasetbuild.build(spine, resolved, time=time, as_of_us=as_of_us, threads=threads)
 
 
 def write(

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from featurestore import convert, eventtime, pointintime
-from featurestore.dataset import Resolved, output_names
+from featurestore.dataset import Resolved
+from featurestore.datasetbuild import output_names
 from featurestore.feature import FeatureType
 from featurestore.offline.base import Snapshot
 
@@ -125,7 +126,7 @@ class DatasetPlan:
 def explain(
     spine: pa.Table, resolved: Sequence[Resolved], *, time: str, as_of_us: int | None = None
 ) -> DatasetPlan:
-    """Say what `dataset.build` with the same arguments will read.
+    """Say what `datasetbuild.build` with the same arguments will read.
 
     Raises:
         InvalidSpine: a column is missing, has the wrong type, or a time is null.

@@ -19,14 +19,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from featurestore import parted, pointintime
-from featurestore.dataset import (
-    METADATA_KEY,
-    Proof,
-    Resolved,
-    describe_build,
-    join,
-    output_names,
-)
+from featurestore.dataset import METADATA_KEY, Resolved
+from featurestore.datasetbuild import Proof, describe_build, join, output_names
 from featurestore.digest import TableDigest
 from featurestore.errors import InvalidRequest, InvalidSpine
 
@@ -125,7 +119,7 @@ def write(
     both are gone at the end. `path` appears whole or not at all.
 
     Args:
-        spine: see `dataset.build`.
+        spine: see `datasetbuild.build`.
         resolved: the selections.
         path: the Parquet file to write.
         time: the spine's time column.

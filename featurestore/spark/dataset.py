@@ -15,14 +15,8 @@ import pyarrow.compute as pc
 
 from featurestore import parted, pointintime
 from featurestore.convert import arrow_type
-from featurestore.dataset import (
-    METADATA_KEY,
-    Dataset,
-    Proof,
-    Resolved,
-    describe_build,
-    output_names,
-)
+from featurestore.dataset import METADATA_KEY, Dataset, Resolved
+from featurestore.datasetbuild import Proof, describe_build, output_names
 from featurestore.digest import TableDigest, table_digest
 from featurestore.errors import InternalError, InvalidRequest
 from featurestore.spark.join import Step, as_of_join
@@ -44,12 +38,12 @@ def build(
     as_of_us: int | None = None,
     spark: Any | None = None,
 ) -> Dataset:
-    """Join a spine in memory by Spark; the result is that of `dataset.build`.
+    """Join a spine in memory by Spark; the result is that of `datasetbuild.build`.
 
     Only times and identifiers go to the executors, and the features come back.
 
     Args:
-        spine: see `dataset.build`.
+        spine: see `datasetbuild.build`.
         resolved: the selections, whose files the executors can read.
         time: the spine's time column.
         as_of_us: only records written offline at or before it count; None: all.

@@ -6,42 +6,27 @@ and sorts; the sums are made here, since DuckDB's depend on the number of thread
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import accumulate
+from functools import partial
 from typing import Any, Final, final
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from featurestore.convert import arrow_type
 from featurestore.feature import Value
 from featurestore.offline.base import Snapshot
 from featurestore.pointintime import quoted, seen_files, sql_type, table_columns
-from featurestore.window.aggregate import (
-    SKETCH_HASHES,
-    hash_of,
-    mean_of,
-    std_of,
-    sum_of,
-    top_of,
-    unique_of,
-)
-from featurestore.window.definition import Aggregation, WindowedFeature, Windows
+from featurestore.window.computed import Valued, compute, taken
+from featurestore.window.definition import WindowedFeature, Windows
+from featurestore.window.exactsum import Bounds, Integers
 from featurestore.window.parts import in_parts
 
 __all__ = ["event_rows", "window_join", "window_keys", "window_times"]
 
 _TIME: Final = pa.timestamp("us", "UTC")
-# So many bits of an int64 may hold a sum that then never overflows.
-_BITS: Final = 62
-_EXACT_INTEGER: Final = 2**53
-_EXPONENTS: Final = 900  # within them no scaling meets the ends of the doubles
 # What an event takes while it is gone through, by itself and for each feature that is read: sums of
 # values of very different size are Python's integers.
 _EVENT_BYTES: Final = 100
@@ -50,8 +35,6 @@ _INPUT_BYTES: Final = 200
 _VERSION_BYTES: Final = 200
 _BATCH_ROWS: Final = 65_536
 _WAITING: Final = "waiting_events"
-_Integers = npt.NDArray[np.int64]
-_Bounds = tuple[_Integers, _Integers]
 
 
 def window_join(
@@ -242,65 +225,26 @@ class _Events:
         inputs: feature → values, null where an event has none.
     """
 
-    codes: _Integers
-    times: _Integers
+    codes: Integers
+    times: Integers
     inputs: dict[str, pa.Array]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_valued", {})
 
-    def valued(self, name: str) -> _Valued:
+    def valued(self, name: str) -> Valued:
         """Return the events with a value of a feature."""
-        known: dict[str, _Valued] = self._valued  # type: ignore[attr-defined]
+        known: dict[str, Valued] = self._valued  # type: ignore[attr-defined]
         if name not in known:
-            known[name] = _Valued(self.inputs[name])
+            known[name] = Valued(self.inputs[name])
         return known[name]
-
-
-@final
-class _Valued:
-    """The values that are not null, and where they are among all events."""
-
-    def __init__(self, column: pa.Array) -> None:
-        valid = column.is_valid().to_numpy(zero_copy_only=False)
-        self._before = np.concatenate([[0], np.cumsum(valid)])
-        self.values = column.drop_null()
-
-    def bounds(self, bounds: _Bounds) -> _Bounds:
-        """Turn bounds among all events into bounds among these."""
-        return self._before[bounds[0]], self._before[bounds[1]]
-
-    @cached_property
-    def numbers(self) -> npt.NDArray[Any]:
-        return np.asarray(self.values.to_numpy(zero_copy_only=False))
-
-    @cached_property
-    def sums(self) -> _Prefix:
-        return _Prefix(self.numbers)
-
-    @cached_property
-    def squares(self) -> _Prefix:
-        return _Prefix(self.numbers, power=2)
-
-    @cached_property
-    def ranked(self) -> tuple[_Integers, pa.Array]:
-        """Each value's rank among the distinct values, and these in their order."""
-        values = self.values
-        if pa.types.is_floating(values.type):
-            values = pc.add(values, 0.0)  # one zero
-        encoded = values.dictionary_encode()
-        distinct = encoded.dictionary
-        order = pc.sort_indices(distinct).to_numpy()
-        rank = np.empty(len(distinct), np.int64)
-        rank[order] = np.arange(len(distinct))
-        return rank[encoded.indices.to_numpy()], distinct.take(pa.array(order))
 
 
 @final
 class _Places:
     """Finds for each spine row which events a window holds: half-open bounds."""
 
-    def __init__(self, events: _Events, codes: _Integers, times: _Integers) -> None:
+    def __init__(self, events: _Events, codes: Integers, times: Integers) -> None:
         # Code and time as one number, so that one binary search finds a row's place.
         self._known = np.unique(events.times)
         self._width = len(self._known) + 1
@@ -308,15 +252,15 @@ class _Places:
         self._events = events.codes * self._width + ranks
         self._codes = codes
         self._times = times
-        self._bounds: dict[int, _Bounds] = {}
+        self._bounds: dict[int, Bounds] = {}
         self._ends = self._until(times)
 
-    def of(self, over_us: int) -> _Bounds:
+    def of(self, over_us: int) -> Bounds:
         if over_us not in self._bounds:
             self._bounds[over_us] = (self._until(self._times - over_us), self._ends)
         return self._bounds[over_us]
 
-    def _until(self, times: _Integers) -> _Integers:
+    def _until(self, times: Integers) -> Integers:
         """Count the events at or before a time, and those of lower codes."""
         ranks = np.searchsorted(self._known, times, side="right")
         found = np.searchsorted(self._events, self._codes * self._width + ranks, side="right")
@@ -327,8 +271,8 @@ def _joined(
     events: _Events,
     chosen: Sequence[WindowedFeature],
     windows: Windows,
-    codes: _Integers,
-    times: _Integers,
+    codes: Integers,
+    times: Integers,
 ) -> pa.Table:
     places = _Places(events, codes, times)
     columns: dict[str, pa.Array] = {}
@@ -336,9 +280,9 @@ def _joined(
     for feature in chosen:
         bounds = places.of(feature.over_us)
         kind = arrow_type(definitions[feature.name])
-        columns[feature.name] = _compute(events, feature, bounds, windows).cast(kind)
+        columns[feature.name] = _computed(events, feature, bounds).cast(kind)
     first, end = places.of(windows.group.longest_us)
-    columns["_event_time"] = _taken(pa.array(events.times, pa.int64()), end - 1, end > first).cast(
+    columns["_event_time"] = taken(pa.array(events.times, pa.int64()), end - 1, end > first).cast(
         _TIME
     )
     return pa.table(columns)
@@ -349,7 +293,7 @@ def _asked(
     windows: Windows,
     features: Sequence[WindowedFeature],
     keys: pa.Array,
-    times: _Integers,
+    times: Integers,
     as_of_us: int | None,
     connection: Any,
 ) -> _Asked | None:
@@ -506,285 +450,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return joined
 
 
-def _compute(
-    events: _Events, feature: WindowedFeature, bounds: _Bounds, windows: Windows
-) -> pa.Array:
+def _computed(events: _Events, feature: WindowedFeature, bounds: Bounds) -> pa.Array:
     if feature.of is None:
         return pa.array(bounds[1] - bounds[0])
-    valued = events.valued(feature.of)
-    first, end = valued.bounds(bounds)
-    if feature.kind is Aggregation.COUNT:
-        return pa.array(end - first)
-    return _COMPUTED[feature.kind](valued, first, end, feature)
-
-
-# -- sums ---------------------------------------------------------------------------------------
-
-
-@final
-class _Prefix:
-    """Exact sums of all first values, as integers times one power of two.
-
-    Args:
-        values: int64 or doubles; infinities are counted beside the sum.
-        power: 1, or 2 for the sums of squares.
-    """
-
-    def __init__(self, values: npt.NDArray[Any], *, power: int = 1) -> None:
-        self.above = self.below = None
-        self.exponent = 0
-        if values.dtype.kind == "f":
-            infinite = np.isinf(values)
-            if infinite.any():
-                self.above = np.concatenate([[0], np.cumsum(infinite & (values > 0))])
-                self.below = np.concatenate([[0], np.cumsum(infinite & (values < 0))])
-                values = np.where(infinite, 0.0, values)
-            integers, self.exponent = _integers(values)
-        else:
-            integers = values
-        self.exponent *= power
-        highest = (
-            max((abs(int(integers.max())), abs(int(integers.min()))), default=0)
-            if len(integers)
-            else 0
-        )
-        is_small = (highest**power * max(len(integers), 1)).bit_length() <= _BITS
-        self.sums: Any
-        if integers.dtype != object and is_small:
-            self.sums = np.concatenate([[0], np.cumsum(integers.astype(np.int64) ** power)])
-        else:
-            self.sums = np.array(
-                [0, *accumulate(value**power for value in integers.tolist())], object
-            )
-
-    def between(self, first: _Integers, end: _Integers) -> npt.NDArray[Any]:
-        """Return the sums of the values from first to before end, of int64 or of Python's int."""
-        return np.asarray(self.sums[end] - self.sums[first])
-
-    def infinities(self, first: _Integers, end: _Integers) -> _Bounds:
-        """Count +infinities and -infinities."""
-        if self.above is None or self.below is None:
-            none = np.zeros(len(first), np.int64)
-            return none, none
-        return self.above[end] - self.above[first], self.below[end] - self.below[first]
-
-
-def _integers(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], int]:
-    """Return doubles as integers times one power of two: int64 where they fit."""
-    fraction, exponents = np.frexp(values)
-    mantissas = np.ldexp(fraction, 53).astype(np.int64)
-    exponents = exponents.astype(np.int64) - 53
-    some = mantissas != 0
-    if not some.any():
-        return mantissas, 0
-    # Without the zeros behind the last bit that is set.
-    _, behind = np.frexp((mantissas & -mantissas).astype(np.float64))
-    zeros = np.where(some, behind - 1, 0)
-    mantissas >>= zeros
-    exponents += zeros
-    lowest = int(exponents[some].min())
-    shifts = np.where(some, exponents - lowest, 0)
-    bits = int((np.frexp(np.abs(mantissas).astype(np.float64))[1] + shifts).max())
-    if bits <= _BITS:
-        return mantissas << shifts, lowest
-    pairs = zip(mantissas.tolist(), shifts.tolist(), strict=True)
-    return np.array([mantissa << shift for mantissa, shift in pairs], object), lowest
-
-
-def _sum(valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFeature) -> pa.Array:
-    prefix = valued.sums
-    totals = prefix.between(first, end)
-    is_integral = pa.types.is_integer(valued.values.type)
-    if totals.dtype != object and prefix.above is None and abs(prefix.exponent) < _EXPONENTS:
-        made = totals if is_integral else totals.astype(np.float64) * 2.0**prefix.exponent
-        return pa.array(made, mask=end == first)
-    above, below = prefix.infinities(first, end)
-    return pa.array(
-        [
-            None if not n else sum_of(total, prefix.exponent, up, down, is_integral=is_integral)
-            for n, total, up, down in zip(
-                (end - first).tolist(),
-                totals.tolist(),
-                above.tolist(),
-                below.tolist(),
-                strict=True,
-            )
-        ],
-        pa.int64() if is_integral else pa.float64(),
-    )
-
-
-def _mean(valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFeature) -> pa.Array:
-    prefix = valued.sums
-    totals = prefix.between(first, end)
-    counts = end - first
-    if (
-        totals.dtype != object
-        and prefix.above is None
-        and abs(prefix.exponent) < _EXPONENTS
-        and (not len(totals) or np.abs(totals).max() <= _EXACT_INTEGER)
-    ):
-        # Both are exact as doubles, so their quotient is rounded once, and scaling is exact.
-        means = totals / np.maximum(counts, 1) * 2.0**prefix.exponent
-        return pa.array(means, mask=counts == 0)
-    above, below = prefix.infinities(first, end)
-    columns = (counts.tolist(), totals.tolist(), above.tolist(), below.tolist())
-    return pa.array(
-        [
-            mean_of(n, total, prefix.exponent, up, down) if n else None
-            for n, total, up, down in zip(*columns, strict=True)
-        ],
-        pa.float64(),
-    )
-
-
-def _std(valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFeature) -> pa.Array:
-    sums, squares = valued.sums, valued.squares
-    above, below = sums.infinities(first, end)
-    columns = (
-        (end - first).tolist(),
-        sums.between(first, end).tolist(),
-        squares.between(first, end).tolist(),
-        (above + below).tolist(),
-    )
-    return pa.array(
-        [
-            std_of(n, total, sums.exponent, square, squares.exponent, infinite)
-            for n, total, square, infinite in zip(*columns, strict=True)
-        ],
-        pa.float64(),
-    )
-
-
-# -- values -------------------------------------------------------------------------------------
-
-
-def _extreme(highest: bool) -> Callable[..., pa.Array]:
-    pick = np.maximum if highest else np.minimum
-
-    def compute(
-        valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFeature
-    ) -> pa.Array:
-        ranks, distinct = valued.ranked
-        counts = end - first
-        found = np.full(len(first), -1, np.int64)
-        # Any window is two runs of one length that is a power of two; all runs of one length are
-        # made from those of half of it (Bender and Farach-Colton, 2000, section 3).
-        length, best = 1, ranks
-        level = np.zeros(len(first), np.int64)
-        some = counts > 0
-        level[some] = np.frexp(counts[some].astype(np.float64))[1] - 1
-        for step in range(int(level[some].max()) + 1 if some.any() else 0):
-            here = some & (level == step)
-            found[here] = pick(best[first[here]], best[end[here] - length])
-            if len(best) > length:
-                best = pick(best[:-length], best[length:])
-            length *= 2
-        return _taken(distinct, found, some)
-
-    return compute
-
-
-def _first(valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFeature) -> pa.Array:
-    return _taken(valued.values, first, end > first)
-
-
-def _last(valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFeature) -> pa.Array:
-    return _taken(valued.values, end - 1, end > first)
-
-
-def _taken(values: pa.Array, places: _Integers, some: npt.NDArray[np.bool_]) -> pa.Array:
-    return values.take(pa.array(np.where(some, places, 0), mask=~some))
-
-
-def _unique(
-    valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFeature
-) -> pa.Array:
-    ranks, distinct = valued.ranked
-    hashes = [hash_of(value) for value in distinct.to_pylist()]
-    few = len(hashes) <= SKETCH_HASHES
-    held: list[int] = []  # hashes of the values in the window, in their order
-
-    def came(rank: int) -> None:
-        if not few:
-            bisect.insort(held, hashes[rank])
-
-    def went(rank: int) -> None:
-        if not few:
-            del held[bisect.bisect_left(held, hashes[rank])]
-
-    def result(counts: dict[int, int]) -> int:
-        return len(counts) if len(counts) <= SKETCH_HASHES else unique_of(held)
-
-    return pa.array(_slide(ranks, first, end, came, went, result), pa.int64())
-
-
-def _top(valued: _Valued, first: _Integers, end: _Integers, feature: WindowedFeature) -> pa.Array:
-    ranks, distinct = valued.ranked
-    values = distinct.to_pylist()
-    k = feature.k
-    assert k is not None
-
-    def nothing(rank: int) -> None:
-        pass
-
-    def result(counts: dict[int, int]) -> list[Any] | None:
-        return [values[rank] for rank in top_of(counts, k)] if counts else None
-
-    return pa.array(
-        _slide(ranks, first, end, nothing, nothing, result), pa.list_(valued.values.type)
-    )
-
-
-def _slide(
-    ranks: _Integers,
-    first: _Integers,
-    end: _Integers,
-    came: Callable[[int], None],
-    went: Callable[[int], None],
-    result: Callable[[dict[int, int]], Any],
-) -> list[Any]:
-    """Move one window over all values, from each row's to the next, and ask for its result.
-
-    In the order of rows by key and time both ends only move on.
-    """
-    values = ranks.tolist()
-    counts: dict[int, int] = {}
-    results: list[Any] = [None] * len(first)
-    begin = stop = 0
-    made: Any = result(counts)
-    for row in np.lexsort((first, end)).tolist():
-        low, high = int(first[row]), int(end[row])
-        changed = False
-        while stop < high:
-            rank = values[stop]
-            stop += 1
-            changed = True
-            counts[rank] = counts.get(rank, 0) + 1
-            if counts[rank] == 1:
-                came(rank)
-        while begin < low:
-            rank = values[begin]
-            begin += 1
-            changed = True
-            counts[rank] -= 1
-            if not counts[rank]:
-                del counts[rank]
-                went(rank)
-        if changed:
-            made = result(counts)
-        results[row] = made
-    return results
-
-
-_COMPUTED: Final[dict[Aggregation, Callable[..., pa.Array]]] = {
-    Aggregation.SUM: _sum,
-    Aggregation.MEAN: _mean,
-    Aggregation.STD: _std,
-    Aggregation.MIN: _extreme(False),
-    Aggregation.MAX: _extreme(True),
-    Aggregation.FIRST: _first,
-    Aggregation.LAST: _last,
-    Aggregation.APPROX_UNIQUE: _unique,
-    Aggregation.TOP_K: _top,
-}
+    return compute(events.valued(feature.of), bounds, feature)

@@ -24,7 +24,8 @@ from featurestore import (
     StoreUnavailable,
     feature_definitions,
 )
-from featurestore.dataset import METADATA_KEY, build, read_spine
+from featurestore.dataset import METADATA_KEY, read_spine
+from featurestore.datasetbuild import build
 from featurestore.eventtime import parse_iso, to_datetime
 
 SECOND = dt.timedelta(seconds=1)

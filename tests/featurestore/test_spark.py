@@ -34,7 +34,7 @@ from featurestore import (
     StoreUnavailable,
     WindowedFeature,
     WindowedGroup,
-    dataset,
+    datasetbuild,
     eventtime,
     feature_definitions,
 )
@@ -117,7 +117,7 @@ def by_lookback(group, snapshot, lookbacks):
 
 def both(spine, resolved, spark, **options):
     """Build by both engines; the datasets must not differ in anything."""
-    expected = dataset.build(spine, resolved, time="t", **options)
+    expected = datasetbuild.build(spine, resolved, time="t", **options)
     got = featurestore.spark.build(spine, resolved, time="t", spark=spark, **options)
     assert got.manifest == expected.manifest
     assert got.table.schema == expected.table.schema
@@ -409,7 +409,7 @@ def test_values_of_every_kind_in_written_files(spark, mixed, spine, tmp_path, mo
     path = tmp_path / "spine.parquet"
     pq.write_table(spine, path, row_group_size=2)
     table = pq.read_table(path)
-    expected = dataset.build(table, mixed, time="t")
+    expected = datasetbuild.build(table, mixed, time="t")
 
     made = written(path, mixed, tmp_path / "a set", spark)
 
