@@ -24,6 +24,7 @@ from featurestore.builder import (
 from featurestore.dataset import Resolved
 from featurestore.digest import table_digest
 from featurestore.errors import InvalidRequest
+from featurestore.pointintime import quoted
 
 __all__ = ["build"]
 
@@ -146,7 +147,7 @@ class _Query:
             where = self._where("_event_time")
             base = f"fg_base AS (SELECT * FROM base_rows{where})"
         tables = [base]
-        columns = [f"fg_base.{_quoted(name)}" for name in self._included]
+        columns = [f"fg_base.{quoted(name)}" for name in self._included]
         about = f"{self._options.base}." if self._options.base else ""
         self.origins = {name: f"{about}{name}" if about else "base" for name in self._included}
         joins, recency, order = [], ["fg_base._event_time"], ["fg_base._order"]
@@ -155,7 +156,7 @@ class _Query:
             resolved = self._resolved[joined.group]
             tables.append(self._group_rows(resolved, str(number), self.parameters))
             included = joined.included or resolved.group.feature_names
-            columns += [f"{name}.{_quoted(f)} AS {_quoted(f'{f}.{number}')}" for f in included]
+            columns += [f"{name}.{quoted(f)} AS {quoted(f'{f}.{number}')}" for f in included]
             self.origins |= {f"{f}.{number}": f"{joined.group}.{f}" for f in included}
             joins.append(self._join(joined, name))
             recency.append(f"{name}._event_time")
@@ -164,7 +165,7 @@ class _Query:
         if self._options.recent is not None:
             newest = ", ".join(f"{column} DESC NULLS LAST" for column in recency)
             keeps = (
-                f"\nQUALIFY row_number() OVER (PARTITION BY fg_base.{_quoted(self._identifier)} "
+                f"\nQUALIFY row_number() OVER (PARTITION BY fg_base.{quoted(self._identifier)} "
                 f"ORDER BY {newest}, {', '.join(order)}) <= {self._options.recent}"
             )
         limit = "" if self._options.records is None else f"\nLIMIT {self._options.records}"
@@ -178,10 +179,10 @@ class _Query:
     def _join(self, joined: JoinedGroup, name: str) -> str:
         conditions = []
         if joined.type is not JoinTypeEnum.CROSS_JOIN:
-            left = _quoted(joined.target or self._identifier)
+            left = quoted(joined.target or self._identifier)
             comparator = joined.comparator.value
             right = joined.feature or self._resolved[joined.group].group.record_identifier
-            conditions.append(f"fg_base.{left} {comparator} {name}.{_quoted(right)}")
+            conditions.append(f"fg_base.{left} {comparator} {name}.{quoted(right)}")
         if self._options.point_in_time:
             conditions.append(f"fg_base._event_time >= {name}._event_time")
         # SQL's cross join takes no condition; an inner join with one is the same.
@@ -193,7 +194,7 @@ class _Query:
     def _group_rows(self, resolved: Resolved, suffix: str, parameters: dict[str, Any]) -> str:
         """Write the tables of one group: all rows, the last markers, and the rows that are kept."""
         group = resolved.group
-        identifier = _quoted(group.record_identifier)
+        identifier = quoted(group.record_identifier)
         known = (
             ""
             if self._options.as_of_us is None
@@ -245,12 +246,12 @@ def _source(resolved: Resolved, suffix: str, parameters: dict[str, Any]) -> str:
     if snapshot is None or not snapshot.files:
         types = {name: pointintime.sql_type(kinds[name]) for name in group.feature_names}
         internal = dict(zip(_INTERNAL, ["TIMESTAMPTZ"] * 3 + ["BOOLEAN", "BIGINT"], strict=True))
-        columns = (f"NULL::{kind} AS {_quoted(name)}" for name, kind in (types | internal).items())
+        columns = (f"NULL::{kind} AS {quoted(name)}" for name, kind in (types | internal).items())
         return f"(SELECT {', '.join(columns)} WHERE false)"
     columns = (
-        _quoted(name)
+        quoted(name)
         if name in snapshot.columns
-        else f"NULL::{pointintime.sql_type(kinds[name])} AS {_quoted(name)}"
+        else f"NULL::{pointintime.sql_type(kinds[name])} AS {quoted(name)}"
         for name in wanted
     )
     parameters[f"files_{suffix}"] = list(snapshot.files)
@@ -276,7 +277,3 @@ def _timed(base: pa.Table, time: str) -> pa.Table:
 
 def _at(column: str, sign: str, us: int) -> str:
     return f"{column} {sign} make_timestamptz({us})"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

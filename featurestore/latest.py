@@ -12,9 +12,10 @@ import pyarrow as pa
 from featurestore import pointintime
 from featurestore.convert import INTERNAL_COLUMNS, arrow_type
 from featurestore.errors import StoreUnavailable
+from featurestore.pointintime import quoted
 from featurestore.schema import FeatureGroup
 
-__all__ = ["MEMORY_LIMIT", "latest_versions", "quoted", "slice_rows"]
+__all__ = ["MEMORY_LIMIT", "latest_versions", "slice_rows"]
 
 MEMORY_LIMIT: Final = "256MB"
 _SLICE_BYTES: Final = 32 << 20
@@ -104,8 +105,3 @@ def slice_rows(rows: int, size_bytes: int, *, at_most: int = _SLICE_ROWS) -> int
     (10000, 32)
     """
     return max(1, min(at_most, _SLICE_BYTES * max(1, rows) // max(1, size_bytes)))
-
-
-def quoted(name: str) -> str:
-    """Write a column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'

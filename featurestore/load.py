@@ -33,9 +33,10 @@ from featurestore.codec import NEVER, OutboxEntries
 from featurestore.digest import table_digest
 from featurestore.errors import FeatureGroupNotFound, InvalidRequest, StoreUnavailable
 from featurestore.journal import Journal
-from featurestore.latest import MEMORY_LIMIT, latest_versions, quoted, slice_rows
+from featurestore.latest import MEMORY_LIMIT, latest_versions, slice_rows
 from featurestore.loaded import LoadResult, Progress
 from featurestore.offline.bulk import append_sorted
+from featurestore.pointintime import quoted
 from featurestore.provenance import recorded_load
 from featurestore.registry import Registered
 from featurestore.rows import numbers_of_text, pieces, row_batches

@@ -19,6 +19,7 @@ from featurestore import codec, pointintime
 from featurestore.errors import InvalidRequest
 from featurestore.feature import FeatureType
 from featurestore.offline.base import Snapshot
+from featurestore.pointintime import quoted
 from featurestore.schema import FeatureGroup
 from featurestore.sortedruns import in_order
 
@@ -79,7 +80,7 @@ def _rows(
     group: FeatureGroup, snapshot: Snapshot, names: Sequence[str], memory_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     """Read the table in any order."""
-    identifier = _quoted(group.record_identifier)
+    identifier = quoted(group.record_identifier)
     if group.types[group.record_identifier] is FeatureType.STRING:
         # No UTF-8 text begins with this byte.
         key = (
@@ -90,7 +91,7 @@ def _rows(
         # DuckDB and Python write all numbers alike, which a test checks.
         key = f"encode(CAST({identifier} AS VARCHAR))"
     internal = ["_event_time", "is_deleted", "write_time", "_sequence", "_expires_at"]
-    columns = ", ".join(map(_quoted, [*names, *internal]))
+    columns = ", ".join(map(quoted, [*names, *internal]))
     # Each thread holds rows of its own: many threads do not fit into little memory.
     threads = max(1, min(os.cpu_count() or 1, memory_bytes // 2 // _THREAD_BYTES))
     connection = pointintime.connect(threads=threads, memory_limit=f"{memory_bytes // 2}B")
@@ -129,7 +130,3 @@ def _is_readable(table: pa.Table, now: int) -> Any:
         pc.invert(table["is_deleted"]),
         pc.fill_null(pc.greater(expires, pa.scalar(now, pa.int64())), True),
     )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

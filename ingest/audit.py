@@ -19,7 +19,7 @@ from featurestore import record as record_rules
 from featurestore.arrowcode import Encoded
 from featurestore.convert import arrow_type, encode_record, records_to_columns
 from featurestore.embedded import EmbeddedStore
-from featurestore.latest import quoted
+from featurestore.pointintime import quoted
 from featurestore.record import FUTURE_TOLERANCE_US, now_us
 from featurestore.spill import spill_folder
 from ingest.decode import Decoder, JsonDecoder, RowDecoder
