@@ -147,7 +147,11 @@ def test_a_fit_killed_at_any_moment_ends_as_the_undisturbed_one(
     [
         ("knn", {}, "it keeps no checkpoints: an attempt begins anew, to the same model"),
         ("randomcutforest", {}, "it keeps no checkpoints"),
-        ("linear-learner", {"optimizer": "lbfgs"}, "it keeps no checkpoints"),
+        (
+            "linear-learner",
+            {"optimizer": "lbfgs", "mini_batch_size": 1000},
+            "it keeps no checkpoints",
+        ),
         ("script", {}, "a program decides itself when it writes a checkpoint"),
     ],
 )
