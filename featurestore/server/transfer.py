@@ -45,7 +45,7 @@ async def load_rows(
                 elif part == "rows":
                     await asyncio.to_thread(file.write, request.rows)
 
-        def work(tell: Progress) -> Any:
+        def load(tell: Progress) -> Any:
             if not spec:
                 raise InvalidRequest("expected the load's spec in one message, the first one")
             if end is None:
@@ -61,6 +61,12 @@ async def load_rows(
                     source=spec.source,
                     on_progress=tell,
                 )
+
+        def work(tell: Progress) -> Any:
+            try:
+                return load(tell)
+            finally:
+                path.unlink(missing_ok=True)  # before the caller is told how it ended
 
         async for step, rows in _running(context, work, "LoadRows"):
             if step:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["Factors", "Logins", "Pairs", "Topics", "prefix_buckets", "train"]
+__all__ = ["Factors", "Logins", "Pairs", "Topics", "prefix_buckets", "train", "train_stopped"]
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +40,29 @@ def train(
     module.eval()
 
 
+def train_stopped(
+    module: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    loss: Callable[..., torch.Tensor],
+    rows: Sequence[torch.Tensor],
+    *,
+    held_out: Callable[[], float],
+    epochs: int,
+    batch_rows: int,
+) -> int:
+    """Train as `train`, and keep the epoch that has the least `held_out`; return how many ran."""
+    best, kept = float("inf"), module.state_dict()
+    for _ in range(epochs):
+        train(module, optimizers, loss, rows, epochs=1, batch_rows=batch_rows)
+        with torch.no_grad():
+            now = held_out()
+        if now < best:
+            best = now
+            kept = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    module.load_state_dict(kept)
+    return epochs
+
+
 @final
 class Factors(nn.Module):
     """A factorization machine of two identifiers, whose tables are dense to the optimiser."""
@@ -58,6 +81,11 @@ class Factors(nn.Module):
         pairs = (vectors.sum(dim=1) ** 2 - (vectors**2).sum(dim=1)).sum(dim=1) / 2
         score: torch.Tensor = self.bias + self.linear(columns)[..., 0].sum(dim=1) + pairs
         return score
+
+    def loss(self, columns: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Return the squared error, with a penalty on what a row looks up."""
+        held = 0.01 * self.factors(columns).pow(2).sum() + 0.005 * self.linear(columns).pow(2).sum()
+        return functional.mse_loss(self(columns), wanted) + held / len(columns)
 
 
 @final
