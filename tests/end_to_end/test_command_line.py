@@ -462,7 +462,7 @@ class TestLineage:
 
         ended = command("lineage", "export", loaded, "--out", out, *place, "--json")
 
-        assert one_document(ended)["entities"] == 4
+        assert one_document(ended)["entities"] == 6
         assert words in out.read_text()
         form = one_document(ended)["format"]
         stdout = command("lineage", "export", loaded, "--format", form, *place).out

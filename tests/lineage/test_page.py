@@ -193,7 +193,7 @@ def test_what_is_there_can_be_read(open_page: Open, flights: Drawing) -> None:
 def test_names_that_only_another_type_has_too_stay_short(open_page: Open) -> None:
     entities = [
         artifact("Topic", "kafka://host/weather", name="weather"),
-        context("FeatureGroup", "weather", source_uri="/home/offline/weather"),
+        context("FeatureGroup", "weather", source_uri="/srv/offline/weather"),
         artifact("DataSet", "s3://monday/flights", name="flights"),
         artifact("DataSet", "s3://tuesday/flights", name="flights"),
     ]
