@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
-from typing import final
+from typing import Final, final
 
 from lineage.change import Draft, Recorded
 from lineage.errors import InvalidEntity, LineageError, StoreUnavailable
@@ -45,6 +45,8 @@ _MAX_UID_BYTES = 2_600
 # How long a commit is tried again while the server is away.
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.2
+# With so many events the tables are looked at for the planner.
+_ANALYSED: Final = (64, 256, 1_024, 4_096, 16_384)
 
 
 @final
@@ -187,7 +189,9 @@ class PostgresStore(LineageStore):
         while True:
             try:
                 with self._link.writing(limit_s=COMMIT_TIMEOUT_S) as connection:
-                    return _commit(groups, connection)
+                    before, outcomes = _commit(groups, connection)
+                self._analyse(before, before + sum(map(len, groups)))
+                return outcomes
             except ValueRefused as error:
                 drafts = [draft for group in groups for draft in group]
                 if len(drafts) == 1:
@@ -203,12 +207,26 @@ class PostgresStore(LineageStore):
                     ) from error
                 time.sleep(_PAUSE_S)
 
+    def _analyse(self, before: int, after: int) -> None:
+        """Tell the planner how the tables look, some times while they are small.
 
-def _commit(groups: Sequence[Sequence[Draft]], connection: PostgresConnection) -> list[Outcomes]:
+        The server does so by itself within a minute or two. Until then statements may have plans
+        that read whole indexes, since all look alike in an empty table.
+        """
+        if any(before < events <= after for events in _ANALYSED):
+            with suppress(LineageError), self._link.writing() as connection:
+                connection.many(f"ANALYZE {', '.join(TABLES)}", [()])
+
+
+def _commit(
+    groups: Sequence[Sequence[Draft]], connection: PostgresConnection
+) -> tuple[int, list[Outcomes]]:
+    """Return how many events there were before, and what became of the new ones."""
     head = head_of(connection, held=True)
+    before = head.sequence
     outcomes = commit_all(groups, head, Tables(connection, POSTGRES))
     connection.one(RING)
-    return outcomes
+    return before, outcomes
 
 
 def _refused(draft: Draft) -> InvalidEntity | None:

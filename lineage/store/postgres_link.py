@@ -34,7 +34,7 @@ _HOSTS = re.compile(r"(?:(?:\[[^\]]*\]|[^:,@\[\]]*)(?::\d*)?(?:,|$))*")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _MARK = "featureline_lineage_form"
 # One of those that `postgres_index.sql` makes.
-_INDEX = "artifact_at_version"
+_INDEX = "version_of_uri"
 _MAKING = 0x664C696E  # the advisory lock of who makes the tables
 _IDLE_READERS = 8
 # A commit that gets no answer for so long is given up, and settled by its event_uid.

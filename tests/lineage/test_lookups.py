@@ -73,12 +73,12 @@ def test_a_schema_of_before_gets_its_indexes_and_others_open_it(postgres: Postgr
     lineage.open(url).close()
     place, _, schema = url.rpartition("&schema=")
     indexes = "SELECT count(*) FROM pg_indexes WHERE schemaname = %s AND indexname = %s"
-    wanted = (schema, "artifact_at_version")
+    wanted = (schema, "version_of_uri")
     with psycopg.connect(place, autocommit=True) as connection:
-        connection.execute(f"DROP INDEX {schema}.artifact_at_version")
-        for name in ("artifact_at_content", "artifact_content_type", "entity_at_source"):
+        connection.execute(f"DROP INDEX {schema}.version_of_uri")
+        for name in ("content_of_uri", "artifact_content_type", "source_of_entity"):
             connection.execute(f"DROP INDEX {schema}.{name}")
-        connection.execute(f"DROP INDEX {schema}.entity_of_name")
+        connection.execute(f"DROP INDEX {schema}.name_of_entity")
         # One who does not own the tables cannot make them, and works without.
         connection.execute(f"CREATE ROLE guest_{schema} LOGIN")
         connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO guest_{schema}")
