@@ -20,13 +20,16 @@ URI = "s3://b/data"
 LONG = "s3://b/" + "x" * 8_000
 
 LOOK_UPS: dict[str, tuple[Callable[[View], Any], str]] = {
-    "the newest version": (lambda view: view.latest([URI]), "artifact_(at_)?version"),
-    "an identity": (lambda view: view.artifact(URI, "7"), "artifact_(identity|at_content)"),
-    "the versions around one": (lambda view: view.around(URI, 7), "artifact_(at_)?version"),
-    "the newest of a name": (lambda view: view.nearest("data"), "entity_(of_)?name"),
+    "the newest version": (lambda view: view.latest([URI]), "artifact_version|version_of_uri"),
+    "an identity": (lambda view: view.artifact(URI, "7"), "artifact_identity|content_of_uri"),
+    "the versions around one": (
+        lambda view: view.around(URI, 7),
+        "artifact_version|version_of_uri",
+    ),
+    "the newest of a name": (lambda view: view.nearest("data"), "entity_name|name_of_entity"),
     "all of a place": (
         lambda view: view.find(kind=None, type=None, name=None, source_uri=URI),
-        "artifact_(identity|version|at_content|at_version)",
+        "artifact_(identity|version)|(content|version)_of_uri",
     ),
 }
 
