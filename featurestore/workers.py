@@ -18,6 +18,8 @@ _Result = TypeVar("_Result")
 
 # Jobs under way beyond the threads: while one waits for its last piece another has work.
 _AHEAD: Final = 1
+# How often a wait ends for a moment: a signal that comes just before a wait does not end it.
+_LOOK_S: Final = 0.2
 
 
 def processors() -> int:
@@ -95,9 +97,9 @@ class Workers:
         if self._pool is None or len(jobs) < 2:
             return [job() for job in jobs]
         waiting = ThreadPoolExecutor(min(len(jobs), self.threads + _AHEAD), "join-group")
-        futures = [waiting.submit(self._job, job) for job in jobs]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            futures = [waiting.submit(self._job, job) for job in jobs]
+            _wait(futures)
         except BaseException:  # Ctrl-C
             self._stopped.set()
             raise
@@ -123,9 +125,19 @@ class _Stopped(RuntimeError):
     """A piece was not begun, because another one failed."""
 
 
+def _wait(
+    futures: Sequence[Future[_Result]],
+) -> tuple[set[Future[_Result]], set[Future[_Result]]]:
+    """Wait until all have ended or one has failed; return those that have ended, and the others."""
+    while True:
+        done, left = wait(futures, timeout=_LOOK_S, return_when=FIRST_EXCEPTION)
+        if not left or any(not one.cancelled() and one.exception() is not None for one in done):
+            return done, left
+
+
 def _results(futures: Sequence[Future[_Result]]) -> list[_Result]:
     try:
-        done, left = wait(futures, return_when=FIRST_EXCEPTION)
+        done, left = _wait(futures)
     except BaseException:  # Ctrl-C
         _end(futures)
         raise

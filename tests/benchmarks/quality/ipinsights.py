@@ -100,11 +100,13 @@ class _Plain:
         self._entity = torch.tensor([int(user.removeprefix("user-")) for user in users])
         self._buckets = torch.from_numpy(prefix_buckets(events["address"].to_pylist()))
         random = np.random.default_rng(1)
-        drawn = random.integers(0, 256, (count, 4)).tolist()
-        self._random = torch.from_numpy(prefix_buckets([".".join(map(str, a)) for a in drawn]))
         held_out = len(users) - count
+        drawn = random.integers(0, 256, (len(users), 4)).tolist()
+        buckets = torch.from_numpy(prefix_buckets([".".join(map(str, a)) for a in drawn]))
+        # Those that measure are none of those that it learned from.
+        self._random = buckets[:count]
         self._negatives = {
-            "random": self._random[:held_out],
+            "random": buckets[count:],
             "shuffled": self._buckets[count:][torch.from_numpy(random.permutation(held_out))],
         }
 
