@@ -214,7 +214,7 @@ class PostgresStore(LineageStore):
         that read whole indexes, since all look alike in an empty table.
         """
         if any(before < events <= after for events in _ANALYSED):
-            with suppress(LineageError), self._link.writing() as connection:
+            with suppress(LineageError), self._link.writing(limit_s=COMMIT_TIMEOUT_S) as connection:
                 connection.many(f"ANALYZE {', '.join(TABLES)}", [()])
 
 
